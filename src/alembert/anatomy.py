@@ -1,0 +1,110 @@
+"""Where each transformers architecture keeps the parts that distillation touches."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from alembert.errors import UserError
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Paths of parts. `layers` and `embeddings` start at the base model, the others at a layer.
+
+    `copies` names the eight parts of a layer that a student takes over, in one order for all
+    architectures; empty where layers have another build. `transform` is the module of a MaskedLM
+    model whose output enters the decoder, from the whole model.
+    """
+
+    layers: str
+    query: str
+    key: str
+    value: str
+    transform: tuple[str, ...]  # the whole chain, first to last
+    copies: tuple[str, ...] = ()
+    embeddings: str = "embeddings"
+
+
+_BERT_LAYER = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
+_DISTILBERT_LAYER = (
+    "attention.q_lin",
+    "attention.k_lin",
+    "attention.v_lin",
+    "attention.out_lin",
+    "sa_layer_norm",
+    "ffn.lin1",
+    "ffn.lin2",
+    "output_layer_norm",
+)
+
+
+def _bert_like(*transform: str, copies: tuple[str, ...] = _BERT_LAYER) -> Anatomy:
+    return Anatomy("encoder.layer", *_BERT_LAYER[:3], transform=transform, copies=copies)
+
+
+_ANATOMIES = {
+    "bert": _bert_like("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
+    "roberta": _bert_like("lm_head.dense", "lm_head.layer_norm"),
+    "xlm-roberta": _bert_like("lm_head.dense", "lm_head.layer_norm"),
+    "electra": _bert_like("generator_predictions.dense", "generator_predictions.LayerNorm"),
+    "mobilebert": _bert_like(
+        "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", copies=()
+    ),
+    "distilbert": Anatomy(
+        "transformer.layer",
+        *_DISTILBERT_LAYER[:3],
+        transform=("vocab_transform", "vocab_layer_norm"),
+        copies=_DISTILBERT_LAYER,
+    ),
+}
+
+
+def anatomy(config: PreTrainedConfig, wanted_by: str) -> Anatomy:
+    """The anatomy of a model's architecture. Raises UserError naming it when it is not known."""
+    found = _ANATOMIES.get(config.model_type)
+    if found is None:
+        raise UserError(
+            f"{wanted_by} cannot read the architecture '{config.model_type}': it reads "
+            f"{', '.join(sorted(_ANATOMIES))}. Soft and hard labels work with any encoder"
+        )
+    return found
+
+
+def known(config: PreTrainedConfig) -> bool:
+    """Whether the architecture's insides can be read."""
+    return config.model_type in _ANATOMIES
+
+
+def depth(config: PreTrainedConfig) -> int:
+    """The number of encoder layers."""
+    return int(config.num_hidden_layers)
+
+
+def layers(model: PreTrainedModel, wanted_by: str) -> nn.ModuleList:
+    """The encoder layers of a model, first to last."""
+    found = model.base_model.get_submodule(anatomy(model.config, wanted_by).layers)
+    assert isinstance(found, nn.ModuleList)
+    return found
+
+
+def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
+    """Weight (V, H) and bias (V,) that turn the transform's output into logits over the words."""
+    import torch
+
+    decoder = model.get_output_embeddings()
+    if decoder is None:
+        raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
+    if model.config.model_type == "mobilebert":  # the decoder is widened by a second matrix
+        extra = model.get_submodule("cls.predictions.dense").weight
+        return torch.cat([decoder.weight, extra.T], dim=1), decoder.bias
+    return decoder.weight, decoder.bias

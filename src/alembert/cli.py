@@ -1,0 +1,294 @@
+"""The command line: verbs only. Nothing heavy is imported before a verb is called."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alembert import __version__
+from alembert.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Distil a BERT teacher into a small student and put it to work on CPU.",
+)
+recipes_app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List the recipes, or print one as YAML: alembert recipes show distilbert --teacher DIR",
+)
+app.add_typer(recipes_app, name="recipes")
+
+
+def option(*names: str, text: str, panel: str | None = None) -> Any:
+    """A typer option with its help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel)
+
+
+Out = Annotated[Path, option("--out", text="folder of the run; the same command goes on in it")]
+Train = Annotated[str | None, option("--train", text="labelled texts: file, folder or hub id")]
+Valid = Annotated[str | None, option("--valid", text="texts that choose the best model")]
+Eval = Annotated[str | None, option("--eval", text="texts that judge the result, never choose")]
+CorpusFile = Annotated[str | None, option("--corpus", text="plain text for masked words")]
+Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
+Text = Annotated[str | None, option("--text", text="column of the text")]
+Pair = Annotated[str | None, option("--text-pair", text="column of the second text")]
+Label = Annotated[str | None, option("--label", text="column of the label")]
+Epochs = Annotated[float | None, option("--epochs", text="epochs of the task stages")]
+BatchSize = Annotated[int | None, option("--batch-size", text="texts a step, task stages")]
+Rate = Annotated[float | None, option("--learning-rate", text="of the task stages")]
+Length = Annotated[int | None, option("--max-length", text="tokens a text, all stages")]
+Settings = Annotated[
+    list[str] | None, option("--set", text="FIELD=VALUE of the recipe: stages.task.clip=2")
+]
+Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
+Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    if version:
+        typer.echo(f"alembert {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="alembert quickstart")
+def quickstart(
+    out: Annotated[Path, option("--out", text="folder of the runs")] = Path("runs/quickstart"),
+    teacher: Annotated[str | None, option("--teacher", text="another pretrained BERT")] = None,
+    seed: Seed = 0,
+) -> None:
+    """The main job on built-in input: fine-tune a teacher, distil a student, compare them."""
+    from alembert.quickstart import quickstart as main_job
+
+    main_job(out, teacher, seed, typer.echo)
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context) -> None:
+    """List the recipes."""
+    if context.invoked_subcommand is None:
+        from alembert.recipes import RECIPES
+
+        for name, make in RECIPES.items():
+            typer.echo(f"{name:12} {(sys.modules[make.__module__].__doc__ or '').strip()}")
+        typer.echo("one as YAML, ready to edit: alembert recipes show NAME --teacher DIR > my.yaml")
+
+
+@recipes_app.command(epilog="alembert recipes show distilbert --teacher DIR > my.yaml")
+def show(
+    name: str,
+    teacher: Annotated[str | None, option("--teacher", text="fit the recipe to this model")] = None,
+    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+) -> None:
+    """Print a recipe as YAML; without --teacher, for BERT-base."""
+    from transformers import BertConfig
+
+    from alembert.models.load import load_config
+    from alembert.recipe import to_yaml
+    from alembert.recipes import recipe_of
+
+    config = BertConfig() if teacher is None else load_config(teacher)
+    typer.echo(to_yaml(recipe_of(name, config, layers=layers, hidden_size=hidden_size)), nl=False)
+
+
+@app.command(epilog="alembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher")
+def finetune(
+    model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
+    out: Out,
+    train: Train = None,
+    valid: Valid = None,
+    evaluation: Eval = None,
+    corpus: CorpusFile = None,
+    task: Glue = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    max_length: Length = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+) -> None:
+    """Make a teacher: fine-tune a model on a task (--train), or give it its masked-word head (--corpus)."""
+    from alembert.models.load import load_config
+    from alembert.recipes.finetune import finetune as recipe_for
+    from alembert.run import Job, run
+
+    recipe = recipe_for(load_config(model))
+    changes = _changes(recipe, epochs, batch_size, learning_rate, max_length, settings)
+    names = (task, text, text_pair, label)
+    files = _files(train, valid, evaluation, None, *names)
+    job = Job(
+        _changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
+        precision=_precision(precision), model_at=".",
+    )  # fmt: skip
+    _end(job, run(job, typer.echo))
+
+
+@app.command(epilog="alembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run")
+def distill(
+    recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
+    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    out: Out,
+    train: Train = None,
+    valid: Valid = None,
+    evaluation: Eval = None,
+    corpus: CorpusFile = None,
+    unlabelled: Annotated[
+        str | None, option("--unlabelled", text="texts that only the teacher labels")
+    ] = None,
+    student: Annotated[str | None, option("--student", text="start from this saved student")] = None,
+    general_teacher: Annotated[
+        str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
+    ] = None,
+    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    task: Glue = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    max_length: Length = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+) -> None:
+    """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
+    from alembert.models.load import load_config
+    from alembert.recipe import from_yaml
+    from alembert.recipes import recipe_of
+    from alembert.run import Job, run
+
+    config = load_config(teacher)
+    if recipe.endswith((".yaml", ".yml")):
+        if layers is not None or hidden_size is not None:
+            raise UserError("--layers and --hidden-size shape a named recipe: edit the YAML instead")
+        chosen = from_yaml(Path(recipe))
+    else:
+        chosen = recipe_of(recipe, config, layers=layers, hidden_size=hidden_size)
+    changes = _changes(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    files = _files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+    job = Job(
+        _changed(chosen, changes), out, teacher, general_teacher, student, corpus, files, seed,
+        _precision(precision),
+    )  # fmt: skip
+    _end(job, run(job, typer.echo))
+
+
+@app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
+def evaluate_(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    data: Annotated[str | None, option("--data", text="labelled texts")] = None,
+    corpus: CorpusFile = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    max_length: Annotated[int, option("--max-length", text="tokens a text")] = 128,
+    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Measure a saved model on labelled texts (--data), or on masked words (--corpus)."""
+    import json
+
+    from alembert.run import judge
+
+    if (data is None) == (corpus is None):
+        raise UserError("give exactly one of --data and --corpus")
+    found = judge(model, data, corpus, (text, text_pair, label), max_length)
+    typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+
+
+def _files(
+    train: str | None, valid: str | None, evaluation: str | None, unlabelled: str | None,
+    task: str | None, text: str | None, text_pair: str | None, label: str | None,
+) -> Any:  # fmt: skip
+    from alembert.data.splits import Files
+
+    if train is None and task is not None:
+        train = "hub"
+    if train is None:
+        given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"{name} speaks to the task stages: it needs --train")
+        return None
+    return Files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+
+
+def _changes(
+    recipe: Any, epochs: float | None, batch_size: int | None, rate: float | None,
+    length: int | None, settings: list[str] | None,
+) -> dict[str, str]:  # fmt: skip
+    """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
+    changes: dict[str, str] = {}
+    for stage in recipe.stages:
+        fields = {"max_length": length}
+        if stage.data == "task":
+            fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
+        for name, value in fields.items():
+            if value is not None:
+                changes[f"stages.{stage.name}.{name}"] = str(value)
+        if stage.data == "task" and epochs is not None:
+            changes[f"stages.{stage.name}.min_steps"] = "0"
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: write it as FIELD=VALUE")
+        changes[key.strip()] = value
+    return changes
+
+
+def _changed(recipe: Any, changes: dict[str, str]) -> Any:
+    from alembert.recipe import with_settings
+
+    return with_settings(recipe, changes) if changes else recipe
+
+
+def _precision(choice: str) -> str:
+    if choice not in ("auto", "fp32", "bf16", "fp16"):
+        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
+    return choice
+
+
+def _end(job: Any, metrics: dict[str, Any]) -> None:
+    """One line that says what was made and where."""
+    judged = ""
+    if "metric" in metrics:
+        name = metrics["metric"]
+        judged = f": {name} {metrics['student'][name]:.4f}"
+        if "retention" in metrics:
+            judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+    typer.echo(f"{job.result}: made{judged}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"alembert: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"alembert: {where}{error.strerror}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("alembert: interrupted; the same command goes on where it stopped", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Files to datasets to batches: knows tokenizers, no model, no loss."""

@@ -1,0 +1,51 @@
+"""The batch of a step as a pure function of (seed, step): what makes a run resumable exactly."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from alembert.data.collate import Masking, pad, plan
+
+
+class Rows(Protocol):
+    """What batches are made of."""
+
+    lengths: Any
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+@dataclass
+class Batches:
+    """batches(step) -> this process's share of the step's batch, padded on the right.
+
+    Every row once an epoch, rows of similar length together; batch_size counts all processes.
+    """
+
+    rows: Rows
+    batch_size: int
+    seed: int
+    pad_token_id: int
+    masking: Masking | None = None
+    rank: int = 0
+    world: int = 1
+    _plans: dict[int, list[list[int]]] = field(default_factory=dict, init=False, repr=False)
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """input_ids, attention_mask (B, T), labels, and token_type_ids where the rows have them."""
+        per_epoch = -(-len(self.rows) // self.batch_size)
+        epoch, place = divmod(step, per_epoch)
+        if epoch not in self._plans:
+            lengths = self.rows.lengths
+            self._plans = {epoch: plan(lengths, self.batch_size, self.seed, epoch)}
+        chosen = self._plans[epoch][place]
+        mine = chosen[self.rank :: self.world] or chosen[:1]
+        batch = pad([self.rows[i] for i in mine], self.pad_token_id)
+        if self.masking is None:
+            return batch
+        generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) % 2**63)
+        return self.masking(batch, generator)

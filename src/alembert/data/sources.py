@@ -1,0 +1,174 @@
+"""A path, a hub id or the name of a GLUE task -> `datasets.Dataset`s, columns as found."""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from huggingface_hub.errors import HfHubHTTPError
+
+from alembert.data.formats import READERS, dataset, tsv_rows
+from alembert.errors import UserError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
+
+
+def read(path: str, split: str = "train") -> Dataset:
+    """The rows of a file (by its suffix), of a `save_to_disk` folder, or of a hub id.
+
+    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` speaks to folders and hub ids
+    alone. Strings stay strings, columns of numbers become numbers, blank lines are no rows.
+    Raises UserError that names the file and, where there is one, the line.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return _folder(place, split)
+    if place.is_file():
+        reader = READERS.get(place.suffix.lower())
+        if reader is None:
+            known = " ".join(READERS)
+            raise UserError(f"{path}: unknown kind of file {place.suffix!r}; known are {known}")
+        data = reader(place)
+        if len(data) == 0:
+            raise UserError(f"{path}: no rows; give a file with at least one")
+        return data
+    if place.suffix.lower() in READERS or not _HUB_ID.fullmatch(path):
+        raise UserError(f"{path}: no such file; check the path")
+    return _hub(path, split)
+
+
+def _folder(path: Path, split: str) -> Dataset:
+    """A folder that `save_to_disk` wrote: the data set, or one split of a DatasetDict."""
+    if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        raise UserError(f"{path}: not a folder of datasets' save_to_disk; give a file")
+    data = load_from_disk(path)
+    if isinstance(data, DatasetDict):
+        if split not in data:
+            raise UserError(f"{path}: no split {split!r}; there are {', '.join(data)}")
+        data = data[split]
+    if len(data) == 0:
+        raise UserError(f"{path}: no rows; give a data set with at least one")
+    return data
+
+
+def _hub(path: str, split: str) -> Dataset:
+    name, _, configuration = path.partition(":")
+    try:
+        return load_dataset(name, configuration or None, split=split)
+    except FileNotFoundError:  # datasets' DatasetNotFoundError is one
+        raise UserError(f"{path}: neither a file nor a data set on the hub; check it") from None
+    except (ConnectionError, HfHubHTTPError):
+        raise UserError(
+            f"{path}: no such file, and the hub cannot be reached; check the path or the network"
+        ) from None
+    except ValueError as error:  # an unknown split or configuration: the message lists those there
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+@dataclass(frozen=True)
+class Glue:
+    """One GLUE task: the positions of its columns in the official TSV files, and its classes."""
+
+    folder: str
+    columns: tuple[int, ...]  # of the text or the two texts
+    label: int
+    labels: tuple[str, ...]  # in the hub's and the leaderboard's order of ids; () for scores
+    metric: str
+    names: tuple[str, ...] = ("sentence1", "sentence2")  # the hub's names of the text columns
+    header: bool = True
+
+
+_ENTAILMENT = ("entailment", "not_entailment")
+_NLI = ("entailment", "neutral", "contradiction")
+GLUE = {
+    "sst2": Glue("SST-2", (0,), 1, ("negative", "positive"), "accuracy", ("sentence",)),
+    "cola": Glue(
+        "CoLA", (3,), 1, ("unacceptable", "acceptable"), "matthews", ("sentence",), header=False
+    ),
+    "mrpc": Glue("MRPC", (3, 4), 0, ("not_equivalent", "equivalent"), "f1"),
+    "stsb": Glue("STS-B", (7, 8), 9, (), "pearson"),
+    "rte": Glue("RTE", (1, 2), 3, _ENTAILMENT, "accuracy"),
+    "qnli": Glue("QNLI", (1, 2), 3, _ENTAILMENT, "accuracy", ("question", "sentence")),
+    "qqp": Glue(
+        "QQP", (3, 4), 5, ("not_duplicate", "duplicate"), "f1", ("question1", "question2")
+    ),
+    # the gold label is the last of 12 columns in train and of 16 in dev
+    "mnli": Glue("MNLI", (8, 9), -1, _NLI, "accuracy", ("premise", "hypothesis")),
+}
+
+
+def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
+    """The splits `train` and `eval` (the official dev set; matched for mnli) of a GLUE task.
+
+    Columns: `text`, `text_pair` for pairs, and `label`, a class name or, for stsb, a float.
+    From a folder as GLUE's own download lays it out (`folder` or `folder/SST-2` holds train.tsv),
+    or from the hub when no folder is given.
+    """
+    if task not in GLUE:
+        raise UserError(f"--task {task}: no such task; there are {', '.join(GLUE)}")
+    wanted = GLUE[task]
+    matched = "_matched" if task == "mnli" else ""
+    if folder is None:
+        splits = {"train": "train", "eval": f"validation{matched}"}
+        return {key: _from_hub(task, wanted, split) for key, split in splits.items()}
+    home = Path(folder).expanduser()
+    home = home / wanted.folder if (home / wanted.folder).is_dir() else home
+    files = {"train": home / "train.tsv", "eval": home / f"dev{matched}.tsv"}
+    for file in files.values():
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; give a folder with {wanted.folder}/{file.name}")
+    return {key: _from_file(task, wanted, file) for key, file in files.items()}
+
+
+def _from_hub(task: str, wanted: Glue, split: str) -> Dataset:
+    data = _hub(f"nyu-mll/glue:{task}", split)
+    columns = {
+        key: data[name][:]
+        for key, name in zip(("text", "text_pair"), wanted.names, strict=False)
+    }
+    labels = data["label"][:]
+    columns["label"] = [wanted.labels[i] for i in labels] if wanted.labels else labels
+    return Dataset.from_dict(columns)
+
+
+def _from_file(task: str, wanted: Glue, file: Path) -> Dataset:
+    rows = list(_rows(file, wanted.header))
+    columns = {
+        key: [row[position] for _, row in rows]
+        for key, position in zip(("text", "text_pair"), wanted.columns, strict=False)
+    }
+    where = [f"{file}, line {line}" for line, _ in rows]
+    cells = [row[wanted.label] for _, row in rows]
+    labels = [_label(cell, wanted, place) for cell, place in zip(cells, where, strict=True)]
+    if not rows:
+        raise UserError(f"{file}: no rows; is this the {task} of GLUE?")
+    return dataset({**columns, "label": labels}, file)
+
+
+def _rows(file: Path, header: bool) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of the rows; those of another width than the first are left out aloud."""
+    width = 0
+    for line, row in tsv_rows(file):
+        width = width or len(row)
+        if len(row) != width:  # the official QQP has a few lines broken in two
+            logging.getLogger(__name__).warning(
+                "%s, line %d: left out, %d fields for %d", file, line, len(row), width
+            )
+        elif line > 1 or not header:
+            yield line, row
+
+
+def _label(cell: str, wanted: Glue, where: str) -> str | float:
+    """A class name, given as one or by its id, or a score."""
+    if not wanted.labels:
+        try:
+            return float(cell)
+        except ValueError:
+            raise UserError(f"{where}: score {cell!r} is no number; mend the row") from None
+    if cell in wanted.labels:
+        return cell
+    if cell.isdecimal() and int(cell) < len(wanted.labels):
+        return wanted.labels[int(cell)]
+    raise UserError(f"{where}: label {cell!r} is none of {', '.join(wanted.labels)}")

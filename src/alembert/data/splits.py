@@ -1,0 +1,77 @@
+"""The files of a task become what is trained on, what chooses and what judges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from alembert.data import sources
+from alembert.data.tasks import Encoded, Task, concat, encode, find_columns, hold_out, infer_task
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the user named. task: a GLUE name; its folder is then `train`."""
+
+    train: str
+    valid: str | None = None
+    evaluation: str | None = None
+    unlabelled: str | None = None
+    task: str | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """train may hold unlabelled rows; valid chooses, test judges (None when not given)."""
+
+    task: Task
+    train: Encoded
+    valid: Encoded
+    test: Encoded | None
+    test_texts: Any = None
+
+
+def prepare(
+    files: Files,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    known_labels: Sequence[str] | None,
+    seed: int,
+) -> Splits:
+    """Read, check and encode. Without a file to choose by, a slice of train is held out for it."""
+    names = (files.text, files.text_pair, files.label)
+    if files.task is not None:
+        glue = sources.glue(files.task, files.train)
+        train_rows, test_rows = glue["train"], glue["eval"]
+        if files.evaluation is not None:
+            test_rows = sources.read(files.evaluation)
+    else:
+        train_rows = sources.read(files.train)
+        test_rows = sources.read(files.evaluation, "test") if files.evaluation else None
+    columns = find_columns(train_rows, files.train, *names)
+    task = infer_task(train_rows, columns, files.train, known_labels, glue=files.task)
+    if files.valid is not None:
+        valid_rows = sources.read(files.valid, "validation")
+        valid_columns = find_columns(valid_rows, files.valid, *names)
+    else:
+        train_rows, valid_rows = hold_out(train_rows, task, columns, seed)
+        valid_columns = columns
+
+    def encoded(rows: Any, where: Any, source: str, labelled: bool = True) -> Encoded:
+        return encode(rows, task, where, tokenizer, max_length, source, labelled)
+
+    train = encoded(train_rows, columns, files.train)
+    if files.unlabelled is not None:
+        rows = sources.read(files.unlabelled)
+        where = find_columns(rows, files.unlabelled, files.text, files.text_pair, labelled=False)
+        train = concat(train, encoded(rows, where, files.unlabelled, labelled=False))
+    valid = encoded(valid_rows, valid_columns, files.valid or files.train)
+    test = None
+    if test_rows is not None:
+        source = files.evaluation or files.train
+        test = encoded(test_rows, find_columns(test_rows, source, *names), source)
+    return Splits(task, train, valid, test)

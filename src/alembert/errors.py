@@ -1,0 +1,8 @@
+"""The one error that speaks to the user: a mistake in what was given, said in a line."""
+
+
+class UserError(Exception):
+    """A user's mistake: one line that names the file, row, column or option and says the mend.
+
+    The command line prints it without a stack trace and exits with code 2.
+    """

@@ -1,0 +1,78 @@
+"""Losses: pure functions, tensors in, one scalar out. Student first, teacher second, mask third.
+
+Shape letters: B batch, T tokens, H hidden size, A heads, d head size, V vocabulary, C classes,
+N rows that count. A mask is (B, T), 1 at real tokens and 0 at padding; None counts every position.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def soft_labels(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(teacher || student) of logits (N, C) softened by T, mean over N (DistilBERT, L_ce)."""
+    log_student = F.log_softmax(student.float() / temperature, dim=-1)
+    log_teacher = F.log_softmax(teacher.float() / temperature, dim=-1)
+    kl = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return kl * temperature**2  # keeps the gradient's size when the temperature changes
+
+
+def soft_bernoulli(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL of independent yes/no labels, logits (N, C), mean over N and C (multi-label tasks)."""
+    student, teacher = student.float() / temperature, teacher.float() / temperature
+    target = torch.sigmoid(teacher)
+    cross = F.binary_cross_entropy_with_logits(student, target)
+    return (cross - F.binary_cross_entropy_with_logits(teacher, target)) * temperature**2
+
+
+def hard_labels(student: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of logits (N, C) with class ids (N,), mean over labels that are not -100.
+
+    Zero, with a zero gradient, when no row is labelled.
+    """
+    total = F.cross_entropy(student.float(), labels, ignore_index=-100, reduction="sum")
+    return total / (labels != -100).sum().clamp(min=1)
+
+
+def squared_error(student: Tensor, target: Tensor) -> Tensor:
+    """Mean of (student - target)^2 over the entries whose target is not NaN; zero when none is."""
+    known = ~torch.isnan(target)
+    gap = torch.where(known, student.float() - torch.nan_to_num(target.float()), 0.0)
+    return gap.square().sum() / known.sum().clamp(min=1)
+
+
+def hard_bernoulli(student: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy of logits (N, C) with labels (N, C) in {0, 1}, NaN where unknown."""
+    known = ~torch.isnan(labels)
+    cross = F.binary_cross_entropy_with_logits(
+        student.float(), torch.nan_to_num(labels), reduction="none"
+    )
+    return torch.where(known, cross, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def hidden_cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 - cos(student, teacher) of vectors (B, T, H), mean over real tokens (DistilBERT, L_cos)."""
+    distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
+    return _mean(distance, mask)
+
+
+def hidden_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error of vectors (B, T, H) over real tokens and H (TinyBERT, eq. 8 and 9)."""
+    return _mean((student.float() - teacher.float()).square().mean(dim=-1), mask)
+
+
+def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error of unnormalised scores (B, A, T, T) over heads and real pairs of tokens.
+
+    TinyBERT, eq. 7. Masked scores are whatever the dot product gives: the mask takes them out here.
+    """
+    gap = (student.float() - teacher.float()).square().mean(dim=1)
+    if mask is None:
+        return gap.mean()
+    return _mean(gap, mask[:, :, None] * mask[:, None, :])
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return values.mean()
+    return torch.where(mask.bool(), values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""Models of our own, and the one door through which saved models come in."""

@@ -1,0 +1,133 @@
+"""The one door for saved models: a folder or a hub id becomes a model with a head that is there."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from alembert.errors import UserError
+
+# what a head answers: a word at each masked place, or a task's kind of label
+HEADS: dict[str, Any] = {
+    "words": AutoModelForMaskedLM,
+    "classification": AutoModelForSequenceClassification,
+    "regression": AutoModelForSequenceClassification,
+    "multilabel": AutoModelForSequenceClassification,
+    "tokens": AutoModelForTokenClassification,
+}
+PROBLEMS = {
+    "classification": "single_label_classification",
+    "regression": "regression",
+    "multilabel": "multi_label_classification",
+}
+
+
+def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
+    """The config fields that name a task's labels."""
+    if head == "words":
+        return {}
+    names = dict(enumerate(labels))
+    fields = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    return fields | ({"problem_type": PROBLEMS[head]} if head in PROBLEMS else {})
+
+
+def place(path: str) -> str:
+    """The folder that holds the weights: a run folder stands for its student."""
+    folder = Path(path)
+    if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
+        return str(folder / "student")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(f"{path}: a folder without config.json is not a saved model")
+    if path.endswith((".csv", ".tsv", ".json", ".jsonl", ".txt", ".yaml")):
+        raise UserError(f"{path}: a model is a folder or a hub id, not a file")
+    return path
+
+
+def load_config(path: str) -> PreTrainedConfig:
+    """The config of a saved model; UserError when there is none."""
+    config: PreTrainedConfig = _reading(path, AutoConfig.from_pretrained)
+    return config
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer saved beside a model; UserError when there is none."""
+    tokenizer: PreTrainedTokenizerBase = _reading(path, AutoTokenizer.from_pretrained)
+    if not tokenizer.is_fast:
+        raise UserError(f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none")
+    return tokenizer
+
+
+def has_head(path: str, head: str) -> bool:
+    """Whether the saved weights hold the head, and not only the encoder."""
+    _, missing = _load(path, head)
+    return not missing
+
+
+def load_model(
+    path: str, head: str, *, labels: Sequence[str] = (), fresh_head: bool = False
+) -> PreTrainedModel:
+    """A saved model with the given head, in fp32, eval mode.
+
+    fresh_head: a head that is not in the file is drawn at random, for these labels; otherwise its
+    absence is a UserError that says how to train one.
+    """
+    fields = label_fields(head, labels) if fresh_head else {}
+    if fresh_head and head != "words":
+        fields["ignore_mismatched_sizes"] = True
+    model, missing = _load(path, head, **fields)
+    if missing and not fresh_head:
+        how = "--corpus FILE" if head == "words" else "--train FILE"
+        what = "masked-word" if head == "words" else head
+        raise UserError(
+            f"{path}: the model has no {what} head ({missing[0]} is not in the file): train one with "
+            f"'alembert finetune {path} {how} --out DIR' and name DIR instead"
+        )
+    return model
+
+
+def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[str]]:
+    """The model and the parameters of its head that the file lacks."""
+    quiet = logging.getLogger("transformers")
+    level = quiet.level
+    transformers_logging.set_verbosity_error()  # its table of missing keys: said below, in a line
+    try:
+        model, info = _reading(
+            path,
+            HEADS[head].from_pretrained,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **fields,
+        )
+    finally:
+        quiet.setLevel(level)
+    prefix = model.base_model_prefix + "."
+    missing = sorted(info["missing_keys"])
+    mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
+    body = [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
+    if body:
+        raise UserError(f"{path}: weights are missing from the file: {body[0]} ({len(body)} in all)")
+    return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
+
+
+def _reading(path: str, read: Any, **options: Any) -> Any:
+    try:
+        return read(place(path), **options)
+    except (OSError, ValueError, KeyError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: cannot be read as a saved model: {first} (name a folder made by save_pretrained, "
+            "or a hub id while online)"
+        ) from error

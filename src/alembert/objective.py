@@ -1,0 +1,202 @@
+"""The terms a student is asked to imitate; each pairs a loss with what it reads."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from alembert import losses, vocabulary
+from alembert.layermap import Pairs, layer_map
+from alembert.trace import Batch, Reads, Trace
+
+Map = str | tuple[tuple[int, int], ...]
+
+
+class _Term(BaseModel):
+    """A frozen value: its weight in the sum, what it reads, and the loss as a call.
+
+    A call is term(student, teacher, pairs, batch) -> scalar, unweighted; pairs are the layer map
+    for the depths at hand. `on` says where logits come from: a task head, or the words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        """Layers compared, for a student and a teacher of these depths."""
+        return ()
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        """What the student and the teacher must leave behind; words: the data is a corpus."""
+        raise NotImplementedError
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        raise NotImplementedError
+
+
+class HardLabels(_Term):
+    """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT)."""
+
+    kind: Literal["HardLabels"] = "HardLabels"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return (Reads(words="masked") if words else Reads(logits=True)), Reads()
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        labels = batch["labels"]
+        if student.words is not None:
+            masked = labels != -100
+            return vocabulary.hard_labels(student.words.only(masked), labels[masked])
+        logits = _logits(student)
+        if not labels.is_floating_point():
+            return losses.hard_labels(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+        if labels.dim() == 1:
+            return losses.squared_error(logits.reshape(-1), labels)
+        return losses.hard_bernoulli(logits, labels)
+
+
+class SoftLabels(_Term):
+    """The teacher's distribution at a temperature (DistilBERT, L_ce; TinyBERT, eq. 10 with T^2).
+
+    Regression compares the two scores by squared error. `rows`: over the words, at all real tokens
+    or at the masked ones only.
+    """
+
+    kind: Literal["SoftLabels"] = "SoftLabels"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    rows: Literal["all", "masked"] = "all"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        read = Reads(words=self.rows) if words else Reads(logits=True)
+        return read, read
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        if student.words is not None and teacher.words is not None:
+            where = batch["attention_mask"].bool()
+            if self.rows == "masked":
+                where = batch["labels"] != -100
+            mine, theirs = student.words.only(where), teacher.words.only(where)
+            return vocabulary.soft_labels(mine, theirs, self.temperature)
+        mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
+        if labels.is_floating_point() and labels.dim() == 1:
+            return losses.squared_error(mine.reshape(-1), theirs.reshape(-1))
+        if labels.is_floating_point():
+            return losses.soft_bernoulli(mine, theirs, self.temperature)
+        if mine.dim() == 3:  # a token task: padding has no distribution to imitate
+            real = batch["attention_mask"].bool()
+            mine, theirs = mine[real], theirs[real]
+        return losses.soft_labels(mine, theirs, self.temperature)
+
+
+class LogitsMSE(_Term):
+    """Squared error of logits over the words, or of a task (optional in DistilBERT's code)."""
+
+    kind: Literal["LogitsMSE"] = "LogitsMSE"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        read = Reads(words="all") if words else Reads(logits=True)
+        return read, read
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        if student.words is not None and teacher.words is not None:
+            where = batch["attention_mask"].bool()
+            return vocabulary.logits_mse(student.words.only(where), teacher.words.only(where))
+        return losses.squared_error(_logits(student), _logits(teacher))
+
+
+class _Layers(_Term):
+    """A term that compares layers of the two models."""
+
+    layers: Map = "uniform"
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        return layer_map(self.layers, student, teacher)
+
+
+class HiddenCosine(_Layers):
+    """Direction of hidden states; by default of the two last layers (DistilBERT, L_cos)."""
+
+    kind: Literal["HiddenCosine"] = "HiddenCosine"
+    layers: Map = "output"
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        if self.layers == "output":
+            return ((student, teacher),)
+        return super().pairs(student, teacher)
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _hidden(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        return _mean(
+            [losses.hidden_cosine(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
+        )
+
+
+class HiddenMSE(_Layers):
+    """Hidden states by squared error, summed over layers (TinyBERT, eq. 8); pair (0, 0): embeddings."""
+
+    kind: Literal["HiddenMSE"] = "HiddenMSE"
+    embeddings: bool = True
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        pairs = super().pairs(student, teacher)
+        return ((0, 0), *pairs) if self.embeddings and (0, 0) not in pairs else pairs
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _hidden(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = [losses.hidden_mse(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
+        return _mean(gaps) * len(gaps)
+
+
+class AttentionMSE(_Layers):
+    """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7)."""
+
+    kind: Literal["AttentionMSE"] = "AttentionMSE"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        student, teacher = frozenset(s for s, _ in pairs), frozenset(t for _, t in pairs)
+        return Reads(attention=student), Reads(attention=teacher)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = [losses.attention_mse(student.scores(s), teacher.scores(t), mask) for s, t in pairs]
+        return _mean(gaps) * len(gaps)
+
+
+Term = Annotated[
+    HardLabels | SoftLabels | LogitsMSE | HiddenCosine | HiddenMSE | AttentionMSE,
+    Field(discriminator="kind"),
+]
+Objective = tuple[Term, ...]
+
+
+def reads(objective: Objective, student: int, teacher: int, words: bool) -> tuple[Reads, Reads]:
+    """What all terms together read of a student and a teacher of these depths."""
+    mine, theirs = Reads(), Reads()
+    for term in objective:
+        more_mine, more_theirs = term.reads(term.pairs(student, teacher), words)
+        mine, theirs = mine | more_mine, theirs | more_theirs
+    return mine, theirs
+
+
+def _hidden(pairs: Pairs) -> tuple[Reads, Reads]:
+    return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(hidden=frozenset(t for _, t in pairs))
+
+
+def _logits(trace: Trace) -> Tensor:
+    assert trace.logits is not None
+    return trace.logits
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return sum(values[1:], values[0]) / len(values)
+
+
+def describe(objective: Objective) -> list[dict[str, Any]]:
+    """The terms as plain data, defaults left out."""
+    return [term.model_dump(exclude_defaults=True) | {"kind": term.kind} for term in objective]

@@ -1,0 +1,143 @@
+"""Stage and Recipe: a whole distillation as one frozen value; YAML in and out."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from alembert.errors import UserError
+from alembert.objective import Objective
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Masking(_Frozen):
+    """How words are hidden for masked-word prediction (BERT; rare words as in DistilBERT's code)."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    rare_words: Annotated[float, Field(ge=0)] = 0.7  # p ~ count^-rare_words; 0 = every word alike
+
+
+class Stage(_Frozen):
+    """One training with one objective. batch_size is sequences per optimiser step, all devices."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    data: Literal["corpus", "task"]
+    objective: Annotated[Objective, Field(min_length=1)]
+    steps: Positive | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    min_steps: Annotated[int, Field(ge=0)] = 0  # small data is read more often: at least these steps
+    batch_size: Positive = 32
+    micro_batch_size: Positive | None = None  # sequences in memory at a time; None = all of them
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup: Fraction = 0.0  # share of the steps
+    schedule: Literal["linear", "constant"] = "linear"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    max_length: Positive = 128
+    masking: Masking | None = None  # of a corpus; None = text is shown whole
+    rates: tuple[tuple[str, Annotated[float, Field(ge=0)]], ...] = ()
+    evaluations: Annotated[int, Field(ge=0)] = 0  # times the held-out slice is looked at; 0 = each epoch
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("set exactly one of steps and epochs")
+        if self.data == "task" and self.masking is not None:
+            raise ValueError("masking belongs to a corpus stage: task texts are read whole")
+        hard = any(term.kind == "HardLabels" for term in self.objective)
+        if self.data == "corpus" and hard and self.masking is None:
+            raise ValueError("HardLabels on a corpus are its masked words: set masking")
+        return self
+
+
+class Init(_Frozen):
+    """Where a student's weights come from: random, layers of the teacher, or a saved model."""
+
+    start: Literal["scratch", "teacher", "checkpoint"] = "teacher"
+    layers: str | tuple[tuple[int, int], ...] = "spread"
+
+
+class Recipe(_Frozen):
+    """A whole distillation. student: the fields of a transformers config, with its model_type."""
+
+    name: str
+    paper: str = ""
+    student: dict[str, Any]
+    init: Init = Init()
+    projections: Literal["none", "layer", "shared"] = "none"
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    deviations: tuple[str, ...] = ()
+
+    @field_validator("stages")
+    @classmethod
+    def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stage names must differ, not {names}")
+        return stages
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML that `from_yaml` turns into an equal value."""
+    plain = recipe.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)
+
+
+def from_yaml(path: Path) -> Recipe:
+    """Read a recipe. Raises UserError naming the file, the field, the value and the rule."""
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a readable recipe: {' '.join(str(error).split())}") from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: a recipe is a mapping of fields (alembert recipes show NAME)")
+    return validated(plain, str(path))
+
+
+def validated(plain: dict[str, Any], source: str) -> Recipe:
+    """A Recipe of plain data; wrong fields become one UserError line that names them."""
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{source}: {where}: {message}{given}") from error
+
+
+def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
+    """A changed copy: {"stages.NAME.FIELD": value as text} or {"FIELD.FIELD": ...}, checked again."""
+    plain = recipe.model_dump(mode="json")
+    for key, text in settings.items():
+        target: Any = plain
+        *path, last = key.split(".")
+        for part in path:
+            target = _step_into(target, part, key)
+        if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
+            known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
+            raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
+        target[last] = yaml.safe_load(text)
+        if last in ("steps", "epochs") and target[last] is not None:
+            target["epochs" if last == "steps" else "steps"] = None
+    return validated(plain, "--set")
+
+
+def _step_into(target: Any, part: str, key: str) -> Any:
+    if isinstance(target, list):
+        named = {entry.get("name", entry.get("kind")): entry for entry in target}
+        if part in named:
+            return named[part]
+        raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
+    if isinstance(target, dict) and part in target:
+        return target[part]
+    raise UserError(f"--set {key}: there is no field '{part}' in the recipe")

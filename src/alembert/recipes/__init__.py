@@ -1,0 +1,21 @@
+"""One file a paper, declarative: each recipe is a function of the teacher's shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert.errors import UserError
+from alembert.recipe import Recipe
+from alembert.recipes.distilbert import distilbert
+
+RECIPES: dict[str, Callable[..., Recipe]] = {"distilbert": distilbert}
+
+
+def recipe_of(name: str, teacher: PreTrainedConfig, **sizes: Any) -> Recipe:
+    """A shipped recipe for a teacher of this shape; sizes: layers, hidden_size, if given."""
+    if name not in RECIPES:
+        raise UserError(
+            f"there is no recipe '{name}': name a YAML file or one of {', '.join(RECIPES)}"
+        )
+    return RECIPES[name](teacher, **{k: v for k, v in sizes.items() if v is not None})

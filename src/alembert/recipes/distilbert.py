@@ -1,0 +1,96 @@
+"""DistilBERT: half the layers, started from the teacher's (Sanh et al. 2019, arXiv 1910.01108)."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert.errors import UserError
+from alembert.objective import HardLabels, HiddenCosine, SoftLabels
+from alembert.recipe import Init, Masking, Recipe, Stage
+
+TRIPLE_LOSS = (
+    SoftLabels(weight=5.0, temperature=2.0),
+    HardLabels(weight=2.0),
+    HiddenCosine(weight=1.0),
+)
+
+
+def distilbert(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """The paper's student for a teacher of any depth and width; half its layers by default."""
+    depth = int(teacher.num_hidden_layers)
+    chosen = max(depth // 2, 1) if layers is None else layers
+    if not 1 <= chosen <= depth:
+        raise UserError(
+            f"--layers {chosen}: a DistilBERT student takes 1 to {depth} of its teacher's layers"
+        )
+    if hidden_size is not None and hidden_size != teacher.hidden_size:
+        raise UserError(
+            f"--hidden-size {hidden_size}: a DistilBERT student is as wide as its teacher "
+            f"({teacher.hidden_size}); a narrower one is another recipe's"
+        )
+    return Recipe(
+        name="distilbert",
+        paper="DistilBERT, a distilled version of BERT (arXiv 1910.01108)",
+        student=student_config(teacher, chosen),
+        init=Init(start="teacher", layers="spread"),
+        stages=(_general(), _task(int(teacher.hidden_size))),
+        deviations=(
+            "task: soft labels, hard labels and hidden cosine with the weights of pre-training; the "
+            "paper distils SQuAD with soft and hard labels only",
+            "task: learning rate 5e-5 at width 768, in inverse proportion to the width",
+            "start: the teacher's token type 0 is added to the student's positions, where the "
+            "authors drop it",
+            "general: the masked-word head's transform is copied too (optional in the authors' code)",
+        ),
+    )
+
+
+def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
+    """The fields of a DistilBertConfig as wide as the teacher."""
+    offset = teacher.model_type in ("roberta", "xlm-roberta")
+    positions = int(teacher.max_position_embeddings)
+    return {
+        "model_type": "distilbert",
+        "vocab_size": int(teacher.vocab_size),
+        "max_position_embeddings": positions - (teacher.pad_token_id + 1 if offset else 0),
+        "n_layers": layers,
+        "n_heads": int(teacher.num_attention_heads),
+        "dim": int(teacher.hidden_size),
+        "hidden_dim": int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim),
+        "activation": getattr(teacher, "hidden_act", None) or teacher.activation,
+        "pad_token_id": int(teacher.pad_token_id or 0),
+    }
+
+
+def _general() -> Stage:
+    return Stage(
+        name="general",
+        data="corpus",
+        objective=TRIPLE_LOSS,
+        epochs=3,
+        batch_size=256,
+        micro_batch_size=8,
+        learning_rate=5e-4,
+        warmup=0.05,
+        betas=(0.9, 0.98),
+        epsilon=1e-6,
+        clip=5.0,
+        max_length=512,
+        masking=Masking(),
+    )
+
+
+def _task(width: int) -> Stage:
+    return Stage(
+        name="task",
+        data="task",
+        objective=TRIPLE_LOSS,
+        epochs=5,
+        min_steps=1000,
+        batch_size=32,
+        learning_rate=5e-5 * 768 / width,
+        warmup=0.1,
+        weight_decay=0.01,
+    )

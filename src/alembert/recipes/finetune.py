@@ -1,0 +1,47 @@
+"""A teacher for a task, or a masked-word head for a teacher: hard labels alone."""
+
+from transformers import PreTrainedConfig
+
+from alembert.objective import HardLabels
+from alembert.recipe import Init, Masking, Recipe, Stage
+
+
+def finetune(model: PreTrainedConfig) -> Recipe:
+    """Fine-tuning of a model of this shape as a recipe (BERT, sections 3 and A.3)."""
+    width = int(model.hidden_size)
+    return Recipe(
+        name="finetune",
+        paper="BERT (arXiv 1810.04805)",
+        student={"model_type": model.model_type},
+        init=Init(start="checkpoint"),
+        stages=(
+            Stage(
+                name="general",
+                data="corpus",
+                objective=(HardLabels(),),
+                epochs=1,
+                batch_size=64,
+                micro_batch_size=16,
+                learning_rate=1e-4 * 768 / width,
+                warmup=0.05,
+                weight_decay=0.01,
+                max_length=128,
+                masking=Masking(rare_words=0.0),
+            ),
+            Stage(
+                name="task",
+                data="task",
+                objective=(HardLabels(),),
+                epochs=3,
+                min_steps=600,
+                batch_size=32,
+                learning_rate=5e-5 * 768 / width,
+                warmup=0.1,
+                weight_decay=0.01,
+            ),
+        ),
+        deviations=(
+            "learning rate in inverse proportion to the width (5e-5 at 768 on a task)",
+            "small data is read more often than 3 times: at least 600 steps",
+        ),
+    )

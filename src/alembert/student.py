@@ -1,0 +1,142 @@
+"""How a student starts: from scratch, from layers of its teacher, or from a checkpoint."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel
+
+from alembert import anatomy
+from alembert.errors import UserError
+from alembert.layermap import Choice, layer_map
+from alembert.models.load import HEADS, label_fields
+
+
+def from_scratch(
+    config: dict[str, object], head: str, labels: Sequence[str], seed: int
+) -> PreTrainedModel:
+    """A randomly drawn student of this config and head."""
+    fields = dict(config)
+    kind = str(fields.pop("model_type", ""))
+    try:
+        built = AutoConfig.for_model(kind, **fields, **label_fields(head, labels))
+        torch.manual_seed(seed)
+        model: PreTrainedModel = HEADS[head].from_config(built)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the recipe's student: {' '.join(str(error).split())}") from error
+    return model
+
+
+def from_teacher(
+    config: dict[str, object],
+    head: str,
+    labels: Sequence[str],
+    teacher: PreTrainedModel,
+    choice: Choice,
+    seed: int,
+) -> PreTrainedModel:
+    """A student that starts as some of its teacher's layers (DistilBERT, section 3).
+
+    Embeddings, the chosen layers and, where both have one, the masked-word head are copied; a task
+    head is drawn anew. A student without token types takes the teacher's type 0 into its positions,
+    so that with every layer copied it computes what its teacher computes.
+    Raises UserError when shapes or architectures forbid it.
+    """
+    student = from_scratch(config, head, labels, seed)
+    pairs = layer_map(choice, anatomy.depth(student.config), anatomy.depth(teacher.config))
+    _same_shape(student, teacher)
+    with torch.no_grad():
+        _copy_embeddings(student, teacher)
+        _copy_layers(student, teacher, pairs)
+        if head == "words":
+            _copy_words_head(student, teacher)
+    return student
+
+
+def with_head(body: PreTrainedModel, head: str, labels: Sequence[str], seed: int) -> PreTrainedModel:
+    """The same encoder under another head; the new head is drawn at random."""
+    config = {**body.config.to_dict(), "model_type": body.config.model_type}
+    for name in ("id2label", "label2id", "problem_type", "architectures", "num_labels"):
+        config.pop(name, None)
+    model = from_scratch(config, head, labels, seed)
+    state = {k: v for k, v in body.base_model.state_dict().items() if ".pooler." not in f".{k}"}
+    model.base_model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    return model
+
+
+def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    mine, theirs = student.config, teacher.config
+    for config in (theirs, mine):
+        if not anatomy.anatomy(config, "starting from the teacher's layers").copies:
+            raise UserError(
+                f"layers of '{config.model_type}' cannot be copied between architectures: set the "
+                "recipe's init.start to 'scratch', or give --student"
+            )
+    sizes = {
+        "hidden size": (mine.hidden_size, theirs.hidden_size),
+        "vocabulary": (mine.vocab_size, theirs.vocab_size),
+        "inner size": (_inner(student), _inner(teacher)),
+        "attention heads": (mine.num_attention_heads, theirs.num_attention_heads),
+        "embedding size": (mine.hidden_size, getattr(theirs, "embedding_size", theirs.hidden_size)),
+    }
+    for name, (have, want) in sizes.items():
+        if have != want:
+            raise UserError(
+                f"the student cannot start from the teacher's layers: its {name} is {have} and the "
+                f"teacher's {want}; make them equal or set init.start to 'scratch'"
+            )
+
+
+def _inner(model: PreTrainedModel) -> int:
+    where = anatomy.anatomy(model.config, "starting from the teacher's layers").copies[5]
+    first = anatomy.layers(model, "starting from the teacher's layers")[0].get_submodule(where)
+    return int(first.out_features)  # type: ignore[arg-type]
+
+
+def _copy_layers(
+    student: PreTrainedModel, teacher: PreTrainedModel, pairs: Sequence[tuple[int, int]]
+) -> None:
+    mine, theirs = (anatomy.layers(m, "copying layers") for m in (student, teacher))
+    my_parts, their_parts = (
+        anatomy.anatomy(m.config, "copying layers").copies for m in (student, teacher)
+    )
+    for to, source in pairs:
+        for my_part, their_part in zip(my_parts, their_parts, strict=True):
+            state = theirs[source - 1].get_submodule(their_part).state_dict()
+            mine[to - 1].get_submodule(my_part).load_state_dict(state)
+
+
+def _copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    mine, theirs = student.base_model.embeddings, teacher.base_model.embeddings
+    mine.word_embeddings.load_state_dict(theirs.word_embeddings.state_dict())
+    mine.LayerNorm.load_state_dict(theirs.LayerNorm.state_dict())
+    positions: Tensor = theirs.position_embeddings.weight
+    if teacher.config.model_type in ("roberta", "xlm-roberta"):
+        positions = positions[teacher.config.pad_token_id + 1 :]  # there, positions begin after pad
+    types = getattr(theirs, "token_type_embeddings", None)
+    if hasattr(mine, "token_type_embeddings"):
+        if types is not None:
+            mine.token_type_embeddings.load_state_dict(types.state_dict())
+    elif types is not None:
+        positions = positions + types.weight[0]
+    room = len(mine.position_embeddings.weight)
+    if room > len(positions):
+        raise UserError(
+            f"the student's max_position_embeddings is {room} and its teacher has {len(positions)}"
+        )
+    mine.position_embeddings.weight.copy_(positions[:room])
+
+
+def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    if teacher.get_output_embeddings() is None:
+        return
+    mine, theirs = (anatomy.anatomy(m.config, "copying the head").transform for m in (student, teacher))
+    for to, source in zip(mine, theirs, strict=True):
+        student.get_submodule(to).load_state_dict(teacher.get_submodule(source).state_dict())
+    decoder = student.get_output_embeddings()
+    assert isinstance(decoder, nn.Linear)
+    weight, bias = anatomy.vocabulary_matrix(teacher)
+    decoder.weight.copy_(weight)
+    if bias is not None:
+        decoder.bias.copy_(bias)

@@ -1,0 +1,203 @@
+"""One forward pass, and what it leaves behind: nothing is computed that nobody reads."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from alembert import anatomy
+from alembert.errors import UserError
+from alembert.vocabulary import Vocabulary
+
+Batch = Mapping[str, Tensor]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What an objective reads of one model. Layers count from 1; hidden 0 is the embedding."""
+
+    hidden: frozenset[int] = frozenset()
+    attention: frozenset[int] = frozenset()  # layers whose queries, keys and values are read
+    logits: bool = False  # of a task head
+    words: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
+
+    def __or__(self, other: "Reads") -> "Reads":
+        words = "all" if "all" in (self.words, other.words) else self.words or other.words
+        return Reads(
+            self.hidden | other.hidden,
+            self.attention | other.attention,
+            self.logits or other.logits,
+            words,
+        )
+
+    @property
+    def deepest(self) -> int:
+        """The last layer that has to run when no head is read."""
+        return max(self.hidden | self.attention, default=0)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a forward pass left: hidden[k] (B, T, H); queries, keys, values[k] (B, A, T, d)."""
+
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    queries: dict[int, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
+    words: Vocabulary | None = None
+
+    def scores(self, layer: int) -> Tensor:
+        """Unnormalised attention scores q k / sqrt(d), (B, A, T, T), no mask applied."""
+        queries, keys = self.queries[layer], self.keys[layer]
+        return queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+
+
+class _Stop(BaseException):
+    """Raised by a hook when all that is read has been seen; never leaves this file."""
+
+
+def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
+    """Run `model` on a batch and return what `reads` names.
+
+    Batch: input_ids and attention_mask (B, T), token_type_ids if the model takes them, and for
+    words == "masked" labels (B, T), -100 where nothing is hidden. Without logits no head is run, and
+    no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
+    """
+    inputs = {k: batch[k] for k in INPUTS if k in batch and takes(model, k)}
+    if not anatomy.known(model.config) and (reads.hidden or reads.attention):
+        return _foreign(model, batch, inputs, reads)
+    left = Trace()
+    with ExitStack() as hooks:
+        if reads.hidden or reads.attention:
+            _watch(model, reads, left, hooks)
+        if reads.words:
+            return replace(left, words=_words(model, batch, inputs, reads, hooks))
+        if reads.logits:
+            return replace(left, logits=model(**inputs).logits)
+        if reads.hidden or reads.attention:
+            _run(model.base_model, inputs)
+    return left
+
+
+def takes(model: PreTrainedModel, name: str) -> bool:
+    """Whether a model's forward pass has an input of this name (DistilBERT: no token types)."""
+    return name != "token_type_ids" or (
+        model.config.model_type != "distilbert" and getattr(model.config, "type_vocab_size", 0) > 1
+    )
+
+
+def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:
+    try:
+        model(**inputs)
+    except _Stop:
+        return
+
+
+def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) -> None:
+    """Hooks on the layers read; the deepest one ends the pass when no head follows."""
+    blocks = anatomy.layers(model, "a term that reads hidden states or attention")
+    where = anatomy.anatomy(model.config, "an attention term")
+    deepest = -1 if reads.logits or reads.words else reads.deepest
+
+    def leave_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        left.hidden[0] = args[0] if args else kwargs["hidden_states"]
+        if deepest == 0:
+            raise _Stop
+
+    def leave_output(k: int) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            if k in reads.hidden:
+                left.hidden[k] = output if isinstance(output, Tensor) else output[0]
+            if k == deepest:
+                raise _Stop
+
+        return hook
+
+    if 0 in reads.hidden:
+        handle = blocks[0].register_forward_pre_hook(leave_input, with_kwargs=True)
+        hooks.callback(handle.remove)
+    for k in sorted((reads.hidden | reads.attention) - {0}):
+        if k in reads.attention:
+            for name, kept in ((where.query, "queries"), (where.key, "keys"), (where.value, "values")):
+                linear = blocks[k - 1].get_submodule(name)
+                store = getattr(left, kept)
+                hooks.callback(linear.register_forward_hook(_heads(model, store, k)).remove)
+        hooks.callback(blocks[k - 1].register_forward_hook(leave_output(k)).remove)
+
+
+def _heads(model: PreTrainedModel, store: dict[int, Tensor], k: int) -> Callable[..., None]:
+    heads = model.config.num_attention_heads
+
+    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        store[k] = output.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    return hook
+
+
+def _words(
+    model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads, hooks: ExitStack
+) -> Vocabulary:
+    """The decoder's input at the rows that count; the decoder itself is left to the loss."""
+    everywhere = batch["attention_mask"].bool()
+    selected = everywhere if reads.words == "all" else batch["labels"] != -100
+    rows: list[Tensor] = []
+
+    def select(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0][selected], *args[1:])
+
+    def leave_output(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        rows.append(output)
+        raise _Stop
+
+    def leave_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        rows.append(args[0][selected])
+        raise _Stop
+
+    weight, bias = anatomy.vocabulary_matrix(model)
+    if anatomy.known(model.config):
+        first, last = anatomy.anatomy(model.config, "soft labels over the words").transform
+        hooks.callback(model.get_submodule(first).register_forward_pre_hook(select).remove)
+        hooks.callback(model.get_submodule(last).register_forward_hook(leave_output).remove)
+    else:
+        decoder = model.get_output_embeddings()
+        hooks.callback(decoder.register_forward_pre_hook(leave_input).remove)
+    _run(model, inputs)
+    if not rows:
+        raise UserError(
+            f"soft labels over the words cannot read the head of '{model.config.model_type}'"
+        )
+    return Vocabulary(rows[0], weight, bias, selected)
+
+
+def _foreign(model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads) -> Trace:
+    """Hidden states of an architecture whose insides are not known: by its own outputs."""
+    if reads.attention:
+        anatomy.anatomy(model.config, "an attention term")  # raises, naming the architecture
+    with ExitStack() as hooks:
+        if reads.words:
+            seen: list[tuple[Tensor, ...]] = []
+            catch = lambda _, __, output: seen.append(output.hidden_states)  # noqa: E731
+            hooks.callback(model.base_model.register_forward_hook(catch).remove)
+            inputs = {**inputs, "output_hidden_states": True}  # type: ignore[dict-item]
+            words = _words(model, batch, inputs, reads, hooks)
+            return Trace(hidden={k: seen[0][k] for k in reads.hidden}, words=words)
+        body = model if reads.logits else model.base_model
+        output = body(**inputs, output_hidden_states=True)
+    hidden = {k: output.hidden_states[k] for k in reads.hidden}
+    return Trace(hidden=hidden, logits=output.logits if reads.logits else None)
+
+
+def no_grad_trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
+    """The teacher's trace: eval mode (its dropout off), no gradient."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        left = trace(model, batch, reads)
+    model.train(was_training)
+    return left

@@ -1,0 +1,134 @@
+"""Chunked losses over the vocabulary: the plain formula's value and gradient, never all logits."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alembert import losses, vocabulary
+from alembert.vocabulary import Vocabulary
+
+N, H, V = 37, 8, 53
+
+
+def rows_and_matrices() -> tuple[Tensor, ...]:
+    torch.manual_seed(0)
+    make = [torch.randn(N, H), torch.randn(V, H), torch.randn(V)]
+    student = [tensor.requires_grad_() for tensor in make]
+    return (*student, torch.randn(N, H), torch.randn(V, H), torch.randn(V))
+
+
+def all_of(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Vocabulary:
+    return Vocabulary(rows, weight, bias, torch.ones(1, len(rows), dtype=torch.bool))
+
+
+LABELS = torch.randint(0, V, (N,), generator=torch.Generator().manual_seed(1))
+CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "soft labels at 2": (
+        lambda s, t: vocabulary.soft_labels(s, t, 2.0),
+        lambda s, t: losses.soft_labels(s, t, 2.0),
+    ),
+    "soft labels at 0.5": (
+        lambda s, t: vocabulary.soft_labels(s, t, 0.5),
+        lambda s, t: losses.soft_labels(s, t, 0.5),
+    ),
+    "hard labels": (
+        lambda s, t: vocabulary.hard_labels(s, LABELS),
+        lambda s, t: F.cross_entropy(s, LABELS),
+    ),
+    "squared error": (
+        vocabulary.logits_mse,
+        lambda s, t: F.mse_loss(s, t, reduction="sum") / N,
+    ),
+}
+
+
+@pytest.mark.parametrize("chunk", [5, 37, 512])
+@pytest.mark.parametrize("case", CASES)
+def test_value_and_gradient_are_those_of_the_plain_formula(
+    case: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "CHUNK", chunk)
+    ours, plain = CASES[case]
+    rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
+    loss = 3 * ours(all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias))
+    loss.backward()
+    found = [rows.grad, weight.grad, bias.grad]
+    for tensor in (rows, weight, bias):
+        tensor.grad = None
+    expected = 3 * plain(F.linear(rows, weight, bias), F.linear(t_rows, t_weight, t_bias))
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    for mine, theirs in zip(found, (rows.grad, weight.grad, bias.grad), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_is_right_numerically() -> None:
+    torch.manual_seed(0)
+    rows, weight = torch.randn(3, 4, dtype=torch.double), torch.randn(5, 4, dtype=torch.double)
+    teacher = all_of(torch.randn(3, 4), torch.randn(5, 4), None)
+    rows = rows.float().requires_grad_()
+    loss = vocabulary.soft_labels(all_of(rows, weight.float(), None), teacher, 2.0)
+    loss.backward()
+    assert rows.grad is not None
+    plain = lambda r: losses.soft_labels(r @ weight.float().T, teacher.logits(), 2.0)  # noqa: E731
+    for i, j in ((0, 0), (1, 3), (2, 2)):
+        step = torch.zeros_like(rows)
+        step[i, j] = 1e-2
+        slope = (plain(rows.detach() + step) - plain(rows.detach() - step)) / 2e-2
+        assert float(rows.grad[i, j]) == pytest.approx(float(slope), rel=2e-2, abs=1e-4)
+
+
+def test_no_rows_give_a_zero_and_no_gradient() -> None:
+    rows, weight = torch.randn(0, H, requires_grad=True), torch.randn(V, H, requires_grad=True)
+    empty = Vocabulary(rows, weight, None, torch.zeros(1, 4, dtype=torch.bool))
+    loss = vocabulary.soft_labels(empty, empty, 2.0)
+    loss.backward()
+    assert float(loss) == 0.0
+    assert weight.grad is not None and not weight.grad.any()
+
+
+def test_extreme_logits_stay_finite() -> None:
+    weight = torch.eye(3) * 1e4
+    student = all_of(torch.eye(3).requires_grad_(), weight, None)
+    teacher = all_of(torch.eye(3).flip(0), weight, None)
+    loss = vocabulary.soft_labels(student, teacher, 1.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert float(loss) == pytest.approx(2 / 3 * 1e4, rel=1e-5)
+
+
+def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "CHUNK", 4)
+    shapes: set[tuple[int, ...]] = set()
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = func(*args, **(kwargs or {}))
+            for one in out if isinstance(out, tuple) else (out,):
+                if isinstance(one, Tensor):
+                    shapes.add(tuple(one.shape))
+            return out
+
+    rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
+    with Watch():
+        vocabulary.soft_labels(
+            all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias), 2.0
+        ).backward()
+    assert (4, V) in shapes
+    assert (N, V) not in shapes
+
+
+def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:
+    rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
+    exact = vocabulary.soft_labels(all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias), 2.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = vocabulary.soft_labels(
+            all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias), 2.0
+        )
+    low.backward()
+    assert low.dtype == torch.float32
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
+    assert float(low) == pytest.approx(float(exact), rel=2e-2)
