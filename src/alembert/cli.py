@@ -196,16 +196,22 @@ def evaluate_(
     text_pair: Pair = None,
     label: Label = None,
     max_length: Annotated[int, option("--max-length", text="tokens a text")] = 128,
+    sequences: Annotated[int, option("--sequences", text="of the corpus that are read")] = 2000,
     json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Measure a saved model on labelled texts (--data), or on masked words (--corpus)."""
     import json
 
-    from alembert.run import judge
+    from alembert.data.splits import Files
+    from alembert.judge import judge, judge_words
 
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
-    found = judge(model, data, corpus, (text, text_pair, label), max_length)
+    if corpus is not None:
+        found = judge_words(model, corpus, max_length, sequences)
+    else:
+        names = {"text": text, "text_pair": text_pair, "label": label}
+        found = judge(model, Files(str(data), **names), max_length)
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
 
 

@@ -84,6 +84,11 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
     write_text(out / "recipe.yaml", to_yaml(recipe))
 
 
+def read_json(path: Path) -> Any:
+    """A JSON file's content."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: Path, content: Any) -> None:
     """Put a JSON file in place at once."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,6 +1,5 @@
 """A run folder: stages in order, evaluation, what is already done is not done again."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert import evaluate, folder
+from alembert import evaluate, folder, judge
 from alembert.data import collate
 from alembert.data.batches import Batches, Rows
 from alembert.data.corpus import read_corpus
@@ -55,7 +54,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         folder.check(job.out, job.recipe, _arguments(job))
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
-            found: dict[str, Any] = json.loads((job.out / "metrics.json").read_text())
+            found: dict[str, Any] = folder.read_json(job.out / "metrics.json")
             return found
         tokenizer = load_tokenizer(job.student or _teacher_of(job, stages[0]) or "")
         splits = _splits(job, stages, tokenizer)
@@ -69,7 +68,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             last = place / "model"
         assert last is not None
         folder.copy_model(last, job.result)
-        return _evaluated(job, splits, tokenizer, say)
+        return judge.judge_run(job.out, job.result, job.teacher, splits, tokenizer, say)
 
 
 def _chosen(job: Job, say: Say) -> list[Stage]:
@@ -251,27 +250,3 @@ def _watch(
         return evaluate.metrics(splits.task, logits, splits.valid)[splits.task.metric]
 
     return Watch(measure, splits.task.metric, stage.evaluations or min(max(epochs, 3), 10))
-
-
-def _evaluated(
-    job: Job, splits: Splits | None, tokenizer: PreTrainedTokenizerBase, say: Say
-) -> dict[str, Any]:
-    """Judge teacher and student on --eval and write metrics.json."""
-    if splits is None or splits.test is None:
-        say("no --eval file: the result is not judged")
-        metrics: dict[str, Any] = {}
-        folder.write_json(job.out / "metrics.json", metrics)
-        return metrics
-    metrics = {"task": splits.task.kind, "metric": splits.task.metric, "parameters": {}}
-    for who, path in (("teacher", job.teacher), ("student", str(job.result))):
-        if path is not None:
-            model = load_model(path, splits.task.kind)
-            logits = evaluate.predict(model, splits.test, int(tokenizer.pad_token_id or 0))
-            metrics[who] = evaluate.metrics(splits.task, logits, splits.test)
-            metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
-    if "teacher" in metrics:
-        metrics["retention"] = metrics["student"][splits.task.metric] / metrics["teacher"][
-            splits.task.metric
-        ]
-    folder.write_json(job.out / "metrics.json", metrics)
-    return metrics

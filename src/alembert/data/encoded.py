@@ -1,10 +1,16 @@
 """Encoded rows: token ids and labels of a whole data set in a few flat arrays."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Encoding
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from alembert.errors import UserError
 
 IGNORED = -100  # what cross entropy leaves out
 
@@ -63,3 +69,62 @@ def concat(*parts: Encoded) -> Encoded:
         parts[0].per_token,
         sum(part.truncated for part in parts),
     )
+
+
+def tokenize(
+    texts: list[Any],
+    pairs: list[Any] | None,
+    labels: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    words: bool,
+) -> Encoded:
+    """Texts (or, if `words`, lists of words with a list of label ids each) -> Encoded rows."""
+    parts = []
+    for span in _spans(texts, pairs):
+        batch = tokenizer(
+            texts[span],
+            pairs[span] if pairs else None,
+            truncation=True,  # of a pair the longer one first
+            max_length=max_length,
+            is_split_into_words=words,
+            return_attention_mask=False,
+        )
+        parts.append(_part(batch, labels[span], words))
+    return concat(*parts)
+
+
+def _spans(texts: list[Any], pairs: list[Any] | None) -> Iterator[slice]:
+    """Stretches of rows of at most 1,000 rows or little over a million characters."""
+    start, size = 0, 0
+    for stop in range(1, len(texts) + 1):
+        size += len(texts[stop - 1]) + (len(pairs[stop - 1]) if pairs else 0)
+        if stop - start == 1000 or size > 1_000_000 or stop == len(texts):
+            yield slice(start, stop)
+            start, size = stop, 0
+
+
+def _part(batch: BatchEncoding, labels: Any, words: bool) -> Encoded:
+    encodings = batch.encodings
+    if encodings is None:
+        raise UserError("this tokenizer has no fast version; use a model that has one")
+    if words:
+        rows = zip(encodings, labels, strict=True)
+        labels = np.array([label for row in rows for label in _at_first_piece(*row)], np.int32)
+    types = batch.get("token_type_ids")
+    return Encoded(
+        np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
+        [len(encoding) for encoding in encodings],
+        labels,
+        None if types is None else np.fromiter(chain.from_iterable(types), np.int8),
+        words,
+        sum(bool(encoding.overflowing) for encoding in encodings),
+    )
+
+
+def _at_first_piece(encoding: Encoding, labels: list[int]) -> Iterator[int]:
+    """Per token the label of the word it begins; a word without tokens has no place here."""
+    previous = None
+    for word in encoding.word_ids:
+        yield IGNORED if word is None or word == previous else labels[word]
+        previous = word

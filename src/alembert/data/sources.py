@@ -91,9 +91,7 @@ GLUE = {
     "stsb": Glue("STS-B", (7, 8), 9, (), "pearson"),
     "rte": Glue("RTE", (1, 2), 3, _ENTAILMENT, "accuracy"),
     "qnli": Glue("QNLI", (1, 2), 3, _ENTAILMENT, "accuracy", ("question", "sentence")),
-    "qqp": Glue(
-        "QQP", (3, 4), 5, ("not_duplicate", "duplicate"), "f1", ("question1", "question2")
-    ),
+    "qqp": Glue("QQP", (3, 4), 5, ("not_duplicate", "duplicate"), "f1", ("question1", "question2")),
     # the gold label is the last of 12 columns in train and of 16 in dev
     "mnli": Glue("MNLI", (8, 9), -1, _NLI, "accuracy", ("premise", "hypothesis")),
 }
@@ -125,8 +123,7 @@ def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
 def _from_hub(task: str, wanted: Glue, split: str) -> Dataset:
     data = _hub(f"nyu-mll/glue:{task}", split)
     columns = {
-        key: data[name][:]
-        for key, name in zip(("text", "text_pair"), wanted.names, strict=False)
+        key: data[name][:] for key, name in zip(("text", "text_pair"), wanted.names, strict=False)
     }
     labels = data["label"][:]
     columns["label"] = [wanted.labels[i] for i in labels] if wanted.labels else labels

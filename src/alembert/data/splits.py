@@ -75,3 +75,16 @@ def prepare(
         source = files.evaluation or files.train
         test = encoded(test_rows, find_columns(test_rows, source, *names), source)
     return Splits(task, train, valid, test)
+
+
+def prepare_one(
+    files: Files,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    known_labels: Sequence[str],
+) -> tuple[Encoded, Task]:
+    """The one file of `files.train` as data to judge a model of these labels by."""
+    rows = sources.read(files.train, "test")
+    columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
+    task = infer_task(rows, columns, files.train, known_labels)
+    return encode(rows, task, columns, tokenizer, max_length, files.train), task

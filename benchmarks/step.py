@@ -1,0 +1,183 @@
+"""DistilBERT's triple-loss step against the straightforward one, interleaved, on random weights.
+
+    python benchmarks/step.py --shapes 8x128,5x512 --rounds 5 --json results/step/step.json
+
+BERT-base teacher, 6-layer student. "plain" is the authors' step as anyone would write it: both models'
+logits whole, masked_select, fp32, AdamW. Same batch, same start; with dropout at 0 both give the same
+loss. Time is the median over the rounds; peak memory comes from a process of its own for each.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertForMaskedLM
+
+from alembert.distillation import Distillation
+from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
+from alembert.student import from_teacher
+
+VARIANTS = ("plain fp32", "plain bf16", "alembert fp32", "alembert bf16")
+
+
+def models(dropout: float) -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    teacher = BertForMaskedLM(BertConfig()).eval()
+    config = student_config(teacher.config, 6) | {"dropout": dropout, "attention_dropout": dropout}
+    return from_teacher(config, "words", (), teacher, "spread", seed=0).train(), teacher
+
+
+def batch_of(rows: int, tokens: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    ids = torch.randint(1000, 30000, (rows, tokens))
+    labels = torch.where(torch.rand(rows, tokens) < 0.15, ids, -100)
+    ids = torch.where(labels != -100, 103, ids)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+
+def plain_loss(student: Any, teacher: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The authors' Distiller.step, term by term."""
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        t = teacher(**inputs, output_hidden_states=True)
+    s = student(**inputs, output_hidden_states=True)
+    mask = inputs["attention_mask"].unsqueeze(-1).expand_as(s.logits).bool()
+    s_logits = torch.masked_select(s.logits, mask).view(-1, s.logits.size(-1))
+    t_logits = torch.masked_select(t.logits, mask).view(-1, s.logits.size(-1))
+    soft = F.kl_div(
+        F.log_softmax(s_logits / 2, dim=-1), F.softmax(t_logits / 2, dim=-1), reduction="batchmean"
+    )
+    hard = F.cross_entropy(s.logits.view(-1, s.logits.size(-1)), batch["labels"].view(-1))
+    width = s.hidden_states[-1].size(-1)
+    wide = inputs["attention_mask"].unsqueeze(-1).expand_as(s.hidden_states[-1]).bool()
+    mine = torch.masked_select(s.hidden_states[-1], wide).view(-1, width)
+    theirs = torch.masked_select(t.hidden_states[-1], wide).view(-1, width)
+    cosine = F.cosine_embedding_loss(mine, theirs, torch.ones(len(mine)))
+    return 5 * soft * 4 + 2 * hard + cosine
+
+
+class Step:
+    """One variant: a student of its own and its optimiser."""
+
+    def __init__(self, name: str, dropout: float) -> None:
+        kind, precision = name.split()
+        student, teacher = models(dropout)
+        self.cast = (
+            (lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+            if precision == "bf16"
+            else nullcontext
+        )
+        ours = Distillation(student, teacher, TRIPLE_LOSS, words=True)
+        self.loss = (
+            (lambda batch: ours(batch)[0])
+            if kind == "alembert"
+            else (lambda batch: plain_loss(student, teacher, batch))
+        )
+        fused = {"fused": True} if kind == "alembert" else {}
+        self.optimizer = torch.optim.AdamW(student.parameters(), lr=5e-4, **fused)
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> float:
+        with self.cast():
+            loss = self.loss(batch)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+
+def matmul_ceiling() -> float:
+    """bf16 FLOP/s of a 2048 x 2048 x 2048 product, the best of 20."""
+    a = torch.randn(2048, 2048, dtype=torch.bfloat16)
+    best = 1e9
+    for _ in range(20):
+        began = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - began)
+    return 2 * 2048**3 / best
+
+
+def flops(rows: int, tokens: int) -> int:
+    """Operations of the matrix products of the plain step, counted by torch."""
+    student, teacher = models(0.0)
+    with FlopCounterMode(display=False) as counter:
+        plain_loss(student, teacher, batch_of(rows, tokens)).backward()
+    return int(counter.get_total_flops())
+
+
+def peak(name: str, shape: str, dropout: float) -> float:
+    """Peak RSS in GiB of a fresh process that makes two steps."""
+    command = [sys.executable, __file__, "--only", name, "--shapes", shape, "--dropout", str(dropout)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def compare(shape: str, rounds: int, dropout: float) -> dict[str, Any]:
+    rows, tokens = (int(part) for part in shape.split("x"))
+    batch = batch_of(rows, tokens)
+    steps = {name: Step(name, dropout) for name in VARIANTS}
+    first = {name: step(batch) for name, step in steps.items()}  # also warms up
+    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step(batch)
+            times[name].append(time.perf_counter() - began)
+    del steps
+    ceiling, work = matmul_ceiling(), flops(rows, tokens)
+    found: dict[str, Any] = {"shape": shape, "dropout": dropout, "ceiling_gflops": ceiling / 1e9,
+                             "step_gflop": work / 1e9, "variants": {}}  # fmt: skip
+    base = median(times["plain fp32"])
+    for name in VARIANTS:
+        seconds = median(times[name])
+        found["variants"][name] = {
+            "first_loss": first[name],
+            "ms": [round(1000 * t) for t in times[name]],
+            "median_ms": round(1000 * seconds),
+            "tokens_per_second": round(rows * tokens / seconds),
+            "times_plain_fp32": round(base / seconds, 2),
+            "share_of_ceiling": round(work / seconds / ceiling, 3),
+            "peak_gib": round(peak(name, shape, dropout), 2),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", default="8x128,5x512")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        rows, tokens = (int(part) for part in given.shapes.split("x"))
+        step = Step(given.only, given.dropout)
+        for _ in range(2):
+            step(batch_of(rows, tokens))
+        status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's too
+        print(int(status.split("VmHWM:")[1].split()[0]) / 2**20)
+        return
+    results = [compare(shape, given.rounds, given.dropout) for shape in given.shapes.split(",")]
+    for found in results:
+        print(f"{found['shape']}, dropout {found['dropout']}: {found['step_gflop']:.0f} GFLOP a step, "
+              f"bf16 ceiling {found['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
+        for name, row in found["variants"].items():
+            print(f"  {name:14} loss {row['first_loss']:.4f}  {row['median_ms']:6} ms  "
+                  f"{row['times_plain_fp32']:.2f}x  {row['share_of_ceiling']:.0%} of ceiling  "
+                  f"peak {row['peak_gib']:.2f} GiB")  # fmt: skip
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

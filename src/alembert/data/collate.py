@@ -1,0 +1,121 @@
+"""Rows -> batches: which rows go together, padded, words hidden; pure functions of a seed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alembert.data.encoded import IGNORED
+from alembert.errors import UserError
+
+_WINDOW = 50  # batches whose rows are sorted by length together: wide enough to save padding
+
+
+def plan(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Batches of row numbers: every row once, rows of similar length together, in random order.
+
+    The same for the same (seed, epoch). What fills no batch is a short batch at the end.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size}: must be at least 1")
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    window = np.arange(len(order)) // (_WINDOW * batch_size)
+    order = order[np.lexsort((np.asarray(lengths)[order], window))]
+    full = len(order) // batch_size
+    batches: list[list[int]] = order[: full * batch_size].reshape(full, batch_size).tolist()
+    shuffled = [batches[i] for i in rng.permutation(full)]
+    rest: list[int] = order[full * batch_size :].tolist()
+    return [*shuffled, rest] if rest else shuffled
+
+
+def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dict[str, Tensor]:
+    """Rows -> tensors, padded on the right to the longest row (rounded up to `multiple`).
+
+    input_ids, attention_mask and, where rows have them, token_type_ids: (B, T) long. labels:
+    (B,) long for ids, (B,) float for scores, (B, C) float for 0/1 rows, (B, T) long for tags,
+    padded with -100.
+    """
+    width = max(len(row["input_ids"]) for row in rows)
+    width = -(-width // multiple) * multiple
+
+    def padded(key: str, filler: int) -> Tensor:
+        return torch.tensor([row[key] + [filler] * (width - len(row[key])) for row in rows])
+
+    masks = [[1] * len(row["input_ids"]) for row in rows]
+    batch = {
+        "input_ids": padded("input_ids", pad_token_id),
+        "attention_mask": torch.tensor([mask + [0] * (width - len(mask)) for mask in masks]),
+    }
+    if "token_type_ids" in rows[0]:
+        batch["token_type_ids"] = padded("token_type_ids", 0)
+    if "labels" in rows[0]:
+        first = rows[0]["labels"]
+        tags = isinstance(first, list) and not isinstance(first[0], float)
+        labels = padded("labels", IGNORED) if tags else torch.tensor([r["labels"] for r in rows])
+        batch["labels"] = labels.float() if labels.is_floating_point() else labels
+    return batch
+
+
+@dataclass(frozen=True, eq=False)
+class Masking:
+    """How words are hidden so that a model has to guess them (BERT; DistilBERT's rare words).
+
+    `weights` (V,): how likely each token of the vocabulary is drawn; None draws evenly.
+    `replace`: the shares of drawn tokens that become [MASK], become any token, stay.
+    """
+
+    mask_token_id: int
+    vocab_size: int
+    special_ids: tuple[int, ...]
+    share: float = 0.15
+    weights: Tensor | None = None
+    replace: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise UserError(f"masking share {self.share}: must be over 0, at most 1")
+        if min(self.replace) < 0 or not math.isclose(sum(self.replace), 1):
+            raise UserError(f"masking replace {self.replace}: three shares that add up to 1")
+        if self.weights is not None and self.weights.shape != (self.vocab_size,):
+            shape = tuple(self.weights.shape)
+            raise UserError(f"masking weights {shape}: one for each of {self.vocab_size} tokens")
+
+    def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """A copy of the batch with words hidden in input_ids and their ids in labels (B, T).
+
+        ceil(share * tokens) places of the whole batch are drawn without replacement, special
+        tokens and padding never; labels are -100 where nothing was drawn.
+        """
+        ids = batch["input_ids"]
+        drawn = self._draw(ids, batch["attention_mask"], generator)
+        dice = torch.rand(ids.shape, generator=generator)
+        anything = torch.randint(self.vocab_size, ids.shape, generator=generator)
+        masked, random, _ = self.replace
+        hidden = torch.where(drawn & (dice < masked), self.mask_token_id, ids)
+        swapped = drawn & (dice >= masked) & (dice < masked + random)
+        return {
+            **batch,
+            "input_ids": torch.where(swapped, anything, hidden),
+            "labels": torch.where(drawn, ids, IGNORED),
+        }
+
+    def _draw(self, ids: Tensor, attention_mask: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, T) bool: the places drawn."""
+        special = torch.tensor(self.special_ids, dtype=ids.dtype)
+        free = attention_mask.bool() & ~torch.isin(ids, special)
+        weights = torch.ones(ids.shape) if self.weights is None else self.weights[ids]
+        weights = weights * free
+        count = math.ceil(self.share * int(attention_mask.sum()))
+        count = min(count, int(weights.count_nonzero()))
+        # the largest of w / Exp(1) are a weighted draw without replacement: what
+        # torch.multinomial does inside, without its limit of 2^24 places
+        keys = weights / torch.empty(ids.shape).exponential_(generator=generator)
+        places = keys.flatten().topk(count).indices
+        drawn = torch.zeros(ids.numel(), dtype=torch.bool)
+        drawn[places] = True
+        return drawn.view(ids.shape)

@@ -1,0 +1,62 @@
+"""What a finished model is worth: metrics of teacher and student on data that chose nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from alembert import evaluate, folder
+from alembert.data.collate import Masking
+from alembert.data.corpus import read_corpus
+from alembert.data.splits import Files, Splits, prepare_one
+from alembert.errors import UserError
+from alembert.models.load import load_config, load_model, load_tokenizer
+
+
+def judge_run(
+    out: Path,
+    student: Path,
+    teacher: str | None,
+    splits: Splits | None,
+    tokenizer: PreTrainedTokenizerBase,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure teacher and student on --eval; write metrics.json and return its content."""
+    if splits is None or splits.test is None:
+        say("no --eval file: the result is not judged")
+        folder.write_json(out / "metrics.json", {})
+        return {}
+    name = splits.task.metric
+    metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
+    for who, path in (("teacher", teacher), ("student", str(student))):
+        if path is not None:
+            model = load_model(path, splits.task.kind)
+            logits = evaluate.predict(model, splits.test, int(tokenizer.pad_token_id or 0))
+            metrics[who] = evaluate.metrics(splits.task, logits, splits.test)
+            metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
+    if "teacher" in metrics and metrics["teacher"][name]:
+        metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
+    folder.write_json(out / "metrics.json", metrics)
+    return metrics
+
+
+def judge(path: str, files: Files, max_length: int) -> dict[str, float]:
+    """Metrics of a saved model on one labelled file."""
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    data, task = prepare_one(files, tokenizer, max_length, labels)
+    model = load_model(path, task.kind)
+    logits = evaluate.predict(model, data, int(tokenizer.pad_token_id or 0))
+    return evaluate.metrics(task, logits, data)
+
+
+def judge_words(path: str, corpus: str, max_length: int, sequences: int) -> dict[str, float]:
+    """Perplexity and top-1 of a saved model on masked words of a text (uniform masks, seed 0)."""
+    tokenizer = load_tokenizer(path)
+    model = load_model(path, "words")
+    if tokenizer.mask_token_id is None:
+        raise UserError(f"{path}: its tokenizer has no mask token: masked words cannot be predicted")
+    masking = Masking(int(tokenizer.mask_token_id), len(tokenizer), tuple(tokenizer.all_special_ids))
+    rows = read_corpus(corpus, tokenizer, max_length)
+    return evaluate.masked_words(model, rows, masking, int(tokenizer.pad_token_id or 0), sequences)

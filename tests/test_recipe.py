@@ -1,0 +1,83 @@
+"""Recipes are values: YAML out and in gives an equal one, and what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig
+
+from alembert.errors import UserError
+from alembert.recipe import from_yaml, to_yaml, with_settings
+from alembert.recipes import RECIPES, recipe_of
+from alembert.recipes.finetune import finetune
+
+TEACHERS = [BertConfig(), BertConfig(num_hidden_layers=6, hidden_size=384), BertConfig(num_hidden_layers=24)]
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_yaml_out_and_in_gives_an_equal_recipe(name: str, teacher: BertConfig, tmp_path: Path) -> None:
+    for recipe in (recipe_of(name, teacher), finetune(teacher)):
+        (tmp_path / "r.yaml").write_text(to_yaml(recipe))
+        assert from_yaml(tmp_path / "r.yaml") == recipe
+
+
+def test_distilbert_of_bert_base_is_the_papers() -> None:
+    recipe = recipe_of("distilbert", BertConfig())
+    assert recipe.student["n_layers"] == 6
+    general = recipe.stages[0]
+    assert [(t.kind, t.weight) for t in general.objective] == [
+        ("SoftLabels", 5.0), ("HardLabels", 2.0), ("HiddenCosine", 1.0),
+    ]  # fmt: skip
+    assert general.objective[0].temperature == 2.0
+    assert (general.learning_rate, general.betas, general.clip) == (5e-4, (0.9, 0.98), 5.0)
+
+
+def test_settings_change_a_copy() -> None:
+    recipe = recipe_of("distilbert", BertConfig())
+    changed = with_settings(recipe, {"stages.general.steps": "1000", "student.n_layers": "3"})
+    assert (changed.stages[0].steps, changed.stages[0].epochs) == (1000, None)
+    assert changed.student["n_layers"] == 3
+    hotter = with_settings(recipe, {"stages.general.objective.SoftLabels.temperature": "4"})
+    assert hotter.stages[0].objective[0].temperature == 4.0
+    assert recipe.stages[0].steps is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("stages.general.stepz", "3", "no field 'stepz'"),
+        ("stages.nowhere.steps", "3", "there is no 'nowhere': choose one of general, task"),
+        ("stages.general.learning_rate", "-1", "learning_rate"),
+        ("stages.general.learning_rate", "fast", "given: 'fast'"),
+        ("stages.general.batch_size", "0", "batch_size"),
+        ("projections", "many", "'none', 'layer' or 'shared'"),
+        ("nothing.at.all", "1", "no field 'nothing'"),
+    ],
+)
+def test_a_wrong_setting_is_named(key: str, value: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        with_settings(recipe_of("distilbert", BertConfig()), {key: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: x\nstages: []\nstudent: {}\n", "stages"),
+        ("- 1\n", "mapping"),
+        ("a: [", "not a readable recipe"),
+        ("name: x\nstudent: {}\ntemprature: 3\nstages: []\n", "temprature|stages"),
+    ],
+)
+def test_a_wrong_file_is_named(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"mine.yaml.*({says})"):
+        from_yaml(tmp_path / "mine.yaml")
+
+
+def test_an_unknown_recipe_and_too_many_layers_are_refused() -> None:
+    with pytest.raises(UserError, match="no recipe 'distilbart'"):
+        recipe_of("distilbart", BertConfig())
+    with pytest.raises(UserError, match="--layers 13"):
+        recipe_of("distilbert", BertConfig(), layers=13)
+    with pytest.raises(UserError, match="--hidden-size 100"):
+        recipe_of("distilbert", BertConfig(), hidden_size=100)

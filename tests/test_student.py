@@ -1,0 +1,85 @@
+"""Students started from their teacher's layers compute what those layers compute."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from models import tiny, words
+from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
+
+from alembert.errors import UserError
+from alembert.models.load import has_head, load_model
+from alembert.recipes.distilbert import student_config
+from alembert.student import from_teacher
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    return {k: v for k, v in words().items() if k != "labels"}
+
+
+def started(teacher: PreTrainedModel, layers: int, choice: object = "spread") -> PreTrainedModel:
+    config = student_config(teacher.config, layers)
+    return from_teacher(config, "words", (), teacher, choice, seed=0).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_a_student_with_every_layer_computes_what_its_teacher_computes(kind: str) -> None:
+    teacher = tiny(kind, layers=3)
+    student = started(teacher, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            student(**inputs()).logits, teacher(**inputs()).logits, atol=1e-4, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "electra"])
+def test_so_does_that_of_other_architectures_but_for_their_epsilon(kind: str) -> None:
+    teacher = tiny(kind, layers=2, layer_norm_eps=1e-12)
+    student = started(teacher, 2)
+    real = inputs()["attention_mask"].bool()  # RoBERTa's padding has a position of its own
+    with torch.no_grad():
+        mine, theirs = (model(**inputs()).logits[real] for model in (student, teacher))
+    torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_the_chosen_layers_are_the_ones_copied() -> None:
+    teacher = tiny("bert", layers=6)
+    student = started(teacher, 3)
+    for k, source in enumerate((0, 3, 5)):
+        mine = student.base_model.transformer.layer[k].ffn.lin1.weight
+        assert torch.equal(mine, teacher.base_model.encoder.layer[source].intermediate.dense.weight)
+    explicit = started(teacher, 2, ((1, 6), (2, 1)))
+    mine = explicit.base_model.transformer.layer[0].attention.q_lin.weight
+    assert torch.equal(mine, teacher.base_model.encoder.layer[5].attention.self.query.weight)
+
+
+def test_the_saved_student_loads_with_nothing_missing(tmp_path: Path) -> None:
+    student = started(tiny("bert", layers=4), 2)
+    student.save_pretrained(tmp_path)
+    for auto in (AutoModel, AutoModelForMaskedLM):
+        model, info = auto.from_pretrained(tmp_path, output_loading_info=True)
+        assert not info["missing_keys"], auto
+    assert type(model).__name__ == "DistilBertForMaskedLM"
+    assert has_head(str(tmp_path), "words")
+
+
+def test_a_head_that_is_not_in_the_file_is_never_drawn_silently(tmp_path: Path) -> None:
+    tiny("bert").base_model.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="alembert finetune .* --corpus FILE"):
+        load_model(str(tmp_path), "words")
+    with pytest.raises(UserError, match="alembert finetune .* --train FILE"):
+        load_model(str(tmp_path), "classification")
+    fresh = load_model(str(tmp_path), "classification", labels=("a", "b", "c"), fresh_head=True)
+    assert fresh.config.id2label == {0: "a", 1: "b", 2: "c"}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "says"),
+    [
+        (lambda: tiny("mobilebert"), "layers of 'mobilebert' cannot be copied"),
+        (lambda: tiny("electra", embedding_size=8), "embedding size is 16 and the teacher's 8"),
+    ],
+)
+def test_what_cannot_be_copied_is_refused(teacher, says) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=says):
+        started(teacher(), 1)
