@@ -10,7 +10,8 @@ test sets have no labels: test is the official dev set, and valid is held out of
 import argparse
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
@@ -66,27 +67,23 @@ def rows_of(data: Dataset) -> Iterable[tuple[object, ...]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description="Public data sets -> files for the benchmarks.")
     parser.add_argument("downloaded", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    jobs = {
-        "clinc150": lambda: clinc150(given.downloaded / "clinc150", given.out / "clinc150"),
-        "snips": lambda: snips(given.downloaded / "snips", given.out / "snips"),
+    jobs: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+        "clinc150": ("clinc150", clinc150),
+        "snips": ("snips", snips),
+        "sst2": ("glue/SST-2", partial(glue_task, "sst2")),
+        "mrpc": ("glue/MRPC", partial(glue_task, "mrpc")),
+        "stsb": ("glue/STS-B", partial(glue_task, "stsb")),
     }
-    names = {"sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B"}
-    for name, job in jobs.items():
-        if (given.downloaded / name).is_dir():
-            job()
+    for name, (folder, convert) in jobs.items():
+        if (given.downloaded / folder).is_dir():
+            convert(given.downloaded / folder, given.out / name)
             print(f"{name}: {given.out / name}")
         else:
-            print(f"{name}: left out, no {given.downloaded / name}")
-    for task, name in names.items():
-        if (given.downloaded / "glue" / name).is_dir():
-            glue_task(task, given.downloaded / "glue", given.out / task)
-            print(f"{task}: {given.out / task}")
-        else:
-            print(f"{task}: left out, no {given.downloaded / 'glue' / name}")
+            print(f"{name}: left out, no {given.downloaded / folder}")
 
 
 if __name__ == "__main__":

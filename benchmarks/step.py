@@ -115,7 +115,16 @@ def flops(rows: int, tokens: int) -> int:
 
 def peak(name: str, shape: str, dropout: float) -> float:
     """Peak RSS in GiB of a fresh process that makes two steps."""
-    command = [sys.executable, __file__, "--only", name, "--shapes", shape, "--dropout", str(dropout)]
+    command = [
+        sys.executable,
+        __file__,
+        "--only",
+        name,
+        "--shapes",
+        shape,
+        "--dropout",
+        str(dropout),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 

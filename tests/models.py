@@ -15,15 +15,22 @@ FIELDS: dict[str, dict[str, Any]] = {
     "electra": {"embedding_size": 16},
     "distilbert": {},
     "modernbert": {
-        "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3,
-        "global_attn_every_n_layers": 1, "local_attention": 8,
+        "pad_token_id": 1,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+        "global_attn_every_n_layers": 1,
+        "local_attention": 8,
     },
     "mobilebert": {"true_hidden_size": 8, "intra_bottleneck_size": 8, "embedding_size": 8},
 }
 
 
-def tiny(kind: str, head: str = "words", layers: int = 2, seed: int = 0, **more: Any) -> PreTrainedModel:
-    """A randomly drawn model with weights large enough that layers differ."""
+def tiny(
+    kind: str, head: str = "words", layers: int = 2, seed: int = 0, std: float = 0.3, **more: Any
+) -> PreTrainedModel:
+    """A randomly drawn model with weights large enough that layers differ; std 0: as usual."""
     fields = SMALL | {"max_position_embeddings": 64, "num_hidden_layers": layers}
     fields |= FIELDS.get(kind, {}) | more
     if kind == "distilbert":
@@ -35,8 +42,8 @@ def tiny(kind: str, head: str = "words", layers: int = 2, seed: int = 0, **more:
         fields["hidden_size"] = 16
     torch.manual_seed(seed)
     model: PreTrainedModel = HEADS[head].from_config(AutoConfig.for_model(kind, **fields))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+    for parameter in model.parameters() if std else ():
+        torch.nn.init.normal_(parameter, std=std)
     return model.eval()
 
 

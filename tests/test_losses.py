@@ -33,7 +33,10 @@ def test_the_triple_loss_is_that_of_the_authors_code(name: str) -> None:
     given, expected = golden(name)
     mask, labels = given["attention_mask"], given["labels"]
     where = labels != -100 if given["restrict_ce_to_mask"] else mask.bool()
-    student, teacher = as_words(given["student_logits"], where), as_words(given["teacher_logits"], where)
+    student, teacher = (
+        as_words(given["student_logits"], where),
+        as_words(given["teacher_logits"], where),
+    )
     ce = vocabulary.soft_labels(student, teacher, given["temperature"])
     masked = labels != -100
     mlm = vocabulary.hard_labels(as_words(given["student_logits"], masked), labels[masked])

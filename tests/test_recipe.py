@@ -10,12 +10,18 @@ from alembert.recipe import from_yaml, to_yaml, with_settings
 from alembert.recipes import RECIPES, recipe_of
 from alembert.recipes.finetune import finetune
 
-TEACHERS = [BertConfig(), BertConfig(num_hidden_layers=6, hidden_size=384), BertConfig(num_hidden_layers=24)]
+TEACHERS = [
+    BertConfig(),
+    BertConfig(num_hidden_layers=6, hidden_size=384),
+    BertConfig(num_hidden_layers=24),
+]
 
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 @pytest.mark.parametrize("name", RECIPES)
-def test_yaml_out_and_in_gives_an_equal_recipe(name: str, teacher: BertConfig, tmp_path: Path) -> None:
+def test_yaml_out_and_in_gives_an_equal_recipe(
+    name: str, teacher: BertConfig, tmp_path: Path
+) -> None:
     for recipe in (recipe_of(name, teacher), finetune(teacher)):
         (tmp_path / "r.yaml").write_text(to_yaml(recipe))
         assert from_yaml(tmp_path / "r.yaml") == recipe

@@ -123,7 +123,9 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 
 def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
-    exact = vocabulary.soft_labels(all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias), 2.0)
+    exact = vocabulary.soft_labels(
+        all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias), 2.0
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = vocabulary.soft_labels(
             all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias), 2.0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -99,12 +100,10 @@ def layers(model: PreTrainedModel, wanted_by: str) -> nn.ModuleList:
 
 def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
     """Weight (V, H) and bias (V,) that turn the transform's output into logits over the words."""
-    import torch
-
     decoder = model.get_output_embeddings()
     if decoder is None:
         raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
     if model.config.model_type == "mobilebert":  # the decoder is widened by a second matrix
-        extra = model.get_submodule("cls.predictions.dense").weight
+        extra = model.get_parameter("cls.predictions.dense.weight")
         return torch.cat([decoder.weight, extra.T], dim=1), decoder.bias
     return decoder.weight, decoder.bias

@@ -99,7 +99,9 @@ def show(
     typer.echo(to_yaml(recipe_of(name, config, layers=layers, hidden_size=hidden_size)), nl=False)
 
 
-@app.command(epilog="alembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher")
+@app.command(
+    epilog="alembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
+)
 def finetune(
     model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
     out: Out,
@@ -135,7 +137,9 @@ def finetune(
     _end(job, run(job, typer.echo))
 
 
-@app.command(epilog="alembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run")
+@app.command(
+    epilog="alembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run"
+)
 def distill(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
     teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
@@ -147,7 +151,9 @@ def distill(
     unlabelled: Annotated[
         str | None, option("--unlabelled", text="texts that only the teacher labels")
     ] = None,
-    student: Annotated[str | None, option("--student", text="start from this saved student")] = None,
+    student: Annotated[
+        str | None, option("--student", text="start from this saved student")
+    ] = None,
     general_teacher: Annotated[
         str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
     ] = None,
@@ -174,7 +180,9 @@ def distill(
     config = load_config(teacher)
     if recipe.endswith((".yaml", ".yml")):
         if layers is not None or hidden_size is not None:
-            raise UserError("--layers and --hidden-size shape a named recipe: edit the YAML instead")
+            raise UserError(
+                "--layers and --hidden-size shape a named recipe: edit the YAML instead"
+            )
         chosen = from_yaml(Path(recipe))
     else:
         chosen = recipe_of(recipe, config, layers=layers, hidden_size=hidden_size)
@@ -239,12 +247,12 @@ def _changes(
     """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
     changes: dict[str, str] = {}
     for stage in recipe.stages:
-        fields = {"max_length": length}
+        fields: dict[str, float | None] = {"max_length": length}
         if stage.data == "task":
             fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
-        for name, value in fields.items():
-            if value is not None:
-                changes[f"stages.{stage.name}.{name}"] = str(value)
+        for name, number in fields.items():
+            if number is not None:
+                changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and epochs is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"
     for setting in settings or ():
@@ -274,7 +282,9 @@ def _end(job: Any, metrics: dict[str, Any]) -> None:
         name = metrics["metric"]
         judged = f": {name} {metrics['student'][name]:.4f}"
         if "retention" in metrics:
-            judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+            judged += (
+                f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+            )
     typer.echo(f"{job.result}: made{judged}")
 
 

@@ -45,7 +45,9 @@ class Distillation(nn.Module):
         self.pairs = [term.pairs(student_depth, teacher_depth) for term in objective]
         self.reads = terms.reads(objective, student_depth, teacher_depth, words)
         if teacher is None and self.reads[1] != Reads():
-            raise UserError("this objective imitates a teacher and none is given: name one (--teacher)")
+            raise UserError(
+                "this objective imitates a teacher and none is given: name one (--teacher)"
+            )
         if teacher is not None:
             _check_words(student, teacher, self.reads[1])
         self.projections = self._projections(projections)

@@ -28,7 +28,9 @@ def claimed(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}): choose another --out") from error
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}): choose another --out"
+        ) from error
     try:
         with lock:
             try:
@@ -51,7 +53,9 @@ def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
             p.name for p in out.iterdir() if p.name not in ours and p.suffix != ".partial"
         )
         if strangers:
-            raise UserError(f"{out}: holds {strangers[0]} and no run: choose an empty or new folder")
+            raise UserError(
+                f"{out}: holds {strangers[0]} and no run: choose an empty or new folder"
+            )
         return
     there = _flat(from_yaml(at).model_dump(mode="json"))
     here = _flat(recipe.model_dump(mode="json"))

@@ -11,7 +11,7 @@ from alembert.data.collate import Masking
 from alembert.data.corpus import read_corpus
 from alembert.data.splits import Files, Splits, prepare_one
 from alembert.errors import UserError
-from alembert.models.load import load_config, load_model, load_tokenizer
+from alembert.models.load import load_config, load_model, load_tokenizer, names_of
 
 
 def judge_run(
@@ -44,7 +44,7 @@ def judge_run(
 def judge(path: str, files: Files, max_length: int) -> dict[str, float]:
     """Metrics of a saved model on one labelled file."""
     config, tokenizer = load_config(path), load_tokenizer(path)
-    labels = [config.id2label[i] for i in range(config.num_labels)]
+    labels = names_of(config)
     data, task = prepare_one(files, tokenizer, max_length, labels)
     model = load_model(path, task.kind)
     logits = evaluate.predict(model, data, int(tokenizer.pad_token_id or 0))
@@ -56,7 +56,11 @@ def judge_words(path: str, corpus: str, max_length: int, sequences: int) -> dict
     tokenizer = load_tokenizer(path)
     model = load_model(path, "words")
     if tokenizer.mask_token_id is None:
-        raise UserError(f"{path}: its tokenizer has no mask token: masked words cannot be predicted")
-    masking = Masking(int(tokenizer.mask_token_id), len(tokenizer), tuple(tokenizer.all_special_ids))
+        raise UserError(
+            f"{path}: its tokenizer has no mask token: masked words cannot be predicted"
+        )
+    masking = Masking(
+        int(tokenizer.mask_token_id), len(tokenizer), tuple(tokenizer.all_special_ids)
+    )
     rows = read_corpus(corpus, tokenizer, max_length)
     return evaluate.masked_words(model, rows, masking, int(tokenizer.pad_token_id or 0), sequences)

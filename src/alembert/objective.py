@@ -1,6 +1,6 @@
 """The terms a student is asked to imitate; each pairs a loss with what it reads."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -75,8 +75,8 @@ class SoftLabels(_Term):
             where = batch["attention_mask"].bool()
             if self.rows == "masked":
                 where = batch["labels"] != -100
-            mine, theirs = student.words.only(where), teacher.words.only(where)
-            return vocabulary.soft_labels(mine, theirs, self.temperature)
+            here, there = student.words.only(where), teacher.words.only(where)
+            return vocabulary.soft_labels(here, there, self.temperature)
         mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
         if labels.is_floating_point() and labels.dim() == 1:
             return losses.squared_error(mine.reshape(-1), theirs.reshape(-1))
@@ -185,7 +185,9 @@ def reads(objective: Objective, student: int, teacher: int, words: bool) -> tupl
 
 
 def _hidden(pairs: Pairs) -> tuple[Reads, Reads]:
-    return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(hidden=frozenset(t for _, t in pairs))
+    return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
+        hidden=frozenset(t for _, t in pairs)
+    )
 
 
 def _logits(trace: Trace) -> Tensor:
@@ -195,8 +197,3 @@ def _logits(trace: Trace) -> Tensor:
 
 def _mean(values: list[Tensor]) -> Tensor:
     return sum(values[1:], values[0]) / len(values)
-
-
-def describe(objective: Objective) -> list[dict[str, Any]]:
-    """The terms as plain data, defaults left out."""
-    return [term.model_dump(exclude_defaults=True) | {"kind": term.kind} for term in objective]

@@ -13,7 +13,7 @@ from alembert import bench, folder
 from alembert.data.collate import pad
 from alembert.data.splits import Files, Splits, prepare
 from alembert.errors import UserError
-from alembert.models.load import load_config, load_model, load_tokenizer
+from alembert.models.load import load_config, load_model, load_tokenizer, names_of
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
@@ -60,7 +60,7 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
     """Parameters, size, accuracy on test, retention and CPU time of each model."""
     tokenizer = load_tokenizer(str(models["teacher"]))
     config = load_config(str(models["teacher"]))
-    labels = [config.id2label[i] for i in range(config.num_labels)]
+    labels = names_of(config)
     splits: Splits = prepare(data, tokenizer, 128, labels, seed=0)
     assert splits.test is not None
     loaded = {

@@ -32,7 +32,9 @@ class Stage(_Frozen):
     objective: Annotated[Objective, Field(min_length=1)]
     steps: Positive | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
-    min_steps: Annotated[int, Field(ge=0)] = 0  # small data is read more often: at least these steps
+    min_steps: Annotated[int, Field(ge=0)] = (
+        0  # small data is read more often: at least these steps
+    )
     batch_size: Positive = 32
     micro_batch_size: Positive | None = None  # sequences in memory at a time; None = all of them
     learning_rate: Annotated[float, Field(gt=0)]
@@ -45,7 +47,9 @@ class Stage(_Frozen):
     max_length: Positive = 128
     masking: Masking | None = None  # of a corpus; None = text is shown whole
     rates: tuple[tuple[str, Annotated[float, Field(ge=0)]], ...] = ()
-    evaluations: Annotated[int, Field(ge=0)] = 0  # times the held-out slice is looked at; 0 = each epoch
+    evaluations: Annotated[int, Field(ge=0)] = (
+        0  # times the held-out slice is looked at; 0 = each epoch
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

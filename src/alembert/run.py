@@ -17,10 +17,11 @@ from alembert.data.corpus import read_corpus
 from alembert.data.splits import Files, Splits, prepare
 from alembert.distillation import Distillation
 from alembert.errors import UserError
-from alembert.models.load import load_config, load_model, load_tokenizer
-from alembert.objective import Reads, reads
+from alembert.models.load import load_config, load_model, load_tokenizer, names_of
+from alembert.objective import reads
 from alembert.recipe import Recipe, Stage
 from alembert.student import from_scratch, from_teacher
+from alembert.trace import Reads
 from alembert.train import Watch, precision_of, steps_of, train
 
 Say = Callable[[str], None]
@@ -68,7 +69,8 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             last = place / "model"
         assert last is not None
         folder.copy_model(last, job.result)
-        return judge.judge_run(job.out, job.result, job.teacher, splits, tokenizer, say)
+        teacher = job.teacher if _imitated(stages) else None
+        return judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
 
 
 def _chosen(job: Job, say: Say) -> list[Stage]:
@@ -80,7 +82,9 @@ def _chosen(job: Job, say: Say) -> list[Stage]:
             option = "--corpus" if stage.data == "corpus" else "--train"
             say(f"stage '{stage.name}' is left out: it runs when {option} is given")
     if not chosen:
-        raise UserError(f"nothing to run: recipe '{job.recipe.name}' has no stage for the data given")
+        raise UserError(
+            f"nothing to run: recipe '{job.recipe.name}' has no stage for the data given"
+        )
     return chosen
 
 
@@ -101,16 +105,13 @@ def _accelerator(job: Job) -> Accelerator:
     return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
 
 
-def _splits(
-    job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase
-) -> Splits | None:
+def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -> Splits | None:
     if job.files is None:
         return None
     lengths = [stage.max_length for stage in stages if stage.data == "task"]
     known = None
-    if job.teacher is not None:
-        config = load_config(job.teacher)
-        known = [config.id2label[i] for i in range(config.num_labels)]
+    if job.teacher is not None and _imitated(stages):
+        known = names_of(load_config(job.teacher))
     return prepare(job.files, tokenizer, max(lengths, default=128), known, job.seed)
 
 
@@ -136,10 +137,12 @@ def _run_stage(
         teacher = load_model(path, head)
     student = _start(job, head, labels, last, teacher)
     _check_fit(stage, student, teacher, tokenizer, job)
-    rows: Rows = _task(splits).train
+    rows: Rows
     if words:
         assert job.corpus is not None
         rows = read_corpus(job.corpus, tokenizer, stage.max_length)
+    else:
+        rows = _task(splits).train
     batches = Batches(
         rows, stage.batch_size, job.seed, int(tokenizer.pad_token_id or 0),
         _masking(stage, tokenizer, rows), accelerator.process_index, accelerator.num_processes,
@@ -167,6 +170,11 @@ def _task(splits: Splits | None) -> Splits:
     return splits
 
 
+def _imitated(stages: list[Stage]) -> bool:
+    """Whether a task stage asks a teacher: then its labels count, and it is judged too."""
+    return any(_needs_teacher(stage) for stage in stages if stage.data == "task")
+
+
 def _needs_teacher(stage: Stage) -> bool:
     return reads(stage.objective, 1, 1, stage.data == "corpus")[1] != Reads()
 
@@ -182,8 +190,12 @@ def _start(
     recipe = job.recipe
     if recipe.init.start == "scratch":
         return from_scratch(recipe.student, head, labels, job.seed)
+    if teacher is None and job.teacher is not None:  # its layers, and none of its answers
+        teacher = load_model(job.teacher, head, labels=labels, fresh_head=True)
     if recipe.init.start == "checkpoint" or teacher is None:
-        raise UserError(f"recipe '{recipe.name}' starts from a saved model: name one with --student")
+        raise UserError(
+            f"recipe '{recipe.name}' starts from a saved model: name one with --student"
+        )
     return from_teacher(recipe.student, head, labels, teacher, recipe.init.layers, job.seed)
 
 
@@ -216,9 +228,7 @@ def _check_fit(
         )
 
 
-def _masking(
-    stage: Stage, tokenizer: PreTrainedTokenizerBase, rows: Any
-) -> collate.Masking | None:
+def _masking(stage: Stage, tokenizer: PreTrainedTokenizerBase, rows: Any) -> collate.Masking | None:
     if stage.masking is None:
         return None
     if tokenizer.mask_token_id is None:

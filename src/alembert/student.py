@@ -53,18 +53,6 @@ def from_teacher(
     return student
 
 
-def with_head(body: PreTrainedModel, head: str, labels: Sequence[str], seed: int) -> PreTrainedModel:
-    """The same encoder under another head; the new head is drawn at random."""
-    config = {**body.config.to_dict(), "model_type": body.config.model_type}
-    for name in ("id2label", "label2id", "problem_type", "architectures", "num_labels"):
-        config.pop(name, None)
-    model = from_scratch(config, head, labels, seed)
-    state = {k: v for k, v in body.base_model.state_dict().items() if ".pooler." not in f".{k}"}
-    model.base_model.load_state_dict(state, strict=False)
-    model.tie_weights()
-    return model
-
-
 def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     mine, theirs = student.config, teacher.config
     for config in (theirs, mine):
@@ -91,7 +79,7 @@ def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
 def _inner(model: PreTrainedModel) -> int:
     where = anatomy.anatomy(model.config, "starting from the teacher's layers").copies[5]
     first = anatomy.layers(model, "starting from the teacher's layers")[0].get_submodule(where)
-    return int(first.out_features)  # type: ignore[arg-type]
+    return len(first.get_parameter("weight"))
 
 
 def _copy_layers(
@@ -108,30 +96,34 @@ def _copy_layers(
 
 
 def _copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    mine, theirs = student.base_model.embeddings, teacher.base_model.embeddings
-    mine.word_embeddings.load_state_dict(theirs.word_embeddings.state_dict())
-    mine.LayerNorm.load_state_dict(theirs.LayerNorm.state_dict())
-    positions: Tensor = theirs.position_embeddings.weight
+    mine, theirs = (model.base_model.get_submodule("embeddings") for model in (student, teacher))
+    for part in ("word_embeddings", "LayerNorm"):
+        mine.get_submodule(part).load_state_dict(theirs.get_submodule(part).state_dict())
+    positions: Tensor = theirs.get_parameter("position_embeddings.weight")
     if teacher.config.model_type in ("roberta", "xlm-roberta"):
         positions = positions[teacher.config.pad_token_id + 1 :]  # there, positions begin after pad
-    types = getattr(theirs, "token_type_embeddings", None)
-    if hasattr(mine, "token_type_embeddings"):
-        if types is not None:
-            mine.token_type_embeddings.load_state_dict(types.state_dict())
-    elif types is not None:
-        positions = positions + types.weight[0]
-    room = len(mine.position_embeddings.weight)
-    if room > len(positions):
+    parts = dict(theirs.named_parameters())
+    if "token_type_embeddings.weight" in parts:
+        types = parts["token_type_embeddings.weight"]
+        if "token_type_embeddings.weight" in dict(mine.named_parameters()):
+            mine.get_parameter("token_type_embeddings.weight").copy_(types)
+        else:
+            positions = positions + types[0]
+    room = mine.get_parameter("position_embeddings.weight")
+    if len(room) > len(positions):
         raise UserError(
-            f"the student's max_position_embeddings is {room} and its teacher has {len(positions)}"
+            f"the student's max_position_embeddings is {len(room)} and its teacher has "
+            f"{len(positions)}: lower it"
         )
-    mine.position_embeddings.weight.copy_(positions[:room])
+    room.copy_(positions[: len(room)])
 
 
 def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if teacher.get_output_embeddings() is None:
         return
-    mine, theirs = (anatomy.anatomy(m.config, "copying the head").transform for m in (student, teacher))
+    mine, theirs = (
+        anatomy.anatomy(m.config, "copying the head").transform for m in (student, teacher)
+    )
     for to, source in zip(mine, theirs, strict=True):
         student.get_submodule(to).load_state_dict(teacher.get_submodule(source).state_dict())
     decoder = student.get_output_embeddings()

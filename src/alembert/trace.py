@@ -1,5 +1,6 @@
 """One forward pass, and what it leaves behind: nothing is computed that nobody reads."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -55,7 +56,7 @@ class Trace:
     def scores(self, layer: int) -> Tensor:
         """Unnormalised attention scores q k / sqrt(d), (B, A, T, T), no mask applied."""
         queries, keys = self.queries[layer], self.keys[layer]
-        return queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+        return queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
 
 
 class _Stop(BaseException):
@@ -124,7 +125,11 @@ def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) 
         hooks.callback(handle.remove)
     for k in sorted((reads.hidden | reads.attention) - {0}):
         if k in reads.attention:
-            for name, kept in ((where.query, "queries"), (where.key, "keys"), (where.value, "values")):
+            for name, kept in (
+                (where.query, "queries"),
+                (where.key, "keys"),
+                (where.value, "values"),
+            ):
                 linear = blocks[k - 1].get_submodule(name)
                 store = getattr(left, kept)
                 hooks.callback(linear.register_forward_hook(_heads(model, store, k)).remove)
@@ -175,7 +180,9 @@ def _words(
     return Vocabulary(rows[0], weight, bias, selected)
 
 
-def _foreign(model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads) -> Trace:
+def _foreign(
+    model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads
+) -> Trace:
     """Hidden states of an architecture whose insides are not known: by its own outputs."""
     if reads.attention:
         anatomy.anatomy(model.config, "an attention term")  # raises, naming the architecture

@@ -43,7 +43,7 @@ def steps_of(stage: Stage, rows: int) -> int:
 
 
 def precision_of(choice: str, device: torch.device) -> str:
-    """"auto" as accelerate's word: bf16 where the hardware multiplies it, else no autocast."""
+    """ "auto" as accelerate's word: bf16 where the hardware multiplies it, else no autocast."""
     if choice != "auto":
         return {"fp32": "no"}.get(choice, choice)
     if device.type == "cuda":
@@ -74,7 +74,10 @@ def train(
     optimizer = _optimizer(distillation, stage)
     rates = [group["lr"] for group in optimizer.param_groups]
     module, optimizer = accelerator.prepare(distillation, optimizer)
-    state, best = folder / "checkpoint" / "state.safetensors", folder / "checkpoint" / "best.safetensors"
+    state, best = (
+        folder / "checkpoint" / "state.safetensors",
+        folder / "checkpoint" / "best.safetensors",
+    )
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
     if state.is_file():
         facts = checkpoint.load(state, distillation, optimizer)
@@ -178,7 +181,9 @@ def _looks(steps: int, times: int) -> set[int]:
     return {math.ceil(steps * k / times) for k in range(1, times + 1)} if times else set()
 
 
-def _prefetched(batches: Batches, start: int, steps: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+def _prefetched(
+    batches: Batches, start: int, steps: int
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Batches in order, the next one made while this one is trained on."""
     with ThreadPoolExecutor(1) as worker:
         coming = worker.submit(batches, start) if start < steps else None

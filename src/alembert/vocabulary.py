@@ -141,7 +141,7 @@ class _Chunked(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         scaled = [None if g is None else g * upstream.to(g.dtype) for g in ctx.gradients]
         return (*scaled, None)

@@ -224,9 +224,9 @@ def hold_out(
         )
         order = order[np.argsort(keys[order], kind="stable")]
         order = order[counts[keys[order]] > 1]
-    count = min(most, max(1, round(share * len(data))))
     if len(order) < 2:
-        raise UserError(f"{len(data)} rows of train are too few to hold some out; give --valid")
+        raise UserError("train: too few rows of a class to hold some out; give --valid")
+    count = min(most, max(1, round(share * len(order))))
     # evenly spaced in an order by class takes of each class in proportion
     places = (np.arange(count) + 0.5) * len(order) / count
     held = np.zeros(len(data), bool)

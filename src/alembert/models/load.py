@@ -62,11 +62,18 @@ def load_config(path: str) -> PreTrainedConfig:
     return config
 
 
+def names_of(config: PreTrainedConfig) -> list[str]:
+    """The names of a model's labels, in the order of their ids."""
+    return [name for _, name in sorted((config.id2label or {}).items())]
+
+
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model; UserError when there is none."""
     tokenizer: PreTrainedTokenizerBase = _reading(path, AutoTokenizer.from_pretrained)
     if not tokenizer.is_fast:
-        raise UserError(f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none")
+        raise UserError(
+            f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none"
+        )
     return tokenizer
 
 
@@ -103,6 +110,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
     quiet = logging.getLogger("transformers")
     level = quiet.level
     transformers_logging.set_verbosity_error()  # its table of missing keys: said below, in a line
+    transformers_logging.disable_progress_bar()
     try:
         model, info = _reading(
             path,
@@ -118,7 +126,9 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
     mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
     body = [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
     if body:
-        raise UserError(f"{path}: weights are missing from the file: {body[0]} ({len(body)} in all)")
+        raise UserError(
+            f"{path}: weights are missing from the file: {body[0]} ({len(body)} in all)"
+        )
     return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
 
 
