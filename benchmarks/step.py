@@ -2,9 +2,10 @@
 
     python benchmarks/step.py --shapes 8x128,5x512 --rounds 5 --json results/step/step.json
 
-BERT-base teacher, 6-layer student. "plain" is the authors' step as anyone would write it: both models'
-logits whole, masked_select, fp32, AdamW. Same batch, same start; with dropout at 0 both give the same
-loss. Time is the median over the rounds; peak memory comes from a process of its own for each.
+BERT-base teacher, 6-layer student. "plain" is the authors' step as anyone would write it: both
+models' logits whole, masked_select, fp32, AdamW. Same batch, same start; with dropout at 0 both
+give the same loss. Time is the median over the rounds; peak memory comes from a process of its
+own for each.
 """
 
 import argparse
@@ -177,8 +178,8 @@ def main() -> None:
         return
     results = [compare(shape, given.rounds, given.dropout) for shape in given.shapes.split(",")]
     for found in results:
-        print(f"{found['shape']}, dropout {found['dropout']}: {found['step_gflop']:.0f} GFLOP a step, "
-              f"bf16 ceiling {found['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
+        print(f"{found['shape']}, dropout {found['dropout']}: {found['step_gflop']:.0f} GFLOP a "
+              f"step, bf16 ceiling {found['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
         for name, row in found["variants"].items():
             print(f"  {name:14} loss {row['first_loss']:.4f}  {row['median_ms']:6} ms  "
                   f"{row['times_plain_fp32']:.2f}x  {row['share_of_ceiling']:.0%} of ceiling  "

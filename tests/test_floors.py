@@ -28,9 +28,9 @@ FLOORS = {
     },
     "data": {"data": 1, "evaluate": 2},
     "measure": {"bench": 2},
-    "whole": {"run": 6, "report": 6, "quickstart": 6, "cli": 7},
+    "whole": {"judge": 6, "run": 6, "report": 6, "quickstart": 6, "options": 7, "cli": 7},
 }
-SEES_ALL = {"run", "quickstart", "cli"}
+SEES_ALL = {"judge", "run", "quickstart", "options", "cli"}
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
 CORE = FLOORS["distillation"].keys() - {"models", "checkpoint", "recipes", "folder"}
@@ -185,12 +185,12 @@ def test_no_file_is_over_250_lines() -> None:
     assert long == {}
 
 
-def test_the_core_is_under_1000_lines() -> None:
-    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) < 1000
+def test_the_core_is_at_most_1450_lines() -> None:
+    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1450
 
 
-def test_the_package_is_under_4000_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) < 4000
+def test_the_package_is_at_most_4600_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 4600
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""Whole runs, shrunk: every stage, the folder, the same command again, and other commands refused."""
+"""Whole runs, shrunk: every stage, the folder, the same command again, other commands refused."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,9 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
     job = Job(
         short("distilbert", str(teacher)), tmp_path / "run", teacher=str(teacher),
         general_teacher=str(words), corpus=corpus,
-        files=Files(train, evaluation=test, unlabelled=task_file(tmp_path / "u.csv", labelled=False)),
+        files=Files(
+            train, evaluation=test, unlabelled=task_file(tmp_path / "u.csv", labelled=False)
+        ),
     )  # fmt: skip
     metrics = run(job)
     out = tmp_path / "run"
@@ -91,7 +93,7 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
     other = short("distilbert", teacher, **{"stages.task.learning_rate": "0.5"})
     with pytest.raises(UserError, match=r"stages.1.learning_rate is .* there and 0.5 here"):
         run(Job(other, tmp_path / "run", teacher=teacher, files=files))
-    with pytest.raises(UserError, match="arguments.seed is 0 there and 1 here"):
+    with pytest.raises(UserError, match=r"arguments\.seed is 0 there and 1 here"):
         run(Job(job.recipe, tmp_path / "run", teacher=teacher, files=files, seed=1))
 
 

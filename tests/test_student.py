@@ -65,9 +65,9 @@ def test_the_saved_student_loads_with_nothing_missing(tmp_path: Path) -> None:
 
 def test_a_head_that_is_not_in_the_file_is_never_drawn_silently(tmp_path: Path) -> None:
     tiny("bert").base_model.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="alembert finetune .* --corpus FILE"):
+    with pytest.raises(UserError, match=r"alembert finetune .* --corpus FILE"):
         load_model(str(tmp_path), "words")
-    with pytest.raises(UserError, match="alembert finetune .* --train FILE"):
+    with pytest.raises(UserError, match=r"alembert finetune .* --train FILE"):
         load_model(str(tmp_path), "classification")
     fresh = load_model(str(tmp_path), "classification", labels=("a", "b", "c"), fresh_head=True)
     assert fresh.config.id2label == {0: "a", 1: "b", 2: "c"}

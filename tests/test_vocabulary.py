@@ -87,7 +87,8 @@ def test_no_rows_give_a_zero_and_no_gradient() -> None:
     loss = vocabulary.soft_labels(empty, empty, 2.0)
     loss.backward()
     assert float(loss) == 0.0
-    assert weight.grad is not None and not weight.grad.any()
+    assert weight.grad is not None
+    assert not weight.grad.any()
 
 
 def test_extreme_logits_stay_finite() -> None:
@@ -132,5 +133,6 @@ def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:
         )
     low.backward()
     assert low.dtype == torch.float32
-    assert weight.grad is not None and weight.grad.dtype == torch.float32
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.float32
     assert float(low) == pytest.approx(float(exact), rel=2e-2)

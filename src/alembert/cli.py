@@ -8,6 +8,29 @@ import typer
 
 from alembert import __version__
 from alembert.errors import UserError
+from alembert.options import (
+    BatchSize,
+    CorpusFile,
+    Epochs,
+    Eval,
+    Glue,
+    Label,
+    Length,
+    Out,
+    Pair,
+    Precision,
+    Rate,
+    Seed,
+    Settings,
+    Text,
+    Train,
+    Valid,
+    changed,
+    files_of,
+    option,
+    precision_of,
+    settings_of,
+)  # fmt: skip
 
 app = typer.Typer(
     add_completion=False,
@@ -19,34 +42,10 @@ app = typer.Typer(
 recipes_app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="List the recipes, or print one as YAML: alembert recipes show distilbert --teacher DIR",
+    epilog="alembert recipes",
+    help="List the recipes, or print one as YAML.",
 )
 app.add_typer(recipes_app, name="recipes")
-
-
-def option(*names: str, text: str, panel: str | None = None) -> Any:
-    """A typer option with its help."""
-    return typer.Option(*names, help=text, rich_help_panel=panel)
-
-
-Out = Annotated[Path, option("--out", text="folder of the run; the same command goes on in it")]
-Train = Annotated[str | None, option("--train", text="labelled texts: file, folder or hub id")]
-Valid = Annotated[str | None, option("--valid", text="texts that choose the best model")]
-Eval = Annotated[str | None, option("--eval", text="texts that judge the result, never choose")]
-CorpusFile = Annotated[str | None, option("--corpus", text="plain text for masked words")]
-Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
-Text = Annotated[str | None, option("--text", text="column of the text")]
-Pair = Annotated[str | None, option("--text-pair", text="column of the second text")]
-Label = Annotated[str | None, option("--label", text="column of the label")]
-Epochs = Annotated[float | None, option("--epochs", text="epochs of the task stages")]
-BatchSize = Annotated[int | None, option("--batch-size", text="texts a step, task stages")]
-Rate = Annotated[float | None, option("--learning-rate", text="of the task stages")]
-Length = Annotated[int | None, option("--max-length", text="tokens a text, all stages")]
-Settings = Annotated[
-    list[str] | None, option("--set", text="FIELD=VALUE of the recipe: stages.task.clip=2")
-]
-Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
-Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
 
 
 @app.callback()
@@ -100,7 +99,7 @@ def show(
 
 
 @app.command(
-    epilog="alembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
+    epilog="\b\nalembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
 )
 def finetune(
     model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
@@ -121,24 +120,23 @@ def finetune(
     seed: Seed = 0,
     precision: Precision = "auto",
 ) -> None:
-    """Make a teacher: fine-tune a model on a task (--train), or give it its masked-word head (--corpus)."""
+    """Make a teacher: fine-tune a model on a task (--train), or on masked words (--corpus)."""
     from alembert.models.load import load_config
     from alembert.recipes.finetune import finetune as recipe_for
     from alembert.run import Job, run
 
     recipe = recipe_for(load_config(model))
-    changes = _changes(recipe, epochs, batch_size, learning_rate, max_length, settings)
-    names = (task, text, text_pair, label)
-    files = _files(train, valid, evaluation, None, *names)
+    changes = settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
+    files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
-        _changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
-        precision=_precision(precision), model_at=".",
+        changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
+        precision=precision_of(precision), model_at=".",
     )  # fmt: skip
     _end(job, run(job, typer.echo))
 
 
 @app.command(
-    epilog="alembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run"
+    epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run"
 )
 def distill(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
@@ -151,9 +149,7 @@ def distill(
     unlabelled: Annotated[
         str | None, option("--unlabelled", text="texts that only the teacher labels")
     ] = None,
-    student: Annotated[
-        str | None, option("--student", text="start from this saved student")
-    ] = None,
+    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
     general_teacher: Annotated[
         str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
     ] = None,
@@ -180,17 +176,15 @@ def distill(
     config = load_config(teacher)
     if recipe.endswith((".yaml", ".yml")):
         if layers is not None or hidden_size is not None:
-            raise UserError(
-                "--layers and --hidden-size shape a named recipe: edit the YAML instead"
-            )
+            raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
         chosen = from_yaml(Path(recipe))
     else:
         chosen = recipe_of(recipe, config, layers=layers, hidden_size=hidden_size)
-    changes = _changes(chosen, epochs, batch_size, learning_rate, max_length, settings)
-    files = _files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+    changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     job = Job(
-        _changed(chosen, changes), out, teacher, general_teacher, student, corpus, files, seed,
-        _precision(precision),
+        changed(chosen, changes), out, teacher, general_teacher, student, corpus, files, seed,
+        precision_of(precision),
     )  # fmt: skip
     _end(job, run(job, typer.echo))
 
@@ -223,58 +217,6 @@ def evaluate_(
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
 
 
-def _files(
-    train: str | None, valid: str | None, evaluation: str | None, unlabelled: str | None,
-    task: str | None, text: str | None, text_pair: str | None, label: str | None,
-) -> Any:  # fmt: skip
-    from alembert.data.splits import Files
-
-    if train is None and task is not None:
-        train = "hub"
-    if train is None:
-        given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
-        for name, value in given.items():
-            if value is not None:
-                raise UserError(f"{name} speaks to the task stages: it needs --train")
-        return None
-    return Files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
-
-
-def _changes(
-    recipe: Any, epochs: float | None, batch_size: int | None, rate: float | None,
-    length: int | None, settings: list[str] | None,
-) -> dict[str, str]:  # fmt: skip
-    """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
-    changes: dict[str, str] = {}
-    for stage in recipe.stages:
-        fields: dict[str, float | None] = {"max_length": length}
-        if stage.data == "task":
-            fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
-        for name, number in fields.items():
-            if number is not None:
-                changes[f"stages.{stage.name}.{name}"] = str(number)
-        if stage.data == "task" and epochs is not None:
-            changes[f"stages.{stage.name}.min_steps"] = "0"
-    for setting in settings or ():
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting}: write it as FIELD=VALUE")
-        changes[key.strip()] = value
-    return changes
-
-
-def _changed(recipe: Any, changes: dict[str, str]) -> Any:
-    from alembert.recipe import with_settings
-
-    return with_settings(recipe, changes) if changes else recipe
-
-
-def _precision(choice: str) -> str:
-    if choice not in ("auto", "fp32", "bf16", "fp16"):
-        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
-    return choice
-
-
 def _end(job: Any, metrics: dict[str, Any]) -> None:
     """One line that says what was made and where."""
     judged = ""
@@ -282,9 +224,8 @@ def _end(job: Any, metrics: dict[str, Any]) -> None:
         name = metrics["metric"]
         judged = f": {name} {metrics['student'][name]:.4f}"
         if "retention" in metrics:
-            judged += (
-                f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
-            )
+            teacher = metrics["teacher"][name]
+            judged += f", the teacher {teacher:.4f}, kept {metrics['retention']:.1%}"
     typer.echo(f"{job.result}: made{judged}")
 
 

@@ -105,5 +105,6 @@ def _check_words(student: PreTrainedModel, teacher: PreTrainedModel, reads: Read
     if reads.logits and student.config.num_labels != teacher.config.num_labels:
         raise UserError(
             f"the teacher answers with {teacher.config.num_labels} labels and the student with "
-            f"{student.config.num_labels}: fine-tune the teacher on this task first (alembert finetune)"
+            f"{student.config.num_labels}: fine-tune the teacher on this task first (alembert "
+            "finetune)"
         )

@@ -64,8 +64,8 @@ def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
     for key in here.keys() | there.keys():
         if here.get(key) != there.get(key):
             raise UserError(
-                f"{out}: holds another run: {key} is {there.get(key)!r} there and {here.get(key)!r} "
-                "here: choose another --out, or delete the folder"
+                f"{out}: holds another run: {key} is {there.get(key)!r} there and {here.get(key)!r}"
+                " here: choose another --out, or delete the folder"
             )
 
 

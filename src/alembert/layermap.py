@@ -17,7 +17,7 @@ def layer_map(choice: Choice, student: int, teacher: int) -> Pairs:
     last, both included (DistilBERT's 0, 2, 4, 7, 9, 11 of 12). Depths that do not divide take the
     nearest layer. Or the pairs themselves, checked.
 
-    Raises UserError for an unknown name, a pair outside the models, more student than teacher layers.
+    Raises UserError for unknown names, pairs outside the models, more student than teacher layers.
     """
     if student < 1:
         raise UserError(f"a student needs at least 1 layer, not {student}")
@@ -31,7 +31,7 @@ def layer_map(choice: Choice, student: int, teacher: int) -> Pairs:
             f"that has {teacher}: take at most {teacher} (--layers {teacher}), or give the pairs"
         )
     picks = {
-        "first": [m for m in range(1, student + 1)],
+        "first": list(range(1, student + 1)),
         "last": [teacher - student + m for m in range(1, student + 1)],
         "uniform": [round_half_up(m * teacher, student) for m in range(1, student + 1)],
         "spread": [_spread(m, student, teacher) for m in range(student)],
@@ -55,8 +55,8 @@ def _checked(pairs: Sequence[tuple[int, int]], student: int, teacher: int) -> Pa
     for mine, theirs in pairs:
         if not (0 <= mine <= student and 0 <= theirs <= teacher):
             raise UserError(
-                f"layer map pair ({mine}, {theirs}) lies outside the models: the student has layers "
-                f"0 to {student}, the teacher 0 to {teacher} (0 is the embedding)"
+                f"layer map pair ({mine}, {theirs}) lies outside the models: the student has "
+                f"layers 0 to {student}, the teacher 0 to {teacher} (0 is the embedding)"
             )
     if not pairs:
         raise UserError("the layer map is empty: give at least one (student, teacher) pair")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def soft_labels(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL(teacher || student) of logits (N, C) softened by T, mean over N (DistilBERT, L_ce)."""
+    """T^2 KL(teacher || student) of logits (N, C) softened by T, mean over N (DistilBERT, L_ce)."""
     log_student = F.log_softmax(student.float() / temperature, dim=-1)
     log_teacher = F.log_softmax(teacher.float() / temperature, dim=-1)
     kl = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
@@ -18,7 +18,7 @@ def soft_labels(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def soft_bernoulli(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL of independent yes/no labels, logits (N, C), mean over N and C (multi-label tasks)."""
+    """T^2 KL of independent yes/no labels, logits (N, C), mean over N and C (multi-label tasks)."""
     student, teacher = student.float() / temperature, teacher.float() / temperature
     target = torch.sigmoid(teacher)
     cross = F.binary_cross_entropy_with_logits(student, target)

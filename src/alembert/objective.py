@@ -135,7 +135,7 @@ class HiddenCosine(_Layers):
 
 
 class HiddenMSE(_Layers):
-    """Hidden states by squared error, summed over layers (TinyBERT, eq. 8); pair (0, 0): embeddings."""
+    """Hidden states by squared error, summed over pairs (TinyBERT, eq. 8); (0, 0): embeddings."""
 
     kind: Literal["HiddenMSE"] = "HiddenMSE"
     embeddings: bool = True

@@ -35,7 +35,7 @@ def builtin_teacher() -> str:
 
 
 def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], None]) -> None:
-    """Fine-tune the teacher, distil the students, print the table. Done parts are not done again."""
+    """Fine-tune the teacher, distil the students, print the table; what is done is not redone."""
     began = time.perf_counter()
     intents = Path(str(files("alembert") / "data" / "intents"))
     data = Files(*(str(intents / f"{name}.csv") for name in ("train", "valid", "test")))
@@ -52,7 +52,8 @@ def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], N
     say(
         "next, with your own file (columns text and label):\n"
         f"  alembert finetune {pretrained} --train yours.csv --out teacher\n"
-        "  alembert distill distilbert --teacher teacher --train yours.csv --eval test.csv --out run"
+        "  alembert distill distilbert --teacher teacher --train yours.csv --eval test.csv "
+        "--out run"
     )
 
 

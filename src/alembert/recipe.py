@@ -18,7 +18,7 @@ class _Frozen(BaseModel):
 
 
 class Masking(_Frozen):
-    """How words are hidden for masked-word prediction (BERT; rare words as in DistilBERT's code)."""
+    """How words are hidden for masked-word prediction (BERT; rare words: DistilBERT's code)."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     rare_words: Annotated[float, Field(ge=0)] = 0.7  # p ~ count^-rare_words; 0 = every word alike
@@ -120,7 +120,7 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
 
 
 def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
-    """A changed copy: {"stages.NAME.FIELD": value as text} or {"FIELD.FIELD": ...}, checked again."""
+    """A changed copy: {"stages.NAME.FIELD" or "FIELD.FIELD": value as text}, checked again."""
     plain = recipe.model_dump(mode="json")
     for key, text in settings.items():
         target: Any = plain

@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import evaluate, folder, judge
-from alembert.data import collate
 from alembert.data.batches import Batches, Rows
+from alembert.data.collate import masking_for
 from alembert.data.corpus import read_corpus
 from alembert.data.splits import Files, Splits, prepare
 from alembert.distillation import Distillation
@@ -89,10 +89,8 @@ def _chosen(job: Job, say: Say) -> list[Stage]:
 
 
 def _arguments(job: Job) -> dict[str, Any]:
-    plain = asdict(job)
-    for name in ("recipe", "out", "model_at"):
-        del plain[name]
-    return plain
+    apart = ("recipe", "out", "model_at")
+    return {name: value for name, value in asdict(job).items() if name not in apart}
 
 
 def _teacher_of(job: Job, stage: Stage) -> str | None:
@@ -138,14 +136,18 @@ def _run_stage(
     student = _start(job, head, labels, last, teacher)
     _check_fit(stage, student, teacher, tokenizer, job)
     rows: Rows
+    masking = None
     if words:
         assert job.corpus is not None
         rows = read_corpus(job.corpus, tokenizer, stage.max_length)
+        if stage.masking is not None:
+            share, rare_words = stage.masking.share, stage.masking.rare_words
+            masking = masking_for(tokenizer, share, rare_words, rows.counts)
     else:
         rows = _task(splits).train
     batches = Batches(
         rows, stage.batch_size, job.seed, int(tokenizer.pad_token_id or 0),
-        _masking(stage, tokenizer, rows), accelerator.process_index, accelerator.num_processes,
+        masking, accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
     steps = steps_of(stage, len(rows))
     distillation = Distillation(
@@ -215,8 +217,8 @@ def _check_fit(
             room -= int(model.config.pad_token_id) + 1
         if stage.max_length > room:
             raise UserError(
-                f"stage '{stage.name}': max_length {stage.max_length} is more than the {room} positions "
-                f"of the {name}: set --max-length {room} or less"
+                f"stage '{stage.name}': max_length {stage.max_length} is more than the {room} "
+                f"positions of the {name}: set --max-length {room} or less"
             )
     if teacher is None or job.student is None:
         return
@@ -226,21 +228,6 @@ def _check_fit(
             f"{job.student} and {path} have different vocabularies: the student would read other "
             "words than its teacher; use a student made with this teacher's tokenizer"
         )
-
-
-def _masking(stage: Stage, tokenizer: PreTrainedTokenizerBase, rows: Any) -> collate.Masking | None:
-    if stage.masking is None:
-        return None
-    if tokenizer.mask_token_id is None:
-        raise UserError("the tokenizer has no mask token: masked words cannot be predicted with it")
-    weights = None
-    if stage.masking.rare_words > 0:
-        counts = torch.as_tensor(rows.counts).double().clamp(min=1)
-        weights = (counts**-stage.masking.rare_words).float()
-    return collate.Masking(
-        int(tokenizer.mask_token_id), len(tokenizer), tuple(tokenizer.all_special_ids),
-        stage.masking.share, weights,
-    )  # fmt: skip
 
 
 def _watch(

@@ -67,8 +67,8 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     """Run `model` on a batch and return what `reads` names.
 
     Batch: input_ids and attention_mask (B, T), token_type_ids if the model takes them, and for
-    words == "masked" labels (B, T), -100 where nothing is hidden. Without logits no head is run, and
-    no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
+    words == "masked" labels (B, T), -100 where nothing is hidden. Without logits no head is run,
+    and no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
     """
     inputs = {k: batch[k] for k in INPUTS if k in batch and takes(model, k)}
     if not anatomy.known(model.config) and (reads.hidden or reads.attention):

@@ -1,8 +1,10 @@
 """The loop: one stage, start to end, resumable at any step with the same final weights."""
 
+import ctypes
 import json
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ SAVE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Watch:
-    """What is looked at during a stage: a value of the student, higher is better, at given steps."""
+    """What is looked at during a stage: a value of the student, higher is better, `times` times."""
 
     measure: Callable[[], float]
     name: str
@@ -65,10 +67,11 @@ def train(
 ) -> dict[str, Any]:
     """Train in place; `folder` gets checkpoint/ and log.jsonl. Returns the facts of the end.
 
-    Every step's batch, masks and dropout are functions of (seed, step), so a run that was killed and
-    started again ends in the same weights. With a watch, the best student seen is the one kept.
+    Every step's batch, masks and dropout are functions of (seed, step), so a run that was killed
+    and started again ends in the same weights. With a watch, the best student seen is kept.
     Raises UserError when the loss is no longer a number.
     """
+    _keep_memory()
     if distillation.teacher is not None:
         distillation.teacher.to(accelerator.device)
     optimizer = _optimizer(distillation, stage)
@@ -114,6 +117,18 @@ def train(
     if watch is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
+
+
+def _keep_memory() -> None:
+    """Ask glibc to keep large freed blocks for the next step instead of giving them back.
+
+    A step frees and takes the same few hundred MB; faulting its pages in anew each time cost a
+    third of the CPU time of small models. Other C libraries have no such call: nothing is done.
+    """
+    keep = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if keep is not None:
+        keep(-4, 0)  # M_MMAP_MAX: large blocks from the heap
+        keep(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose top stays
 
 
 def _step(
@@ -216,8 +231,8 @@ class _Log:
         row = {"step": step} | {name: float(value) for name, value in values.items()}
         if not math.isfinite(row["loss"]):
             raise UserError(
-                f"step {step}: the loss is {row['loss']}: lower the learning rate (--learning-rate) or "
-                "train with --precision fp32; the last good checkpoint is kept"
+                f"step {step}: the loss is {row['loss']}: lower the learning rate "
+                "(--learning-rate) or train with --precision fp32; the last good checkpoint is kept"
             )
         now = time.perf_counter()
         row |= {"learning_rate": rate, "tokens_per_second": self._tokens / (now - self._since)}

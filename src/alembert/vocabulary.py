@@ -22,8 +22,8 @@ ChunkLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 class Vocabulary:
     """Logits that have not been made: logits = rows @ weight.T + bias.
 
-    rows (N, H) enter the decoder, weight (V, H), bias (V,) or None. Row i stands at the i-th True of
-    selected (B, T).
+    rows (N, H) enter the decoder, weight (V, H), bias (V,) or None. Row i stands at the i-th True
+    of selected (B, T).
     """
 
     rows: Tensor
@@ -59,7 +59,7 @@ def soft_labels(student: Vocabulary, teacher: Vocabulary, temperature: float) ->
 
 
 def hard_labels(student: Vocabulary, labels: Tensor) -> Tensor:
-    """Cross entropy of each row with the word ids labels (N,), mean over N (L_mlm); 0 when N is 0."""
+    """Cross entropy of the rows with word ids labels (N,), mean over N (L_mlm); 0 when N is 0."""
     count = max(len(labels), 1)
 
     def chunk(logits: Tensor, part: slice) -> tuple[Tensor, Tensor]:

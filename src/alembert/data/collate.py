@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import IGNORED
 from alembert.errors import UserError
@@ -119,3 +121,19 @@ class Masking:
         drawn = torch.zeros(ids.numel(), dtype=torch.bool)
         drawn[places] = True
         return drawn.view(ids.shape)
+
+
+def masking_for(
+    tokenizer: PreTrainedTokenizerBase, share: float, rare_words: float, counts: NDArray[np.int64]
+) -> Masking:
+    """Masking with a tokenizer's ids; a token is drawn in proportion to count^-rare_words.
+
+    counts (V,): how often each token occurs in the corpus. Raises UserError without a mask token.
+    """
+    if tokenizer.mask_token_id is None:
+        raise UserError("the tokenizer has no mask token: masked words cannot be predicted with it")
+    weights = None
+    if rare_words > 0:
+        weights = (torch.as_tensor(counts).double().clamp(min=1) ** -rare_words).float()
+    specials = tuple(tokenizer.all_special_ids)
+    return Masking(int(tokenizer.mask_token_id), len(tokenizer), specials, share, weights)

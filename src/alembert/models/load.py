@@ -99,8 +99,8 @@ def load_model(
         how = "--corpus FILE" if head == "words" else "--train FILE"
         what = "masked-word" if head == "words" else head
         raise UserError(
-            f"{path}: the model has no {what} head ({missing[0]} is not in the file): train one with "
-            f"'alembert finetune {path} {how} --out DIR' and name DIR instead"
+            f"{path}: the model has no {what} head ({missing[0]} is not in the file): train one "
+            f"with 'alembert finetune {path} {how} --out DIR' and name DIR instead"
         )
     return model
 
@@ -138,6 +138,6 @@ def _reading(path: str, read: Any, **options: Any) -> Any:
     except (OSError, ValueError, KeyError) as error:
         first = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: cannot be read as a saved model: {first} (name a folder made by save_pretrained, "
-            "or a hub id while online)"
+            f"{path}: cannot be read as a saved model: {first} (name a folder made by "
+            "save_pretrained, or a hub id while online)"
         ) from error

@@ -1,0 +1,85 @@
+"""The options that verbs share, and what they become: files, and settings of a recipe."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alembert.errors import UserError
+
+
+def option(*names: str, text: str, panel: str | None = None) -> Any:
+    """A typer option with its help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel)
+
+
+Out = Annotated[Path, option("--out", text="folder of the run; the same command goes on in it")]
+Train = Annotated[str | None, option("--train", text="labelled texts: file, folder or hub id")]
+Valid = Annotated[str | None, option("--valid", text="texts that choose the best model")]
+Eval = Annotated[str | None, option("--eval", text="texts that judge the result, never choose")]
+CorpusFile = Annotated[str | None, option("--corpus", text="plain text for masked words")]
+Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
+Text = Annotated[str | None, option("--text", text="column of the text")]
+Pair = Annotated[str | None, option("--text-pair", text="column of the second text")]
+Label = Annotated[str | None, option("--label", text="column of the label")]
+Epochs = Annotated[float | None, option("--epochs", text="epochs of the task stages")]
+BatchSize = Annotated[int | None, option("--batch-size", text="texts a step, task stages")]
+Rate = Annotated[float | None, option("--learning-rate", text="of the task stages")]
+Length = Annotated[int | None, option("--max-length", text="tokens a text, all stages")]
+Settings = Annotated[
+    list[str] | None, option("--set", text="FIELD=VALUE of the recipe: stages.task.clip=2")
+]
+Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
+Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
+
+
+def files_of(
+    train: str | None, valid: str | None, evaluation: str | None, unlabelled: str | None,
+    task: str | None, text: str | None, text_pair: str | None, label: str | None,
+) -> Any:  # fmt: skip
+    from alembert.data.splits import Files
+
+    if train is None and task is not None:
+        train = "hub"
+    if train is None:
+        given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"{name} speaks to the task stages: it needs --train")
+        return None
+    return Files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+
+
+def settings_of(
+    recipe: Any, epochs: float | None, batch_size: int | None, rate: float | None,
+    length: int | None, settings: list[str] | None,
+) -> dict[str, str]:  # fmt: skip
+    """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
+    changes: dict[str, str] = {}
+    for stage in recipe.stages:
+        fields: dict[str, float | None] = {"max_length": length}
+        if stage.data == "task":
+            fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
+        for name, number in fields.items():
+            if number is not None:
+                changes[f"stages.{stage.name}.{name}"] = str(number)
+        if stage.data == "task" and epochs is not None:
+            changes[f"stages.{stage.name}.min_steps"] = "0"
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: write it as FIELD=VALUE")
+        changes[key.strip()] = value
+    return changes
+
+
+def changed(recipe: Any, changes: dict[str, str]) -> Any:
+    from alembert.recipe import with_settings
+
+    return with_settings(recipe, changes) if changes else recipe
+
+
+def precision_of(choice: str) -> str:
+    if choice not in ("auto", "fp32", "bf16", "fp16"):
+        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
+    return choice

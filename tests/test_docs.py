@@ -1,0 +1,157 @@
+"""The pages keep their word: what README.md and docs/ tell a reader to type, runs.
+
+A page's ```bash blocks are run from top to bottom in one temporary folder, the alembert commands as
+they are written. What the pages take for granted lies there in small: bert-base-uncased/ (12 layers
+of width 16, with a masked-word head), teacher/ (the same with a task head), train.csv, valid.csv,
+test.csv, unlabelled.csv, corpus.txt, tickets.csv (columns body, queue) and glue/RTE; a name that a
+page makes itself with --out is not laid out before. A line that ends in "# refused" has to end with
+exit code 2 and one line on stderr. `make` and `pip` lines are checked and not run.
+"""
+
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from houses import corpus_file, saved, task_file
+from transformers import BertTokenizerFast
+
+from alembert import cli, run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+STEPS = 2
+
+
+def lines_of(page: Path) -> list[str]:
+    """The command lines of a page's bash blocks; a line that ends in a backslash goes on below."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def verbs() -> dict[str, typer.core.TyperCommand]:
+    """Every command of the command line by the words that call it: "recipes show"."""
+
+    def walk(group: typer.core.TyperGroup, path: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+        for name, command in group.commands.items():
+            yield f"{path}{name}", command
+            if hasattr(command, "commands"):
+                yield from walk(command, f"{path}{name} ")
+
+    return dict(walk(typer.main.get_command(cli.app), ""))
+
+
+@pytest.fixture
+def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The one thing that makes the pages' commands quick: no stage takes more than two steps.
+
+    And `alembert quickstart` starts from the small bert-base-uncased.
+    """
+    monkeypatch.setattr(run, "steps_of", lambda stage, rows: STEPS)
+    monkeypatch.setattr("alembert.quickstart.builtin_teacher", lambda: "bert-base-uncased")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def lay_out(place: Path, tokenizer: BertTokenizerFast, made: set[str]) -> None:
+    """What the pages take for granted, less what the page makes."""
+    body = {"layers": 12, "max_position_embeddings": 512}
+    saved(place / "bert-base-uncased", tokenizer, **body)
+    if "teacher" not in made:
+        saved(place / "teacher", tokenizer, "classification", **body)
+    for seed, name in enumerate(("train", "valid", "test")):
+        task_file(place / f"{name}.csv", seed=seed)
+    task_file(place / "unlabelled.csv", seed=9, labelled=False)
+    corpus_file(place / "corpus.txt")
+    tickets = Path(task_file(place / "tickets.csv", seed=4))
+    tickets.write_text(tickets.read_text().replace("text,label", "body,queue", 1))
+    (place / "glue" / "RTE").mkdir(parents=True)
+    labels = ("entailment", "not_entailment")
+    rows = [f"{i}\tthe film was good\tthe book is not bad\t{labels[i % 2]}" for i in range(40)]
+    for name in ("train", "dev"):
+        text = "\n".join(["index\tsentence1\tsentence2\tlabel", *rows])
+        (place / "glue" / "RTE" / f"{name}.tsv").write_text(text + "\n")
+
+
+@pytest.mark.usefixtures("shortened")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_runs(
+    page: Path,
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = lines_of(page)
+    lay_out(tmp_path, tokenizer, set(re.findall(r"--out (\S+)", "\n".join(lines))))
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        first, *words = shlex.split(line, comments=True)
+        if first == "alembert":
+            run_alembert(words, line.endswith("# refused"), monkeypatch, capsys)
+        elif first == "make":
+            assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), line
+        elif first == "pip":
+            extras = {extra for word in words for extra in re.findall(r"\[(.*)\]", word)}
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            assert extras <= project["optional-dependencies"].keys(), line
+        elif first == "cat":
+            assert all((tmp_path / word).is_file() for word in words), line
+        else:
+            pytest.fail(f"{page.name}: this test does not know what to do with: {line}")
+
+
+def run_alembert(
+    words: list[str],
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One command as `main` sees it; `> FILE` at its end takes what it says."""
+    capsys.readouterr()
+    words, to = (words[:-2], words[-1]) if ">" in words else (words, None)
+    monkeypatch.setattr(sys, "argv", ["alembert", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert end.value.code == (2 if refused else 0), f"{shlex.join(words)}: {said.err}"
+    if refused:
+        assert said.err.startswith("alembert: ")
+        assert said.err.count("\n") == 1
+    if to is not None:
+        Path(to).write_text(said.out, encoding="utf-8")
+
+
+def test_every_verb_is_on_a_page() -> None:
+    commands = "\n".join(line for page in PAGES for line in lines_of(page))
+    assert [verb for verb in verbs() if f"alembert {verb}" not in commands] == []
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_the_help_of_every_verb_shows_one_example_that_the_verb_understands(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["alembert", *verb.split(), "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    example = capsys.readouterr().out.rstrip().splitlines()[-1].strip()
+    assert example.startswith(f"alembert {verb}")
+    assert example == (verbs()[verb].epilog or "").strip("\b\n")  # on one line, ready to copy
+    words = shlex.split(example.partition(" > ")[0])[1 + len(verb.split()) :]
+    verbs()[verb].make_context(verb, words)
+
+
+def test_every_page_is_short() -> None:
+    most = {"README.md": 100, "log.md": 1000}
+    long = {p.name: n for p in PAGES if (n := len(p.read_text().splitlines())) > most.get(p.name, 80)}
+    assert long == {}
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
