@@ -6,7 +6,7 @@
 DATA is what benchmarks/data.py wrote, OUT holds the run folders (finished ones are not run again).
 The student has 3 of the teacher's 6 layers. "alone" is the same network, started from the same
 layers of the pretrained (not fine-tuned) teacher, trained on hard labels only. --grid: 3, 2 and 1
-layers, with all, 10 % and 1 % of the labels; the distilled student gets the rest as unlabelled text.
+layers, with all, 10 % and 1 % of the labels; the distilled student gets the rest unlabelled.
 """
 
 import argparse
@@ -72,7 +72,9 @@ def pair(data: Path, out: Path, task: str, seed: int, layers: int, share: float)
         files = replace(files, train=train)
         rest = replace(files, unlabelled=others)
     recipe = student(teacher, task, layers)
-    run(Job(recipe, out / task / f"{name}-distilled-{seed}", teacher=teacher, files=rest, seed=seed))
+    run(
+        Job(recipe, out / task / f"{name}-distilled-{seed}", teacher=teacher, files=rest, seed=seed)
+    )
     single = alone(recipe)
     if share < 1:  # its few labels are read often enough
         single = with_settings(single, {"stages.task.epochs": "3", "stages.task.min_steps": "800"})

@@ -43,3 +43,9 @@ def tokenizer() -> "BertTokenizerFast":
     from transformers import BertTokenizerFast
 
     return BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Caches of tests go to a folder of their own, never to the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

@@ -18,13 +18,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "alembert"
 
 # Wing -> module or folder of src/alembert -> floor. A new module gets a line here.
 FLOORS = {
-    "free": {"": 0, "errors": 0},  # "" is alembert/__init__.py: the version
+    "free": dict.fromkeys(("", "errors", "hub", "writing"), 0),  # "": __init__.py, the version
     "distillation": {
         **dict.fromkeys(("losses", "vocabulary", "layermap", "anatomy", "models", "checkpoint"), 1),
         **dict.fromkeys(("trace", "student"), 2),
         "objective": 3,
         **dict.fromkeys(("distillation", "recipe"), 4),
-        **dict.fromkeys(("train", "recipes", "folder"), 5),
+        **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
     },
     "data": {"data": 1, "evaluate": 2},
     "measure": {"bench": 2},
@@ -33,7 +33,7 @@ FLOORS = {
 SEES_ALL = {"judge", "run", "quickstart", "options", "cli"}
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-CORE = FLOORS["distillation"].keys() - {"models", "checkpoint", "recipes", "folder"}
+CORE = FLOORS["distillation"].keys() - {"models", "checkpoint", "recipes", "folder", "fit"}
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}
 

@@ -83,3 +83,9 @@ def test_a_head_that_is_not_in_the_file_is_never_drawn_silently(tmp_path: Path) 
 def test_what_cannot_be_copied_is_refused(teacher, says) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=says):
         started(teacher(), 1)
+
+
+@pytest.mark.parametrize("pairs", [((0, 0), (1, 1)), ((1, 1),), ((1, 1), (2, 0)), ((2, 1), (1, 2))])
+def test_a_start_that_leaves_a_layer_out_is_refused(pairs: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(UserError, match=r"each of the student's layers 1 to 2"):
+        started(tiny("bert", layers=3), 2, pairs)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alembert.errors import UserError
+from alembert.writing import in_place
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -18,7 +19,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 def save(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, facts: dict[str, Any]
 ) -> None:
-    """Write parameters, AdamW's moments and JSON facts to `path`, whole or not at all."""
+    """Write parameters, AdamW's moments and JSON facts to `path`, whole or not at all.
+
+    Raises UserError when the disk takes no more; what was at `path` is still there then.
+    """
     tensors: dict[str, Tensor] = {}
     for name, parameter in module.named_parameters():  # tied parameters come once
         tensors[f"parameter:{name}"] = parameter.detach().contiguous()
@@ -26,12 +30,10 @@ def save(
         for moment in MOMENTS:
             if moment in state:
                 tensors[f"{moment}:{name}"] = state[moment].detach().contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"facts": json.dumps(facts)})
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
+    with in_place(path) as partial:
+        save_file(tensors, partial, metadata={"facts": json.dumps(facts)})
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
 
 
 def facts(path: Path) -> dict[str, Any]:

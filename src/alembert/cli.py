@@ -13,6 +13,7 @@ from alembert.options import (
     CorpusFile,
     Epochs,
     Eval,
+    GeneralTeacher,
     Glue,
     Label,
     Length,
@@ -24,6 +25,7 @@ from alembert.options import (
     Settings,
     Text,
     Train,
+    Unlabelled,
     Valid,
     changed,
     files_of,
@@ -136,7 +138,8 @@ def finetune(
 
 
 @app.command(
-    epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run"
+    epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv "
+    "--out run"
 )
 def distill(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
@@ -146,13 +149,9 @@ def distill(
     valid: Valid = None,
     evaluation: Eval = None,
     corpus: CorpusFile = None,
-    unlabelled: Annotated[
-        str | None, option("--unlabelled", text="texts that only the teacher labels")
-    ] = None,
+    unlabelled: Unlabelled = None,
     student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
-    general_teacher: Annotated[
-        str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
-    ] = None,
+    general_teacher: GeneralTeacher = None,
     layers: Annotated[int | None, option("--layers", text="of the student")] = None,
     hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
     task: Glue = None,
@@ -212,8 +211,8 @@ def evaluate_(
     if corpus is not None:
         found = judge_words(model, corpus, max_length, sequences)
     else:
-        names = {"text": text, "text_pair": text_pair, "label": label}
-        found = judge(model, Files(str(data), **names), max_length)
+        files = Files(str(data), text=text, text_pair=text_pair, label=label)
+        found = judge(model, files, max_length, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
 
 

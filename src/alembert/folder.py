@@ -16,14 +16,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.errors import UserError
 from alembert.recipe import Recipe, from_yaml, to_yaml
+from alembert.writing import in_place
 
+PROSE = {"paper", "deviations"}  # of a recipe: reworded, it is the same run
 PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets")
 
 
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """The folder, made if need be and held by this process alone."""
-    new = not out.exists()
+    made = [place for place in (out, *out.parents) if not place.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / ".lock").open("w")
@@ -31,17 +33,26 @@ def claimed(out: Path) -> Iterator[None]:
         raise UserError(
             f"{out}: cannot be written ({error.strerror}): choose another --out"
         ) from error
-    try:
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"{out}: another process is running in this folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{out}: another process is running in this folder") from error
+        try:
             yield
-    finally:
-        left = {path.name for path in out.iterdir()} if out.is_dir() else set()
-        if new and left <= {".lock"}:  # refused before anything was begun
-            shutil.rmtree(out, ignore_errors=True)
+        finally:
+            if not (out / "recipe.yaml").is_file():  # refused before anything was begun
+                _leave(out, made)
+
+
+def _leave(out: Path, made: list[Path]) -> None:
+    """The folder as it was found, and what was made of it and its parents gone."""
+    (out / ".lock").unlink(missing_ok=True)
+    if out in made:
+        (out / "environment.json").unlink(missing_ok=True)
+    for place in made:
+        if not any(place.iterdir()):
+            place.rmdir()
 
 
 def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -57,11 +68,10 @@ def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
                 f"{out}: holds {strangers[0]} and no run: choose an empty or new folder"
             )
         return
-    there = _flat(from_yaml(at).model_dump(mode="json"))
-    here = _flat(recipe.model_dump(mode="json"))
-    there |= _flat(json.loads((out / "environment.json").read_text())["arguments"], "arguments")
+    there, here = (_flat(r.model_dump(mode="json", exclude=PROSE)) for r in (from_yaml(at), recipe))
+    there |= _flat(read_json(out / "environment.json")["arguments"], "arguments")
     here |= _flat(json.loads(json.dumps(arguments)), "arguments")
-    for key in here.keys() | there.keys():
+    for key in here | there:
         if here.get(key) != there.get(key):
             raise UserError(
                 f"{out}: holds another run: {key} is {there.get(key)!r} there and {here.get(key)!r}"
@@ -90,7 +100,12 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
 
 def read_json(path: Path) -> Any:
     """A JSON file's content."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}): delete the folder, or choose another --out"
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -100,35 +115,23 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Put a text file in place at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(path)
+    with in_place(path) as partial:
+        partial.write_text(content, encoding="utf-8")
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:
     """save_pretrained of model and tokenizer, in place at once."""
-    partial = to.with_name(to.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    _put(partial, to)
+    with in_place(to) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
 
 
 def copy_model(source: Path, to: Path) -> None:
     """The files of a saved model at a second place; beside other files, config.json comes last."""
     names = sorted((p.name for p in source.iterdir()), key=lambda name: name == "config.json")
-    to.mkdir(parents=True, exist_ok=True)
     for name in names:
-        partial = to / (name + ".partial")
-        shutil.copyfile(source / name, partial)
-        partial.replace(to / name)
-
-
-def _put(partial: Path, to: Path) -> None:
-    if to.exists():
-        shutil.rmtree(to)
-    partial.replace(to)
+        with in_place(to / name) as partial:
+            shutil.copyfile(source / name, partial)
 
 
 def _flat(tree: Any, at: str = "") -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from alembert import evaluate, folder
+from alembert import evaluate, fit, folder
 from alembert.data.collate import Masking
 from alembert.data.corpus import read_corpus
+from alembert.data.encoded import said_cut
 from alembert.data.splits import Files, Splits, prepare_one
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of
@@ -24,7 +25,8 @@ def judge_run(
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content."""
     if splits is None or splits.test is None:
-        say("no --eval file: the result is not judged")
+        if splits is not None:
+            say("no --eval file: the result is not judged")
         folder.write_json(out / "metrics.json", {})
         return {}
     name = splits.task.metric
@@ -41,11 +43,15 @@ def judge_run(
     return metrics
 
 
-def judge(path: str, files: Files, max_length: int) -> dict[str, float]:
+def judge(path: str, files: Files, max_length: int, say: Callable[[str], None]) -> dict[str, float]:
     """Metrics of a saved model on one labelled file."""
     config, tokenizer = load_config(path), load_tokenizer(path)
+    fit.check_length(max_length, config, path)
+    fit.check_words(tokenizer, config, path)
     labels = names_of(config)
     data, task = prepare_one(files, tokenizer, max_length, labels)
+    if cut := said_cut(data):
+        say(cut)
     model = load_model(path, task.kind)
     logits = evaluate.predict(model, data, int(tokenizer.pad_token_id or 0))
     return evaluate.metrics(task, logits, data)
@@ -53,8 +59,12 @@ def judge(path: str, files: Files, max_length: int) -> dict[str, float]:
 
 def judge_words(path: str, corpus: str, max_length: int, sequences: int) -> dict[str, float]:
     """Perplexity and top-1 of a saved model on masked words of a text (uniform masks, seed 0)."""
+    if sequences < 1:
+        raise UserError(f"--sequences {sequences}: must be 1 or more")
     tokenizer = load_tokenizer(path)
     model = load_model(path, "words")
+    fit.check_length(max_length, model.config, path)
+    fit.check_words(tokenizer, model.config, path)
     if tokenizer.mask_token_id is None:
         raise UserError(
             f"{path}: its tokenizer has no mask token: masked words cannot be predicted"

@@ -1,5 +1,6 @@
-"""The options that verbs share, and what they become: files, and settings of a recipe."""
+"""The options of the verbs, and what they become: files, and settings of a recipe."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,12 @@ Out = Annotated[Path, option("--out", text="folder of the run; the same command 
 Train = Annotated[str | None, option("--train", text="labelled texts: file, folder or hub id")]
 Valid = Annotated[str | None, option("--valid", text="texts that choose the best model")]
 Eval = Annotated[str | None, option("--eval", text="texts that judge the result, never choose")]
+Unlabelled = Annotated[
+    str | None, option("--unlabelled", text="texts that only the teacher labels")
+]
+GeneralTeacher = Annotated[
+    str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
+]
 CorpusFile = Annotated[str | None, option("--corpus", text="plain text for masked words")]
 Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
 Text = Annotated[str | None, option("--text", text="column of the text")]
@@ -37,10 +44,10 @@ def files_of(
     train: str | None, valid: str | None, evaluation: str | None, unlabelled: str | None,
     task: str | None, text: str | None, text_pair: str | None, label: str | None,
 ) -> Any:  # fmt: skip
-    from alembert.data.splits import Files
+    from alembert.data.splits import HUB, Files
 
     if train is None and task is not None:
-        train = "hub"
+        train = HUB
     if train is None:
         given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
         for name, value in given.items():
@@ -61,6 +68,9 @@ def settings_of(
         if stage.data == "task":
             fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         for name, number in fields.items():
+            if number is not None and not 0 < number < math.inf:
+                shown = name.replace("_", "-")
+                raise UserError(f"--{shown} {number:g}: must be over 0, and a finite number")
             if number is not None:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and epochs is not None:

@@ -51,7 +51,7 @@ def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], N
     say(f"made in {time.perf_counter() - began:.0f} s: {out}/distilbert/student")
     say(
         "next, with your own file (columns text and label):\n"
-        f"  alembert finetune {pretrained} --train yours.csv --out teacher\n"
+        f"  alembert finetune {pretrained} --train yours.csv --eval test.csv --out teacher\n"
         "  alembert distill distilbert --teacher teacher --train yours.csv --eval test.csv "
         "--out run"
     )

@@ -14,7 +14,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Masking(_Frozen):
@@ -100,6 +100,8 @@ def from_yaml(path: Path) -> Recipe:
     """Read a recipe. Raises UserError naming the file, the field, the value and the rule."""
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not a readable recipe: {' '.join(str(error).split())}") from error
     if not isinstance(plain, dict):
@@ -116,6 +118,8 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "there is no such field; 'alembert recipes show NAME' prints those there are"
         raise UserError(f"{source}: {where}: {message}{given}") from error
 
 
@@ -130,7 +134,10 @@ def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
         if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
             known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
             raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
-        target[last] = yaml.safe_load(text)
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
         if last in ("steps", "epochs") and target[last] is not None:
             target["epochs" if last == "steps" else "steps"] = None
     return validated(plain, "--set")

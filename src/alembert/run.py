@@ -8,16 +8,19 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert import evaluate, folder, judge
+from alembert import evaluate, fit, folder, judge
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import masking_for
 from alembert.data.corpus import read_corpus
+from alembert.data.encoded import said_cut
 from alembert.data.splits import Files, Splits, prepare
 from alembert.distillation import Distillation
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of
+from alembert.models.new import config_of
 from alembert.objective import reads
 from alembert.recipe import Recipe, Stage
 from alembert.student import from_scratch, from_teacher
@@ -25,6 +28,7 @@ from alembert.trace import Reads
 from alembert.train import Watch, precision_of, steps_of, train
 
 Say = Callable[[str], None]
+OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a stage
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Job:
     precision: str = "auto"
     model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+
     @property
     def result(self) -> Path:
         """The folder of the finished model."""
@@ -55,12 +63,13 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         folder.check(job.out, job.recipe, _arguments(job))
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
-            found: dict[str, Any] = folder.read_json(job.out / "metrics.json")
-            return found
+            return dict(folder.read_json(job.out / "metrics.json"))
         tokenizer = load_tokenizer(job.student or _teacher_of(job, stages[0]) or "")
         splits = _splits(job, stages, tokenizer)
-        folder.open_run(job.out, job.recipe, _arguments(job))
+        _check(job, stages, tokenizer, splits)
         accelerator = _accelerator(job)
+        if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
+            say(cut)
         last: Path | None = None
         for number, stage in enumerate(stages, start=1):
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
@@ -79,11 +88,11 @@ def _chosen(job: Job, say: Say) -> list[Stage]:
     chosen = [stage for stage in job.recipe.stages if given[stage.data]]
     for stage in job.recipe.stages:
         if not given[stage.data]:
-            option = "--corpus" if stage.data == "corpus" else "--train"
-            say(f"stage '{stage.name}' is left out: it runs when {option} is given")
+            say(f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given")
     if not chosen:
         raise UserError(
-            f"nothing to run: recipe '{job.recipe.name}' has no stage for the data given"
+            f"nothing to run: recipe '{job.recipe.name}' has no stage for the data given: give "
+            + " or ".join(sorted({OPTIONS[stage.data] for stage in job.recipe.stages}))
         )
     return chosen
 
@@ -99,8 +108,8 @@ def _teacher_of(job: Job, stage: Stage) -> str | None:
 
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = precision_of(job.precision, device)
-    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+    precision, cpu = precision_of(job.precision, device), device.type == "cpu"
+    return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -> Splits | None:
@@ -111,6 +120,31 @@ def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -
     if job.teacher is not None and _imitated(stages):
         known = names_of(load_config(job.teacher))
     return prepare(job.files, tokenizer, max(lengths, default=128), known, job.seed)
+
+
+def _check(
+    job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase, splits: Splits | None
+) -> None:
+    """Refuse what one of the stages cannot do before the first is run."""
+    source = job.student or _teacher_of(job, stages[0]) or ""
+    config = load_config(job.student) if job.student else config_of(job.recipe.student)
+    for stage in stages:
+        if teacher := _asked(job, stage):
+            fit.check_teacher(stage, _head(stage, splits), teacher, source, tokenizer)
+        fit.check_length(stage.max_length, config, job.student or "the student")
+    fit.check_words(tokenizer, config, source)
+
+
+def _head(stage: Stage, splits: Splits | None) -> str:
+    return "words" if stage.data == "corpus" else _task(splits).task.kind
+
+
+def _asked(job: Job, stage: Stage) -> str | None:
+    """The teacher that a stage imitates, if it imitates one."""
+    path = _teacher_of(job, stage) if _needs_teacher(stage) else ""
+    if path is None:
+        raise UserError(f"stage '{stage.name}' imitates a teacher: name one with --teacher")
+    return path or None
 
 
 def _run_stage(
@@ -125,16 +159,9 @@ def _run_stage(
 ) -> None:
     """Train one stage and put its model in place."""
     words = stage.data == "corpus"
-    head = "words" if words else _task(splits).task.kind
-    labels = () if words else _task(splits).task.labels
-    teacher = None
-    if _needs_teacher(stage):
-        path = _teacher_of(job, stage)
-        if path is None:
-            raise UserError(f"stage '{stage.name}' imitates a teacher: name one with --teacher")
-        teacher = load_model(path, head)
+    head, labels = _head(stage, splits), () if words else _task(splits).task.labels
+    teacher = load_model(path, head) if (path := _asked(job, stage)) else None
     student = _start(job, head, labels, last, teacher)
-    _check_fit(stage, student, teacher, tokenizer, job)
     rows: Rows
     masking = None
     if words:
@@ -154,6 +181,7 @@ def _run_stage(
         student, teacher, stage.objective, words=words, projections=job.recipe.projections
     )
     watch = None if words else _watch(stage, student, _task(splits), tokenizer, steps, len(rows))
+    folder.open_run(job.out, job.recipe, _arguments(job))
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
     began = time.perf_counter()
     facts = train(
@@ -199,35 +227,6 @@ def _start(
             f"recipe '{recipe.name}' starts from a saved model: name one with --student"
         )
     return from_teacher(recipe.student, head, labels, teacher, recipe.init.layers, job.seed)
-
-
-def _check_fit(
-    stage: Stage,
-    student: PreTrainedModel,
-    teacher: PreTrainedModel | None,
-    tokenizer: PreTrainedTokenizerBase,
-    job: Job,
-) -> None:
-    """Length and words must fit both models before anything is trained."""
-    for name, model in (("student", student), ("teacher", teacher)):
-        if model is None:
-            continue
-        room = int(model.config.max_position_embeddings)
-        if model.config.model_type in ("roberta", "xlm-roberta"):
-            room -= int(model.config.pad_token_id) + 1
-        if stage.max_length > room:
-            raise UserError(
-                f"stage '{stage.name}': max_length {stage.max_length} is more than the {room} "
-                f"positions of the {name}: set --max-length {room} or less"
-            )
-    if teacher is None or job.student is None:
-        return
-    path = _teacher_of(job, stage) or ""
-    if load_tokenizer(path).get_vocab() != tokenizer.get_vocab():
-        raise UserError(
-            f"{job.student} and {path} have different vocabularies: the student would read other "
-            "words than its teacher; use a student made with this teacher's tokenizer"
-        )
 
 
 def _watch(

@@ -4,27 +4,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from alembert import anatomy
 from alembert.errors import UserError
 from alembert.layermap import Choice, layer_map
-from alembert.models.load import HEADS, label_fields
+from alembert.models.load import label_fields
+from alembert.models.new import drawn
 
 
 def from_scratch(
     config: dict[str, object], head: str, labels: Sequence[str], seed: int
 ) -> PreTrainedModel:
     """A randomly drawn student of this config and head."""
-    fields = dict(config)
-    kind = str(fields.pop("model_type", ""))
-    try:
-        built = AutoConfig.for_model(kind, **fields, **label_fields(head, labels))
-        torch.manual_seed(seed)
-        model: PreTrainedModel = HEADS[head].from_config(built)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"the recipe's student: {' '.join(str(error).split())}") from error
-    return model
+    return drawn(config | label_fields(head, labels), head, seed)
 
 
 def from_teacher(
@@ -43,7 +36,13 @@ def from_teacher(
     Raises UserError when shapes or architectures forbid it.
     """
     student = from_scratch(config, head, labels, seed)
-    pairs = layer_map(choice, anatomy.depth(student.config), anatomy.depth(teacher.config))
+    depth = anatomy.depth(student.config)
+    pairs = layer_map(choice, depth, anatomy.depth(teacher.config))
+    if [to for to, _ in pairs] != list(range(1, depth + 1)) or not all(source for _, source in pairs):
+        raise UserError(
+            f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
+            "order, as (student, teacher) pairs"
+        )
     _same_shape(student, teacher)
     with torch.no_grad():
         _copy_embeddings(student, teacher)

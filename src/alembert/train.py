@@ -21,6 +21,7 @@ from alembert import checkpoint
 from alembert.distillation import Distillation
 from alembert.errors import UserError
 from alembert.recipe import Stage
+from alembert.writing import in_place, named
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> this process's batch of that step
 LOG_EVERY = 10
@@ -46,6 +47,8 @@ def steps_of(stage: Stage, rows: int) -> int:
 
 def precision_of(choice: str, device: torch.device) -> str:
     """ "auto" as accelerate's word: bf16 where the hardware multiplies it, else no autocast."""
+    if choice == "fp16" and device.type == "cpu":
+        raise UserError("--precision fp16 needs a GPU: choose auto, fp32 or bf16")
     if choice != "auto":
         return {"fp32": "no"}.get(choice, choice)
     if device.type == "cuda":
@@ -77,10 +80,8 @@ def train(
     optimizer = _optimizer(distillation, stage)
     rates = [group["lr"] for group in optimizer.param_groups]
     module, optimizer = accelerator.prepare(distillation, optimizer)
-    state, best = (
-        folder / "checkpoint" / "state.safetensors",
-        folder / "checkpoint" / "best.safetensors",
-    )
+    state = folder / "checkpoint" / "state.safetensors"
+    best = state.with_name("best.safetensors")
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
     if state.is_file():
         facts = checkpoint.load(state, distillation, optimizer)
@@ -91,7 +92,7 @@ def train(
         total=steps, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
         disable=not accelerator.is_main_process or None, mininterval=0.5,
     )  # fmt: skip
-    with bar, log:
+    with bar:
         for step, batch in _prefetched(batches, facts["step"], steps):
             factor = _schedule(stage, step, steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -217,11 +218,11 @@ class _Log:
     """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped."""
 
     def __init__(self, path: Path, step: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
         kept = [line for line in kept if line.endswith("}") and json.loads(line)["step"] <= step]
-        self._file = path.open("w")
-        self._file.writelines(line + "\n" for line in kept)
+        with in_place(path) as partial:
+            partial.write_text("".join(line + "\n" for line in kept))
+        self._path = path
         self._tokens, self._since = 0, time.perf_counter()
 
     def count(self, batch: dict[str, Tensor]) -> None:
@@ -241,11 +242,5 @@ class _Log:
         return row
 
     def note(self, row: dict[str, float]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with named(self._path), self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")

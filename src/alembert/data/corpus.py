@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.paragraphs import Documents, open_documents, paragraphs
 from alembert.errors import UserError
+from alembert.writing import named
 
 SHORTEST = 12  # DistilBERT's: tokens of a sequence that is kept, special ones counted
 _VERSION = "1"  # of what the cache holds; another number makes the cache anew
@@ -74,13 +75,14 @@ def read_corpus(
     home = cache or user / "alembert" / "corpus"
     done = home / _key(sources, tokenizer, max_length, limit_tokens)
     if not done.is_dir():
-        home.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=home))
-        try:
-            _write(unfinished, sources, tokenizer, max_length, limit_tokens)
-            _rename(unfinished, done)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with named(home, "free some space, or name another folder in XDG_CACHE_HOME"):
+            home.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=home))
+            try:
+                _write(unfinished, sources, tokenizer, max_length, limit_tokens)
+                _rename(unfinished, done)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return Corpus(done)
 
 

@@ -71,6 +71,19 @@ def concat(*parts: Encoded) -> Encoded:
     )
 
 
+def said_cut(*parts: Encoded | None) -> str | None:
+    """The line that says how many texts were cut and where; None when none was."""
+    rows = [part for part in parts if part is not None]
+    cut = sum(part.truncated for part in rows)
+    if not cut:
+        return None
+    longest = max(length for part in rows for length in part.lengths)
+    total = sum(len(part) for part in rows)
+    return (
+        f"{cut:,} of {total:,} texts are longer than {longest} tokens and cut there: --max-length"
+    )
+
+
 def tokenize(
     texts: list[Any],
     pairs: list[Any] | None,

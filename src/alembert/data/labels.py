@@ -62,7 +62,7 @@ def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list
         if found is None:
             raise UserError(
                 f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
-                f"{listed(labels)}; mend the row or the model's id2label"
+                f"{listed(labels)}; mend the row, or use a model of these labels"
             )
         return found
 

@@ -1,18 +1,17 @@
 """A path, a hub id or the name of a GLUE task -> `datasets.Dataset`s, columns as found."""
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
+from alembert import hub
 from alembert.data.formats import READERS, dataset, tsv_rows
 from alembert.errors import UserError
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 
 
 def read(path: str, split: str = "train") -> Dataset:
@@ -34,8 +33,9 @@ def read(path: str, split: str = "train") -> Dataset:
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
         return data
-    if place.suffix.lower() in READERS or not _HUB_ID.fullmatch(path):
-        raise UserError(f"{path}: no such file; check the path")
+    if not path.partition(":")[0]:
+        raise UserError(f"{path!r}: no such file; check the path")
+    hub.check_id(path.partition(":")[0], "file")
     return _hub(path, split)
 
 
@@ -55,6 +55,8 @@ def _folder(path: Path, split: str) -> Dataset:
 
 def _hub(path: str, split: str) -> Dataset:
     name, _, configuration = path.partition(":")
+    # without an answer its client would try for 20 seconds; what is cached is found all the same
+    datasets.config.HF_HUB_OFFLINE = not hub.reachable()
     try:
         return load_dataset(name, configuration or None, split=split)
     except FileNotFoundError:  # datasets' DatasetNotFoundError is one

@@ -9,10 +9,12 @@ from transformers import PreTrainedTokenizerBase
 from alembert.data import sources
 from alembert.data.tasks import Encoded, Task, concat, encode, find_columns, hold_out, infer_task
 
+HUB = "hub"  # as Files.train: a GLUE task comes from there
+
 
 @dataclass(frozen=True)
 class Files:
-    """What the user named. task: a GLUE name; its folder is then `train`."""
+    """What the user named. task: a GLUE name; its folder is then `train`, or HUB."""
 
     train: str
     valid: str | None = None
@@ -45,7 +47,7 @@ def prepare(
     """Read, check and encode. Without a file to choose by, a slice of train is held out for it."""
     names = (files.text, files.text_pair, files.label)
     if files.task is not None:
-        glue = sources.glue(files.task, files.train)
+        glue = sources.glue(files.task, None if files.train == HUB else files.train)
         train_rows, test_rows = glue["train"], glue["eval"]
         if files.evaluation is not None:
             test_rows = sources.read(files.evaluation)
@@ -58,7 +60,7 @@ def prepare(
         valid_rows = sources.read(files.valid, "validation")
         valid_columns = find_columns(valid_rows, files.valid, *names)
     else:
-        train_rows, valid_rows = hold_out(train_rows, task, columns, seed)
+        train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=files.train)
         valid_columns = columns
 
     def encoded(rows: Any, where: Any, source: str, labelled: bool = True) -> Encoded:
@@ -81,7 +83,7 @@ def prepare_one(
     files: Files,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-    known_labels: Sequence[str],
+    known_labels: Sequence[str] | None,
 ) -> tuple[Encoded, Task]:
     """The one file of `files.train` as data to judge a model of these labels by."""
     rows = sources.read(files.train, "test")

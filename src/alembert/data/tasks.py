@@ -84,7 +84,10 @@ def infer_task(
         official = GLUE[glue].labels if glue else ()
         labels = _order(train, columns, source, known_labels, official)
         if len(labels) < 2:
-            raise UserError(f"{source}: every label is {labels[0]!r}; a task needs two or more")
+            raise UserError(
+                f"{source}: every label is {labels[0]!r}; a task needs two or more: add rows, or "
+                "name another column with --label"
+            )
     usual = METRICS[kind][1] if kind == "tokens" and not is_bio(labels) else METRICS[kind][0]
     chosen = metric or (GLUE[glue].metric if glue else usual)
     if chosen not in METRICS[kind] or (chosen == "span_f1" and not is_bio(labels)):
@@ -207,12 +210,15 @@ def hold_out(
     seed: int = 0,
     share: float = 0.05,
     most: int = 2000,
+    source: str = "train",
 ) -> tuple[Dataset, Dataset]:
     """(train, valid): a seeded slice of `share` of the rows, at most `most`, in data order.
 
     Every class (or, for regression, every stretch of the scores) has its share; a class of a
     single row stays in train. Raises UserError when there is nothing to hold out.
     """
+    for column in filter(None, (columns.text, columns.text_pair)):
+        _texts(data, column, source)  # refused by their rows in the file, not in a part of it
     order = np.random.default_rng(seed).permutation(len(data))
     if task.kind == "regression":
         order = order[np.argsort(np.array(data[columns.label][:])[order], kind="stable")]
@@ -225,7 +231,7 @@ def hold_out(
         order = order[np.argsort(keys[order], kind="stable")]
         order = order[counts[keys[order]] > 1]
     if len(order) < 2:
-        raise UserError("train: too few rows of a class to hold some out; give --valid")
+        raise UserError(f"{source}: too few rows of a class to hold some out; give --valid")
     count = min(most, max(1, round(share * len(order))))
     # evenly spaced in an order by class takes of each class in proportion
     places = (np.arange(count) + 0.5) * len(order) / count

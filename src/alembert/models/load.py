@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -18,6 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from alembert import hub
 from alembert.errors import UserError
 
 # what a head answers: a word at each masked place, or a task's kind of label
@@ -51,8 +53,10 @@ def place(path: str) -> str:
         return str(folder / "student")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise UserError(f"{path}: a folder without config.json is not a saved model")
-    if path.endswith((".csv", ".tsv", ".json", ".jsonl", ".txt", ".yaml")):
+    if folder.is_file():
         raise UserError(f"{path}: a model is a folder or a hub id, not a file")
+    if not folder.is_dir():
+        hub.check_id(path, "folder")
     return path
 
 
@@ -62,8 +66,11 @@ def load_config(path: str) -> PreTrainedConfig:
     return config
 
 
-def names_of(config: PreTrainedConfig) -> list[str]:
-    """The names of a model's labels, in the order of their ids."""
+def names_of(config: PreTrainedConfig) -> list[str] | None:
+    """A model's labels in the order of their ids; None where it was saved without a task head."""
+    kinds = config.architectures or ["Classification"]  # where nothing is said, there may be one
+    if not any("Classification" in kind for kind in kinds):
+        return None
     return [name for _, name in sorted((config.id2label or {}).items())]
 
 
@@ -74,6 +81,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         raise UserError(
             f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none"
         )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of no file
+        raise UserError(f"{path}: there is no tokenizer beside the model: save it there too")
     return tokenizer
 
 
@@ -133,9 +142,16 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
 
 
 def _reading(path: str, read: Any, **options: Any) -> Any:
+    at = place(path)
+    alone = not Path(at).is_dir() and not hub.reachable()
     try:
-        return read(place(path), **options)
-    except (OSError, ValueError, KeyError) as error:
+        return read(at, **options, **({"local_files_only": True} if alone else {}))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if alone:
+            raise UserError(
+                f"{path}: no such folder, and the hub cannot be reached; check the path or the "
+                "network"
+            ) from error
         first = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: cannot be read as a saved model: {first} (name a folder made by "

@@ -1,0 +1,46 @@
+"""What a stage asks of its models, checked before anything is trained: heads, lengths, words."""
+
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from alembert.errors import UserError
+from alembert.models.load import load_config, load_model, load_tokenizer
+from alembert.recipe import Stage
+
+
+def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:
+    """Refuse texts longer than the positions of a model."""
+    room = int(config.max_position_embeddings)
+    if config.model_type in ("roberta", "xlm-roberta"):
+        room -= int(config.pad_token_id) + 1
+    if max_length > room:
+        raise UserError(
+            f"max_length {max_length} is more than the {room} positions of {who}: set "
+            f"--max-length {room} or less"
+        )
+
+
+def check_words(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, who: str) -> None:
+    """Refuse a tokenizer that speaks words a model has no embedding of."""
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"{who}: its tokenizer has {len(tokenizer)} words and the model {config.vocab_size}: "
+            "put the tokenizer that it was trained with beside it"
+        )
+
+
+def check_teacher(
+    stage: Stage, head: str, path: str, source: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a teacher without the stage's head, without room for its texts, or of other words.
+
+    `source`: the model that the run's tokenizer comes from.
+    """
+    config = load_config(path)
+    check_length(stage.max_length, config, path)
+    if path != source and load_tokenizer(path).get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"{source} and {path} have different vocabularies: the student would read other "
+            "words than its teacher; use a student made with this teacher's tokenizer"
+        )
+    check_words(tokenizer, config, path)
+    load_model(path, head)

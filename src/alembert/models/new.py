@@ -1,0 +1,43 @@
+"""A recipe's student becomes a config, and a config a model drawn at random."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from alembert.errors import UserError
+from alembert.models.load import HEADS
+
+
+def config_of(fields: dict[str, object]) -> PreTrainedConfig:
+    """The config of a recipe's student. Raises UserError for a field or value it cannot have."""
+    plain = dict(fields)
+    kind = str(plain.pop("model_type", ""))
+    with _refused():
+        usual = AutoConfig.for_model(kind)
+        unknown = sorted(plain.keys() - usual.to_dict().keys() - usual.attribute_map.keys())
+        if unknown:
+            raise UserError(f"the recipe's student: a {kind} has no field '{unknown[0]}'")
+        config: PreTrainedConfig = AutoConfig.for_model(kind, **plain)
+    return config
+
+
+def drawn(fields: dict[str, object], head: str, seed: int) -> PreTrainedModel:
+    """A model of this config and head with random weights."""
+    config = config_of(fields)
+    torch.manual_seed(seed)
+    with _refused():
+        model: PreTrainedModel = HEADS[head].from_config(config)
+    return model
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What transformers says of a config becomes a UserError."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the recipe's student: {reason}; mend the recipe") from error

@@ -1,0 +1,49 @@
+"""What is written is put in place at once, whole or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from alembert.errors import UserError
+
+MEND = "free some space or mend the folder: the same command goes on where it stopped"
+
+
+@contextmanager
+def named(path: Path, mend: str = MEND) -> Iterator[None]:
+    """A disk that is full or closed becomes a UserError that names the path."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = " ".join((said or str(error)).split())
+        raise UserError(f"{path}: cannot be written ({reason}): {mend}") from error
+
+
+@contextmanager
+def in_place(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file or folder, that gets its name when all is written.
+
+    When the block fails, the temporary is gone and what was at `path` before is still there.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        try:
+            yield partial
+            if path.is_dir():
+                shutil.rmtree(path)
+            partial.replace(path)
+        finally:
+            _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,104 @@
+"""Every kind of task goes the whole way: teacher, student, unlabelled text, metrics."""
+
+import json
+from pathlib import Path
+
+import pytest
+from houses import saved, task_file
+from transformers import BertTokenizerFast
+
+from alembert.data.splits import Files
+from alembert.models.load import load_config
+from alembert.recipe import with_settings
+from alembert.recipes import recipe_of
+from alembert.recipes.finetune import finetune
+from alembert.run import Job, run
+
+SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
+
+
+def pairs(path: Path) -> str:
+    rows = [
+        f"the film is good {i % 3},a book was bad,{'same' if i % 2 else 'other'}" for i in range(40)
+    ]
+    path.write_text("sentence1,sentence2,label\n" + "\n".join(rows) + "\n")
+    return str(path)
+
+
+def scores(path: Path) -> str:
+    rows = [
+        f"the film is good,the film is bad {'very ' * (i % 4)},{(i % 4) + 0.5}" for i in range(40)
+    ]
+    path.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n")
+    return str(path)
+
+
+def several(path: Path) -> str:
+    rows = [
+        {
+            "text": f"the {'good ' * (i % 2)}{'film' if i % 3 else 'book'}",
+            "labels": ["a"] * (i % 2) + ["b"],
+        }
+        for i in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def tags(path: Path) -> str:
+    lines = []
+    for i in range(40):
+        lines += ["the O", "good O", "film B-work", "music I-work" if i % 2 else "is O", ""]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+KINDS = {
+    "pairs": (pairs, "p.csv", "accuracy"),
+    "regression": (scores, "s.csv", "pearson"),
+    "multilabel": (several, "m.jsonl", "micro_f1"),
+    "tokens": (tags, "t.conll", "span_f1"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_the_whole_way(kind: str, tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    write, name, metric = KINDS[kind]
+    body = saved(tmp_path / "body", tokenizer)
+    data = write(tmp_path / name)
+    files = Files(data, evaluation=data)
+    recipe = with_settings(finetune(load_config(body)), SHORT)
+    first = run(Job(recipe, tmp_path / "teacher", student=body, files=files, model_at="."))
+    assert first["metric"] == metric
+    teacher = str(tmp_path / "teacher")
+    job = Job(
+        with_settings(recipe_of("distilbert", load_config(teacher)), SHORT), tmp_path / "run",
+        teacher=teacher, files=Files(data, evaluation=data, unlabelled=data),
+    )  # fmt: skip
+    metrics = run(job)
+    assert {"teacher", "student", "parameters", "metric"} <= metrics.keys()
+    assert metric in metrics["student"]
+    log = (tmp_path / "run/stages/01-task/log.jsonl").read_text().splitlines()
+    assert all(json.loads(line).get("loss", 0) < 100 for line in log)
+
+
+def test_a_student_can_be_named_to_start_from(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", layers=4)
+    start = saved(tmp_path / "start", tokenizer, "words", "distilbert", layers=1)
+    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    short = SHORT | {"stages.task.objective.HiddenCosine.layers": "last"}
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
+    run(Job(recipe, tmp_path / "run", teacher=teacher, student=start, files=files))
+    assert load_config(str(tmp_path / "run")).num_hidden_layers == 1
+
+
+@pytest.mark.parametrize("kind", ["mobilebert", "modernbert"])
+def test_teachers_whose_layers_cannot_be_copied_teach_a_student_from_scratch(
+    kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
+    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    short = SHORT | {"init.start": "scratch"}
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
+    metrics = run(Job(recipe, tmp_path / "run", teacher=teacher, files=files))
+    assert "retention" in metrics

@@ -1,0 +1,651 @@
+"""What a user can get wrong, and the one line that each mistake prints: a table, run row by row."""
+
+import os
+import pkgutil
+import re
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from houses import corpus_file, saved, task_file
+from transformers import AutoConfig, BertTokenizerFast
+
+from alembert import cli, folder
+from alembert.recipe import to_yaml
+from alembert.recipes import recipe_of
+
+SHORT = "--max-length 32 --epochs 1"
+DISTIL = f"distill distilbert --teacher teacher --train train.csv --out run {SHORT}"
+TUNE = f"finetune teacher --train train.csv --out run {SHORT}"
+WORDS = (
+    "distill distilbert --teacher words --corpus corpus.txt --out run --set stages.general.steps=2"
+)
+JUDGE = "evaluate teacher --data train.csv"
+Files = dict[str, str | bytes]
+
+# (the row's name, files that are written first, the command line, what it prints)
+DATA: list[tuple[str, Files, str, str]] = [
+    (
+        "an empty file has no rows",
+        {"bad.csv": ""},
+        f"{DISTIL} --train bad.csv",
+        r"bad\.csv: the file is empty; give a file with at least one row",
+    ),
+    (
+        "a header alone has no rows",
+        {"bad.csv": "text,label\n"},
+        f"{DISTIL} --train bad.csv",
+        r"bad\.csv: no rows below the header; give",
+    ),
+    (
+        "a file that is not there is named",
+        {},
+        f"{DISTIL} --train nowhere.csv",
+        r"nowhere\.csv: no such file; check the path",
+    ),
+    (
+        "a file with a misspelt suffix is not sought on the hub",
+        {},
+        f"{DISTIL} --train train.cvs",
+        r"train\.cvs: no such file; check the path",
+    ),
+    (
+        "a file in a folder that is here is not sought on the hub",
+        {"sets/a.csv": "text\na\n"},
+        f"{DISTIL} --train sets/train",
+        r"sets/train: no such file; check the path",
+    ),
+    (
+        "a wrong label column is named with those there are",
+        {},
+        f"{DISTIL} --label intnet",
+        r"--label intnet: train\.csv has no such column; it has 'text', 'label'",
+    ),
+    (
+        "a wrong text column is named with those there are",
+        {},
+        f"{DISTIL} --text body",
+        r"--text body: train\.csv has no such column; it has 'text', 'label'",
+    ),
+    (
+        "columns of unknown names are listed",
+        {"bad.csv": "a,b\nvery good,up\n"},
+        f"{DISTIL} --train bad.csv",
+        r"bad\.csv: no column of text among 'a', 'b'; name it with --text",
+    ),
+    (
+        "a label of eval that train lacks is named with its row",
+        {"test.csv": "text,label\ngood,up\nbad,sideways\n"},
+        f"{TUNE} --eval test.csv",
+        r"test\.csv, row 2: label 'sideways' is none of the 3 known, down, flat, up; mend",
+    ),
+    (
+        "one label only is no task",
+        {"bad.csv": "text,label\n" + "very good,up\n" * 9},
+        f"{TUNE} --train bad.csv",
+        r"bad\.csv: every label is 'up'; a task needs two or more: add rows, or name another",
+    ),
+    (
+        "a score that is not a number is named with its row",
+        {"bad.csv": "text,score\ngood,1.5\nbad,nan\nfilm,2.5\n"},
+        f"{TUNE} --train bad.csv",
+        r"bad\.csv, row 2: 'score' is nan; give a number",
+    ),
+    (
+        "broken UTF-8 is named with its line",
+        {"bad.csv": b"text,label\ngood,up\nb\xe4d,down\n"},
+        f"{DISTIL} --train bad.csv",
+        r"bad\.csv, line 3: byte 20 is not UTF-8; save the file as UTF-8",
+    ),
+    (
+        "a CSV row with a comma too many is named with its line",
+        {"bad.csv": "text,label\ngood,up\nbad, very bad,down\n"},
+        f"{DISTIL} --train bad.csv",
+        r"bad\.csv, line 3: 3 fields where the header has 2; mend the row",
+    ),
+    (
+        "a JSONL key of two types is named with its line",
+        {"bad.jsonl": '{"text": "good", "label": "up"}\n{"text": 3, "label": "down"}\n'},
+        f"{DISTIL} --train bad.jsonl",
+        r"bad\.jsonl, line 2: 'text' is a number, above it is a string; give every row",
+    ),
+    (
+        "an empty text is named with its row",
+        {"bad.csv": "text,label\ngood,up\n ,down\nfilm,up\n"},
+        f"{DISTIL} --train bad.csv",
+        r"bad\.csv, row 2: 'text' is empty; fill it or drop the row",
+    ),
+    (
+        "a train file too small to hold some out is named",
+        {"bad.csv": "text,label\ngood,up\nbad,down\n"},
+        f"{TUNE} --train bad.csv",
+        r"bad\.csv: .*give --valid",
+    ),
+    (
+        "of two eval files the second has to have labels too",
+        {"a.csv": "text,label\ngood,up\n", "b.csv": "text,note\ngood,up\n"},
+        f"{DISTIL} --eval a.csv --eval b.csv",
+        r"b\.csv: no column of labels among 'text', 'note'; name it with --label",
+    ),
+    (
+        "an unknown GLUE task is answered with those there are",
+        {},
+        f"{DISTIL} --task sst3",
+        r"--task sst3: no such task; there are sst2, cola",
+    ),
+    (
+        "a GLUE folder without its files is named",
+        {"glue/RTE/dev.tsv": "a"},
+        f"{DISTIL} --task rte --train glue",
+        r"glue/RTE/train\.tsv: no such file; give a folder with RTE/train\.tsv",
+    ),
+    (
+        "a GLUE task of an unreachable hub is said to be so",
+        {},
+        f"{DISTIL.replace('--train train.csv', '--task rte')}",
+        r"nyu-mll/glue:rte: no such file, and the hub cannot be reached; check the path or the net",
+    ),
+    (
+        "an empty corpus has no text",
+        {"bad.txt": ""},
+        f"{WORDS} --corpus bad.txt --max-length 32",
+        r"bad\.txt: no sequence is left \(no text\); give more text",
+    ),
+    (
+        "a corpus of which nothing is left says why",
+        {"bad.txt": "very good\n\nbad\n"},
+        f"{WORDS} --corpus bad.txt --max-length 32",
+        r"bad\.txt: no sequence is left \(2 under 12 tokens\); give more text",
+    ),
+    (
+        "a corpus that is not there is named",
+        {},
+        f"{WORDS} --corpus nowhere.txt --max-length 32",
+        r"nowhere\.txt: no such file; check the path",
+    ),
+]
+
+MODELS: list[tuple[str, Files, str, str]] = [
+    (
+        "a student of another vocabulary than its teacher is refused",
+        {},
+        f"{DISTIL} --student other",
+        r"other and teacher have different vocabularies: .*; use a student made with",
+    ),
+    (
+        "a teacher without the task head is told how to get one",
+        {},
+        f"{DISTIL} --teacher words",
+        r"words: the model has no classification head .*'alembert finetune words --train FILE",
+    ),
+    (
+        "a model without the task head cannot be judged on a task",
+        {},
+        "evaluate words --data train.csv --max-length 32",
+        r"words: the model has no classification head .*'alembert finetune words --train FILE",
+    ),
+    (
+        "a missing task head is noticed before the corpus is trained on",
+        {},
+        f"{WORDS} --train train.csv --max-length 32",
+        r"words: the model has no classification head .*'alembert finetune words --train FILE",
+    ),
+    (
+        "a teacher without the masked-word head is told how to get one",
+        {},
+        f"{DISTIL} --corpus corpus.txt",
+        r"teacher: the model has no masked-word head .*'alembert finetune teacher --corpus FILE",
+    ),
+    (
+        "a teacher of other labels is refused",
+        {},
+        f"{DISTIL} --teacher five",
+        r"train\.csv, row 1: label 'up' is none of the 5 known, a, b, c, d, e; mend",
+    ),
+    (
+        "more layers than the teacher has are refused",
+        {},
+        f"{DISTIL} --layers 9",
+        r"--layers 9: a DistilBERT student takes 1 to 2 of its teacher's layers",
+    ),
+    (
+        "a DistilBERT student is as wide as its teacher",
+        {},
+        f"{DISTIL} --hidden-size 8",
+        r"--hidden-size 8: a DistilBERT student is as wide as its teacher \(16\)",
+    ),
+    (
+        "a length beyond the positions of a model is refused",
+        {},
+        f"{DISTIL} --max-length 65",
+        r"max_length 65 is more than the 64 positions of teacher: set --max-length 64 or less",
+    ),
+    (
+        "a length beyond the positions is refused when a model is judged",
+        {},
+        f"{JUDGE} --max-length 65",
+        r"max_length 65 is more than the 64 positions of teacher: set --max-length 64 or less",
+    ),
+    (
+        "a table is no teacher",
+        {},
+        f"{DISTIL} --teacher train.csv",
+        r"train\.csv: a model is a folder or a hub id, not a file",
+    ),
+    (
+        "a file of weights is no teacher",
+        {},
+        f"{DISTIL} --teacher teacher/model.safetensors",
+        r"teacher/model\.safetensors: a model is a folder or a hub id, not a file",
+    ),
+    (
+        "a misspelt folder with a dot is not sought on the hub",
+        {},
+        f"{DISTIL} --teacher ./teacherr",
+        r"\./teacherr: no such folder; check the path",
+    ),
+    (
+        "a misspelt folder of several slashes is not sought on the hub",
+        {},
+        f"{DISTIL} --teacher some/where/teacher",
+        r"some/where/teacher: no such folder; check the path",
+    ),
+    (
+        "a misspelt folder beside others is not sought on the hub",
+        {"runs/note.txt": "a"},
+        f"{DISTIL} --teacher runs/teacher",
+        r"runs/teacher: no such folder; check the path",
+    ),
+    (
+        "a name that is neither here nor on an unreachable hub is said to be so",
+        {},
+        f"{DISTIL} --teacher teacherr",
+        r"teacherr: no such folder, and the hub cannot be reached; check the path or the network",
+    ),
+    (
+        "a folder without a model is no teacher",
+        {"empty/note.txt": "a"},
+        f"{DISTIL} --teacher empty",
+        r"empty: a folder without config\.json is not a saved model",
+    ),
+    (
+        "a teacher without its tokenizer is refused",
+        {},
+        f"{DISTIL} --teacher mute",
+        r"mute: .*tokenizer",
+    ),
+    (
+        "a tokenizer with more words than its model is refused",
+        {},
+        f"{TUNE.replace('teacher', 'wordy')}",
+        r"wordy: its tokenizer has 100 words and the model 99: put the tokenizer",
+    ),
+    (
+        "a teacher with a broken weights file is named",
+        {},
+        f"{DISTIL} --teacher broken",
+        r"broken: cannot be read as a saved model",
+    ),
+]
+
+OPTIONS: list[tuple[str, Files, str, str]] = [
+    (
+        "a valid file without a train file is refused",
+        {},
+        "distill distilbert --teacher teacher --out run --valid train.csv",
+        r"--valid speaks to the task stages: it needs --train",
+    ),
+    (
+        "a run without data has nothing to do",
+        {},
+        "distill distilbert --teacher teacher --out run",
+        r"nothing to run: .*give --corpus or --train",
+    ),
+    (
+        "a setting without an equals sign is refused",
+        {},
+        f"{DISTIL} --set stages.task.clip",
+        r"--set stages\.task\.clip: write it as FIELD=VALUE",
+    ),
+    (
+        "a setting of an unknown field is answered with those there are",
+        {},
+        f"{DISTIL} --set stages.task.lr=1",
+        r"--set stages\.task\.lr: there is no field 'lr' here: name, data",
+    ),
+    (
+        "a setting of an unknown stage is answered with those there are",
+        {},
+        f"{DISTIL} --set stages.tsak.clip=1",
+        r"--set stages\.tsak\.clip: there is no 'tsak': choose one of general, task",
+    ),
+    (
+        "a setting whose value is no YAML is refused",
+        {},
+        f"{DISTIL} --set stages.task.clip=[1",
+        r"--set stages\.task\.clip: '\[1' is not a value",
+    ),
+    (
+        "no epochs are refused",
+        {},
+        f"{DISTIL} --epochs 0",
+        r"--epochs 0: must be over 0",
+    ),
+    (
+        "negative epochs are refused",
+        {},
+        f"{DISTIL} --epochs -3",
+        r"--epochs -3: must be over 0",
+    ),
+    (
+        "epochs without an end are refused",
+        {},
+        f"{DISTIL} --epochs inf",
+        r"--epochs inf: must be",
+    ),
+    (
+        "a batch of nothing is refused",
+        {},
+        f"{DISTIL} --batch-size 0",
+        r"--batch-size 0: must be over 0",
+    ),
+    (
+        "a negative seed is refused",
+        {},
+        f"{DISTIL} --seed -1",
+        r"--seed -1: must be 0 or more",
+    ),
+    (
+        "an unknown precision is answered with those there are",
+        {},
+        f"{DISTIL} --precision foo",
+        r"--precision foo: choose auto, fp32, bf16 or fp16",
+    ),
+    (
+        "an unknown recipe is answered with those there are",
+        {},
+        f"{DISTIL.replace('distilbert', 'distillbert')}",
+        r"there is no recipe 'distillbert': name a YAML file or one of distilbert",
+    ),
+    (
+        "a recipe file that is not there is named",
+        {},
+        f"{DISTIL.replace('distilbert', 'nowhere.yaml')}",
+        r"nowhere\.yaml: no such file; check the path",
+    ),
+    (
+        "a recipe that is no YAML is named",
+        {"my.yaml": "name: [a\n"},
+        f"{DISTIL.replace('distilbert', 'my.yaml')}",
+        r"my\.yaml: not a readable recipe: .*line 2",
+    ),
+    (
+        "an unknown key of a recipe is named",
+        {"my.yaml": "{recipe}colour: red\n"},
+        f"{DISTIL.replace('distilbert', 'my.yaml')}",
+        r"my\.yaml: colour: there is no such field; 'alembert recipes show NAME' prints those",
+    ),
+    (
+        "a wrong value of a recipe is named with its rule",
+        {"my.yaml": "{recipe}projections: some\n"},
+        f"{DISTIL.replace('distilbert', 'my.yaml')}",
+        r"my\.yaml: projections: Input should be 'none', 'layer' or 'shared' \(given: 'some'\)",
+    ),
+    (
+        "a field that a student cannot have is named",
+        {},
+        f"{DISTIL} --set student.colour=red",
+        r"the recipe's student: a distilbert has no field 'colour'",
+    ),
+    (
+        "a student that cannot be built says why",
+        {},
+        f"{DISTIL} --set student.n_heads=3",
+        r"the recipe's student: .*n_heads 3 must divide .*; mend the recipe",
+    ),
+    (
+        "a run of another recipe is left alone",
+        {
+            "run/recipe.yaml": "{recipe}",
+            "run/environment.json": '{"arguments": {}}',
+            "run/.lock": "",
+        },
+        DISTIL,
+        r"run: holds another run: stages\.0\.max_length is 512 there and 32 here: choose another",
+    ),
+    (
+        "a run whose facts are broken is named",
+        {"run/recipe.yaml": "{recipe}", "run/environment.json": "{", "run/.lock": ""},
+        DISTIL,
+        r"run/environment\.json: cannot be read \(.*\): delete the folder, or choose another --out",
+    ),
+    (
+        "no sequences to judge by are refused",
+        {},
+        "evaluate words --corpus corpus.txt --max-length 32 --sequences 0",
+        r"--sequences 0: must be 1 or more",
+    ),
+    (
+        "data and corpus together are refused when a model is judged",
+        {},
+        f"{JUDGE} --corpus corpus.txt",
+        r"give exactly one of --data and --corpus",
+    ),
+]
+
+PLACES: list[tuple[str, Files, str, str]] = [
+    (
+        "a folder of other files is left alone",
+        {"run/thesis.tex": "a"},
+        DISTIL,
+        r"run: holds thesis\.tex and no run: choose an empty or new folder",
+    ),
+    (
+        "an empty folder stays empty after a mistake",
+        {"run/": ""},
+        f"{DISTIL} --label intnet",
+        r"--label intnet: train\.csv has no such column",
+    ),
+    (
+        "a folder below a file cannot be made",
+        {"file": "a"},
+        f"{DISTIL} --out file/run",
+        r"file/run: cannot be written \(Not a directory\): choose another --out",
+    ),
+    (
+        "a folder that cannot be written is named",
+        {},
+        f"{DISTIL} --out /proc/run",
+        r"/proc/run: cannot be written \(.*\): choose another --out",
+    ),
+    (
+        "parents made for a refused run are gone again",
+        {},
+        f"{DISTIL} --out a/b/run --label intnet",
+        r"--label intnet: train\.csv has no such column",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast) -> Path:
+    """Models and files that are right; every row has them in its folder."""
+    home = tmp_path_factory.mktemp("house")
+    saved(home / "teacher", tokenizer, "classification")
+    saved(home / "words", tokenizer)
+    names = {
+        "id2label": dict(enumerate("abcde")),
+        "label2id": {c: i for i, c in enumerate("abcde")},
+    }
+    saved(home / "five", tokenizer, "classification", **names)
+    numbers = tokenizer.get_vocab()
+    swapped = {word: numbers[{"good": "bad", "bad": "good"}.get(word, word)] for word in numbers}
+    saved(home / "other", BertTokenizerFast(vocab=swapped))
+    for name in ("mute", "broken", "wordy"):
+        saved(home / name, tokenizer, "classification")
+    for path in (home / "mute").glob("*token*"):
+        path.unlink()
+    BertTokenizerFast(vocab=numbers | {"more": 99}).save_pretrained(home / "wordy")
+    weights = home / "broken" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    task_file(home / "train.csv")
+    corpus_file(home / "corpus.txt")
+    return home
+
+
+@pytest.fixture
+def here(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder of one row, out of the hub's reach."""
+    monkeypatch.setattr("alembert.hub.reachable", lambda: False)
+    for item in house.iterdir():
+        (tmp_path / item.name).symlink_to(item)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(files: Files) -> None:
+    for name, content in files.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir()
+            continue
+        if isinstance(content, str):
+            recipe = recipe_of("distilbert", AutoConfig.from_pretrained("teacher"))
+            content = content.replace("{recipe}", to_yaml(recipe)).encode()
+        path.write_bytes(content)
+
+
+def tree() -> dict[str, bytes | None]:
+    """Every file and folder of the working folder with its content; links are not followed."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else None
+        for folder, folders, files in os.walk(".")
+        for path in (Path(folder, name) for name in (*folders, *files))
+    }
+
+
+def command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["alembert", *line.split()])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("files", "line", "says"),
+    [
+        pytest.param(*row, id=name.replace(" ", "_"))
+        for name, *row in (*DATA, *MODELS, *OPTIONS, *PLACES)
+    ],
+)
+def test_a_mistake_gets_one_line_and_leaves_nothing_behind(
+    files: Files,
+    line: str,
+    says: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(files)
+    before = tree()
+    capsys.readouterr()
+    code = command(line, monkeypatch)
+    printed = capsys.readouterr().err
+    assert code == 2, printed
+    assert re.fullmatch(r"alembert: [^\n]+\n", printed), printed
+    assert re.search(says, printed), printed
+    assert tree() == before
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "train.csv"))
+    assert command(f"{WORDS} --max-length 32", monkeypatch) == 2
+    says = r"alembert: \S+/train\.csv/alembert/corpus: cannot be written \(.*\): .*XDG_CACHE_HOME\n"
+    assert re.fullmatch(says, capsys.readouterr().err)
+    assert not Path("run").exists()
+
+
+def test_a_text_of_100_kb_is_cut_and_that_is_said(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("long.csv").write_text(Path("train.csv").read_text() + "very good " * 10_000 + ",up\n")
+    assert command(f"{DISTIL} --train long.csv", monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "1 of 61 texts are longer than 32 tokens and cut there: --max-length\n" in said.out
+    assert said.err == ""
+    assert command("evaluate run --data long.csv --max-length 32 --json", monkeypatch) == 0
+    said = capsys.readouterr()
+    assert re.fullmatch(r"\{[^\n]*\}\n", said.out)
+    assert said.err == "1 of 61 texts are longer than 32 tokens and cut there: --max-length\n"
+
+
+def full(function: Callable[..., Any], part: str) -> Callable[..., Any]:
+    """The function on a disk that takes no more, where an argument names this part of a path."""
+
+    def limited(*given: Any, **more: Any) -> Any:
+        if not any(part in str(value) for value in given):
+            return function(*given, **more)
+        least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+        try:
+            return function(*given, **more)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
+
+    return limited
+
+
+BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.general.steps=2"
+
+
+@pytest.mark.parametrize(
+    ("what", "part", "says"),
+    [
+        ("alembert.checkpoint.save_file", "02-", "run/stages/02-task/checkpoint/best.safetensors"),
+        ("transformers.PreTrainedModel.save_pretrained", "02-task", "run/stages/02-task/model"),
+        ("alembert.folder.shutil.copyfile", "model.safetensors", "run/student/model.safetensors"),
+        ("alembert.train._Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
+        ("alembert.folder.write_text", "metrics.json", "run/metrics.json"),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(
+    what: str,
+    part: str,
+    says: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        module, _, name = what.rpartition(".")
+        patch.setattr(what, full(getattr(pkgutil.resolve_name(module), name), part))
+        assert command(BOTH, monkeypatch) == 2
+    printed = capsys.readouterr().err
+    why = r"cannot be written \(.*File too large.*\): free some space .*"
+    line = rf"alembert: {re.escape(says)}: {why}\n"
+    assert re.fullmatch(line, printed), printed
+    assert not list(Path("run").rglob("*.partial"))
+    first = Path("run/stages/01-general/model/model.safetensors").read_bytes()
+    assert command(BOTH, monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "stage 'general': done" not in said.out
+    assert said.err == ""
+    assert Path("run/stages/01-general/model/model.safetensors").read_bytes() == first
+
+
+def test_a_disk_full_from_the_start_leaves_no_folder(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folder, "open_run", full(folder.open_run, "run"))
+    assert command(DISTIL, monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"alembert: run/environment\.json: cannot be written \(.*\): .*\n", said)
+    assert not Path("run").exists()
