@@ -109,6 +109,7 @@ def _teacher_of(job: Job, stage: Stage) -> str | None:
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, cpu = precision_of(job.precision, device), device.type == "cpu"
+    AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
     return Accelerator(mixed_precision=precision, cpu=cpu)
 
 

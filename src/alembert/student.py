@@ -38,7 +38,8 @@ def from_teacher(
     student = from_scratch(config, head, labels, seed)
     depth = anatomy.depth(student.config)
     pairs = layer_map(choice, depth, anatomy.depth(teacher.config))
-    if [to for to, _ in pairs] != list(range(1, depth + 1)) or not all(source for _, source in pairs):
+    taken = [to for to, source in pairs if source > 0]
+    if taken != list(range(1, depth + 1)):
         raise UserError(
             f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
             "order, as (student, teacher) pairs"

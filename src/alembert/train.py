@@ -1,10 +1,8 @@
 """The loop: one stage, start to end, resumable at any step with the same final weights."""
 
-import ctypes
 import json
 import math
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +72,6 @@ def train(
     and started again ends in the same weights. With a watch, the best student seen is kept.
     Raises UserError when the loss is no longer a number.
     """
-    _keep_memory()
     if distillation.teacher is not None:
         distillation.teacher.to(accelerator.device)
     optimizer = _optimizer(distillation, stage)
@@ -106,11 +103,7 @@ def train(
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=_short(facts["best"]))
             if watch is not None and facts["step"] in looks:
-                value = watch.measure()
-                log.note({"step": facts["step"], f"valid_{watch.name}": value})
-                if facts["best"] is None or value > facts["best"]:
-                    facts |= {"best": value, "best_step": facts["step"]}
-                    checkpoint.save(best, distillation, None, facts)
+                _look(watch, distillation, best, facts, log)
             due = time.monotonic() - saved_at > SAVE_SECONDS
             if due or facts["step"] in looks or facts["step"] == steps:
                 checkpoint.save(state, distillation, optimizer, facts)
@@ -120,16 +113,15 @@ def train(
     return facts
 
 
-def _keep_memory() -> None:
-    """Ask glibc to keep large freed blocks for the next step instead of giving them back.
-
-    A step frees and takes the same few hundred MB; faulting its pages in anew each time cost a
-    third of the CPU time of small models. Other C libraries have no such call: nothing is done.
-    """
-    keep = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if keep is not None:
-        keep(-4, 0)  # M_MMAP_MAX: large blocks from the heap
-        keep(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose top stays
+def _look(
+    watch: Watch, distillation: Distillation, best: Path, facts: dict[str, Any], log: "_Log"
+) -> None:
+    """Measure the student as it is now and keep it when it is the best so far."""
+    value = watch.measure()
+    log.note({"step": facts["step"], f"valid_{watch.name}": value})
+    if facts["best"] is None or value > facts["best"]:
+        facts |= {"best": value, "best_step": facts["step"]}
+        checkpoint.save(best, distillation, None, facts)
 
 
 def _step(
