@@ -219,32 +219,31 @@ def evaluate_(
 
 def _end(job: Any, metrics: dict[str, Any]) -> None:
     """One line that says what was made and where."""
-    judged = ""
-    if "metric" in metrics:
-        name = metrics["metric"]
+    judged, name = "", metrics.get("metric", "")
+    if name:
         judged = f": {name} {metrics['student'][name]:.4f}"
-        if "retention" in metrics:
-            teacher = metrics["teacher"][name]
-            judged += f", the teacher {teacher:.4f}, kept {metrics['retention']:.1%}"
+    if "retention" in metrics:
+        judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
     typer.echo(f"{job.result}: made{judged}")
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    # huge pages: faulting in the same blocks at every step cost small models a sixth of their time
+    # huge pages: faulting in the same blocks every step cost small models a sixth of their time
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
-    except (UserError, OSError) as error:
-        disk = isinstance(error, OSError) and error.filename
-        typer.echo(
-            f"alembert: {error.filename}: {error.strerror}" if disk else f"alembert: {error}",
-            err=True,
-        )
-        sys.exit(2)
+    except UserError as error:
+        sys.exit(_said(str(error), 2))
+    except OSError as error:
+        sys.exit(_said(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
     except KeyboardInterrupt:
-        typer.echo("alembert: interrupted; the same command goes on where it stopped", err=True)
-        sys.exit(130)
+        sys.exit(_said("interrupted; the same command goes on where it stopped", 130))
+
+
+def _said(line: str, code: int) -> int:
+    typer.echo(f"alembert: {line}", err=True)
+    return code
 
 
 if __name__ == "__main__":
