@@ -10,6 +10,7 @@ own for each.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,48 +115,66 @@ def flops(rows: int, tokens: int) -> int:
     return int(counter.get_total_flops())
 
 
-def peak(name: str, shape: str, dropout: float) -> float:
-    """Peak RSS in GiB of a fresh process that makes two steps."""
-    command = [
-        sys.executable,
-        __file__,
-        "--only",
-        name,
-        "--shapes",
-        shape,
-        "--dropout",
-        str(dropout),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+class Worker:
+    """A process of its own that makes one step of one variant when told to."""
+
+    def __init__(self, name: str, shape: str, dropout: float) -> None:
+        command = [sys.executable, __file__, "--only", name, "--shapes", shape,
+                   "--dropout", str(dropout)]  # fmt: skip
+        # what the command line sets for its user, the straightforward script does not have
+        thp = {"THP_MEM_ALLOC_ENABLE": "1"} if name.startswith("alembert") else {}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | thp
+        )
+
+    def step(self) -> dict[str, float]:
+        """{"loss", "seconds", "peak_gib"} of the next step; the peak is that of the process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        answer: dict[str, float] = json.loads(self.process.stdout.readline())
+        return answer
 
 
-def compare(shape: str, rounds: int, dropout: float) -> dict[str, Any]:
+def work(name: str, shape: str, dropout: float) -> None:
+    """The worker's side: a step a line on stdin, its facts on stdout."""
     rows, tokens = (int(part) for part in shape.split("x"))
-    batch = batch_of(rows, tokens)
-    steps = {name: Step(name, dropout) for name in VARIANTS}
-    first = {name: step(batch) for name, step in steps.items()}  # also warms up
-    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    step, batch = Step(name, dropout), batch_of(rows, tokens)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        loss = step(batch)
+        seconds = time.perf_counter() - began
+        status = Path("/proc/self/status").read_text()
+        peak = int(status.split("VmHWM:")[1].split()[0]) / 2**20
+        print(json.dumps({"loss": loss, "seconds": seconds, "peak_gib": peak}), flush=True)
+
+
+def compare(shape: str, rounds: int, dropout: float, variants: list[str]) -> dict[str, Any]:
+    rows, tokens = (int(part) for part in shape.split("x"))
+    workers = {name: Worker(name, shape, dropout) for name in variants}
+    first = {name: worker.step() for name, worker in workers.items()}  # also warms up
+    seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step(batch)
-            times[name].append(time.perf_counter() - began)
-    del steps
-    ceiling, work = matmul_ceiling(), flops(rows, tokens)
+        for name, worker in workers.items():
+            seen[name].append(worker.step())
+    for worker in workers.values():
+        worker.process.kill()
+    ceiling, work_done = matmul_ceiling(), flops(rows, tokens)
     found: dict[str, Any] = {"shape": shape, "dropout": dropout, "ceiling_gflops": ceiling / 1e9,
-                             "step_gflop": work / 1e9, "variants": {}}  # fmt: skip
-    base = median(times["plain fp32"])
-    for name in VARIANTS:
+                             "step_gflop": work_done / 1e9, "variants": {}}  # fmt: skip
+    times = {name: [row["seconds"] for row in seen[name]] for name in variants}
+    base = median(times[variants[0]])
+    for name in variants:
         seconds = median(times[name])
         found["variants"][name] = {
-            "first_loss": first[name],
+            "first_loss": first[name]["loss"],
             "ms": [round(1000 * t) for t in times[name]],
             "median_ms": round(1000 * seconds),
             "tokens_per_second": round(rows * tokens / seconds),
-            "times_plain_fp32": round(base / seconds, 2),
-            "share_of_ceiling": round(work / seconds / ceiling, 3),
-            "peak_gib": round(peak(name, shape, dropout), 2),
+            "times_first": round(base / seconds, 2),
+            "share_of_ceiling": round(work_done / seconds / ceiling, 3),
+            "peak_gib": round(seen[name][-1]["peak_gib"], 2),
         }
     return found
 
@@ -165,24 +184,23 @@ def main() -> None:
     parser.add_argument("--shapes", default="8x128,5x512")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
-        rows, tokens = (int(part) for part in given.shapes.split("x"))
-        step = Step(given.only, given.dropout)
-        for _ in range(2):
-            step(batch_of(rows, tokens))
-        status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's too
-        print(int(status.split("VmHWM:")[1].split()[0]) / 2**20)
+        work(given.only, given.shapes, given.dropout)
         return
-    results = [compare(shape, given.rounds, given.dropout) for shape in given.shapes.split(",")]
+    results = [
+        compare(shape, given.rounds, given.dropout, given.variants)
+        for shape in given.shapes.split(",")
+    ]
     for found in results:
         print(f"{found['shape']}, dropout {found['dropout']}: {found['step_gflop']:.0f} GFLOP a "
               f"step, bf16 ceiling {found['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
         for name, row in found["variants"].items():
             print(f"  {name:14} loss {row['first_loss']:.4f}  {row['median_ms']:6} ms  "
-                  f"{row['times_plain_fp32']:.2f}x  {row['share_of_ceiling']:.0%} of ceiling  "
+                  f"{row['times_first']:.2f}x  {row['share_of_ceiling']:.0%} of ceiling  "
                   f"peak {row['peak_gib']:.2f} GiB")  # fmt: skip
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)

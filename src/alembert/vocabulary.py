@@ -85,20 +85,18 @@ def logits_mse(student: Vocabulary, teacher: Vocabulary) -> Tensor:
 
 
 def _soft(s: Tensor, t: Tensor, temperature: float, scale: float) -> tuple[Tensor, Tensor]:
-    """Loss and gradient of one chunk; KL = sum p_t (t - s) / T - lse(t / T) + lse(s / T)."""
-    p_s, lse_s = _softmax(s, temperature)
-    p_t, lse_t = _softmax(t, temperature)
-    cross = torch.linalg.vecdot(p_t, t) - torch.linalg.vecdot(p_t, s)
-    kl = (cross / temperature - lse_t + lse_s).sum()
-    return kl * temperature * scale, p_s.sub_(p_t).mul_(scale)
+    """Loss and gradient of one chunk; with x = logits / T: KL = p_t (t - s) - lse(t) + lse(s)."""
+    p_s, lse_s = _softmax(s.div_(temperature))
+    p_t, lse_t = _softmax(t.div_(temperature))
+    kl = torch.linalg.vecdot(p_t, t) - torch.linalg.vecdot(p_t, s) - lse_t + lse_s
+    return kl.sum() * temperature * scale, p_s.sub_(p_t).mul_(scale)
 
 
-def _softmax(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Softened probabilities (n, V) and the logarithm of their divisor (n,)."""
-    top = logits.amax(dim=-1) / temperature
-    probabilities = torch.softmax(logits / temperature, dim=-1)
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities (n, V) and the logarithm of their divisor (n,)."""
+    probabilities = torch.softmax(logits, dim=-1)
     # the largest probability is exp(top - lse): one more reduction instead of a second exp pass
-    return probabilities, top - probabilities.amax(dim=-1).log()
+    return probabilities, logits.amax(dim=-1) - probabilities.amax(dim=-1).log()
 
 
 def _apply(student: Vocabulary, chunk: ChunkLoss) -> Tensor:
