@@ -18,7 +18,9 @@ PACKAGE = Path(__file__).parents[1] / "src" / "alembert"
 
 # Wing -> module or folder of src/alembert -> floor. A new module gets a line here.
 FLOORS = {
-    "free": dict.fromkeys(("", "errors", "hub", "writing"), 0),  # "": __init__.py, the version
+    "free": dict.fromkeys(
+        ("", "errors", "hub", "log", "writing"), 0
+    ),  # "": __init__.py, the version
     "distillation": {
         **dict.fromkeys(("losses", "vocabulary", "layermap", "anatomy", "models", "checkpoint"), 1),
         **dict.fromkeys(("trace", "student"), 2),

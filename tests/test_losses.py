@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from models import tiny
 from torch import Tensor
 
 from alembert import losses, vocabulary
+from alembert.distillation import Distillation
+from alembert.errors import UserError
+from alembert.objective import AttentionMSE, LogitsMSE, SoftLabels
+from alembert.trace import Trace
 from alembert.vocabulary import Vocabulary
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -136,3 +141,19 @@ def test_padding_content_never_matters(loss: Any) -> None:
     for poison in (1e4, math.nan):
         changed = torch.where(hidden, torch.tensor(poison), student)
         torch.testing.assert_close(loss(changed, teacher, mask), before)
+
+
+@pytest.mark.parametrize("term", [SoftLabels(), LogitsMSE()])
+def test_padding_of_a_token_task_has_no_answer_to_imitate(term: SoftLabels | LogitsMSE) -> None:
+    mine, theirs = torch.randn(2, 2, 4, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    batch = {"attention_mask": mask, "labels": torch.zeros(2, 4, dtype=torch.long)}
+    other = torch.where(mask[..., None].bool(), mine, 100.0)
+    values = [term(Trace(logits=x), Trace(logits=theirs), (), batch) for x in (mine, other)]
+    assert values[0] == values[1]
+
+
+def test_attention_of_unequal_heads_is_refused() -> None:
+    student, teacher = tiny("bert", num_attention_heads=1), tiny("bert")
+    with pytest.raises(UserError, match="the student has 1 attention heads and the teacher 4"):
+        Distillation(student, teacher, (AttentionMSE(),), words=True)

@@ -87,3 +87,17 @@ def test_an_unknown_recipe_and_too_many_layers_are_refused() -> None:
         recipe_of("distilbert", BertConfig(), layers=13)
     with pytest.raises(UserError, match="--hidden-size 100"):
         recipe_of("distilbert", BertConfig(), hidden_size=100)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("stages.general.masking", "null", "set masking"),
+        ("stages.general.objective.SoftLabels.temperature", ".inf", "finite"),
+        ("stages.task.objective.SoftLabels.rows", "masked", "need masked words: set masking"),
+        ("stages.task.betas", "[0.9, 1.0]", "less than 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_the_recipe(field: str, value: str, rule: str) -> None:
+    with pytest.raises(UserError, match=rule):
+        with_settings(recipe_of("distilbert", BertConfig()), {field: value})

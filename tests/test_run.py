@@ -139,3 +139,31 @@ def test_every_teacher_it_knows_gives_a_student(
     files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
     metrics = run(Job(short("distilbert", teacher), tmp_path / "r", teacher=teacher, files=files))
     assert 0 <= metrics["student"]["accuracy"] <= 1
+
+
+def test_layers_may_be_named_in_pairs(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", layers=4)
+    pairs = {"stages.task.objective.HiddenCosine.layers": "[[1, 2], [2, 4]]"}
+    job = Job(
+        short("distilbert", teacher, **pairs),
+        tmp_path / "run",
+        teacher=teacher,
+        files=Files(task_file(tmp_path / "train.csv")),
+    )
+    assert run(job) == {}
+    logged = (tmp_path / "run/stages/01-task/log.jsonl").read_text()
+    assert "HiddenCosine" in logged
+
+
+def test_a_file_of_other_rows_than_those_trained_on_is_refused(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification")
+    train = task_file(tmp_path / "train.csv")
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("text_a,text_b,label\ngood film,bad book,up\n")
+    for where in ("unlabelled", "evaluation", "valid"):
+        files = Files(train, **{where: str(pairs)})
+        job = Job(short("distilbert", teacher), tmp_path / "run", teacher=teacher, files=files)
+        with pytest.raises(UserError, match=r"pairs\.csv: its rows are pairs of texts and those"):
+            run(job)

@@ -89,3 +89,25 @@ def test_what_cannot_be_copied_is_refused(teacher, says) -> None:  # type: ignor
 def test_a_start_that_leaves_a_layer_out_is_refused(pairs: tuple[tuple[int, int], ...]) -> None:
     with pytest.raises(UserError, match=r"each of the student's layers 1 to 2"):
         started(tiny("bert", layers=3), 2, pairs)
+
+
+def test_a_roberta_student_takes_positions_where_its_own_begin() -> None:
+    teacher = tiny("roberta")
+    config = teacher.config.to_diff_dict() | {"model_type": "roberta"}
+    student = from_teacher(config, "words", (), teacher, "uniform", seed=0).eval()
+    real = inputs()["attention_mask"].bool()
+    with torch.no_grad():
+        mine, theirs = (model(**inputs()).logits[real] for model in (student, teacher))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_a_teacher_whose_head_is_not_its_embeddings_gives_both() -> None:
+    teacher = tiny("bert", tie_word_embeddings=False)
+    student = started(teacher, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            student(**inputs()).logits, teacher(**inputs()).logits, atol=1e-4, rtol=1e-4
+        )
+    tied = student_config(teacher.config, 2) | {"tie_word_embeddings": True}
+    with pytest.raises(UserError, match="tie_word_embeddings is True and the teacher's False"):
+        from_teacher(tied, "words", (), teacher, "uniform", seed=0)

@@ -136,3 +136,17 @@ def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:
     assert weight.grad is not None
     assert weight.grad.dtype == torch.float32
     assert float(low.detach()) == pytest.approx(float(exact.detach()), rel=2e-2)
+
+
+def test_small_gradients_survive_half_precision() -> None:
+    torch.manual_seed(0)
+    rows, matrix, teacher = torch.randn(256, 8), 0.05 * torch.randn(20_000, 8), torch.randn(256, 8)
+    gradients = []
+    for half in (False, True):
+        mine = rows.clone().requires_grad_()
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            pair = all_of(mine, matrix, None), all_of(teacher, matrix, None)
+            vocabulary.soft_labels(*pair, 2.0).backward()
+        assert mine.grad is not None
+        gradients.append(mine.grad)
+    assert (gradients[0] - gradients[1]).norm() < 0.01 * gradients[0].norm()

@@ -19,6 +19,7 @@ Projections = Literal["none", "layer", "shared"]
 class Distillation(nn.Module):
     """forward(batch) -> (weighted sum (), {term name: unweighted value ()}).
 
+    forward(part, batch): the part's share of them; shares of all parts add up to the batch's.
     The teacher is frozen, in eval mode always, and not part of the state that is saved. words: the
     batches are masked text and logits run over the vocabulary. Projections are Linears from
     student to teacher width, one a layer or one for all, for terms that compare hidden states of
@@ -49,7 +50,7 @@ class Distillation(nn.Module):
                 "this objective imitates a teacher and none is given: name one (--teacher)"
             )
         if teacher is not None:
-            _check_words(student, teacher, self.reads[1])
+            _check_alike(student, teacher, self.reads[1])
         self.projections = self._projections(projections)
 
     @property
@@ -57,7 +58,7 @@ class Distillation(nn.Module):
         """The frozen teacher; None when the objective is the data's labels alone."""
         return self._teacher[0]
 
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         theirs = Trace()
         if self.teacher is not None and self.reads[1] != Reads():
             theirs = no_grad_trace(self.teacher, batch, self.reads[1])
@@ -66,6 +67,8 @@ class Distillation(nn.Module):
         values: dict[str, Tensor] = {}
         for term, pairs in zip(self.objective, self.pairs, strict=True):
             value = term(mine, theirs, pairs, batch)
+            if whole is not None:
+                value = value * (term.count(batch) / term.count(whole).clamp(min=1))
             total = total + term.weight * value
             values[term.kind] = values.get(term.kind, torch.zeros_like(total)) + value.detach()
         return total, values
@@ -94,17 +97,18 @@ class Distillation(nn.Module):
         return replace(mine, hidden=projected)
 
 
-def _check_words(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:
-    """Soft labels are compared class by class: refuse sets that differ, naming both."""
-    if reads.words and student.config.vocab_size != teacher.config.vocab_size:
-        raise UserError(
-            f"the student's vocabulary has {student.config.vocab_size} words and the teacher's "
-            f"{teacher.config.vocab_size}: soft labels over words need one vocabulary; start the "
-            "student from this teacher, or use a teacher with the student's tokenizer"
-        )
-    if reads.logits and student.config.num_labels != teacher.config.num_labels:
-        raise UserError(
-            f"the teacher answers with {teacher.config.num_labels} labels and the student with "
-            f"{student.config.num_labels}: fine-tune the teacher on this task first (alembert "
-            "finetune)"
-        )
+def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:
+    """What is compared one by one: refuse numbers that differ, naming both and the mend."""
+    other = "start the student from this teacher, or use a teacher with the student's tokenizer"
+    tune = "fine-tune the teacher on this task first (alembert finetune)"
+    for read, field, what, mend in (
+        (reads.words, "vocab_size", "vocabulary words", other),
+        (reads.logits, "num_labels", "labels", tune),
+        (reads.attention, "num_attention_heads", "attention heads", "make them equal"),
+    ):
+        mine, theirs = (int(getattr(m.config, field)) for m in (student, teacher))
+        if read and mine != theirs:
+            raise UserError(
+                f"the student has {mine} {what} and the teacher {theirs}, and the recipe compares "
+                f"them one by one: {mend}"
+            )

@@ -1,7 +1,8 @@
 """The terms a student is asked to imitate; each pairs a loss with what it reads."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -19,8 +20,9 @@ class _Term(BaseModel):
     for the depths at hand. `on` says where logits come from: a task head, or the words.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     weight: Annotated[float, Field(gt=0)] = 1.0
+    over: ClassVar[str] = "tokens"  # what its mean is over: labels, answers, tokens or their pairs
 
     def pairs(self, student: int, teacher: int) -> Pairs:
         """Layers compared, for a student and a teacher of these depths."""
@@ -30,6 +32,16 @@ class _Term(BaseModel):
         """What the student and the teacher must leave behind; words: the data is a corpus."""
         raise NotImplementedError
 
+    def count(self, batch: Batch) -> Tensor:
+        """How many things the term's mean is over in a batch, ()."""
+        mask, labels = batch["attention_mask"], batch.get("labels")
+        if labels is not None and (self.over == "labels" or getattr(self, "rows", "") == "masked"):
+            return (~torch.isnan(labels) if labels.is_floating_point() else labels != -100).sum()
+        if self.over == "pairs":
+            return mask.sum(dim=1).square().sum()
+        a_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
+        return mask.new_tensor(len(mask)) if self.over == "answers" and a_text else mask.sum()
+
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         raise NotImplementedError
 
@@ -38,6 +50,7 @@ class HardLabels(_Term):
     """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT)."""
 
     kind: Literal["HardLabels"] = "HardLabels"
+    over: ClassVar[str] = "labels"
 
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         return (Reads(words="masked") if words else Reads(logits=True)), Reads()
@@ -63,6 +76,7 @@ class SoftLabels(_Term):
     """
 
     kind: Literal["SoftLabels"] = "SoftLabels"
+    over: ClassVar[str] = "answers"
     temperature: Annotated[float, Field(gt=0)] = 1.0
     rows: Literal["all", "masked"] = "all"
 
@@ -82,16 +96,14 @@ class SoftLabels(_Term):
             return losses.squared_error(mine.reshape(-1), theirs.reshape(-1))
         if labels.is_floating_point():
             return losses.soft_bernoulli(mine, theirs, self.temperature)
-        if mine.dim() == 3:  # a token task: padding has no distribution to imitate
-            real = batch["attention_mask"].bool()
-            mine, theirs = mine[real], theirs[real]
-        return losses.soft_labels(mine, theirs, self.temperature)
+        return losses.soft_labels(_real(mine, batch), _real(theirs, batch), self.temperature)
 
 
 class LogitsMSE(_Term):
     """Squared error of logits over the words, or of a task (optional in DistilBERT's code)."""
 
     kind: Literal["LogitsMSE"] = "LogitsMSE"
+    over: ClassVar[str] = "answers"
 
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         read = Reads(words="all") if words else Reads(logits=True)
@@ -101,7 +113,7 @@ class LogitsMSE(_Term):
         if student.words is not None and teacher.words is not None:
             where = batch["attention_mask"].bool()
             return vocabulary.logits_mse(student.words.only(where), teacher.words.only(where))
-        return losses.squared_error(_logits(student), _logits(teacher))
+        return losses.squared_error(_real(_logits(student), batch), _real(_logits(teacher), batch))
 
 
 class _Layers(_Term):
@@ -157,6 +169,7 @@ class AttentionMSE(_Layers):
     """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7)."""
 
     kind: Literal["AttentionMSE"] = "AttentionMSE"
+    over: ClassVar[str] = "pairs"
 
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         student, teacher = frozenset(s for s, _ in pairs), frozenset(t for _, t in pairs)
@@ -193,6 +206,11 @@ def _hidden(pairs: Pairs) -> tuple[Reads, Reads]:
 def _logits(trace: Trace) -> Tensor:
     assert trace.logits is not None
     return trace.logits
+
+
+def _real(logits: Tensor, batch: Batch) -> Tensor:
+    """(N, C): of a token task the real tokens, since padding has no answer to imitate."""
+    return logits[batch["attention_mask"].bool()] if logits.dim() == 3 else logits
 
 
 def _mean(values: list[Tensor]) -> Tensor:

@@ -41,7 +41,7 @@ class Stage(_Frozen):
     warmup: Fraction = 0.0  # share of the steps
     schedule: Literal["linear", "constant"] = "linear"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     clip: Annotated[float, Field(gt=0)] = 1.0
     max_length: Positive = 128
@@ -57,9 +57,12 @@ class Stage(_Frozen):
             raise ValueError("set exactly one of steps and epochs")
         if self.data == "task" and self.masking is not None:
             raise ValueError("masking belongs to a corpus stage: task texts are read whole")
+        masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
         hard = any(term.kind == "HardLabels" for term in self.objective)
-        if self.data == "corpus" and hard and self.masking is None:
-            raise ValueError("HardLabels on a corpus are its masked words: set masking")
+        if self.masking is None and (masked or (self.data == "corpus" and hard)):
+            raise ValueError(
+                "HardLabels on a corpus, or rows 'masked', need masked words: set masking"
+            )
         return self
 
 

@@ -21,10 +21,8 @@ from alembert.distillation import Distillation
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of
 from alembert.models.new import config_of
-from alembert.objective import reads
 from alembert.recipe import Recipe, Stage
 from alembert.student import from_scratch, from_teacher
-from alembert.trace import Reads
 from alembert.train import Watch, precision_of, steps_of, train
 
 Say = Callable[[str], None]
@@ -207,7 +205,7 @@ def _imitated(stages: list[Stage]) -> bool:
 
 
 def _needs_teacher(stage: Stage) -> bool:
-    return reads(stage.objective, 1, 1, stage.data == "corpus")[1] != Reads()
+    return any(term.kind != "HardLabels" for term in stage.objective)
 
 
 def _start(

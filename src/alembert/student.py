@@ -65,6 +65,7 @@ def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         "hidden size": (mine.hidden_size, theirs.hidden_size),
         "vocabulary": (mine.vocab_size, theirs.vocab_size),
         "inner size": (_inner(student), _inner(teacher)),
+        "tie_word_embeddings": (mine.tie_word_embeddings, theirs.tie_word_embeddings),
         "attention heads": (mine.num_attention_heads, theirs.num_attention_heads),
         "embedding size": (mine.hidden_size, getattr(theirs, "embedding_size", theirs.hidden_size)),
     }
@@ -99,23 +100,29 @@ def _copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     mine, theirs = (model.base_model.get_submodule("embeddings") for model in (student, teacher))
     for part in ("word_embeddings", "LayerNorm"):
         mine.get_submodule(part).load_state_dict(theirs.get_submodule(part).state_dict())
-    positions: Tensor = theirs.get_parameter("position_embeddings.weight")
-    if teacher.config.model_type in ("roberta", "xlm-roberta"):
-        positions = positions[teacher.config.pad_token_id + 1 :]  # there, positions begin after pad
+    positions = _positions(teacher)
     parts = dict(theirs.named_parameters())
     if "token_type_embeddings.weight" in parts:
         types = parts["token_type_embeddings.weight"]
         if "token_type_embeddings.weight" in dict(mine.named_parameters()):
-            mine.get_parameter("token_type_embeddings.weight").copy_(types)
+            kinds = mine.get_parameter("token_type_embeddings.weight")
+            kinds.copy_(types[: len(kinds)])
         else:
             positions = positions + types[0]
-    room = mine.get_parameter("position_embeddings.weight")
+    room = _positions(student)
     if len(room) > len(positions):
         raise UserError(
-            f"the student's max_position_embeddings is {len(room)} and its teacher has "
-            f"{len(positions)}: lower it"
+            f"the student has {len(room)} positions and its teacher {len(positions)}: lower its "
+            "max_position_embeddings"
         )
     room.copy_(positions[: len(room)])
+
+
+def _positions(model: PreTrainedModel) -> Tensor:
+    """The embeddings of positions 0, 1, ...: a view (P, H); RoBERTa's begin after pad."""
+    table = model.base_model.get_parameter("embeddings.position_embeddings.weight")
+    offset = model.config.model_type in ("roberta", "xlm-roberta")
+    return table[model.config.pad_token_id + 1 :] if offset else table
 
 
 def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -1,10 +1,9 @@
 """The loop: one stage, start to end, resumable at any step with the same final weights."""
 
-import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from tqdm import tqdm
 from alembert import checkpoint
 from alembert.distillation import Distillation
 from alembert.errors import UserError
+from alembert.log import Log
 from alembert.recipe import Stage
-from alembert.writing import in_place, named
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> this process's batch of that step
 LOG_EVERY = 10
@@ -68,12 +67,13 @@ def train(
 ) -> dict[str, Any]:
     """Train in place; `folder` gets checkpoint/ and log.jsonl. Returns the facts of the end.
 
-    Every step's batch, masks and dropout are functions of (seed, step), so a run that was killed
-    and started again ends in the same weights. With a watch, the best student seen is kept.
-    Raises UserError when the loss is no longer a number.
+    The student has its dropout on. Batch, masks and dropout are functions of (seed, step): killed
+    and started again, a run ends in the same weights. With a watch, the best student is kept.
+    Raises UserError when loss or gradient are no longer numbers, before they reach a file.
     """
     if distillation.teacher is not None:
         distillation.teacher.to(accelerator.device)
+    distillation.train()  # a loaded model comes in eval mode
     optimizer = _optimizer(distillation, stage)
     rates = [group["lr"] for group in optimizer.param_groups]
     module, optimizer = accelerator.prepare(distillation, optimizer)
@@ -83,7 +83,7 @@ def train(
     if state.is_file():
         facts = checkpoint.load(state, distillation, optimizer)
     looks = _looks(steps, watch.times if watch else 0)
-    log = _Log(folder / "log.jsonl", facts["step"])
+    log = Log(folder / "log.jsonl", facts["step"])
     saved_at = time.monotonic()
     bar = tqdm(
         total=steps, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
@@ -99,13 +99,16 @@ def train(
             log.count(batch)
             bar.update()
             facts["step"] = step + 1
+            look = facts["step"] in looks or facts["step"] == steps
+            due = look or time.monotonic() - saved_at > SAVE_SECONDS
+            if due or facts["step"] % LOG_EVERY == 0:
+                _finite(facts["step"], values, accelerator.scaler is not None)
             if facts["step"] % LOG_EVERY == 0 or facts["step"] == steps:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
-                bar.set_postfix(loss=f"{row['loss']:.3f}", best=_short(facts["best"]))
+                bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
             if watch is not None and facts["step"] in looks:
                 _look(watch, distillation, best, facts, log)
-            due = time.monotonic() - saved_at > SAVE_SECONDS
-            if due or facts["step"] in looks or facts["step"] == steps:
+            if due:
                 checkpoint.save(state, distillation, optimizer, facts)
                 saved_at = time.monotonic()
     if watch is not None and best.is_file():
@@ -114,7 +117,7 @@ def train(
 
 
 def _look(
-    watch: Watch, distillation: Distillation, best: Path, facts: dict[str, Any], log: "_Log"
+    watch: Watch, distillation: Distillation, best: Path, facts: dict[str, Any], log: Log
 ) -> None:
     """Measure the student as it is now and keep it when it is the best so far."""
     value = watch.measure()
@@ -131,19 +134,18 @@ def _step(
     batch: dict[str, Tensor],
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
-    """One optimiser update; returns the loss and each term's value, averaged over micro batches."""
+    """One optimiser update; returns loss and terms of the batch, whatever its micro batches."""
     rows = len(batch["input_ids"])
     size = stage.micro_batch_size or rows
     sums: dict[str, Tensor] = {}
     for start in range(0, rows, size):
         micro = {k: v[start : start + size].to(accelerator.device) for k, v in batch.items()}
-        share = len(micro["input_ids"]) / rows
         last = start + size >= rows
         with _sync(module, accelerator, last), accelerator.autocast():
-            loss, values = module(micro)
-            accelerator.backward(loss * share)
+            loss, values = module(micro, batch)
+            accelerator.backward(loss)
         for name, value in {"loss": loss.detach(), **values}.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value * share
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value
     norm = accelerator.clip_grad_norm_(module.parameters(), stage.clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -202,37 +204,11 @@ def _prefetched(
             yield step, batch
 
 
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-class _Log:
-    """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        kept: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
-        kept = [line for line in kept if line.endswith("}") and json.loads(line)["step"] <= step]
-        with in_place(path) as partial:
-            partial.write_text("".join(line + "\n" for line in kept))
-        self._path = path
-        self._tokens, self._since = 0, time.perf_counter()
-
-    def count(self, batch: dict[str, Tensor]) -> None:
-        self._tokens += int(batch["attention_mask"].sum())
-
-    def write(self, step: int, values: dict[str, Tensor], rate: float) -> dict[str, float]:
-        row = {"step": step} | {name: float(value) for name, value in values.items()}
-        if not math.isfinite(row["loss"]):
+def _finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
+    """Refuse to go on from a step that broke; fp16's scaler leaves out steps of infinite norm."""
+    for name, key in (("loss", "loss"), ("gradient", "gradient_norm"))[: 1 if scaled else 2]:
+        if not math.isfinite(value := float(values.get(key, 0.0))):
             raise UserError(
-                f"step {step}: the loss is {row['loss']}: lower the learning rate "
-                "(--learning-rate) or train with --precision fp32; the last good checkpoint is kept"
+                f"step {step}: the {name} is {value}: lower the learning rate (--learning-rate) or "
+                "train with --precision fp32; the last good checkpoint is kept"
             )
-        now = time.perf_counter()
-        row |= {"learning_rate": rate, "tokens_per_second": self._tokens / (now - self._since)}
-        self._tokens, self._since = 0, now
-        self.note(row)
-        return row
-
-    def note(self, row: dict[str, float]) -> None:
-        with named(self._path), self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")

@@ -115,6 +115,7 @@ class _Chunked(torch.autograd.Function):
         ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, chunk: ChunkLoss
     ) -> Tensor:
         dtype = _compute_dtype(weight)
+        back = torch.float32 if dtype == torch.float16 else dtype  # a share of 1/N is 0 in fp16
         rows_low, weight_low = rows.to(dtype), weight.to(dtype)
         need_rows, need_weight, need_bias, _ = ctx.needs_input_grad
         d_rows = torch.zeros_like(rows) if need_rows else None
@@ -128,11 +129,11 @@ class _Chunked(torch.autograd.Function):
                 logits = torch.nn.functional.linear(rows_low[part], weight_low, low).float()
                 value, gradient = chunk(logits, part)
                 loss += value
-                low_gradient = gradient.to(dtype)
+                low_gradient = gradient.to(back)
                 if d_rows is not None:
-                    d_rows[part] = low_gradient @ weight_low
+                    d_rows[part] = low_gradient @ weight_low.to(back)
                 if d_weight is not None:
-                    d_weight += low_gradient.T @ rows_low[part]
+                    d_weight += low_gradient.T @ rows_low[part].to(back)
                 if d_bias is not None:
                     d_bias += gradient.sum(dim=0)
         ctx.gradients = (d_rows, d_weight, d_bias)

@@ -7,7 +7,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
-from alembert.data.tasks import Encoded, Task, concat, encode, find_columns, hold_out, infer_task
+from alembert.data.columns import Columns, find_columns, is_list
+from alembert.data.tasks import Encoded, Task, concat, encode, hold_out, infer_task
+from alembert.errors import UserError
 
 HUB = "hub"  # as Files.train: a GLUE task comes from there
 
@@ -63,7 +65,8 @@ def prepare(
         train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=files.train)
         valid_columns = columns
 
-    def encoded(rows: Any, where: Any, source: str, labelled: bool = True) -> Encoded:
+    def encoded(rows: Any, where: Columns, source: str, labelled: bool = True) -> Encoded:
+        _check_shape(columns, is_list(train_rows, columns.text), where, rows, source)
         return encode(rows, task, where, tokenizer, max_length, source, labelled)
 
     train = encoded(train_rows, columns, files.train)
@@ -77,6 +80,19 @@ def prepare(
         source = files.evaluation or files.train
         test = encoded(test_rows, find_columns(test_rows, source, *names), source)
     return Splits(task, train, valid, test)
+
+
+def _check_shape(wanted: Columns, words: bool, found: Columns, rows: Any, source: str) -> None:
+    """Refuse a file whose rows are built in another way than those trained on."""
+    shapes = [
+        "lists of words" if lists else "pairs of texts" if columns.text_pair else "single texts"
+        for columns, lists in ((wanted, words), (found, is_list(rows, found.text)))
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"{source}: its rows are {shapes[1]} and those trained on are {shapes[0]}: name the "
+            "columns with --text and --text-pair, or mend the file"
+        )
 
 
 def prepare_one(

@@ -133,10 +133,12 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
     prefix = model.base_model_prefix + "."
     missing = sorted(info["missing_keys"])
     mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
-    body = [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
+    body = [n for n in missing if n.startswith(prefix) and ".pooler." not in n]
+    body += [n for n in mismatched if n.startswith(prefix)]
     if body:
         raise UserError(
-            f"{path}: weights are missing from the file: {body[0]} ({len(body)} in all)"
+            f"{path}: weights are missing from the file or of another shape: {body[0]} "
+            f"({len(body)} in all)"
         )
     return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
 

@@ -51,6 +51,7 @@ def distilbert(
 def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
     """The fields of a DistilBertConfig as wide as the teacher."""
     offset = teacher.model_type in ("roberta", "xlm-roberta")
+    untied = not getattr(teacher, "tie_word_embeddings", True)
     positions = int(teacher.max_position_embeddings)
     return {
         "model_type": "distilbert",
@@ -63,6 +64,7 @@ def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
         "activation": getattr(teacher, "hidden_act", None)
         or getattr(teacher, "activation", "gelu"),
         "pad_token_id": int(teacher.pad_token_id or 0),
+        **({"tie_word_embeddings": False} if untied else {}),
     }
 
 
