@@ -187,6 +187,7 @@ def _run_stage(
         distillation, stage, batches, steps, place,
         seed=job.seed, accelerator=accelerator, watch=watch,
     )  # fmt: skip
+    accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
     facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
     folder.write_json(place / "facts.json", facts)
     folder.save_model(student, tokenizer, place / "model")
