@@ -20,7 +20,7 @@ from alembert.recipes.finetune import finetune
 from alembert.run import Job, run
 
 SHORT = {  # steps that fit into four minutes on two cores
-    "teacher": {"stages.task.min_steps": "400"},
+    "teacher": {"stages.task.min_steps": "300"},
     "student": {"stages.task.min_steps": "1000"},
 }
 TIMED = 200  # texts of the test set that are timed
