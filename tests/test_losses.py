@@ -118,7 +118,7 @@ def test_rows_without_a_label_have_no_loss_and_no_gradient() -> None:
     assert logits.grad is not None
     assert not logits.grad.any()
     scores = torch.randn(3, requires_grad=True)
-    assert float(losses.squared_error(scores, torch.full((3,), math.nan))) == 0.0
+    assert float(losses.squared_error(scores, torch.full((3,), math.nan)).detach()) == 0.0
     mixed = losses.squared_error(torch.tensor([1.0, 5.0]), torch.tensor([3.0, math.nan]))
     assert float(mixed) == 4.0
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from models import tiny, words
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -50,7 +51,8 @@ def trained(
     watch: Watch | None = None,
 ) -> None:
     module = Distillation(model, teacher, at.objective, words="masking" in at.model_fields_set)
-    accelerator = Accelerator(cpu=True)
+    AcceleratorState._reset_state()  # an earlier test's precision would be kept
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
     assert at.steps is not None
     train(module, at, batches, at.steps, folder, seed=0, accelerator=accelerator, watch=watch)
 
