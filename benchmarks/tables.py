@@ -33,7 +33,7 @@ def collected(out: Path) -> list[dict[str, Any]]:
             if key != "files"
         }
         rows.append({
-            "task": folder.parent.name, "run": what, "seed": int(seed), **metrics,
+            **metrics, "task": folder.parent.name, "run": what, "seed": int(seed),
             "steps": facts["steps"], "seconds": facts["seconds"], "valid": facts["best"],
             "versions": environment["versions"], "hardware": environment["hardware"],
             "arguments": environment["arguments"],
