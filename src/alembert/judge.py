@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from alembert import evaluate, fit, folder
-from alembert.data.collate import Masking
+from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import read_corpus
 from alembert.data.encoded import said_cut
 from alembert.data.splits import Files, Splits, prepare_one
@@ -65,12 +65,6 @@ def judge_words(path: str, corpus: str, max_length: int, sequences: int) -> dict
     model = load_model(path, "words")
     fit.check_length(max_length, model.config, path)
     fit.check_words(tokenizer, model.config, path)
-    if tokenizer.mask_token_id is None:
-        raise UserError(
-            f"{path}: its tokenizer has no mask token: masked words cannot be predicted"
-        )
-    masking = Masking(
-        int(tokenizer.mask_token_id), len(tokenizer), tuple(tokenizer.all_special_ids)
-    )
     rows = read_corpus(corpus, tokenizer, max_length)
+    masking = masking_for(tokenizer, Masking.share, 0.0, rows.counts)
     return evaluate.masked_words(model, rows, masking, int(tokenizer.pad_token_id or 0), sequences)

@@ -1,5 +1,6 @@
 """The terms a student is asked to imitate; each pairs a loss with what it reads."""
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -13,11 +14,11 @@ from alembert.trace import Batch, Reads, Trace
 Map = str | tuple[tuple[int, int], ...]
 
 
-class _Term(BaseModel):
+class _Term(BaseModel, ABC):
     """A frozen value: its weight in the sum, what it reads, and the loss as a call.
 
     A call is term(student, teacher, pairs, batch) -> scalar, unweighted; pairs are the layer map
-    for the depths at hand. `on` says where logits come from: a task head, or the words.
+    for the depths at hand.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -28,9 +29,9 @@ class _Term(BaseModel):
         """Layers compared, for a student and a teacher of these depths."""
         return ()
 
+    @abstractmethod
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         """What the student and the teacher must leave behind; words: the data is a corpus."""
-        raise NotImplementedError
 
     def count(self, batch: Batch) -> Tensor:
         """How many things the term's mean is over in a batch, ()."""
@@ -42,8 +43,8 @@ class _Term(BaseModel):
         a_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
         return mask.new_tensor(len(mask)) if self.over == "answers" and a_text else mask.sum()
 
-    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor: ...
 
 
 class HardLabels(_Term):

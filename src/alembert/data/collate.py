@@ -131,7 +131,10 @@ def masking_for(
     counts (V,): how often each token occurs in the corpus. Raises UserError without a mask token.
     """
     if tokenizer.mask_token_id is None:
-        raise UserError("the tokenizer has no mask token: masked words cannot be predicted with it")
+        raise UserError(
+            f"{tokenizer.name_or_path}: the tokenizer has no mask token: masked words cannot be "
+            "predicted with it"
+        )
     weights = None
     if rare_words > 0:
         weights = (torch.as_tensor(counts).double().clamp(min=1) ** -rare_words).float()

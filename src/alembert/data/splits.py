@@ -36,7 +36,6 @@ class Splits:
     train: Encoded
     valid: Encoded
     test: Encoded | None
-    test_texts: Any = None
 
 
 def prepare(
