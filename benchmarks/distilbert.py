@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from alembert.data.splits import Files
+from alembert.job import Job
 from alembert.models.load import load_config
 from alembert.objective import HardLabels
 from alembert.quickstart import builtin_teacher
 from alembert.recipe import Recipe, with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import Job, run
+from alembert.run import run
 
 # where the recipes' own epochs would take hours on two cores; max_length 64 cuts almost nothing
 SETTINGS = {

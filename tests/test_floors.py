@@ -23,19 +23,25 @@ FLOORS = {
     ),  # "": __init__.py, the version
     "distillation": {
         **dict.fromkeys(("losses", "vocabulary", "layermap", "anatomy", "models", "checkpoint"), 1),
-        **dict.fromkeys(("trace", "student"), 2),
+        **dict.fromkeys(("trace", "narrowing", "student"), 2),
         "objective": 3,
         **dict.fromkeys(("distillation", "recipe"), 4),
         **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
     },
-    "data": {"data": 1, "evaluate": 2},
+    "data": {"data": 1, "evaluate": 2, "candidates": 2},
     "measure": {"bench": 2},
-    "whole": {"judge": 6, "run": 6, "report": 6, "quickstart": 6, "options": 7, "cli": 7},
+    "whole": {
+        **dict.fromkeys(
+            ("job", "start", "answers", "augmentation", "judge", "run", "report", "quickstart"), 6
+        ),
+        **dict.fromkeys(("options", "verbs", "cli"), 7),
+    },
 }
-SEES_ALL = {"judge", "run", "quickstart", "options", "cli"}
+SEES_ALL = FLOORS["whole"].keys() - {"report"}
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-CORE = FLOORS["distillation"].keys() - {"models", "checkpoint", "recipes", "folder", "fit"}
+APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing"}
+CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}
 
@@ -187,12 +193,12 @@ def test_no_file_is_over_250_lines() -> None:
     assert long == {}
 
 
-def test_the_core_is_at_most_1450_lines() -> None:
-    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1450
+def test_the_core_is_at_most_1600_lines() -> None:
+    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1600
 
 
-def test_the_package_is_at_most_4_800_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 4_800
+def test_the_package_is_at_most_6_000_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 6_000
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:

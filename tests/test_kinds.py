@@ -8,11 +8,12 @@ from houses import saved, task_file
 from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
+from alembert.job import Job
 from alembert.models.load import load_config
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import Job, run
+from alembert.run import run
 
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
 

@@ -155,5 +155,5 @@ def test_padding_of_a_token_task_has_no_answer_to_imitate(term: SoftLabels | Log
 
 def test_attention_of_unequal_heads_is_refused() -> None:
     student, teacher = tiny("bert", num_attention_heads=1), tiny("bert")
-    with pytest.raises(UserError, match="the student has 1 attention heads and the teacher 4"):
+    with pytest.raises(UserError, match="1 attention heads of the student with 4"):
         Distillation(student, teacher, (AttentionMSE(),), words=True)

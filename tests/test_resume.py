@@ -20,7 +20,8 @@ from alembert.data.splits import Files
 from alembert.models.load import load_config
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
-from alembert.run import Job, run
+from alembert.job import Job
+from alembert.run import run
 teacher, data, out = sys.argv[1:]
 recipe = with_settings(
     recipe_of("distilbert", load_config(teacher)),

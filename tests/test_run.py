@@ -9,11 +9,12 @@ from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from alembert.data.splits import Files
 from alembert.errors import UserError
+from alembert.job import Job
 from alembert.models.load import load_config
 from alembert.recipe import Recipe, from_yaml, with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import Job, run
+from alembert.run import run
 
 SHORT = {
     "stages.general.steps": "6",

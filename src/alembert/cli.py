@@ -3,36 +3,19 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from alembert import __version__
+from alembert import __version__, verbs
 from alembert.errors import UserError
 from alembert.options import (
-    BatchSize,
     CorpusFile,
-    Epochs,
-    Eval,
-    GeneralTeacher,
-    Glue,
     Label,
-    Length,
-    Out,
     Pair,
-    Precision,
-    Rate,
     Seed,
-    Settings,
     Text,
-    Train,
-    Unlabelled,
-    Valid,
-    changed,
-    files_of,
     option,
-    precision_of,
-    settings_of,
 )  # fmt: skip
 
 app = typer.Typer(
@@ -101,92 +84,13 @@ def show(
     typer.echo(to_yaml(recipe_of(name, config, layers=layers, hidden_size=hidden_size)), nl=False)
 
 
-@app.command(
+app.command(
     epilog="\b\nalembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
-)
-def finetune(
-    model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
-    out: Out,
-    train: Train = None,
-    valid: Valid = None,
-    evaluation: Eval = None,
-    corpus: CorpusFile = None,
-    task: Glue = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: Rate = None,
-    max_length: Length = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
-) -> None:
-    """Make a teacher: fine-tune a model on a task (--train), or on masked words (--corpus)."""
-    from alembert.models.load import load_config
-    from alembert.recipes.finetune import finetune as recipe_for
-    from alembert.run import Job, run
-
-    recipe = recipe_for(load_config(model))
-    changes = settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
-    files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
-    job = Job(
-        changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
-        precision=precision_of(precision), model_at=".",
-    )  # fmt: skip
-    _end(job, run(job, typer.echo))
-
-
-@app.command(
+)(verbs.finetune)
+app.command(
     epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv "
     "--out run"
-)
-def distill(
-    recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
-    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
-    out: Out,
-    train: Train = None,
-    valid: Valid = None,
-    evaluation: Eval = None,
-    corpus: CorpusFile = None,
-    unlabelled: Unlabelled = None,
-    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
-    general_teacher: GeneralTeacher = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
-    task: Glue = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: Rate = None,
-    max_length: Length = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
-) -> None:
-    """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
-    from alembert.models.load import load_config
-    from alembert.recipe import from_yaml
-    from alembert.recipes import recipe_of
-    from alembert.run import Job, run
-
-    config = load_config(teacher)
-    if recipe.endswith((".yaml", ".yml")):
-        if layers is not None or hidden_size is not None:
-            raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
-        chosen = from_yaml(Path(recipe))
-    else:
-        chosen = recipe_of(recipe, config, layers=layers, hidden_size=hidden_size)
-    changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
-    files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
-    job = Job(
-        changed(chosen, changes), out, teacher, general_teacher, student, corpus, files, seed,
-        precision_of(precision),
-    )  # fmt: skip
-    _end(job, run(job, typer.echo))
+)(verbs.distill)
 
 
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
@@ -215,16 +119,6 @@ def evaluate_(
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
         found = judge(model, files, max_length, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
-
-
-def _end(job: Any, metrics: dict[str, Any]) -> None:
-    """One line that says what was made and where."""
-    judged, name = "", metrics.get("metric", "")
-    if name:
-        judged = f": {name} {metrics['student'][name]:.4f}"
-    if "retention" in metrics:
-        judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
-    typer.echo(f"{job.result}: made{judged}")
 
 
 def main() -> None:

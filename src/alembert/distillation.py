@@ -1,5 +1,6 @@
 """Student, teacher and projections as one module whose forward is the loss."""
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 from alembert import objective as terms
 from alembert.anatomy import depth
 from alembert.errors import UserError
-from alembert.objective import Objective
+from alembert.objective import AttentionMSE, Objective
 from alembert.trace import Batch, Reads, Trace, no_grad_trace, trace
 
 Projections = Literal["none", "layer", "shared"]
@@ -51,6 +52,9 @@ class Distillation(nn.Module):
             )
         if teacher is not None:
             _check_alike(student, teacher, self.reads[1])
+            for term in objective:
+                if isinstance(term, AttentionMSE):
+                    _check_heads(student, teacher, term.heads)
         self.projections = self._projections(projections)
 
     @property
@@ -60,7 +64,9 @@ class Distillation(nn.Module):
 
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         theirs = Trace()
-        if self.teacher is not None and self.reads[1] != Reads():
+        if "teacher_logits" in batch:  # it answered before (answers.answered)
+            theirs = Trace(logits=batch["teacher_logits"])
+        elif self.teacher is not None and self.reads[1] != Reads():
             theirs = no_grad_trace(self.teacher, batch, self.reads[1])
         mine = self._project(trace(self.student, batch, self.reads[0]))
         total: Tensor = torch.zeros((), device=batch["input_ids"].device)
@@ -72,6 +78,27 @@ class Distillation(nn.Module):
             total = total + term.weight * value
             values[term.kind] = values.get(term.kind, torch.zeros_like(total)) + value.detach()
         return total, values
+
+    def start_projections(self, sample: Batch) -> None:
+        """Set each projection to the least squares answer on a batch of unmasked text.
+
+        Ridge of a thousandth of the mean variance; the loss starts where a random projection
+        would take hundreds of steps to come.
+        """
+        if not self.projections or self.teacher is None:
+            return
+        training = self.student.training
+        with torch.no_grad():
+            theirs = no_grad_trace(self.teacher, sample, self.reads[1]).hidden
+            mine = no_grad_trace(self.student, sample, self.reads[0]).hidden
+        self.student.train(training)
+        real = sample["attention_mask"].bool()
+        compared = {pair for term, pairs in zip(self.objective, self.pairs, strict=True)
+                    for pair in pairs if term.reads(pairs, False)[0].hidden}  # fmt: skip
+        for name, projection in self.projections.items():
+            pairs = [(s, t) for s, t in sorted(compared) if name in ("shared", str(s))]
+            inputs = torch.cat([mine[s][real].float() for s, _ in pairs])
+            _least_squares(projection, inputs, torch.cat([theirs[t][real] for _, t in pairs]))
 
     def _projections(self, choice: Projections) -> nn.ModuleDict:
         hidden = self.reads[0].hidden
@@ -97,6 +124,35 @@ class Distillation(nn.Module):
         return replace(mine, hidden=projected)
 
 
+def _check_heads(student: PreTrainedModel, teacher: PreTrainedModel, heads: int | None) -> None:
+    """Attention is compared head by head: refuse numbers that differ, saying what works."""
+    counts = [int(model.config.num_attention_heads) for model in (student, teacher)]
+    widths = [int(model.config.hidden_size) for model in (student, teacher)]
+    if heads is None and counts[0] == counts[1]:
+        return
+    if heads is None or widths[0] % heads or widths[1] % heads:
+        common = math.gcd(*widths)
+        fit = [n for n in range(1, 1 + max(counts)) if common % n == 0]
+        raise UserError(
+            f"AttentionMSE compares {counts[0]} attention heads of the student with {counts[1]} of "
+            f"the teacher{'' if heads is None else f', regrouped into {heads}'}: give the student "
+            f"{counts[1]} (--set student.num_attention_heads={counts[1]}), or regroup both: --set "
+            f"stages.NAME.objective.AttentionMSE.heads=N with N one of {fit}"
+        )
+
+
+def _least_squares(linear: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    """Fit a Linear to rows of inputs (N, h) and targets (N, H)."""
+    centre, aim = inputs.mean(dim=0), targets.mean(dim=0)
+    inputs, targets = (inputs - centre).double(), (targets - aim).double()
+    square = inputs.T @ inputs
+    square.diagonal().add_(1e-3 * square.diagonal().mean() + 1e-9)
+    weight = torch.linalg.solve(square, inputs.T @ targets).T.float()
+    with torch.no_grad():
+        linear.get_parameter("weight").copy_(weight)
+        linear.get_parameter("bias").copy_(aim - weight @ centre)
+
+
 def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:
     """What is compared one by one: refuse numbers that differ, naming both and the mend."""
     other = "start the student from this teacher, or use a teacher with the student's tokenizer"
@@ -104,7 +160,6 @@ def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Read
     for read, field, what, mend in (
         (reads.words, "vocab_size", "vocabulary words", other),
         (reads.logits, "num_labels", "labels", tune),
-        (reads.attention, "num_attention_heads", "attention heads", "make them equal"),
     ):
         mine, theirs = (int(getattr(m.config, field)) for m in (student, teacher))
         if read and mine != theirs:

@@ -72,6 +72,24 @@ def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
     return _mean(gap, mask[:, :, None] * mask[:, None, :])
 
 
+def attention_mse_of(
+    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], mask: Tensor
+) -> Tensor:
+    """attention_mse of queries / sqrt(d) and keys (B, A, T, d), without a T x T matrix.
+
+    |Q K^T|^2 is the product of Q^T Q and K^T K, entry by entry, for the student's and the
+    teacher's vectors side by side: T d^2 work where scores take T^2 d, and nothing of size T^2.
+    """
+    real = mask[:, None, :, None]
+    with torch.autocast(mask.device.type, enabled=False):
+        queries, keys = (
+            torch.cat([mine.float(), theirs.float() * sign], dim=-1) * real
+            for mine, theirs, sign in zip(student, teacher, (-1, 1), strict=True)
+        )
+        gap = (queries.transpose(-1, -2) @ queries) * (keys.transpose(-1, -2) @ keys)
+        return gap.sum() / (mask.sum(dim=1).square().sum().clamp(min=1) * queries.shape[1])
+
+
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return values.mean()

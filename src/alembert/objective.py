@@ -167,10 +167,15 @@ class HiddenMSE(_Layers):
 
 
 class AttentionMSE(_Layers):
-    """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7)."""
+    """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7).
+
+    `heads`: for models that differ in their number of heads, how many all heads of each are
+    joined and parted into (a divisor of both hidden sizes).
+    """
 
     kind: Literal["AttentionMSE"] = "AttentionMSE"
     over: ClassVar[str] = "pairs"
+    heads: Annotated[int, Field(gt=0)] | None = None
 
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         student, teacher = frozenset(s for s, _ in pairs), frozenset(t for _, t in pairs)
@@ -178,7 +183,14 @@ class AttentionMSE(_Layers):
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
-        gaps = [losses.attention_mse(student.scores(s), teacher.scores(t), mask) for s, t in pairs]
+        gaps = []
+        for s, t in pairs:
+            mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
+            if mask.shape[1] < mine[0].shape[-1] + theirs[0].shape[-1]:
+                scores = [queries @ keys.transpose(-1, -2) for queries, keys in (mine, theirs)]
+                gaps.append(losses.attention_mse(scores[0], scores[1], mask))
+            else:
+                gaps.append(losses.attention_mse_of(mine, theirs, mask))
         return _mean(gaps) * len(gaps)
 
 

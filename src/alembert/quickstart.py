@@ -13,11 +13,12 @@ from alembert import bench, folder
 from alembert.data.collate import pad
 from alembert.data.splits import Files, Splits, prepare
 from alembert.errors import UserError
+from alembert.job import Job
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import Job, run
+from alembert.run import run
 
 SHORT = {  # steps that fit into four minutes on two cores
     "teacher": {"stages.task.min_steps": "300"},

@@ -51,6 +51,11 @@ class Stage(_Frozen):
         0  # times the held-out slice is looked at; 0 = each epoch
     )
 
+    @property
+    def answers(self) -> bool:
+        """Whether a term reads what a head says, of words or of a task."""
+        return any(term.over in ("labels", "answers") for term in self.objective)
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
@@ -67,10 +72,14 @@ class Stage(_Frozen):
 
 
 class Init(_Frozen):
-    """Where a student's weights come from: random, layers of the teacher, or a saved model."""
+    """Where a student's weights come from: random, layers of the teacher, or a saved model.
+
+    basis: how a student narrower than its teacher sees it (narrowing.narrow).
+    """
 
     start: Literal["scratch", "teacher", "checkpoint"] = "teacher"
     layers: str | tuple[tuple[int, int], ...] = "spread"
+    basis: Literal["components", "units"] = "components"
 
 
 class Recipe(_Frozen):

@@ -11,6 +11,8 @@ from alembert.errors import UserError
 from alembert.layermap import Choice, layer_map
 from alembert.models.load import label_fields
 from alembert.models.new import drawn
+from alembert.narrowing import narrow
+from alembert.trace import Batch
 
 
 def from_scratch(
@@ -27,12 +29,15 @@ def from_teacher(
     teacher: PreTrainedModel,
     choice: Choice,
     seed: int,
+    sample: Batch | None = None,
+    basis: str = "components",
 ) -> PreTrainedModel:
     """A student that starts as some of its teacher's layers (DistilBERT, section 3).
 
     Embeddings, the chosen layers and, where both have one, the masked-word head are copied; a task
     head is drawn anew. A student without token types takes the teacher's type 0 into its positions,
-    so that with every layer copied it computes what its teacher computes.
+    so that with every layer copied it computes what its teacher computes. A narrower student starts
+    as the teacher seen through fewer dimensions, found on a sample of text (narrowing.narrow).
     Raises UserError when shapes or architectures forbid it.
     """
     student = from_scratch(config, head, labels, seed)
@@ -44,6 +49,9 @@ def from_teacher(
             f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
             "order, as (student, teacher) pairs"
         )
+    if student.config.hidden_size < teacher.config.hidden_size and sample is not None:
+        narrow(student, teacher, pairs, sample, basis)
+        return student
     _same_shape(student, teacher)
     with torch.no_grad():
         _copy_embeddings(student, teacher)

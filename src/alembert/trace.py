@@ -53,10 +53,23 @@ class Trace:
     logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
     words: Vocabulary | None = None
 
+    def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
+        """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores.
+
+        heads: those of all heads joined and parted anew into this many (MiniLMv2, section 3.1).
+        """
+        queries, keys = self.queries[layer], self.keys[layer]
+        if heads is not None:
+            queries, keys = (
+                part.transpose(1, 2).flatten(2).unflatten(2, (heads, -1)).transpose(1, 2)
+                for part in (queries, keys)
+            )
+        return queries / math.sqrt(queries.shape[-1]), keys
+
     def scores(self, layer: int) -> Tensor:
         """Unnormalised attention scores q k / sqrt(d), (B, A, T, T), no mask applied."""
-        queries, keys = self.queries[layer], self.keys[layer]
-        return queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        queries, keys = self.scaled(layer)
+        return queries @ keys.transpose(-1, -2)
 
 
 class _Stop(BaseException):

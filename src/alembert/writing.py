@@ -1,5 +1,6 @@
 """What is written is put in place at once, whole or not at all."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,12 @@ from safetensors import SafetensorError
 from alembert.errors import UserError
 
 MEND = "free some space or mend the folder: the same command goes on where it stopped"
+
+
+def cache(name: str) -> Path:
+    """The folder of things that can be made again: $XDG_CACHE_HOME/alembert/NAME."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return user / "alembert" / name
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import array
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -20,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.paragraphs import Documents, open_documents, paragraphs
 from alembert.errors import UserError
-from alembert.writing import named
+from alembert.writing import cache, named
 
 SHORTEST = 12  # DistilBERT's: tokens of a sequence that is kept, special ones counted
 _VERSION = "1"  # of what the cache holds; another number makes the cache anew
@@ -56,7 +55,7 @@ def read_corpus(
     path: str | Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-    cache: Path | None = None,
+    folder: Path | None = None,
     limit_tokens: int | None = None,
 ) -> Corpus:
     """The sequences of one or more texts, at most `max_length` tokens each.
@@ -65,14 +64,13 @@ def read_corpus(
     set, every row of its text column is a document. Consecutive paragraphs of a document share
     a sequence while they fit, a longer paragraph is cut; sequences under 12 tokens and those
     half or more unknown are dropped (DistilBERT). `limit_tokens` stops early.
-    Made once for the same text, tokenizer and lengths, in `cache` ($XDG_CACHE_HOME/alembert).
+    Made once for the same text, tokenizer and lengths, in `folder` ($XDG_CACHE_HOME/alembert).
     """
     paths = [path] if isinstance(path, str) else list(path)
     if max_length < SHORTEST:
         raise UserError(f"--max-length {max_length}: a corpus needs at least {SHORTEST}")
     sources = [open_documents(one) for one in paths]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    home = cache or user / "alembert" / "corpus"
+    home = folder or cache("corpus")
     done = home / _key(sources, tokenizer, max_length, limit_tokens)
     if not done.is_dir():
         with named(home, "free some space, or name another folder in XDG_CACHE_HOME"):

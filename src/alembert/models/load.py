@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -22,8 +23,9 @@ from transformers.utils import logging as transformers_logging
 from alembert import hub
 from alembert.errors import UserError
 
-# what a head answers: a word at each masked place, or a task's kind of label
+# what a head answers: nothing, a word at each masked place, or a task's kind of label
 HEADS: dict[str, Any] = {
+    "encoder": AutoModel,
     "words": AutoModelForMaskedLM,
     "classification": AutoModelForSequenceClassification,
     "regression": AutoModelForSequenceClassification,
@@ -39,7 +41,7 @@ PROBLEMS = {
 
 def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
     """The config fields that name a task's labels."""
-    if head == "words":
+    if head in ("words", "encoder"):
         return {}
     names = dict(enumerate(labels))
     fields = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
@@ -101,7 +103,7 @@ def load_model(
     absence is a UserError that says how to train one.
     """
     fields = label_fields(head, labels) if fresh_head else {}
-    if fresh_head and head != "words":
+    if fields:
         fields["ignore_mismatched_sizes"] = True
     model, missing = _load(path, head, **fields)
     if missing and not fresh_head:
@@ -130,10 +132,10 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
         )
     finally:
         quiet.setLevel(level)
-    prefix = model.base_model_prefix + "."
+    prefix = "" if head == "encoder" else model.base_model_prefix + "."
     missing = sorted(info["missing_keys"])
     mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
-    body = [n for n in missing if n.startswith(prefix) and ".pooler." not in n]
+    body = [n for n in missing if n.startswith(prefix) and "pooler." not in n]
     body += [n for n in mismatched if n.startswith(prefix)]
     if body:
         raise UserError(

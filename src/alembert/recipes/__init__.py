@@ -8,8 +8,13 @@ from transformers import PreTrainedConfig
 from alembert.errors import UserError
 from alembert.recipe import Recipe
 from alembert.recipes.distilbert import distilbert
+from alembert.recipes.tinybert import tinybert, tinybert6
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"distilbert": distilbert}
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    "distilbert": distilbert,
+    "tinybert": tinybert,
+    "tinybert6": tinybert6,
+}
 
 
 def recipe_of(name: str, teacher: PreTrainedConfig, **sizes: Any) -> Recipe:

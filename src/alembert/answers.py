@@ -1,0 +1,93 @@
+"""A teacher's answers to every row of a task: made once, kept on disk, keyed by their content."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from alembert.data.collate import pad
+from alembert.data.encoded import Encoded
+from alembert.trace import Reads, no_grad_trace
+from alembert.writing import cache, in_place
+
+PART = 4096  # rows of a file: what an interrupted run loses at most
+BATCH = 64
+
+
+class Answered(torch.utils.data.Dataset[dict[str, Any]]):
+    """Rows with `teacher_logits` (C,), or (T, C) of a token task, beside what they had."""
+
+    def __init__(self, rows: Encoded, logits: list[NDArray[np.float32]]) -> None:
+        self.rows, self.logits, self.lengths = rows, logits, rows.lengths
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        part, place = divmod(index, PART)
+        if self.rows.per_token:
+            first = self.rows.offsets[part * PART]
+            place = slice(*(self.rows.offsets[[index, index + 1]] - first))  # type: ignore[assignment]
+        return {**self.rows[index], "teacher_logits": self.logits[part][place].tolist()}
+
+
+def answered(
+    teacher: PreTrainedModel, rows: Encoded, pad_token_id: int, accelerator: Accelerator
+) -> Answered:
+    """The rows with their teacher's logits; each text is read once, whatever is trained on them.
+
+    Kept under the user's cache by what they depend on: weights, token ids, precision.
+    """
+    home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision)
+    parts = range(0, len(rows), PART)
+    missing = [start for start in parts if not (home / f"{start:09d}.npy").is_file()]
+    teacher.to(accelerator.device)
+    with tqdm(
+        total=sum(min(PART, len(rows) - start) for start in missing), unit="text",
+        desc="teacher", dynamic_ncols=True, disable=not missing or None, mininterval=0.5,
+    ) as bar:  # fmt: skip
+        for start in missing:
+            chosen = range(start, min(start + PART, len(rows)))
+            logits = _read(teacher, rows, chosen, pad_token_id, accelerator, bar)
+            with in_place(home / f"{start:09d}.npy") as partial, partial.open("wb") as file:
+                np.save(file, logits)
+    return Answered(rows, [np.load(home / f"{start:09d}.npy") for start in parts])
+
+
+def _read(
+    teacher: PreTrainedModel,
+    rows: Encoded,
+    chosen: range,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    bar: "tqdm[Any]",
+) -> NDArray[np.float32]:
+    order = sorted(chosen, key=rows.lengths.__getitem__)
+    found: dict[int, NDArray[np.float32]] = {}
+    for first in range(0, len(order), BATCH):
+        places = order[first : first + BATCH]
+        batch = pad([rows[i] for i in places], pad_token_id)
+        on_device = {k: v.to(accelerator.device) for k, v in batch.items()}
+        with accelerator.autocast():
+            logits = no_grad_trace(teacher, on_device, Reads(logits=True)).logits
+        assert logits is not None
+        for place, row in zip(places, logits.float().cpu().numpy(), strict=True):
+            found[place] = row[: rows.lengths[place]] if rows.per_token else row
+        bar.update(len(places))
+    join = np.concatenate if rows.per_token else np.stack
+    return join([found[i] for i in chosen])
+
+
+def _key(teacher: PreTrainedModel, rows: Encoded, precision: str) -> str:
+    known = hashlib.sha256(f"1 {precision} {teacher.config.to_json_string()}".encode())
+    for name, weight in teacher.state_dict().items():
+        known.update(name.encode())
+        known.update(weight.cpu().contiguous().view(torch.uint8).numpy().data)
+    for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):
+        known.update(b"-" if array is None else np.ascontiguousarray(array).data)
+    return known.hexdigest()[:32]

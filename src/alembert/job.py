@@ -1,0 +1,89 @@
+"""One run as a value: a recipe, its models, its data, and what each stage asks of them."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alembert.data.splits import Files, Splits
+from alembert.errors import UserError
+from alembert.recipe import Recipe, Stage
+
+Say = Callable[[str], None]
+OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a stage
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a recipe, its models, its data. general_teacher teaches on the corpus."""
+
+    recipe: Recipe
+    out: Path
+    teacher: str | None = None
+    general_teacher: str | None = None
+    student: str | None = None
+    corpus: str | None = None
+    files: Files | None = None
+    seed: int = 0
+    precision: str = "auto"
+    model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+
+    @property
+    def result(self) -> Path:
+        """The folder of the finished model."""
+        return self.out / self.model_at
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the run was asked, beside the recipe."""
+        apart = ("recipe", "out", "model_at")
+        return {name: value for name, value in asdict(self).items() if name not in apart}
+
+    def stages(self, say: Say) -> list[Stage]:
+        """Stages whose data is given; what is left out is said."""
+        given = {"corpus": self.corpus is not None, "task": self.files is not None}
+        for stage in self.recipe.stages:
+            if not given[stage.data]:
+                say(
+                    f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
+                )
+        if chosen := [stage for stage in self.recipe.stages if given[stage.data]]:
+            return chosen
+        raise UserError(
+            f"nothing to run: recipe '{self.recipe.name}' has no stage for the data given: give "
+            + " or ".join(sorted({OPTIONS[stage.data] for stage in self.recipe.stages}))
+        )
+
+    def teacher_for(self, stage: Stage) -> str | None:
+        """The model that would teach a stage."""
+        return (self.general_teacher or self.teacher) if stage.data == "corpus" else self.teacher
+
+    def asked(self, stage: Stage) -> str | None:
+        """The teacher that a stage imitates, if it imitates one."""
+        if not imitates(stage):
+            return None
+        if (path := self.teacher_for(stage)) is None:
+            raise UserError(f"stage '{stage.name}' imitates a teacher: name one with --teacher")
+        return path
+
+
+def imitates(stage: Stage) -> bool:
+    """Whether a stage asks a teacher."""
+    return any(term.kind != "HardLabels" for term in stage.objective)
+
+
+def judged(stages: list[Stage]) -> bool:
+    """Whether a task stage asks a teacher: then its labels count, and it is judged too."""
+    return any(imitates(stage) for stage in stages if stage.data == "task")
+
+
+def head_of(stage: Stage, splits: Splits | None) -> str:
+    """The head that a stage's models need."""
+    if stage.data == "task":
+        assert splits is not None
+        return splits.task.kind
+    return "words" if stage.answers else "encoder"

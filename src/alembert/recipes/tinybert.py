@@ -1,0 +1,116 @@
+"""TinyBERT: narrow; imitates layers, then answers (Jiao et al. 2020, arXiv 1909.10351)."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert.errors import UserError
+from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
+from alembert.recipe import Init, Recipe, Stage
+
+LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
+
+
+def tinybert(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """The paper's TinyBERT4, 4 layers 312 wide, or any other size that the teacher allows."""
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    layers = min(4, depth) if layers is None else layers
+    hidden_size = min(312, width) if hidden_size is None else hidden_size
+    if not 1 <= layers <= depth:
+        raise UserError(f"--layers {layers}: a TinyBERT student of this teacher has 1 to {depth}")
+    if not 1 <= hidden_size <= width:
+        raise UserError(
+            f"--hidden-size {hidden_size}: a TinyBERT student of this teacher is 1 to {width} wide"
+        )
+    return Recipe(
+        name="tinybert",
+        paper="TinyBERT: distilling BERT for natural language understanding (arXiv 1909.10351)",
+        student=student_config(teacher, layers, hidden_size),
+        init=Init(start="teacher", layers="uniform"),
+        projections="none" if hidden_size == width else "layer",
+        stages=(_general(), _intermediate(), _prediction()),
+        deviations=(),
+    )
+
+
+def tinybert6(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """The paper's TinyBERT6: as wide as its teacher, with half of 12 layers."""
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    recipe = tinybert(
+        teacher,
+        max(depth // 2, 1) if layers is None else layers,
+        width if hidden_size is None else hidden_size,
+    )
+    return recipe.model_copy(update={"name": "tinybert6"})
+
+
+def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
+    """The fields of a BERT of the teacher's family, heads and words."""
+    heads = int(teacher.num_attention_heads)
+    if hidden_size % heads:
+        near = max(hidden_size - hidden_size % heads, heads)
+        raise UserError(
+            f"--hidden-size {hidden_size}: does not divide among the teacher's {heads} attention "
+            f"heads: take {near} or {near + heads}"
+        )
+    kind = teacher.model_type if teacher.model_type in ("roberta", "xlm-roberta") else "bert"
+    return {
+        "model_type": kind,
+        "vocab_size": int(teacher.vocab_size),
+        "max_position_embeddings": int(teacher.max_position_embeddings),
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "num_hidden_layers": layers,
+        "hidden_size": hidden_size,
+        "num_attention_heads": heads,
+        "intermediate_size": 1200 if hidden_size == 312 else 4 * hidden_size,
+        "hidden_act": getattr(teacher, "hidden_act", None)
+        or getattr(teacher, "activation", "gelu"),
+        "pad_token_id": int(teacher.pad_token_id or 0),
+    }
+
+
+def _general() -> Stage:
+    return Stage(
+        name="general",
+        data="corpus",
+        objective=LAYERS,
+        epochs=3,
+        batch_size=256,
+        micro_batch_size=32,
+        learning_rate=5e-5,
+        warmup=0.1,
+        weight_decay=0.01,
+        max_length=128,
+    )
+
+
+def _intermediate() -> Stage:
+    return Stage(
+        name="intermediate",
+        data="task",
+        objective=LAYERS,
+        epochs=10,
+        min_steps=1500,
+        batch_size=32,
+        learning_rate=5e-5,
+        warmup=0.1,
+        weight_decay=0.01,
+    )
+
+
+def _prediction() -> Stage:
+    return Stage(
+        name="prediction",
+        data="task",
+        objective=(SoftLabels(temperature=1.0),),
+        epochs=3,
+        min_steps=1500,
+        batch_size=32,
+        learning_rate=3e-5,
+        warmup=0.1,
+        weight_decay=0.01,
+    )

@@ -1,0 +1,126 @@
+"""The verbs that train: finetune and distill. Nothing heavy is imported before one is called."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alembert.errors import UserError
+from alembert.options import (
+    BatchSize,
+    CorpusFile,
+    Epochs,
+    Eval,
+    GeneralTeacher,
+    Glue,
+    Label,
+    Length,
+    Out,
+    Pair,
+    Precision,
+    Rate,
+    Seed,
+    Settings,
+    Text,
+    Train,
+    Unlabelled,
+    Valid,
+    changed,
+    files_of,
+    option,
+    precision_of,
+    settings_of,
+)  # fmt: skip
+
+
+def finetune(
+    model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
+    out: Out,
+    train: Train = None,
+    valid: Valid = None,
+    evaluation: Eval = None,
+    corpus: CorpusFile = None,
+    task: Glue = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    max_length: Length = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+) -> None:
+    """Make a teacher: fine-tune a model on a task (--train), or on masked words (--corpus)."""
+    from alembert.job import Job
+    from alembert.models.load import load_config
+    from alembert.recipes.finetune import finetune as recipe_for
+    from alembert.run import run
+
+    recipe = recipe_for(load_config(model))
+    changes = settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
+    files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    job = Job(
+        changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
+        precision=precision_of(precision), model_at=".",
+    )  # fmt: skip
+    _end(job, run(job, typer.echo))
+
+
+def distill(
+    recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
+    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    out: Out,
+    train: Train = None,
+    valid: Valid = None,
+    evaluation: Eval = None,
+    corpus: CorpusFile = None,
+    unlabelled: Unlabelled = None,
+    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
+    general_teacher: GeneralTeacher = None,
+    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    task: Glue = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    max_length: Length = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+) -> None:
+    """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
+    from alembert.job import Job
+    from alembert.models.load import load_config
+    from alembert.recipe import from_yaml
+    from alembert.recipes import recipe_of
+    from alembert.run import run
+
+    config = load_config(teacher)
+    if recipe.endswith((".yaml", ".yml")):
+        if layers is not None or hidden_size is not None:
+            raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
+        chosen = from_yaml(Path(recipe))
+    else:
+        chosen = recipe_of(recipe, config, layers=layers, hidden_size=hidden_size)
+    changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+    job = Job(
+        changed(chosen, changes), out, teacher, general_teacher, student, corpus, files, seed,
+        precision_of(precision),
+    )  # fmt: skip
+    _end(job, run(job, typer.echo))
+
+
+def _end(job: Any, metrics: dict[str, Any]) -> None:
+    """One line that says what was made and where."""
+    judged, name = "", metrics.get("metric", "")
+    if name:
+        judged = f": {name} {metrics['student'][name]:.4f}"
+    if "retention" in metrics:
+        judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+    typer.echo(f"{job.result}: made{judged}")

@@ -1,0 +1,124 @@
+"""A teacher that is asked for logits alone reads each text once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from houses import saved, task_file
+from safetensors.torch import load_file
+from transformers import BertForSequenceClassification, BertTokenizerFast
+
+from alembert import answers, run
+from alembert.data.splits import Files, prepare
+from alembert.job import Job
+from alembert.models.load import load_config, load_model
+from alembert.objective import SoftLabels
+from alembert.recipe import Init, Recipe, Stage
+from alembert.recipes.tinybert import student_config
+
+NAMES = ["down", "flat", "up"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts models of four layers, the teachers here, have read."""
+    counts: list[int] = []
+    forward = BertForSequenceClassification.forward
+
+    def counted(self: Any, input_ids: Any = None, **more: Any) -> Any:
+        if self.config.num_hidden_layers == 4:
+            counts.append(len(input_ids))
+        return forward(self, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", counted)
+    return counts
+
+
+def job(tmp_path: Path, tokenizer: BertTokenizerFast, out: str) -> Job:
+    teacher = str(tmp_path / "teacher")
+    if not Path(teacher).is_dir():
+        saved(tmp_path / "teacher", tokenizer, "classification", num_hidden_layers=4)
+    stage = Stage(
+        name="prediction", data="task", objective=(SoftLabels(),), epochs=3, batch_size=8,
+        learning_rate=1e-3, max_length=32,
+    )  # fmt: skip
+    recipe = Recipe(
+        name="r", student=student_config(load_config(teacher), 1, 8), stages=(stage,),
+        init=Init(start="scratch"),
+    )  # fmt: skip
+    valid = task_file(tmp_path / "valid.csv", 12, 1)
+    files = Files(task_file(tmp_path / "train.csv"), valid)
+    return Job(recipe, tmp_path / out, teacher, files=files, precision="fp32")
+
+
+def test_a_text_is_read_once_whatever_the_epochs_and_never_by_a_second_student(
+    tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
+) -> None:
+    run.run(job(tmp_path, tokenizer, "first"), lambda _: None)
+    assert sum(read) == 60
+    run.run(job(tmp_path, tokenizer, "second"), lambda _: None)
+    assert sum(read) == 60
+
+
+def test_the_student_is_the_one_that_a_teacher_at_hand_makes(
+    tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, live = job(tmp_path, tokenizer, "kept"), job(tmp_path, tokenizer, "live")
+    run.run(kept, lambda _: None)
+    monkeypatch.setattr(run, "answered", lambda teacher, rows, *_: rows)
+    run.run(live, lambda _: None)
+    mine, other = (load_file(made.result / "model.safetensors") for made in (kept, live))
+    for name, weight in mine.items():
+        torch.testing.assert_close(weight, other[name], atol=1e-5, rtol=1e-4)
+
+
+def test_what_an_interrupted_reading_had_is_not_read_again(
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    home: Path,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = job(tmp_path, tokenizer, "unused")
+    assert made.files is not None
+    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
+    teacher = load_model(str(made.teacher), "classification")
+    monkeypatch.setattr(answers, "PART", 16)
+    whole = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    assert sum(read) == 60
+    files = sorted(home.rglob("*.npy"))
+    assert len(files) == 4
+    files[2].unlink()
+    again = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    assert sum(read) == 76
+    assert [whole[i] for i in range(60)] == [again[i] for i in range(60)]
+    with torch.no_grad():
+        plain = teacher(torch.tensor([rows[17]["input_ids"]])).logits[0]
+    torch.testing.assert_close(torch.tensor(again[17]["teacher_logits"]), plain)
+
+
+def test_another_teacher_or_other_texts_are_asked_anew(
+    tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
+) -> None:
+    made = job(tmp_path, tokenizer, "unused")
+    assert made.files is not None
+    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
+    teacher = load_model(str(made.teacher), "classification")
+    first = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    with torch.no_grad():
+        teacher.get_parameter("classifier.bias").add_(1.0)
+    second = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    assert sum(read) == 120
+    gap = torch.tensor(second[0]["teacher_logits"]) - torch.tensor(first[0]["teacher_logits"])
+    torch.testing.assert_close(gap, torch.ones(3))
+    other = prepare(Files(task_file(tmp_path / "other.csv", 60, 7)), tokenizer, 32, NAMES, 0).train
+    answers.answered(teacher, other, 0, Accelerator(cpu=True))
+    assert sum(read) == 120 + len(other)

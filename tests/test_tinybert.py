@@ -1,0 +1,216 @@
+"""TinyBERT: what its terms compute, its recipe's sizes, its stages from start to end."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from houses import corpus_file, saved, task_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import tiny, words
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertTokenizerFast,
+)
+
+from alembert import losses
+from alembert.data.splits import Files
+from alembert.distillation import Distillation
+from alembert.errors import UserError
+from alembert.job import Job
+from alembert.models.load import load_config
+from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
+from alembert.recipe import Recipe, with_settings
+from alembert.recipes import recipe_of
+from alembert.run import run
+from alembert.trace import Trace
+
+SHORT = {
+    f"stages.{stage}.{field}": value
+    for stage in ("general", "intermediate", "prediction")
+    for field, value in {"steps": "3", "batch_size": "8", "max_length": "32"}.items()
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 99))
+def test_attention_without_its_matrix_is_attention_with_it(
+    batch: int, tokens: int, seed: int
+) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    queries, keys = torch.randn(2, batch, 3, tokens, 4, generator=dice, requires_grad=True)
+    others = torch.randn(2, batch, 3, tokens, 6, generator=dice)
+    mask = (torch.arange(tokens) < torch.randint(1, tokens + 1, (batch, 1), generator=dice)).long()
+    plain = losses.attention_mse(queries @ keys.mT, others[0] @ others[1].mT, mask)
+    short = losses.attention_mse_of((queries, keys), (others[0], others[1]), mask)
+    torch.testing.assert_close(short, plain, rtol=1e-4, atol=1e-5)
+    for mine, want in zip(
+        torch.autograd.grad(short, (queries, keys)),
+        torch.autograd.grad(plain, (queries, keys)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, want, rtol=1e-3, atol=1e-5)
+
+
+def slope(value: Callable[[Tensor], Tensor], at: Tensor, along: Tensor, step: float) -> float:
+    """The derivative along a direction by central differences."""
+    with torch.no_grad():
+        return float(value(at + step * along) - value(at - step * along)) / (2 * step)
+
+
+@pytest.mark.parametrize(
+    ("term", "part"),
+    [
+        (HiddenMSE(), "hidden"),
+        (AttentionMSE(), "queries"),
+        (AttentionMSE(), "keys"),
+        (AttentionMSE(heads=2), "queries"),
+        (SoftLabels(temperature=1.0), "logits"),
+    ],
+)
+def test_each_terms_gradient_is_its_slope(
+    term: HiddenMSE | AttentionMSE | SoftLabels, part: str
+) -> None:
+    dice = torch.Generator().manual_seed(0)
+    shapes = {"hidden": (2, 6, 8), "queries": (2, 4, 6, 2), "keys": (2, 4, 6, 2), "logits": (2, 3)}
+    mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+    batch = {"attention_mask": mask, "labels": torch.tensor([0, 2])}
+
+    def left(**own: Tensor) -> Trace:
+        made = {name: torch.randn(shape, generator=dice) for name, shape in shapes.items()} | own
+        return Trace(
+            {0: made["hidden"], 1: made["hidden"] * 2}, {1: made["queries"]}, {1: made["keys"]}, {},
+            made["logits"],
+        )  # fmt: skip
+
+    teacher, fixed = left(), {n: torch.randn(s, generator=dice) for n, s in shapes.items()}
+    pairs = term.pairs(1, 1)
+
+    def value(x: Tensor) -> Tensor:
+        return term(left(**(fixed | {part: x})), teacher, pairs, batch)
+
+    at = fixed[part].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(at), at)
+    for _ in range(3):
+        along = torch.randn(at.shape, generator=dice)
+        measured = slope(value, at.detach(), along, 3e-3)
+        assert float((gradient * along).sum()) == pytest.approx(measured, rel=2e-3, abs=1e-3)
+
+
+def test_heads_that_differ_are_compared_when_regrouped() -> None:
+    student, teacher = tiny("bert", num_attention_heads=2), tiny("bert", seed=1)
+    batch = {k: v for k, v in words().items() if k != "labels"}
+    loss, values = Distillation(student, teacher, (AttentionMSE(heads=8),), words=True)(batch)
+    scores = []
+    for model in (student, teacher):
+        layer = model.base_model.encoder.layer[1].attention.self
+        hidden = model.base_model(**batch, output_hidden_states=True).hidden_states[1]
+        queries, keys = (
+            f(hidden).view(3, 7, 8, 2).transpose(1, 2) for f in (layer.query, layer.key)
+        )
+        scores.append(queries @ keys.mT / 2**0.5)
+    second = losses.attention_mse(scores[0], scores[1], batch["attention_mask"])
+    assert values["AttentionMSE"].item() > second.item() > 0
+    only = Distillation(student, teacher, (AttentionMSE(heads=8, layers=((2, 2),)),), words=True)
+    torch.testing.assert_close(only(batch)[0], second)
+    loss.backward()
+
+
+def test_heads_that_cannot_be_regrouped_so_are_refused() -> None:
+    student, teacher = tiny("bert", num_attention_heads=2), tiny("bert")
+    with pytest.raises(UserError, match=r"regrouped into 3.* with N one of \[1, 2, 4\]"):
+        Distillation(student, teacher, (AttentionMSE(heads=3),), words=True)
+
+
+def test_projections_start_at_the_least_squares_answer() -> None:
+    student, teacher = tiny("bert", hidden_size=8), tiny("bert", seed=1)
+    batch = {k: v for k, v in words(40).items() if k != "labels"}
+    objective = (HiddenMSE(),)
+    module = Distillation(student, teacher, objective, words=True, projections="layer").eval()
+    drawn = float(module(batch)[0])
+    module.start_projections(batch)
+    best = float(module(batch)[0])
+    assert best < drawn
+    (module(batch)[0]).backward()
+    for projection in module.projections.values():
+        assert projection.weight.grad.abs().max() < 1e-2  # nowhere left to go but the ridge
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [({}, (4, 312, 1200, 12)), ({"layers": 3, "hidden_size": 192}, (3, 192, 768, 12))],
+)
+def test_the_recipe_has_the_papers_sizes_or_those_asked_for(
+    sizes: dict[str, int], expected: tuple[int, ...]
+) -> None:
+    student = recipe_of("tinybert", BertConfig(), **sizes).student
+    fields = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+    assert tuple(student[name] for name in fields) == expected
+
+
+def test_tinybert6_is_as_wide_as_its_teacher() -> None:
+    recipe = recipe_of("tinybert6", BertConfig())
+    assert (recipe.student["num_hidden_layers"], recipe.student["hidden_size"]) == (6, 768)
+    assert recipe.projections == "none"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"layers": 13}, "--layers 13: .* 1 to 12"),
+        ({"hidden_size": 1024}, "--hidden-size 1024: .* 1 to 768 wide"),
+        ({"hidden_size": 100}, "--hidden-size 100: .* take 96 or 108"),
+    ],
+)
+def test_sizes_a_teacher_cannot_give_are_refused(sizes: dict[str, int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        recipe_of("tinybert", BertConfig(), **sizes)
+
+
+def shrunk(teacher: str, name: str = "tinybert", **sizes: int) -> Recipe:
+    recipe = with_settings(recipe_of(name, load_config(teacher), **sizes), SHORT)
+    return recipe.model_copy(update={"student": recipe.student | {"intermediate_size": 16}})
+
+
+def test_every_stage_runs_and_plain_transformers_gives_the_same_logits(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", 12, 1)
+    said: list[str] = []
+    job = Job(
+        shrunk(teacher, layers=2, hidden_size=8), tmp_path / "run", teacher,
+        corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(train, None, test),
+    )  # fmt: skip
+    metrics = run(job, said.append)
+    assert sum("done in" in line for line in said) == 3
+    general = AutoModel.from_pretrained(tmp_path / "run" / "stages" / "01-general" / "model")
+    assert general.config.hidden_size == 8
+    plain, info = AutoModelForSequenceClassification.from_pretrained(
+        job.result, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]  # no projection is left
+    rows = [line.rsplit(",", 1) for line in Path(test).read_text().splitlines()[1:]]
+    encoded = tokenizer([text for text, _ in rows], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        found = plain.eval()(**encoded).logits.argmax(-1)
+    names = [plain.config.id2label[int(i)] for i in found]
+    right = sum(name == label for name, (_, label) in zip(names, rows, strict=True)) / len(rows)
+    assert metrics["student"]["accuracy"] == pytest.approx(right)
+
+
+@pytest.mark.parametrize("projections", ["layer", "shared"])
+def test_depths_that_do_not_divide_and_either_kind_of_projection(
+    tmp_path: Path, tokenizer: BertTokenizerFast, projections: str
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, num_hidden_layers=3)
+    recipe = shrunk(teacher, layers=2, hidden_size=8)
+    recipe = recipe.model_copy(update={"projections": projections})
+    job = Job(recipe, tmp_path / "run", teacher, corpus=corpus_file(tmp_path / "corpus.txt"))
+    run(job, lambda _: None)
+    assert AutoModel.from_pretrained(job.result).config.num_hidden_layers == 2
