@@ -1,11 +1,13 @@
-"""DistilBERT's triple-loss step against the straightforward one, interleaved, on random weights.
+"""A step of general distillation against the straightforward one, interleaved, on random weights.
 
     python benchmarks/step.py --shapes 8x128,5x512 --rounds 5 --json results/step/step.json
+    python benchmarks/step.py --recipe tinybert --shapes 8x128
 
-BERT-base teacher, 6-layer student. "plain" is the authors' step as anyone would write it: both
-models' logits whole, masked_select, fp32, AdamW. Same batch, same start; with dropout at 0 both
-give the same loss. Time is the median over the rounds; peak memory comes from a process of its
-own for each.
+BERT-base teacher. distilbert: 6-layer student, the triple loss; tinybert: 4 layers x 312, hidden
+states and attention scores. "plain" is the authors' step as anyone would write it: both models'
+logits whole (tinybert: and all their attentions, eager), fp32, AdamW. Same batch, same start; with
+dropout at 0 both give the same loss. Time is the median over the rounds; peak memory comes from a
+process of its own for each.
 """
 
 import argparse
@@ -26,16 +28,27 @@ from transformers import BertConfig, BertForMaskedLM
 
 from alembert.distillation import Distillation
 from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
+from alembert.recipes.tinybert import LAYERS
+from alembert.recipes.tinybert import student_config as tinybert_config
 from alembert.student import from_teacher
 
 VARIANTS = ("plain fp32", "plain bf16", "alembert fp32", "alembert bf16")
 
 
-def models(dropout: float) -> tuple[Any, Any]:
+def models(recipe: str, dropout: float, plain: bool) -> Distillation:
+    """Student and teacher of a variant; the same weights in all of them."""
     torch.manual_seed(0)
-    teacher = BertForMaskedLM(BertConfig()).eval()
-    config = student_config(teacher.config, 6) | {"dropout": dropout, "attention_dropout": dropout}
-    return from_teacher(config, "words", (), teacher, "spread", seed=0).train(), teacher
+    eager = {"attn_implementation": "eager"} if recipe == "tinybert" and plain else {}
+    teacher = BertForMaskedLM._from_config(BertConfig(), **eager).eval()
+    if recipe == "distilbert":
+        config = student_config(teacher.config, 6)
+        config |= {"dropout": dropout, "attention_dropout": dropout}
+        student = from_teacher(config, "words", (), teacher, "spread", seed=0)
+        return Distillation(student.train(), teacher, TRIPLE_LOSS, words=True)
+    config = tinybert_config(teacher.config, 4, 312)
+    config |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    student = BertForMaskedLM._from_config(BertConfig(**config), **eager)
+    return Distillation(student.train(), teacher, LAYERS, words=True, projections="layer")
 
 
 def batch_of(rows: int, tokens: int) -> dict[str, torch.Tensor]:
@@ -46,8 +59,42 @@ def batch_of(rows: int, tokens: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
 
-def plain_loss(student: Any, teacher: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_layers(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """TinyBERT's general step, term by term; all scores and hidden states of both, heads too."""
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    scores: list[list[torch.Tensor]] = [[], []]
+    handles = []
+
+    def keep(into: list[torch.Tensor]) -> Any:
+        def hook(module: Any, args: Any, kwargs: Any, _: Any) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            shape = (*hidden.shape[:2], module.num_attention_heads, -1)
+            q, k = (f(hidden).view(shape).transpose(1, 2) for f in (module.query, module.key))
+            into.append(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5)
+
+        return hook
+
+    for model, into in ((pair.student, scores[0]), (pair.teacher, scores[1])):
+        for layer in model.bert.encoder.layer:
+            attention = layer.attention.self
+            handles.append(attention.register_forward_hook(keep(into), with_kwargs=True))
+    every = {"output_hidden_states": True, "output_attentions": True}
+    with torch.no_grad():
+        t = pair.teacher(**inputs, **every)
+    s = pair.student(**inputs, **every)
+    for handle in handles:
+        handle.remove()
+    loss = F.mse_loss(pair.projections["0"](s.hidden_states[0]), t.hidden_states[0])
+    for mine in range(1, 5):
+        projected = pair.projections[str(mine)](s.hidden_states[mine])
+        loss = loss + F.mse_loss(projected, t.hidden_states[3 * mine])
+        loss = loss + F.mse_loss(scores[0][mine - 1], scores[1][3 * mine - 1])
+    return loss
+
+
+def plain_triple(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The authors' Distiller.step, term by term."""
+    student, teacher = pair.student, pair.teacher
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
         t = teacher(**inputs, output_hidden_states=True)
@@ -67,25 +114,27 @@ def plain_loss(student: Any, teacher: Any, batch: dict[str, torch.Tensor]) -> to
     return 5 * soft * 4 + 2 * hard + cosine
 
 
+PLAIN = {"distilbert": plain_triple, "tinybert": plain_layers}
+
+
 class Step:
     """One variant: a student of its own and its optimiser."""
 
-    def __init__(self, name: str, dropout: float) -> None:
+    def __init__(self, recipe: str, name: str, dropout: float) -> None:
         kind, precision = name.split()
-        student, teacher = models(dropout)
+        pair = models(recipe, dropout, kind == "plain")
         self.cast = (
             (lambda: torch.autocast("cpu", dtype=torch.bfloat16))
             if precision == "bf16"
             else nullcontext
         )
-        ours = Distillation(student, teacher, TRIPLE_LOSS, words=True)
         self.loss = (
-            (lambda batch: ours(batch)[0])
+            (lambda batch: pair(batch)[0])
             if kind == "alembert"
-            else (lambda batch: plain_loss(student, teacher, batch))
+            else (lambda batch: PLAIN[recipe](pair, batch))
         )
         fused = {"fused": True} if kind == "alembert" else {}
-        self.optimizer = torch.optim.AdamW(student.parameters(), lr=5e-4, **fused)
+        self.optimizer = torch.optim.AdamW(pair.parameters(), lr=5e-4, **fused)
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> float:
         with self.cast():
@@ -107,20 +156,20 @@ def matmul_ceiling() -> float:
     return 2 * 2048**3 / best
 
 
-def flops(rows: int, tokens: int) -> int:
+def flops(recipe: str, rows: int, tokens: int) -> int:
     """Operations of the matrix products of the plain step, counted by torch."""
-    student, teacher = models(0.0)
+    pair = models(recipe, 0.0, True)
     with FlopCounterMode(display=False) as counter:
-        plain_loss(student, teacher, batch_of(rows, tokens)).backward()
+        PLAIN[recipe](pair, batch_of(rows, tokens)).backward()
     return int(counter.get_total_flops())
 
 
 class Worker:
     """A process of its own that makes one step of one variant when told to."""
 
-    def __init__(self, name: str, shape: str, dropout: float) -> None:
+    def __init__(self, recipe: str, name: str, shape: str, dropout: float) -> None:
         command = [sys.executable, __file__, "--only", name, "--shapes", shape,
-                   "--dropout", str(dropout)]  # fmt: skip
+                   "--recipe", recipe, "--dropout", str(dropout)]  # fmt: skip
         # what the command line sets for its user, the straightforward script does not have
         thp = {"THP_MEM_ALLOC_ENABLE": "1"} if name.startswith("alembert") else {}
         self.process = subprocess.Popen(
@@ -137,10 +186,10 @@ class Worker:
         return answer
 
 
-def work(name: str, shape: str, dropout: float) -> None:
+def work(recipe: str, name: str, shape: str, dropout: float) -> None:
     """The worker's side: a step a line on stdin, its facts on stdout."""
     rows, tokens = (int(part) for part in shape.split("x"))
-    step, batch = Step(name, dropout), batch_of(rows, tokens)
+    step, batch = Step(recipe, name, dropout), batch_of(rows, tokens)
     for _ in sys.stdin:
         began = time.perf_counter()
         loss = step(batch)
@@ -150,9 +199,11 @@ def work(name: str, shape: str, dropout: float) -> None:
         print(json.dumps({"loss": loss, "seconds": seconds, "peak_gib": peak}), flush=True)
 
 
-def compare(shape: str, rounds: int, dropout: float, variants: list[str]) -> dict[str, Any]:
+def compare(
+    recipe: str, shape: str, rounds: int, dropout: float, variants: list[str]
+) -> dict[str, Any]:
     rows, tokens = (int(part) for part in shape.split("x"))
-    workers = {name: Worker(name, shape, dropout) for name in variants}
+    workers = {name: Worker(recipe, name, shape, dropout) for name in variants}
     first = {name: worker.step() for name, worker in workers.items()}  # also warms up
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for _ in range(rounds):
@@ -160,8 +211,9 @@ def compare(shape: str, rounds: int, dropout: float, variants: list[str]) -> dic
             seen[name].append(worker.step())
     for worker in workers.values():
         worker.process.kill()
-    ceiling, work_done = matmul_ceiling(), flops(rows, tokens)
-    found: dict[str, Any] = {"shape": shape, "dropout": dropout, "ceiling_gflops": ceiling / 1e9,
+    ceiling, work_done = matmul_ceiling(), flops(recipe, rows, tokens)
+    found: dict[str, Any] = {"recipe": recipe, "shape": shape, "dropout": dropout,
+                             "ceiling_gflops": ceiling / 1e9,
                              "step_gflop": work_done / 1e9, "variants": {}}  # fmt: skip
     times = {name: [row["seconds"] for row in seen[name]] for name in variants}
     base = median(times[variants[0]])
@@ -181,6 +233,7 @@ def compare(shape: str, rounds: int, dropout: float, variants: list[str]) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", choices=PLAIN, default="distilbert")
     parser.add_argument("--shapes", default="8x128,5x512")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dropout", type=float, default=0.1)
@@ -189,10 +242,10 @@ def main() -> None:
     parser.add_argument("--only", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
-        work(given.only, given.shapes, given.dropout)
+        work(given.recipe, given.only, given.shapes, given.dropout)
         return
     results = [
-        compare(shape, given.rounds, given.dropout, given.variants)
+        compare(given.recipe, shape, given.rounds, given.dropout, given.variants)
         for shape in given.shapes.split(",")
     ]
     for found in results:

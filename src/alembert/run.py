@@ -118,6 +118,8 @@ def _run_stage(
         watch = _watch(stage, student, splits, tokenizer, steps, len(rows))
     folder.open_run(job.out, job.recipe, job.arguments)
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
+    for line in distillation.rounded:
+        say(line)
     began = time.perf_counter()
     facts = train(
         distillation, stage, batches, steps, place,
