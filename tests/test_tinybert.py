@@ -9,6 +9,8 @@ from houses import corpus_file, saved, task_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import tiny, words
+from pandas import read_parquet
+from test_kinds import KINDS
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -26,6 +28,7 @@ from alembert.models.load import load_config
 from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
 from alembert.recipe import Recipe, with_settings
 from alembert.recipes import recipe_of
+from alembert.recipes.finetune import finetune
 from alembert.run import run
 from alembert.trace import Trace
 
@@ -214,3 +217,54 @@ def test_depths_that_do_not_divide_and_either_kind_of_projection(
     job = Job(recipe, tmp_path / "run", teacher, corpus=corpus_file(tmp_path / "corpus.txt"))
     run(job, lambda _: None)
     assert AutoModel.from_pretrained(job.result).config.num_hidden_layers == 2
+
+
+def test_the_task_stages_read_variants_of_their_texts(
+    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    words = saved(tmp_path / "words", tokenizer)
+    train, more = task_file(tmp_path / "t.csv"), task_file(tmp_path / "u.csv", 9, 2, labelled=False)
+    recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "3"})
+    files = Files(train, task_file(tmp_path / "v.csv", 12, 1), unlabelled=more)
+    job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
+    said: list[str] = []
+    run(job, said.append)
+    rows = len(read_parquet(tmp_path / "run" / "augmented.parquet"))
+    assert 60 < rows <= 240
+    assert f"augmentation: 60 rows became {rows}" in said
+    assert any(f"{rows + 9:,} sequences" in line for line in said)  # and those without a label
+    assert not (tmp_path / "run" / "train.parquet").exists()
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_kind_of_task_goes_the_whole_way_with_variants(
+    tmp_path: Path, tokenizer: BertTokenizerFast, kind: str
+) -> None:
+    make, name, _ = KINDS[kind]
+    train = make(tmp_path / name)
+    tuning = with_settings(
+        finetune(BertConfig()), {"stages.task.steps": "2", "stages.task.max_length": "32"}
+    )
+    start = saved(tmp_path / "start", tokenizer)
+    run(Job(tuning, tmp_path / "teacher", student=start, files=Files(train, train, train),
+            model_at="."), lambda _: None)  # fmt: skip
+    teacher = str(tmp_path / "teacher")
+    recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
+    job = Job(recipe, tmp_path / "run", teacher, files=Files(train, train, train), mlm=start)
+    metrics = run(job, lambda _: None)
+    assert metrics["student"]
+
+
+def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    said: list[str] = []
+    recipe = shrunk(teacher, layers=1, hidden_size=8)
+    files = Files(task_file(tmp_path / "train.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    run(Job(recipe, tmp_path / "run", teacher, files=files), said.append)
+    assert any("augmentation is left out" in line and "--mlm" in line for line in said)
+    with pytest.raises(UserError, match="--mlm varies texts and recipe 'distilbert' asks for no"):
+        Job(recipe_of("distilbert", BertConfig()), tmp_path / "x", teacher, mlm="words")

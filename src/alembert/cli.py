@@ -12,9 +12,11 @@ from alembert.errors import UserError
 from alembert.options import (
     CorpusFile,
     Label,
+    Mlm,
     Pair,
     Seed,
     Text,
+    Vectors,
     option,
 )  # fmt: skip
 
@@ -91,6 +93,34 @@ app.command(
     epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv "
     "--out run"
 )(verbs.distill)
+
+
+@app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
+def augment(
+    train: Annotated[str, option("--train", text="texts: file, folder or hub id")],
+    out: Annotated[Path, option("--out", text="the file to make: .csv .tsv .jsonl .parquet")],
+    mlm: Mlm = None,
+    vectors: Vectors = None,
+    embeddings: Annotated[
+        str | None, option("--embeddings", text="model whose input embeddings are the word vectors")
+    ] = None,
+    copies: Annotated[int, option("--copies", text="variants of a text")] = 20,
+    share: Annotated[float, option("--share", text="how likely a word gives way")] = 0.4,
+    candidates: Annotated[int, option("--candidates", text="words that may stand there")] = 15,
+    text: Text = None,
+    text_pair: Pair = None,
+    seed: Seed = 0,
+) -> None:
+    """Write texts and their variants: words give way to others that may stand there (TinyBERT)."""
+    from alembert.augmentation import augment_file
+    from alembert.variation import Augment
+
+    count = augment_file(
+        train, out, mlm=mlm, vectors=Path(vectors) if vectors else None, embeddings=embeddings,
+        settings=Augment(copies=copies, share=share, candidates=candidates), seed=seed, text=text,
+        text_pair=text_pair, say=typer.echo,
+    )  # fmt: skip
+    typer.echo(f"{out}: made, {count:,} rows")
 
 
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")

@@ -24,6 +24,8 @@ class Job:
     student: str | None = None
     corpus: str | None = None
     files: Files | None = None
+    mlm: str | None = None  # masked-word model of the augmentation
+    vectors: str | None = None
     seed: int = 0
     precision: str = "auto"
     model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
@@ -31,6 +33,12 @@ class Job:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+        for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
+            if given is not None and self.recipe.augment is None:
+                raise UserError(
+                    f"{option} varies texts and recipe '{self.recipe.name}' asks for no variants: "
+                    "leave it out, or add --set augment={}"
+                )
 
     @property
     def result(self) -> Path:
@@ -87,3 +95,8 @@ def head_of(stage: Stage, splits: Splits | None) -> str:
         assert splits is not None
         return splits.task.kind
     return "words" if stage.answers else "encoder"
+
+
+def longest(stages: list[Stage]) -> int:
+    """Tokens of a task's texts at most: what its stages with the most take."""
+    return max((stage.max_length for stage in stages if stage.data == "task"), default=128)

@@ -24,6 +24,8 @@ Unlabelled = Annotated[
 GeneralTeacher = Annotated[
     str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
 ]
+Mlm = Annotated[str | None, option("--mlm", text="masked-word model that varies the texts")]
+Vectors = Annotated[str | None, option("--vectors", text="word vectors for it, a GloVe text file")]
 CorpusFile = Annotated[str | None, option("--corpus", text="plain text for masked words")]
 Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
 Text = Annotated[str | None, option("--text", text="column of the text")]

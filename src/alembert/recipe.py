@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from alembert.errors import UserError
 from alembert.objective import Objective
+from alembert.variation import Augment
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -90,6 +91,7 @@ class Recipe(_Frozen):
     student: dict[str, Any]
     init: Init = Init()
     projections: Literal["none", "layer", "shared"] = "none"
+    augment: Augment | None = None  # of the task stages' texts
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     deviations: tuple[str, ...] = ()
 

@@ -11,19 +11,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import evaluate, fit, folder, judge
 from alembert.answers import answered
+from alembert.augmentation import augment_file
+from alembert.data import sources
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import read_corpus
 from alembert.data.encoded import Encoded, said_cut
-from alembert.data.splits import Splits, prepare
+from alembert.data.splits import Splits, prepare, with_rows
 from alembert.distillation import Distillation
-from alembert.job import Job, Say, head_of, judged
-from alembert.models.load import load_config, load_model, load_tokenizer, names_of
+from alembert.job import Job, Say, head_of, judged, longest
+from alembert.models.load import has_head, load_config, load_model, load_tokenizer, names_of
 from alembert.models.new import config_of
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.trace import Reads
 from alembert.train import Watch, precision_of, steps_of, train
+from alembert.writing import in_place
 
 ANSWERS = Reads(logits=True)
 
@@ -39,6 +42,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         tokenizer = load_tokenizer(job.student or job.teacher_for(stages[0]) or "")
         splits = _splits(job, stages, tokenizer)
         _check(job, stages, tokenizer, splits)
+        splits = _varied(job, stages, splits, tokenizer, say)
         accelerator = _accelerator(job)
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
@@ -54,6 +58,38 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         return judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
 
 
+def _varied(
+    job: Job,
+    stages: list[Stage],
+    splits: Splits | None,
+    tokenizer: PreTrainedTokenizerBase,
+    say: Say,
+) -> Splits | None:
+    """The splits with the variants of train's texts that the recipe asks for, made once."""
+    if splits is None or job.files is None or job.recipe.augment is None or not judged(stages):
+        return splits
+    mlm = job.mlm
+    if mlm is None and job.general_teacher and has_head(job.general_teacher, "words"):
+        mlm = job.general_teacher
+    if mlm is None and job.vectors is None:
+        say("augmentation is left out: it needs a masked-word model, or word vectors: --mlm DIR")
+        return splits
+    folder.open_run(job.out, job.recipe, job.arguments)
+    source, made = job.out / "train.parquet", job.out / "augmented.parquet"
+    if not made.is_file():
+        with in_place(source) as partial:
+            splits.rows.to_parquet(partial)
+        augment_file(
+            str(source), made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
+            embeddings=None, settings=job.recipe.augment, seed=job.seed,
+            text=splits.columns.text, text_pair=splits.columns.text_pair, say=say,
+        )  # fmt: skip
+        source.unlink()
+    rows = sources.read(str(made))
+    say(f"augmentation: {len(splits.rows):,} rows became {len(rows):,}")
+    return with_rows(splits, rows, tokenizer, longest(stages), job.files.train)
+
+
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, cpu = precision_of(job.precision, device), device.type == "cpu"
@@ -64,11 +100,10 @@ def _accelerator(job: Job) -> Accelerator:
 def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -> Splits | None:
     if job.files is None:
         return None
-    lengths = [stage.max_length for stage in stages if stage.data == "task"]
     known = None
     if job.teacher is not None and judged(stages):
         known = names_of(load_config(job.teacher))
-    return prepare(job.files, tokenizer, max(lengths, default=128), known, job.seed)
+    return prepare(job.files, tokenizer, longest(stages), known, job.seed)
 
 
 def _check(

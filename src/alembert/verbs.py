@@ -15,6 +15,7 @@ from alembert.options import (
     Glue,
     Label,
     Length,
+    Mlm,
     Out,
     Pair,
     Precision,
@@ -25,6 +26,7 @@ from alembert.options import (
     Train,
     Unlabelled,
     Valid,
+    Vectors,
     changed,
     files_of,
     option,
@@ -79,6 +81,8 @@ def distill(
     unlabelled: Unlabelled = None,
     student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
     general_teacher: GeneralTeacher = None,
+    mlm: Mlm = None,
+    vectors: Vectors = None,
     layers: Annotated[int | None, option("--layers", text="of the student")] = None,
     hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
     task: Glue = None,
@@ -110,8 +114,8 @@ def distill(
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     job = Job(
-        changed(chosen, changes), out, teacher, general_teacher, student, corpus, files, seed,
-        precision_of(precision),
+        changed(chosen, changes), out, teacher, general_teacher, student, corpus, files,
+        mlm, vectors, seed, precision_of(precision),
     )  # fmt: skip
     _end(job, run(job, typer.echo))
 

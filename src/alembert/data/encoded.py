@@ -55,6 +55,17 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
         row["labels"] = self.labels[span if self.per_token else index].tolist()
         return row
 
+    def after(self, start: int) -> "Encoded":
+        """The rows from `start` on."""
+        token = self.offsets[start]
+        return Encoded(
+            self.input_ids[token:],
+            self.lengths[start:],
+            self.labels[token if self.per_token else start :],
+            None if self.token_type_ids is None else self.token_type_ids[token:],
+            self.per_token,
+        )
+
 
 def concat(*parts: Encoded) -> Encoded:
     """The rows of all parts, in order; the parts come from one task and one tokenizer."""

@@ -1,9 +1,10 @@
 """The files of a task become what is trained on, what chooses and what judges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
@@ -30,12 +31,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Splits:
-    """train may hold unlabelled rows; valid chooses, test judges (None when not given)."""
+    """train holds `rows`, then unlabelled ones; valid chooses, test judges (None: not given)."""
 
     task: Task
     train: Encoded
     valid: Encoded
     test: Encoded | None
+    rows: Dataset  # what of train is labelled, as it was read
+    columns: Columns
 
 
 def prepare(
@@ -78,7 +81,16 @@ def prepare(
     if test_rows is not None:
         source = files.evaluation or files.train
         test = encoded(test_rows, find_columns(test_rows, source, *names), source)
-    return Splits(task, train, valid, test)
+    return Splits(task, train, valid, test, train_rows, columns)
+
+
+def with_rows(
+    splits: Splits, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, source: str
+) -> Splits:
+    """The same with other rows (their variants, say) in the place of the labelled ones."""
+    train = encode(rows, splits.task, splits.columns, tokenizer, max_length, source)
+    rest = splits.train.after(len(splits.rows))
+    return replace(splits, train=concat(train, rest) if len(rest) else train, rows=rows)
 
 
 def _check_shape(wanted: Columns, words: bool, found: Columns, rows: Any, source: str) -> None:

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 from alembert.errors import UserError
 from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
 from alembert.recipe import Init, Recipe, Stage
+from alembert.variation import Augment
 
 LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
 
@@ -30,7 +31,8 @@ def tinybert(
         student=student_config(teacher, layers, hidden_size),
         init=Init(start="teacher", layers="uniform"),
         projections="none" if hidden_size == width else "layer",
-        stages=(_general(), _intermediate(hidden_size), _prediction(hidden_size)),
+        augment=Augment(),
+        stages=(_general(hidden_size), _intermediate(hidden_size), _prediction(hidden_size)),
         deviations=(
             "losses over layers count real tokens only; the authors average padding in, and set "
             "masked scores to 0",
@@ -41,7 +43,7 @@ def tinybert(
             "projections: one a layer, started at their least squares answer; the paper's code "
             "has one for all (projections: shared), drawn at random",
             "no dropout in the student: with 0.1 its loss over layers stayed 1.6 times as large",
-            "learning rates grow as 1 / width^2, from 5e-5 and 3e-5 at width 768 to 5e-4 and 3e-4",
+            "learning rates grow as 1 / width^2, from 5e-5 and 3e-5 at width 768 to 1e-3 and 5e-4",
             "start: where no student is given, the teacher's layers through its principal "
             "components (init); the authors' general stage starts at random (init.start: scratch)",
         ),
@@ -88,7 +90,7 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
     }
 
 
-def _general() -> Stage:
+def _general(width: int) -> Stage:
     return Stage(
         name="general",
         data="corpus",
@@ -96,7 +98,7 @@ def _general() -> Stage:
         epochs=3,
         batch_size=256,
         micro_batch_size=32,
-        learning_rate=5e-5,
+        learning_rate=min(5e-5 * (768 / width) ** 2, 1e-3),
         warmup=0.1,
         weight_decay=0.01,
         max_length=128,
@@ -111,7 +113,7 @@ def _intermediate(width: int) -> Stage:
         epochs=10,
         min_steps=1500,
         batch_size=32,
-        learning_rate=min(5e-5 * (768 / width) ** 2, 5e-4),
+        learning_rate=min(5e-5 * (768 / width) ** 2, 1e-3),
         warmup=0.1,
         weight_decay=0.01,
     )
@@ -125,7 +127,7 @@ def _prediction(width: int) -> Stage:
         epochs=3,
         min_steps=1500,
         batch_size=32,
-        learning_rate=min(3e-5 * (768 / width) ** 2, 3e-4),
+        learning_rate=min(3e-5 * (768 / width) ** 2, 5e-4),
         warmup=0.1,
         weight_decay=0.01,
     )
