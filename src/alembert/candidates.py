@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from alembert.data.augment import is_word
 from alembert.data.collate import pad
 from alembert.data.vectors import SPARE, Vectors, nearest, others
-from alembert.evaluate import _logits_at
+from alembert.evaluate import logits_at
 from alembert.variation import Augment
 
 TOKENS = 1024  # of a batch: a CPU gains nothing by more
@@ -80,7 +80,7 @@ def by_model(
     mlm.model.eval()
     with torch.inference_mode():
         for batch, places in _batches(asks, settings.together, mlm, vectors):
-            logits = _logits_at(mlm.model, batch, batch.pop("hidden")).add_(barred)
+            logits = logits_at(mlm.model, batch, batch.pop("hidden")).add_(barred)
             best = logits.topk(min(settings.candidates + SPARE, len(mlm.words))).indices.tolist()
             for (_, _, i, j), row in zip(places, best, strict=True):
                 start, end = asks[i][1][j]

@@ -173,14 +173,14 @@ def masked_words(
             rows = [corpus[i] for i in chosen[start : start + batch_size]]
             batch = masking(pad(rows, pad_token_id), generator)
             labels = batch["labels"][batch["labels"] != IGNORED]
-            logits = _logits_at(model, batch, batch["labels"] != IGNORED).cpu()
+            logits = logits_at(model, batch, batch["labels"] != IGNORED).cpu()
             loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
             right += int((logits.argmax(1) == labels).sum())
             tokens += len(labels)
     return {"perplexity": math.exp(loss / tokens), "top1": right / tokens, "tokens": tokens}
 
 
-def _logits_at(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Tensor:
+def logits_at(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Tensor:
     """(N, V) logits at the places (B, T) alone: the head never sees the other hidden states."""
 
     def keep(module: nn.Module, given: Any, output: Any) -> Any:

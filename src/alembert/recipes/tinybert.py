@@ -72,6 +72,8 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
             f"--hidden-size {hidden_size}: does not divide among the teacher's {heads} attention "
             f"heads: take {near} or {near + heads}"
         )
+    width = int(teacher.hidden_size)
+    inner = int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim)
     kind = teacher.model_type if teacher.model_type in ("roberta", "xlm-roberta") else "bert"
     return {
         "model_type": kind,
@@ -81,7 +83,7 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
         "num_hidden_layers": layers,
         "hidden_size": hidden_size,
         "num_attention_heads": heads,
-        "intermediate_size": 1200 if hidden_size == 312 else 4 * hidden_size,
+        "intermediate_size": 1200 if hidden_size == 312 else inner * hidden_size // width,
         "hidden_act": getattr(teacher, "hidden_act", None)
         or getattr(teacher, "activation", "gelu"),
         "pad_token_id": int(teacher.pad_token_id or 0),
