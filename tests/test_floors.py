@@ -23,8 +23,8 @@ FLOORS = {
     ),  # "": __init__.py, the version
     "distillation": {
         **dict.fromkeys(("losses", "vocabulary", "layermap", "anatomy", "models", "checkpoint"), 1),
-        **dict.fromkeys(("trace", "narrowing", "student"), 2),
-        "objective": 3,
+        **dict.fromkeys(("trace", "narrowing", "thinning", "student"), 2),
+        **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),
         **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
     },
@@ -40,7 +40,7 @@ FLOORS = {
 SEES_ALL = FLOORS["whole"].keys() - {"report"}
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing"}
+APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning"}
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}

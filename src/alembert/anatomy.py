@@ -58,8 +58,11 @@ _ANATOMIES = {
     "roberta": _bert_like("lm_head.dense", "lm_head.layer_norm"),
     "xlm-roberta": _bert_like("lm_head.dense", "lm_head.layer_norm"),
     "electra": _bert_like("generator_predictions.dense", "generator_predictions.LayerNorm"),
-    "mobilebert": _bert_like(
-        "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", copies=()
+    **dict.fromkeys(
+        ("mobilebert", "ibbert"),
+        _bert_like(
+            "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", copies=()
+        ),
     ),
     "distilbert": Anatomy(
         "transformer.layer",
@@ -91,6 +94,11 @@ def depth(config: PreTrainedConfig) -> int:
     return int(config.num_hidden_layers)
 
 
+def attention_width(config: PreTrainedConfig) -> int:
+    """The width of all heads' queries side by side."""
+    return int(getattr(config, "true_hidden_size", config.hidden_size))
+
+
 def layers(model: PreTrainedModel, wanted_by: str) -> nn.ModuleList:
     """The encoder layers of a model, first to last."""
     found = model.base_model.get_submodule(anatomy(model.config, wanted_by).layers)
@@ -103,7 +111,7 @@ def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
     decoder = model.get_output_embeddings()
     if decoder is None:
         raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
-    if model.config.model_type == "mobilebert":  # the decoder is widened by a second matrix
+    if model.config.model_type in ("mobilebert", "ibbert"):  # a second matrix widens it
         extra = model.get_parameter("cls.predictions.dense.weight")
         return torch.cat([decoder.weight, extra.T], dim=1), decoder.bias
     return decoder.weight, decoder.bias

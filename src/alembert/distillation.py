@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from alembert import layermap
+from alembert import anatomy, layermap
 from alembert import objective as terms
-from alembert.anatomy import depth
 from alembert.errors import UserError
-from alembert.objective import AttentionMSE, LayerTerm, Objective
+from alembert.objective import AttentionKL, AttentionMSE, LayerTerm, Objective
 from alembert.trace import Batch, Reads, Trace, no_grad_trace, trace
 
 Projections = Literal["none", "layer", "shared"]
@@ -43,8 +42,8 @@ class Distillation(nn.Module):
         if teacher is not None:
             teacher.requires_grad_(False)
         self._teacher = (teacher,)  # in a tuple: no submodule, so neither saved nor trained
-        student_depth = depth(student.config)
-        teacher_depth = depth(teacher.config) if teacher is not None else student_depth
+        student_depth = anatomy.depth(student.config)
+        teacher_depth = anatomy.depth(teacher.config) if teacher is not None else student_depth
         self.pairs = [term.pairs(student_depth, teacher_depth) for term in objective]
         self.reads = terms.reads(objective, student_depth, teacher_depth, words)
         if teacher is None and self.reads[1] != Reads():
@@ -54,8 +53,8 @@ class Distillation(nn.Module):
         if teacher is not None:
             _check_alike(student, teacher, self.reads[1])
             for term in objective:
-                if isinstance(term, AttentionMSE):
-                    _check_heads(student, teacher, term.heads)
+                if isinstance(term, (AttentionMSE, AttentionKL)):
+                    _check_heads(student, teacher, term)
         self.projections = self._projections(projections)
         maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
         lines = (layermap.said(choice, student_depth, teacher_depth) for choice in maps)
@@ -128,20 +127,23 @@ class Distillation(nn.Module):
         return replace(mine, hidden=projected)
 
 
-def _check_heads(student: PreTrainedModel, teacher: PreTrainedModel, heads: int | None) -> None:
+def _check_heads(
+    student: PreTrainedModel, teacher: PreTrainedModel, term: AttentionMSE | AttentionKL
+) -> None:
     """Attention is compared head by head: refuse numbers that differ, saying what works."""
     counts = [int(model.config.num_attention_heads) for model in (student, teacher)]
-    widths = [int(model.config.hidden_size) for model in (student, teacher)]
+    widths = [anatomy.attention_width(model.config) for model in (student, teacher)]
+    heads = term.heads
     if heads is None and counts[0] == counts[1]:
         return
     if heads is None or widths[0] % heads or widths[1] % heads:
         common = math.gcd(*widths)
         fit = [n for n in range(1, 1 + max(counts)) if common % n == 0]
         raise UserError(
-            f"AttentionMSE compares {counts[0]} attention heads of the student with {counts[1]} of "
+            f"{term.kind} compares {counts[0]} attention heads of the student with {counts[1]} of "
             f"the teacher{'' if heads is None else f', regrouped into {heads}'}: give the student "
             f"{counts[1]} (--set student.num_attention_heads={counts[1]}), or regroup both: --set "
-            f"stages.NAME.objective.AttentionMSE.heads=N with N one of {fit}"
+            f"stages.NAME.objective.{term.kind}.heads=N with N one of {fit}"
         )
 
 

@@ -61,6 +61,25 @@ def hidden_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
     return _mean((student.float() - teacher.float()).square().mean(dim=-1), mask)
 
 
+def feature_map(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """hidden_mse of vectors that each have mean 0 and variance 1 over H (MobileBERT, eq. 1)."""
+    student, teacher = (F.layer_norm(x.float(), x.shape[-1:]) for x in (student, teacher))
+    return hidden_mse(student, teacher, mask)
+
+
+def attention_kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """KL(teacher || student) of softmax of scores (B, A, T, T), mean over heads and real queries.
+
+    MobileBERT, eq. 2. Keys that are padding get no probability.
+    """
+    if mask is not None:
+        there = mask.bool()[:, None, None, :]
+        student, teacher = (torch.where(there, x.float(), -1e30) for x in (student, teacher))
+    log_student, log_teacher = (F.log_softmax(x.float(), dim=-1) for x in (student, teacher))
+    gap = F.kl_div(log_student, log_teacher, reduction="none", log_target=True)
+    return _mean(gap.sum(dim=-1).mean(dim=1), mask)
+
+
 def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error of unnormalised scores (B, A, T, T) over heads and real pairs of tokens.
 

@@ -50,7 +50,7 @@ def narrow(
         view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
         _embeddings(student, teacher, view)
         embedded = student.base_model.get_submodule("embeddings.LayerNorm")
-        _match(student, embedded, 0, view.states[0], sample)
+        match(student, embedded, 0, view.states[0], sample)
         mine, theirs = (anatomy.layers(m, WHY) for m in (student, teacher))
         parts = [anatomy.anatomy(m.config, WHY).copies for m in (student, teacher)]
         used = _neurons(teacher, pairs, sample)
@@ -62,7 +62,7 @@ def narrow(
             _feed_forward(here[5:7], there[5:7], view, source, used[source])
             for norm, wider in ((here[4], there[4]), (here[7], there[7])):
                 _norm(norm, wider, view)
-            _match(student, here[7], to, view.states[source], sample)
+            match(student, here[7], to, view.states[source], sample)
 
 
 def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, basis: str) -> View:
@@ -76,8 +76,7 @@ def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, bas
         chosen = spread.square().mean(dim=0).topk(width).indices.sort().values
         found = torch.eye(spread.shape[1])[:, chosen]
     else:
-        _, vectors = torch.linalg.eigh(spread.T @ spread)
-        found = _off_centre(vectors.flip(1)[:, :width])
+        found = _off_centre(principal(spread, width))
     kept = (spread @ found).square().sum() / spread.square().sum()
     return View(
         found,
@@ -85,6 +84,13 @@ def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, bas
         {k: h @ found for k, h in states.items()},
         math.sqrt(float(kept) * spread.shape[1] / width),
     )
+
+
+def principal(rows: Tensor, width: int) -> Tensor:
+    """The first `width` principal directions (H, width) of centred rows (N, H)."""
+    _, vectors = torch.linalg.eigh((rows.T @ rows).double())
+    found: Tensor = vectors.flip(1)[:, :width].float()
+    return found
 
 
 def _off_centre(basis: Tensor) -> Tensor:
@@ -113,7 +119,7 @@ def _norm(norm: nn.Module, wider: nn.Module, view: View) -> None:
     norm.get_parameter("bias").copy_(bias @ view.basis)
 
 
-def _match(
+def match(
     student: PreTrainedModel, norm: nn.Module, layer: int, states: Tensor, sample: Batch
 ) -> None:
     """Give a layer's output, dimension by dimension, the mean and the spread of `states` (N, h)."""

@@ -12,6 +12,7 @@ from alembert.layermap import Choice, layer_map
 from alembert.models.load import label_fields
 from alembert.models.new import drawn
 from alembert.narrowing import narrow
+from alembert.thinning import thin
 from alembert.trace import Batch
 
 
@@ -49,6 +50,9 @@ def from_teacher(
             f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
             "order, as (student, teacher) pairs"
         )
+    if student.config.model_type in ("mobilebert", "ibbert") and sample is not None:
+        thin(student, teacher, sample)
+        return student
     if student.config.hidden_size < teacher.config.hidden_size and sample is not None:
         narrow(student, teacher, pairs, sample, basis)
         return student

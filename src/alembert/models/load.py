@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from alembert import hub
 from alembert.errors import UserError
+from alembert.models import ibbert  # noqa: F401  registers its classes
 
 # what a head answers: nothing, a word at each masked place, or a task's kind of label
 HEADS: dict[str, Any] = {

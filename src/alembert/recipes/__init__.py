@@ -8,12 +8,24 @@ from transformers import PreTrainedConfig
 from alembert.errors import UserError
 from alembert.recipe import Recipe
 from alembert.recipes.distilbert import distilbert
+from alembert.recipes.ibbert import ibbert
+from alembert.recipes.mobilebert import (
+    mobilebert,
+    mobilebert_auxiliary,
+    mobilebert_joint,
+    mobilebert_tiny,
+)
 from alembert.recipes.tinybert import tinybert, tinybert6
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "distilbert": distilbert,
     "tinybert": tinybert,
     "tinybert6": tinybert6,
+    "mobilebert": mobilebert,
+    "mobilebert-tiny": mobilebert_tiny,
+    "mobilebert-joint": mobilebert_joint,
+    "mobilebert-auxiliary": mobilebert_auxiliary,
+    "ibbert": ibbert,
 }
 
 

@@ -1,0 +1,91 @@
+"""Terms that compare answers: with the data's labels, or with the teacher's."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from alembert import losses, vocabulary
+from alembert.layermap import Pairs
+from alembert.term import Term
+from alembert.trace import Batch, Reads, Trace
+
+
+class HardLabels(Term):
+    """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT)."""
+
+    kind: Literal["HardLabels"] = "HardLabels"
+    over: ClassVar[str] = "labels"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return (Reads(words="masked") if words else Reads(logits=True)), Reads()
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        labels = batch["labels"]
+        if student.words is not None:
+            masked = labels != -100
+            return vocabulary.hard_labels(student.words.only(masked), labels[masked])
+        logits = _logits(student)
+        if not labels.is_floating_point():
+            return losses.hard_labels(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+        if labels.dim() == 1:
+            return losses.squared_error(logits.reshape(-1), labels)
+        return losses.hard_bernoulli(logits, labels)
+
+
+class SoftLabels(Term):
+    """The teacher's distribution at a temperature (DistilBERT, L_ce; TinyBERT, eq. 10 with T^2).
+
+    Regression compares the two scores by squared error. `rows`: over the words, at all real tokens
+    or at the masked ones only.
+    """
+
+    kind: Literal["SoftLabels"] = "SoftLabels"
+    over: ClassVar[str] = "answers"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    rows: Literal["all", "masked"] = "all"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        read = Reads(words=self.rows) if words else Reads(logits=True)
+        return read, read
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        if student.words is not None and teacher.words is not None:
+            where = batch["attention_mask"].bool()
+            if self.rows == "masked":
+                where = batch["labels"] != -100
+            here, there = student.words.only(where), teacher.words.only(where)
+            return vocabulary.soft_labels(here, there, self.temperature)
+        mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
+        if labels.is_floating_point() and labels.dim() == 1:
+            return losses.squared_error(mine.reshape(-1), theirs.reshape(-1))
+        if labels.is_floating_point():
+            return losses.soft_bernoulli(mine, theirs, self.temperature)
+        return losses.soft_labels(_real(mine, batch), _real(theirs, batch), self.temperature)
+
+
+class LogitsMSE(Term):
+    """Squared error of logits over the words, or of a task (optional in DistilBERT's code)."""
+
+    kind: Literal["LogitsMSE"] = "LogitsMSE"
+    over: ClassVar[str] = "answers"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        read = Reads(words="all") if words else Reads(logits=True)
+        return read, read
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        if student.words is not None and teacher.words is not None:
+            where = batch["attention_mask"].bool()
+            return vocabulary.logits_mse(student.words.only(where), teacher.words.only(where))
+        return losses.squared_error(_real(_logits(student), batch), _real(_logits(teacher), batch))
+
+
+def _logits(trace: Trace) -> Tensor:
+    assert trace.logits is not None
+    return trace.logits
+
+
+def _real(logits: Tensor, batch: Batch) -> Tensor:
+    """(N, C): of a token task the real tokens, since padding has no answer to imitate."""
+    return logits[batch["attention_mask"].bool()] if logits.dim() == 3 else logits

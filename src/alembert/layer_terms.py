@@ -1,0 +1,140 @@
+"""Terms that compare layers: hidden states, and attention in its forms."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from alembert import losses
+from alembert.layermap import Pairs, layer_map
+from alembert.term import Term
+from alembert.trace import Batch, Reads, Trace
+
+Map = str | tuple[tuple[int, int], ...]
+# for models that differ in their number of heads: how many all heads of each are joined and parted
+# into (a divisor of both widths)
+Heads = Annotated[int, Field(gt=0)] | None
+
+
+class LayerTerm(Term):
+    """A term that compares layers of the two models."""
+
+    layers: Map = "uniform"
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        return layer_map(self.layers, student, teacher)
+
+
+class HiddenCosine(LayerTerm):
+    """Direction of hidden states; by default of the two last layers (DistilBERT, L_cos)."""
+
+    kind: Literal["HiddenCosine"] = "HiddenCosine"
+    layers: Map = "output"
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        if self.layers == "output":
+            return ((student, teacher),)
+        return super().pairs(student, teacher)
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _hidden(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        return _mean(
+            [losses.hidden_cosine(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
+        )
+
+
+class HiddenMSE(LayerTerm):
+    """Hidden states by squared error, summed over pairs (TinyBERT, eq. 8); (0, 0): embeddings."""
+
+    kind: Literal["HiddenMSE"] = "HiddenMSE"
+    embeddings: bool = True
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        pairs = super().pairs(student, teacher)
+        return ((0, 0), *pairs) if self.embeddings and (0, 0) not in pairs else pairs
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _hidden(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = [losses.hidden_mse(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
+        return _mean(gaps) * len(gaps)
+
+
+class AttentionMSE(LayerTerm):
+    """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7)."""
+
+    kind: Literal["AttentionMSE"] = "AttentionMSE"
+    over: ClassVar[str] = "pairs"
+    heads: Heads = None
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _attention(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = []
+        for s, t in pairs:
+            mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
+            if mask.shape[1] < mine[0].shape[-1] + theirs[0].shape[-1]:
+                scores = [queries @ keys.transpose(-1, -2) for queries, keys in (mine, theirs)]
+                gaps.append(losses.attention_mse(scores[0], scores[1], mask))
+            else:
+                gaps.append(losses.attention_mse_of(mine, theirs, mask))
+        return _mean(gaps) * len(gaps)
+
+
+class FeatureMap(LayerTerm):
+    """Hidden states, each normalised over its width, by squared error (MobileBERT, eq. 1).
+
+    Summed over layers. The normalisation, without parameters, is that of the authors' code.
+    """
+
+    kind: Literal["FeatureMap"] = "FeatureMap"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _hidden(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = [losses.feature_map(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
+        return _mean(gaps) * len(gaps)
+
+
+class AttentionKL(LayerTerm):
+    """Attention probabilities by KL divergence, summed over layers (MobileBERT, eq. 2)."""
+
+    kind: Literal["AttentionKL"] = "AttentionKL"
+    heads: Heads = None
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return _attention(pairs)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = []
+        for s, t in pairs:
+            mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
+            scores = [queries @ keys.transpose(-1, -2) for queries, keys in (mine, theirs)]
+            gaps.append(losses.attention_kl(scores[0], scores[1], mask))
+        return _mean(gaps) * len(gaps)
+
+
+def _hidden(pairs: Pairs) -> tuple[Reads, Reads]:
+    return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
+        hidden=frozenset(t for _, t in pairs)
+    )
+
+
+def _attention(pairs: Pairs) -> tuple[Reads, Reads]:
+    return Reads(attention=frozenset(s for s, _ in pairs)), Reads(
+        attention=frozenset(t for _, t in pairs)
+    )
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return sum(values[1:], values[0]) / len(values)

@@ -1,0 +1,69 @@
+"""IB-BERT: an inverted-bottleneck teacher for MobileBERT, made from any BERT (arXiv 2004.02984)."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert.errors import UserError
+from alembert.objective import AttentionKL, FeatureMap
+from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.recipes.mobilebert import PAPER, PRETRAINING
+
+
+def ibbert(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """An IB-BERT as deep as a BERT, with its heads, its width inside and a stream of two thirds."""
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    layers = depth if layers is None else layers
+    if not 1 <= layers <= depth:
+        raise UserError(f"--layers {layers}: an IB-BERT of this teacher has 1 to {depth}")
+    stream = max(2 * width // 3, 1) if hidden_size is None else hidden_size
+    return Recipe(
+        name="ibbert",
+        paper=PAPER,
+        student=student_config(teacher, layers, stream),
+        init=Init(start="teacher", layers="uniform"),
+        projections="none" if stream == width else "layer",
+        stages=(_transfer(), _pretraining()),
+        deviations=(
+            "the authors train IB-BERT_LARGE from scratch on masked words; here a BERT teaches it, "
+            "layer by layer and then by its answers (init.start: scratch and HardLabels alone give "
+            "the authors')",
+        ),
+    )
+
+
+def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
+    """The fields of an IBBertConfig."""
+    width = int(teacher.hidden_size)
+    return {
+        "model_type": "ibbert",
+        "vocab_size": int(teacher.vocab_size),
+        "max_position_embeddings": int(teacher.max_position_embeddings),
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "pad_token_id": int(teacher.pad_token_id or 0),
+        "num_hidden_layers": layers,
+        "hidden_size": hidden_size,
+        "embedding_size": min(128, hidden_size),
+        "intra_bottleneck_size": width,
+        "intermediate_size": 4 * width,
+        "num_attention_heads": int(teacher.num_attention_heads),
+    }
+
+
+def _transfer() -> Stage:
+    return Stage(
+        name="transfer", data="corpus",
+        objective=(FeatureMap(weight=100.0), AttentionKL(weight=1.0)),
+        epochs=3, batch_size=256, micro_batch_size=32, learning_rate=5e-4, warmup=0.1,
+        weight_decay=0.01, max_length=128,
+    )  # fmt: skip
+
+
+def _pretraining() -> Stage:
+    return Stage(
+        name="pretraining", data="corpus", objective=PRETRAINING, epochs=3, batch_size=256,
+        micro_batch_size=32, learning_rate=5e-4, warmup=0.1, weight_decay=0.01, max_length=128,
+        masking=Masking(rare_words=0.0),
+    )  # fmt: skip

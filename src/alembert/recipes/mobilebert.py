@@ -1,0 +1,170 @@
+"""MobileBERT: deep and thin, taught layer by layer (Sun et al. 2020, arXiv 2004.02984)."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert.errors import UserError
+from alembert.layermap import Pairs, layer_map
+from alembert.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
+from alembert.recipe import Init, Masking, Recipe, Stage
+
+PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
+PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
+STREAM = 512  # the widest inter-block stream that a student gets unasked
+RATE = 1.5e-3
+
+
+def mobilebert(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """Progressive transfer, then pre-training distillation, then the task."""
+    student, pairs = _student(teacher, layers, hidden_size)
+    transfer = tuple(_progressive(pairs[:k], len(pairs), not _inverted(teacher))
+                     for k in range(1, len(pairs) + 1))  # fmt: skip
+    return _recipe("mobilebert", teacher, student, (*transfer, _pretraining(), _task()))
+
+
+def mobilebert_tiny(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """MobileBERT-tiny: two feed-forward networks a layer, all of attention from the bottleneck."""
+    recipe = mobilebert(teacher, layers, hidden_size)
+    smaller = {"num_feedforward_networks": 2, "use_bottleneck_attention": True}
+    changes = {"name": "mobilebert-tiny", "student": recipe.student | smaller}
+    return recipe.model_copy(update=changes)
+
+
+def mobilebert_joint(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """All layers at once, then pre-training distillation, then the task."""
+    student, pairs = _student(teacher, layers, hidden_size)
+    rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not _inverted(teacher)), ("", 0.0))
+    stage = _transfer("transfer", _compared(pairs), 3.0, rates)
+    return _recipe("mobilebert-joint", teacher, student, (stage, _pretraining(), _task()))
+
+
+def mobilebert_auxiliary(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """The layers' losses beside pre-training distillation, in one stage; then the task."""
+    student, pairs = _student(teacher, layers, hidden_size)
+    stage = _pretraining((*PRETRAINING, *_compared(pairs)))
+    return _recipe("mobilebert-auxiliary", teacher, student, (stage, _task()))
+
+
+def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
+    """The fields of a MobileBertConfig: the teacher's heads and words, a quarter of the stream."""
+    heads = int(teacher.num_attention_heads)
+    inside = heads * max(1, round(hidden_size / 4 / heads))
+    return {
+        "model_type": "mobilebert",
+        "vocab_size": int(teacher.vocab_size),
+        "max_position_embeddings": int(teacher.max_position_embeddings),
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "pad_token_id": int(teacher.pad_token_id or 0),
+        "num_hidden_layers": layers,
+        "hidden_size": hidden_size,
+        "embedding_size": _embedding(teacher, hidden_size),
+        "intra_bottleneck_size": inside,
+        "intermediate_size": 4 * inside,
+        "num_attention_heads": heads,
+        "num_feedforward_networks": 4,
+        "normalization_type": "no_norm",
+        "hidden_act": "relu",
+        "classifier_activation": False,
+    }
+
+
+def _embedding(teacher: PreTrainedConfig, hidden_size: int) -> int:
+    return int(teacher.embedding_size) if _inverted(teacher) else min(128, hidden_size)
+
+
+def _inverted(teacher: PreTrainedConfig) -> bool:
+    return teacher.model_type in ("ibbert", "mobilebert")
+
+
+def _student(
+    teacher: PreTrainedConfig, layers: int | None, hidden_size: int | None
+) -> tuple[dict[str, Any], Pairs]:
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    layers = depth if layers is None else layers
+    hidden_size = min(width, STREAM) if hidden_size is None else hidden_size
+    if not 1 <= layers <= depth:
+        raise UserError(f"--layers {layers}: a MobileBERT of this teacher has 1 to {depth}")
+    if hidden_size < teacher.num_attention_heads:
+        raise UserError(
+            f"--hidden-size {hidden_size}: must be at least the {teacher.num_attention_heads} heads"
+        )
+    return student_config(teacher, layers, hidden_size), layer_map("uniform", layers, depth)
+
+
+def _recipe(
+    name: str, teacher: PreTrainedConfig, student: dict[str, Any], stages: tuple[Stage, ...]
+) -> Recipe:
+    return Recipe(
+        name=name,
+        paper=PAPER,
+        student=student,
+        init=Init(start="teacher", layers="uniform"),
+        projections="none" if student["hidden_size"] == teacher.hidden_size else "layer",
+        stages=stages,
+        deviations=(
+            "feature map: squared error of normalised states and attention only; the authors' code "
+            "adds gaps of means and variances, with a slip in both",
+            "pre-training: no next-sentence prediction",
+            "batches of 256; the paper's have 2,048",
+            "the task stage learns soft and hard labels; the paper fine-tunes",
+            *(() if _inverted(teacher) else (
+                "embeddings: principal components of the teacher's, which is no IB-BERT; they move "
+                "with the first layer",
+            )),
+        ),
+    )  # fmt: skip
+
+
+def _moving(factor: float, words: bool) -> tuple[str, float]:
+    """Projections learn as fast as what they project; embeddings that are no copies, too."""
+    return (r"^projections\.|embeddings\." if words else r"^projections\.", factor)
+
+
+def _compared(pairs: Pairs) -> Objective:
+    return (FeatureMap(weight=100.0, layers=pairs), AttentionKL(weight=1.0, layers=pairs))
+
+
+def _progressive(pairs: Pairs, depth: int, words: bool) -> Stage:
+    """The transfer of the last of these pairs, on what the layers before it have become."""
+    k = len(pairs)
+    earlier = "|".join(str(i) for i in range(k - 1))
+    rates = [(rf"layer\.{k - 1}\.", 3.0), ("", 0.0)]
+    if k > 1:
+        rates.insert(1, (rf"layer\.({earlier})\.", 0.3))
+    rates.insert(0, _moving(3.0 if k == 1 else 0.3, words))
+    return _transfer(f"transfer-{k}", _compared(pairs[-1:]), 3.0 / depth, tuple(rates))
+
+
+def _transfer(
+    name: str, objective: Objective, epochs: float, rates: tuple[tuple[str, float], ...]
+) -> Stage:
+    return Stage(
+        name=name, data="corpus", objective=objective, epochs=epochs, batch_size=256,
+        micro_batch_size=32, learning_rate=RATE, warmup=0.1, weight_decay=0.01, max_length=128,
+        rates=rates,
+    )  # fmt: skip
+
+
+def _pretraining(objective: Objective = PRETRAINING) -> Stage:
+    return Stage(
+        name="pretraining", data="corpus", objective=objective, epochs=3, batch_size=256,
+        micro_batch_size=32, learning_rate=RATE, warmup=0.1, weight_decay=0.01, max_length=128,
+        masking=Masking(rare_words=0.0),
+    )  # fmt: skip
+
+
+def _task() -> Stage:
+    return Stage(
+        name="task", data="task",
+        objective=(SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0)),
+        epochs=5, min_steps=1500, batch_size=32, learning_rate=3e-4, warmup=0.1, weight_decay=0.01,
+    )  # fmt: skip

@@ -1,0 +1,49 @@
+"""A MobileBERT or IB-BERT starts with its teacher's embeddings, or what fits of them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from alembert.narrowing import match, principal
+from alembert.trace import Batch, Reads, no_grad_trace
+
+
+def thin(student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch) -> None:
+    """Copy the embeddings where both models have the same parts, else fit them; in place.
+
+    Of a teacher that embeds words at its full width: principal components of its table, which the
+    student's transformation turns back; positions and types through the components of the hidden
+    states where the student's stream is narrower. The norm is set to give the mean and spread
+    that the teacher's embeddings have on the sample. Layers stay as they were drawn.
+    """
+    mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
+    have, want = (dict(part.named_parameters()) for part in (mine, theirs))
+    with torch.no_grad():
+        if {n: p.shape for n, p in have.items()} == {n: p.shape for n, p in want.items()}:
+            mine.load_state_dict(theirs.state_dict())
+            return
+        read = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
+        states = read[sample["attention_mask"].bool()].float()
+        stream = int(student.config.hidden_size)
+        basis = torch.eye(states.shape[1])
+        if stream != states.shape[1]:
+            basis = principal(states - states.mean(dim=0), stream)
+        for name in ("position_embeddings.weight", "token_type_embeddings.weight"):
+            if name in want:
+                rows = want[name] @ basis
+                have[name][: len(rows)] = rows[: len(have[name])]
+        _words(have, want["word_embeddings.weight"], basis)
+        match(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
+
+
+def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
+    """The words' table (V, H) in fewer dimensions, and the way back to the stream."""
+    narrow, mean = have["word_embeddings.weight"], table.mean(dim=0)
+    back = principal(table - mean, narrow.shape[1])  # (H, E)
+    narrow.copy_(table @ back)
+    weight = have["embedding_transformation.weight"].zero_()
+    middle = weight.shape[1] // narrow.shape[1] // 2 * narrow.shape[1]  # of before, itself, after
+    weight[:, middle : middle + narrow.shape[1]] = basis.T @ back
+    have["embedding_transformation.bias"].copy_(basis.T @ (mean - back @ (back.T @ mean)))

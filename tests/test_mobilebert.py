@@ -1,0 +1,226 @@
+"""MobileBERT: its terms, its teacher IB-BERT, its recipes, its stages from start to end."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from houses import corpus_file, saved, task_file
+from models import tiny, words
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertConfig,
+    BertTokenizerFast,
+    MobileBertConfig,
+    MobileBertForMaskedLM,
+    MobileBertForSequenceClassification,
+    MobileBertModel,
+    PreTrainedModel,
+)
+
+from alembert import losses
+from alembert.data.splits import Files
+from alembert.distillation import Distillation
+from alembert.job import Job
+from alembert.models.ibbert import IBBertConfig, IBBertForMaskedLM, IBBertModel
+from alembert.models.load import load_config, load_model
+from alembert.models.new import config_of
+from alembert.objective import AttentionKL, FeatureMap
+from alembert.recipe import Recipe, with_settings
+from alembert.recipes import recipe_of
+from alembert.run import run
+from alembert.student import from_teacher
+from alembert.trace import Reads, no_grad_trace
+
+GOLDEN = Path(__file__).parent / "golden" / "mobilebert.json"
+FAMILY = ("mobilebert", "mobilebert-tiny", "mobilebert-joint", "mobilebert-auxiliary")
+SMALL = {"vocab_size": 99, "hidden_size": 16, "intra_bottleneck_size": 24, "intermediate_size": 48,
+         "embedding_size": 8, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "max_position_embeddings": 64}  # fmt: skip
+
+
+def inverted(kind: type[PreTrainedModel] = IBBertForMaskedLM, **more: object) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model = kind(IBBertConfig(**(SMALL | more)))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def test_transfer_losses_are_those_of_the_paper() -> None:
+    content = json.loads(GOLDEN.read_text())
+    given = {k: torch.tensor(v) for k, v in content["inputs"].items()}
+    found = losses.feature_map(given["student_hidden"], given["teacher_hidden"])
+    assert float(found) == pytest.approx(content["expected"]["feature_map"], rel=1e-5)
+    keys = given["attention_mask"].bool()[:, None, None, :]  # there, padded queries count too
+    scores = [torch.where(keys, given[f"{who}_scores"], -1e9) for who in ("student", "teacher")]
+    found = losses.attention_kl(scores[0], scores[1])
+    assert float(found) == pytest.approx(content["expected"]["attention_kl"], rel=1e-5)
+
+
+def test_padding_never_counts_in_a_transfer() -> None:
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    student, teacher = torch.randn(2, 2, 3, 3), torch.randn(2, 2, 3, 3)
+    here = losses.attention_kl(student[:1], teacher[:1])  # no padding: three queries
+    # of one key alone both are certain: no gap for the one real query of the second text
+    found = losses.attention_kl(student, teacher, mask)
+    torch.testing.assert_close(found, here * 3 / 4)
+
+
+def test_a_student_with_the_teachers_own_weights_has_no_transfer_loss_at_any_layer() -> None:
+    teacher, student = tiny("mobilebert", layers=3), tiny("mobilebert", layers=3)
+    batch = {k: v for k, v in words().items() if k != "labels"}
+    for k in (1, 2, 3):
+        pair = ((k, k),)
+        objective = (FeatureMap(layers=pair), AttentionKL(layers=pair))
+        module = Distillation(student, teacher, objective, words=True).eval()
+        assert module(batch)[0].item() == pytest.approx(0.0, abs=1e-6)
+        moved = tiny("mobilebert", layers=3, seed=1)
+        assert Distillation(moved, teacher, objective, words=True)(batch)[0].item() > 0.01
+
+
+def test_the_papers_models_have_the_papers_sizes() -> None:
+    with torch.device("meta"):
+        teacher = IBBertModel(IBBertConfig(), add_pooling_layer=False)
+        student = recipe_of("mobilebert", IBBertConfig()).student
+        mine = MobileBertModel(config_of(student), add_pooling_layer=False)
+        paper = MobileBertModel(MobileBertConfig(), add_pooling_layer=False)
+    assert sum(p.numel() for p in teacher.parameters()) == pytest.approx(293e6, rel=0.01)
+    shapes = [{n: p.shape for n, p in model.named_parameters()} for model in (mine, paper)]
+    assert shapes[0] == shapes[1]
+    assert (
+        sum(s.name.startswith("transfer") for s in recipe_of("mobilebert", IBBertConfig()).stages)
+        == 24
+    )
+
+
+@pytest.mark.parametrize(
+    "auto",
+    [AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification],
+)
+def test_an_ibbert_comes_back_from_disk_as_it_went(tmp_path: Path, auto: type) -> None:
+    torch.manual_seed(0)
+    model = auto.from_config(IBBertConfig(**SMALL)).eval()  # type: ignore[attr-defined]
+    model.save_pretrained(tmp_path)
+    back, info = auto.from_pretrained(tmp_path, output_loading_info=True)  # type: ignore[attr-defined]
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    ids = torch.randint(5, 99, (2, 6))
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, back.eval()(ids).logits)
+
+
+def test_an_ibbert_widens_its_stream_inside_a_layer() -> None:
+    part = inverted().mobilebert.encoder.layer[0].attention.self
+    assert part.query.weight.shape == part.key.weight.shape == (24, 16)
+    assert part.value.weight.shape == (24, 16)
+
+
+def test_embeddings_of_an_ibbert_are_copied() -> None:
+    teacher = inverted()
+    student = from_teacher(
+        recipe_of("mobilebert", teacher.config).student, "encoder", (), teacher, "uniform", 0,
+        words(),
+    )  # fmt: skip
+    mine, theirs = (m.base_model.embeddings.state_dict() for m in (student, teacher))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_embeddings_of_a_bert_are_fitted() -> None:
+    teacher = tiny("bert", "encoder", hidden_size=16)
+    sample = {k: v for k, v in words(40, 9).items() if k != "labels"}
+    fields = recipe_of("mobilebert", teacher.config).student
+    student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample).eval()
+    drawn = MobileBertModel(student.config).eval()
+    states = [
+        no_grad_trace(m, sample, Reads(hidden=frozenset({0}))).hidden[0]
+        for m in (student, drawn, teacher)
+    ]
+    gaps = [losses.feature_map(x, states[2], sample["attention_mask"]).item() for x in states[:2]]
+    assert gaps[0] < 0.2 * gaps[1]
+
+
+def test_a_stage_of_progressive_transfer_runs_no_later_layer() -> None:
+    teacher = tiny("bert", "encoder", layers=4)
+    recipe = recipe_of("mobilebert", teacher.config)
+    fields = recipe.student | {"hidden_size": 16}
+    student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, words())
+    batch = {k: v for k, v in words().items() if k != "labels"}
+    for k, stage in enumerate(recipe.stages[:4], start=1):
+        ran: list[tuple[str, int]] = []
+        handles = [
+            layer.register_forward_hook(lambda *_, ran=ran, n=n, who=who: ran.append((who, n)))
+            for who, model in (("student", student), ("teacher", teacher))
+            for n, layer in enumerate(model.base_model.encoder.layer, start=1)
+        ]
+        Distillation(student, teacher, stage.objective, words=True)(batch)
+        for handle in handles:
+            handle.remove()
+        whole = {(who, n) for who in ("student", "teacher") for n in range(1, k)}
+        assert whole <= set(ran) <= whole | {("student", k), ("teacher", k)}
+
+
+def test_progressive_transfer_moves_its_layer_most_earlier_ones_little_later_ones_not() -> None:
+    stage = recipe_of("mobilebert", IBBertConfig()).stages[2]
+
+    def factor(name: str) -> float:
+        return next(f for pattern, f in stage.rates if re.search(pattern, name))
+
+    layer = "student.encoder.layer.{}.attention.self.query.weight"
+    found = [factor(layer.format(i)) for i in (0, 1, 2, 3, 12, 20)]
+    assert found == [0.3, 0.3, 3.0, 0.0, 0.0, 0.0]
+    assert factor("student.embeddings.word_embeddings.weight") == 0.0
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    changes = {
+        f"stages.{s.name}.{field}": value
+        for s in recipe.stages
+        for field, value in {"steps": "2", "batch_size": "8", "max_length": "32"}.items()
+    }
+    return with_settings(recipe, changes)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_whole_way_from_a_bert(tmp_path: Path, tokenizer: BertTokenizerFast, name: str) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    general = saved(tmp_path / "general", tokenizer)
+    test = task_file(tmp_path / "test.csv", 12, 1)
+    job = Job(
+        shrunk(recipe_of(name, load_config(teacher))), tmp_path / "run", teacher, general,
+        corpus=corpus_file(tmp_path / "corpus.txt"),
+        files=Files(task_file(tmp_path / "train.csv"), None, test),
+    )  # fmt: skip
+    metrics = run(job, lambda _: None)
+    assert 0 <= metrics["student"]["accuracy"] <= 1
+    plain, info = MobileBertForSequenceClassification.from_pretrained(
+        job.result, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert plain.config.num_labels == 3
+
+
+def test_an_ibbert_is_made_from_a_bert_and_teaches(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    bert, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
+    recipe = shrunk(recipe_of("ibbert", load_config(bert), hidden_size=8))
+    first = Job(recipe, tmp_path / "ib", bert, corpus=corpus)
+    run(first, lambda _: None)
+    teacher = str(first.result)
+    assert isinstance(load_model(teacher, "words"), IBBertForMaskedLM)
+    recipe = shrunk(recipe_of("mobilebert", load_config(teacher)))
+    second = Job(recipe, tmp_path / "mobile", teacher, corpus=corpus)
+    run(second, lambda _: None)
+    assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
+
+
+def test_every_recipe_of_the_family_fits_bert_base() -> None:
+    for name in (*FAMILY, "ibbert"):
+        recipe = recipe_of(name, BertConfig())
+        config_of(recipe.student)
+        assert recipe.student["num_hidden_layers"] == 12
