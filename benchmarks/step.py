@@ -123,6 +123,8 @@ class Step:
     def __init__(self, recipe: str, name: str, dropout: float) -> None:
         kind, precision = name.split()
         pair = models(recipe, dropout, kind == "plain")
+        if kind == "alembert":
+            pair.ready(torch.device("cpu"), precision == "bf16")
         self.cast = (
             (lambda: torch.autocast("cpu", dtype=torch.bfloat16))
             if precision == "bf16"

@@ -22,7 +22,9 @@ FLOORS = {
         ("", "errors", "hub", "log", "variation", "writing"), 0
     ),  # "": __init__.py, the version
     "distillation": {
-        **dict.fromkeys(("losses", "vocabulary", "layermap", "anatomy", "models", "checkpoint"), 1),
+        **dict.fromkeys(
+            ("losses", "vocabulary", "layermap", "anatomy", "attention", "models", "checkpoint"), 1
+        ),
         **dict.fromkeys(("trace", "narrowing", "thinning", "student"), 2),
         **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),

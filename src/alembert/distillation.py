@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from alembert import anatomy, layermap
 from alembert import objective as terms
+from alembert.attention import use_fused
 from alembert.errors import UserError
 from alembert.objective import AttentionKL, AttentionMSE, LayerTerm, Objective
 from alembert.trace import Batch, Reads, Trace, no_grad_trace, trace
@@ -64,6 +65,20 @@ class Distillation(nn.Module):
     def teacher(self) -> PreTrainedModel | None:
         """The frozen teacher; None when the objective is the data's labels alone."""
         return self._teacher[0]
+
+    def ready(self, device: torch.device, half: bool) -> None:
+        """Put the teacher on its device; with autocast in bf16 (`half`), its layers' matrices too.
+
+        Autocast would round the same matrices in every step.
+        """
+        use_fused(self.student)
+        if self.teacher is None:
+            return
+        nn.Module.to(self.teacher, device)
+        if half and anatomy.known(self.teacher.config):
+            for part in anatomy.layers(self.teacher, "").modules():
+                if isinstance(part, nn.Linear):
+                    part.to(torch.bfloat16)
 
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         theirs = Trace()

@@ -3,7 +3,7 @@
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from alembert.errors import UserError
-from alembert.models.load import load_config, load_model, load_tokenizer
+from alembert.models.load import load_config, load_tokenizer
 from alembert.recipe import Stage
 
 
@@ -28,10 +28,17 @@ def check_words(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, wh
         )
 
 
-def check_teacher(
-    stage: Stage, head: str, path: str, source: str, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Refuse a teacher without the stage's head, without room for its texts, or of other words.
+def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
+    """Refuse fp16 where it is known to break."""
+    if precision == "fp16" and config.model_type in ("mobilebert", "ibbert"):
+        raise UserError(
+            f"--precision fp16: the states of {who}, a {config.model_type}, grow over what fp16 "
+            "holds (65,504) and become NaN: choose bf16 or fp32"
+        )
+
+
+def check_teacher(stage: Stage, path: str, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a teacher without room for a stage's texts, or of other words.
 
     `source`: the model that the run's tokenizer comes from.
     """
@@ -43,4 +50,3 @@ def check_teacher(
             "words than its teacher; use a student made with this teacher's tokenizer"
         )
     check_words(tokenizer, config, path)
-    load_model(path, head)

@@ -1,5 +1,6 @@
 """Stage and Recipe: a whole distillation as one frozen value; YAML in and out."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -138,31 +139,39 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
 
 
 def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
-    """A changed copy: {"stages.NAME.FIELD" or "FIELD.FIELD": value as text}, checked again."""
+    """A changed copy: {"stages.NAME.FIELD" or "FIELD.FIELD": value as text}, checked again.
+
+    A NAME may have stars: stages.transfer-*.steps speaks to all stages that it matches.
+    """
     plain = recipe.model_dump(mode="json")
     for key, text in settings.items():
-        target: Any = plain
         *path, last = key.split(".")
+        targets: list[Any] = [plain]
         for part in path:
-            target = _step_into(target, part, key)
-        if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
-            known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
-            raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
-        if last in ("steps", "epochs") and target[last] is not None:
-            target["epochs" if last == "steps" else "steps"] = None
+            targets = [found for target in targets for found in _step_into(target, part, key)]
+        for target in targets:
+            _set(target, last, text, key, plain)
     return validated(plain, "--set")
 
 
-def _step_into(target: Any, part: str, key: str) -> Any:
+def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> None:
+    if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
+        known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
+        raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
+    if last in ("steps", "epochs") and target[last] is not None:
+        target["epochs" if last == "steps" else "steps"] = None
+
+
+def _step_into(target: Any, part: str, key: str) -> list[Any]:
     if isinstance(target, list):
         named = {entry.get("name", entry.get("kind")): entry for entry in target}
-        if part in named:
-            return named[part]
+        if found := [named[name] for name in named if fnmatchcase(name, part)]:
+            return found
         raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
     if isinstance(target, dict) and part in target:
-        return target[part]
+        return [target[part]]
     raise UserError(f"--set {key}: there is no field '{part}' in the recipe")

@@ -112,11 +112,17 @@ def _check(
     """Refuse what one of the stages cannot do before the first is run."""
     source = job.student or job.teacher_for(stages[0]) or ""
     config = load_config(job.student) if job.student else config_of(job.recipe.student)
+    read: set[tuple[str, str]] = set()
     for stage in stages:
         if teacher := job.asked(stage):
-            fit.check_teacher(stage, head_of(stage, splits), teacher, source, tokenizer)
+            fit.check_teacher(stage, teacher, source, tokenizer)
+            fit.check_precision(job.precision, load_config(teacher), teacher)
+            read.add((teacher, head_of(stage, splits)))
         fit.check_length(stage.max_length, config, job.student or "the student")
     fit.check_words(tokenizer, config, source)
+    fit.check_precision(job.precision, config, job.student or "the student")
+    for teacher, head in sorted(read):
+        load_model(teacher, head)  # refused now when the head is not there
 
 
 def _run_stage(

@@ -71,8 +71,7 @@ def train(
     and started again, a run ends in the same weights. With a watch, the best student is kept.
     Raises UserError when loss or gradient are no longer numbers, before they reach a file.
     """
-    if distillation.teacher is not None:
-        distillation.teacher.to(accelerator.device)
+    distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     distillation.train()  # a loaded model comes in eval mode
     optimizer = _optimizer(distillation, stage)
     rates = [group["lr"] for group in optimizer.param_groups]
