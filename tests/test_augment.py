@@ -123,10 +123,10 @@ def test_what_is_drawn_for_a_row_depends_on_seed_and_row_number_alone() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"copies": 0}, "--copies 0: must be 1 or more"),
-        ({"share": 0.0}, "--share 0.0: must be over 0, at most 1"),
-        ({"share": 1.5}, "--share 1.5: must be over 0, at most 1"),
-        ({"candidates": 0}, "--candidates 0: must be 1 or more"),
+        ({"copies": 0}, "copies 0: must be 1 or more"),
+        ({"share": 0.0}, "share 0.0: must be over 0, at most 1"),
+        ({"share": 1.5}, "share 1.5: must be over 0, at most 1"),
+        ({"candidates": 0}, "candidates 0: must be 1 or more"),
         ({"together": -0.1}, "together -0.1: must be from 0 to 1"),
     ],
 )

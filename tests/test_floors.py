@@ -34,7 +34,18 @@ FLOORS = {
     "measure": {"bench": 2},
     "whole": {
         **dict.fromkeys(
-            ("job", "start", "answers", "augmentation", "judge", "run", "report", "quickstart"), 6
+            (
+                "job",
+                "start",
+                "answers",
+                "augmentation",
+                "variants",
+                "judge",
+                "run",
+                "report",
+                "quickstart",
+            ),
+            6,
         ),
         **dict.fromkeys(("options", "verbs", "cli"), 7),
     },
@@ -195,12 +206,12 @@ def test_no_file_is_over_250_lines() -> None:
     assert long == {}
 
 
-def test_the_core_is_at_most_1600_lines() -> None:
-    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1600
+def test_the_core_is_at_most_1850_lines() -> None:
+    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1850
 
 
-def test_the_package_is_at_most_6_200_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 6_200
+def test_the_package_is_at_most_7_100_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 7_100
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:

@@ -30,6 +30,8 @@ from alembert.recipe import Recipe, with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.run import run
+from alembert.start import named
+from alembert.student import from_teacher
 from alembert.trace import Trace
 
 SHORT = {
@@ -231,7 +233,8 @@ def test_the_task_stages_read_variants_of_their_texts(
     job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
     said: list[str] = []
     run(job, said.append)
-    rows = len(read_parquet(tmp_path / "run" / "augmented.parquet"))
+    (made,) = (tmp_path / "run").glob("augmented-*.parquet")
+    rows = len(read_parquet(made))
     assert 60 < rows <= 240
     assert f"augmentation: 60 rows became {rows}" in said
     assert any(f"{rows + 9:,} sequences" in line for line in said)  # and those without a label
@@ -268,3 +271,97 @@ def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said
     assert any("augmentation is left out" in line and "--mlm" in line for line in said)
     with pytest.raises(UserError, match="--mlm varies texts and recipe 'distilbert' asks for no"):
         Job(recipe_of("distilbert", BertConfig()), tmp_path / "x", teacher, mlm="words")
+
+
+def test_variants_are_made_anew_when_the_file_has_changed(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    words = saved(tmp_path / "words", tokenizer)
+    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
+    job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
+    run(job, lambda _: None)
+    (tmp_path / "run" / "metrics.json").unlink()
+    (first,) = (tmp_path / "run").glob("augmented-*.parquet")
+    task_file(tmp_path / "t.csv", 30, 5)
+    said: list[str] = []
+    run(job, said.append)
+    (second,) = (tmp_path / "run").glob("augmented-*.parquet")
+    assert second != first
+    assert any(line.startswith("augmentation: 30 rows") for line in said)
+
+
+def test_a_masked_word_model_that_is_not_there_leaves_the_folder_to_the_next_command(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    recipe = shrunk(teacher, layers=1, hidden_size=8)
+    with pytest.raises(UserError, match="has no masked-word head"):
+        run(Job(recipe, tmp_path / "run", teacher, files=files, mlm=teacher), lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification", num_attention_heads=2)
+    general = saved(tmp_path / "general", tokenizer)
+    job = Job(
+        shrunk(general, layers=1, hidden_size=8), tmp_path / "run", teacher, general,
+        corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(task_file(tmp_path / "t.csv")),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="4 attention heads of the student with 2"):
+        run(job, lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("electra", {"embedding_size": 8}, "cannot start from a 'electra'"),
+        ("mobilebert", {}, "cannot start from a 'mobilebert'"),
+        ("modernbert", {}, "cannot read the architecture 'modernbert'"),
+        ("bert", {"intermediate_size": 8}, "inner size is 16 and its teacher's 8"),
+        ("bert", {"max_position_embeddings": 32}, "positions is 64 and its teacher's 32"),
+    ],
+)
+def test_teachers_that_a_narrow_student_cannot_start_from_are_refused(
+    kind: str, more: dict[str, int], said: str
+) -> None:
+    teacher = tiny(kind, "encoder", **more)
+    config = {
+        "model_type": "bert", "vocab_size": 99, "hidden_size": 8, "num_attention_heads": 4,
+        "num_hidden_layers": 1, "intermediate_size": 16, "max_position_embeddings": 64,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=said):
+        from_teacher(config, "encoder", (), teacher, "last", 0, words())
+
+
+def test_the_default_width_divides_among_the_teachers_heads() -> None:
+    large = BertConfig(hidden_size=1024, num_attention_heads=16, num_hidden_layers=24)
+    assert recipe_of("tinybert", large).student["hidden_size"] == 304
+
+
+def test_a_student_that_is_named_has_its_own_shape_and_the_recipes_dropout(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification", num_hidden_layers=3)
+    start = saved(tmp_path / "start", tokenizer, num_hidden_layers=2, hidden_size=8)
+    config = load_config(teacher)
+    recipe = named("tinybert", config, start, None, None)
+    shape = (recipe.student["num_hidden_layers"], recipe.student["hidden_size"])
+    assert shape == (2, 8)
+    with pytest.raises(UserError, match=r"--hidden-size 12: the student .* has 8"):
+        named("tinybert", config, start, None, 12)
+    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    job = Job(with_settings(recipe, SHORT), tmp_path / "run", teacher, student=start, files=files)
+    run(job, lambda _: None)
+    made = load_config(str(job.result))
+    assert (made.hidden_size, made.hidden_dropout_prob) == (8, 0.0)
+
+
+def test_the_embedding_has_no_attention_to_compare() -> None:
+    with pytest.raises(UserError, match="layer 0 is the embedding"):
+        AttentionMSE(layers=((0, 0),)).pairs(2, 2)

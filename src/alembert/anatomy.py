@@ -106,6 +106,13 @@ def layers(model: PreTrainedModel, wanted_by: str) -> nn.ModuleList:
     return found
 
 
+def positions(model: PreTrainedModel) -> Tensor:
+    """The embeddings of positions 0, 1, ...: a view (P, H); RoBERTa's begin after pad."""
+    table = model.base_model.get_parameter("embeddings.position_embeddings.weight")
+    offset = model.config.model_type in ("roberta", "xlm-roberta")
+    return table[model.config.pad_token_id + 1 :] if offset else table
+
+
 def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
     """Weight (V, H) and bias (V,) that turn the transform's output into logits over the words."""
     decoder = model.get_output_embeddings()

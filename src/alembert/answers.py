@@ -1,6 +1,9 @@
 """A teacher's answers to every row of a task: made once, kept on disk, keyed by their content."""
 
+import fcntl
 import hashlib
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from transformers import PreTrainedModel
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.trace import Reads, no_grad_trace
-from alembert.writing import cache, in_place
+from alembert.writing import cache, named
 
 PART = 4096  # rows of a file: what an interrupted run loses at most
 BATCH = 64
@@ -33,7 +36,7 @@ class Answered(torch.utils.data.Dataset[dict[str, Any]]):
         if self.rows.per_token:
             first = self.rows.offsets[part * PART]
             place = slice(*(self.rows.offsets[[index, index + 1]] - first))  # type: ignore[assignment]
-        return {**self.rows[index], "teacher_logits": self.logits[part][place].tolist()}
+        return {**self.rows[index], "teacher_logits": self.logits[part][place]}
 
 
 def answered(
@@ -44,19 +47,43 @@ def answered(
     Kept under the user's cache by what they depend on: weights, token ids, precision.
     """
     home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision)
-    parts = range(0, len(rows), PART)
-    missing = [start for start in parts if not (home / f"{start:09d}.npy").is_file()]
     teacher.to(accelerator.device)
-    with tqdm(
-        total=sum(min(PART, len(rows) - start) for start in missing), unit="text",
-        desc="teacher", dynamic_ncols=True, disable=not missing or None, mininterval=0.5,
-    ) as bar:  # fmt: skip
-        for start in missing:
-            chosen = range(start, min(start + PART, len(rows)))
-            logits = _read(teacher, rows, chosen, pad_token_id, accelerator, bar)
-            with in_place(home / f"{start:09d}.npy") as partial, partial.open("wb") as file:
-                np.save(file, logits)
-    return Answered(rows, [np.load(home / f"{start:09d}.npy") for start in parts])
+    parts = [range(first, min(first + PART, len(rows))) for first in range(0, len(rows), PART)]
+    with named(home, "free some space, or name another folder in XDG_CACHE_HOME"):
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
+            kept = {part.start: _load(home, rows, part) for part in parts}
+            missing = [part for part in parts if kept[part.start] is None]
+            with tqdm(
+                total=sum(map(len, missing)), unit="text", desc="teacher", dynamic_ncols=True,
+                disable=not missing or None, mininterval=0.5,
+            ) as bar:  # fmt: skip
+                for part in missing:
+                    logits = _read(teacher, rows, part, pad_token_id, accelerator, bar)
+                    _save(home / f"{part.start:09d}.npy", logits)
+                    kept[part.start] = logits
+    return Answered(rows, [logits for logits in kept.values() if logits is not None])
+
+
+def _load(home: Path, rows: Encoded, part: range) -> NDArray[np.float32] | None:
+    """A part's logits; None where there is none, or a file that is not whole."""
+    try:
+        found: NDArray[np.float32] = np.load(home / f"{part.start:09d}.npy")
+    except (OSError, ValueError, EOFError):
+        return None
+    tokens = rows.offsets[[part.start, part.stop]]
+    wanted = int(tokens[1] - tokens[0]) if rows.per_token else len(part)
+    return found if found.ndim == 2 and len(found) == wanted else None
+
+
+def _save(path: Path, logits: NDArray[np.float32]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, logits)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def _read(

@@ -42,22 +42,25 @@ def augment_file(
     text: str | None,
     text_pair: str | None,
     say: Callable[[str], None],
+    precision: str = "auto",
+    shown: str | None = None,
 ) -> int:
     """Write every row of `source` followed by its variants to `out`; return how many rows.
 
     What may stand in a word's place is said by the masked-word model `mlm`; for words of several
     pieces, or without `mlm` for all, by the word vectors of a file; or by the input embeddings of
-    a model alone. A run that was killed goes on where it stopped.
+    a model alone. A run that was killed goes on where it stopped. shown: what messages call source.
     """
     data = read(source)
     columns = find_columns(data, source, text, text_pair, labelled=False)
     names = [name for name in (columns.text, columns.text_pair) if name is not None]
     rows: pa.Table = data.with_format("arrow")[:]
-    _check_texts(rows, names, source)
+    _check_texts(rows, names, shown or source)
     _check_out(rows, source, out)
-    near, masked = _models(mlm, vectors, embeddings, say)
+    near, masked = _models(mlm, vectors, embeddings, precision, say)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    _open(unfinished, _digest(rows, near, masked, names, settings.model_dump(), seed, __version__))
+    _open(unfinished, _digest(rows, near, masked, names, settings.model_dump(), seed, precision,
+                              __version__))  # fmt: skip
     ask = partial(candidates, settings=settings, vectors=near, mlm=masked)
     vary = partial(augmented, settings=settings, seed=seed)
     parts = _parts(unfinished, rows, names, ask, vary)
@@ -105,7 +108,11 @@ def _check_out(rows: pa.Table, source: str, out: Path) -> None:
 
 
 def _models(
-    mlm: str | None, vectors: Path | None, embeddings: str | None, say: Callable[[str], None]
+    mlm: str | None,
+    vectors: Path | None,
+    embeddings: str | None,
+    precision: str,
+    say: Callable[[str], None],
 ) -> tuple[Vectors | None, Masked | None]:
     if embeddings is not None and (mlm or vectors):
         raise UserError("--embeddings is for work without --mlm and --vectors; leave it out")
@@ -121,7 +128,7 @@ def _models(
         if masked.tokenizer.mask_token_id is None:
             raise UserError(f"--mlm {mlm}: its tokenizer has no mask token; name another model")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        half = precision_of("auto", device) == "bf16"
+        half = precision_of(precision, device) == "bf16"
         model: torch.nn.Module = masked.model
         model.to(device, torch.bfloat16 if half else torch.float32)
     return near, masked

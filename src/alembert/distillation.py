@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert import anatomy, layermap
 from alembert import objective as terms
@@ -53,9 +53,7 @@ class Distillation(nn.Module):
             )
         if teacher is not None:
             _check_alike(student, teacher, self.reads[1])
-            for term in objective:
-                if isinstance(term, (AttentionMSE, AttentionKL)):
-                    _check_heads(student, teacher, term)
+            check_layers(student.config, teacher.config, objective, projections)
         self.projections = self._projections(projections)
         maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
         lines = (layermap.said(choice, student_depth, teacher_depth) for choice in maps)
@@ -107,8 +105,10 @@ class Distillation(nn.Module):
             return
         training = self.student.training
         with torch.no_grad():
-            theirs = no_grad_trace(self.teacher, sample, self.reads[1]).hidden
-            mine = no_grad_trace(self.student, sample, self.reads[0]).hidden
+            theirs, mine = (
+                no_grad_trace(model, sample, Reads(hidden=reads.hidden)).hidden
+                for model, reads in ((self.teacher, self.reads[1]), (self.student, self.reads[0]))
+            )
         self.student.train(training)
         real = sample["attention_mask"].bool()
         compared = {pair for term, pairs in zip(self.objective, self.pairs, strict=True)
@@ -124,11 +124,6 @@ class Distillation(nn.Module):
             return nn.ModuleDict()
         mine, theirs = self.student.config.hidden_size, self.teacher.config.hidden_size
         if choice == "none":
-            if mine != theirs:
-                raise UserError(
-                    f"hidden states of the student are {mine} wide and the teacher's {theirs}: set "
-                    "the recipe's projections to 'layer' or 'shared', or drop the hidden terms"
-                )
             return nn.ModuleDict()
         if choice == "shared":
             return nn.ModuleDict({"shared": nn.Linear(mine, theirs)})
@@ -142,12 +137,32 @@ class Distillation(nn.Module):
         return replace(mine, hidden=projected)
 
 
-def _check_heads(
-    student: PreTrainedModel, teacher: PreTrainedModel, term: AttentionMSE | AttentionKL
+def check_layers(
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    objective: Objective,
+    projections: Projections,
 ) -> None:
-    """Attention is compared head by head: refuse numbers that differ, saying what works."""
-    counts = [int(model.config.num_attention_heads) for model in (student, teacher)]
-    widths = [anatomy.attention_width(model.config) for model in (student, teacher)]
+    """Refuse layer maps, widths and heads that do not fit, saying what works."""
+    depths = anatomy.depth(student), anatomy.depth(teacher)
+    for term in objective:
+        reads = term.reads(term.pairs(*depths), False)[0]
+        if reads.hidden and projections == "none" and student.hidden_size != teacher.hidden_size:
+            raise UserError(
+                f"hidden states of the student are {student.hidden_size} wide and the teacher's "
+                f"{teacher.hidden_size}: set the recipe's projections to 'layer' or 'shared', or "
+                "drop the hidden terms"
+            )
+        if isinstance(term, (AttentionMSE, AttentionKL)):
+            _check_heads(student, teacher, term)
+
+
+def _check_heads(
+    student: PreTrainedConfig, teacher: PreTrainedConfig, term: AttentionMSE | AttentionKL
+) -> None:
+    """Attention is compared head by head."""
+    counts = [int(config.num_attention_heads) for config in (student, teacher)]
+    widths = [anatomy.attention_width(config) for config in (student, teacher)]
     heads = term.heads
     if heads is None and counts[0] == counts[1]:
         return

@@ -39,6 +39,8 @@ class Job:
                     f"{option} varies texts and recipe '{self.recipe.name}' asks for no variants: "
                     "leave it out, or add --set augment={}"
                 )
+            if given is not None and self.files is None:
+                raise UserError(f"{option} varies the texts of the task stages: it needs --train")
 
     @property
     def result(self) -> Path:

@@ -2,10 +2,12 @@
 
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from alembert import losses
+from alembert.errors import UserError
 from alembert.layermap import Pairs, layer_map
 from alembert.term import Term
 from alembert.trace import Batch, Reads, Trace
@@ -13,6 +15,7 @@ from alembert.trace import Batch, Reads, Trace
 Map = str | tuple[tuple[int, int], ...]
 # for models that differ in their number of heads: how many all heads of each are joined and parted
 # into (a divisor of both widths)
+Scaled = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 Heads = Annotated[int, Field(gt=0)] | None
 
 
@@ -65,23 +68,41 @@ class HiddenMSE(LayerTerm):
         return _mean(gaps) * len(gaps)
 
 
-class AttentionMSE(LayerTerm):
+class _Attention(LayerTerm):
+    """A term that compares attention: layer 0, the embedding, has none."""
+
+    heads: Heads = None
+
+    def pairs(self, student: int, teacher: int) -> Pairs:
+        found = super().pairs(student, teacher)
+        if any(0 in pair for pair in found):
+            raise UserError(f"{self.kind}.layers: layer 0 is the embedding and has no attention")  # type: ignore[attr-defined]
+        return found
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return Reads(attention=frozenset(s for s, _ in pairs)), Reads(
+            attention=frozenset(t for _, t in pairs)
+        )
+
+    def scaled(self, student: Trace, teacher: Trace, s: int, t: int) -> Scaled:
+        """Scaled queries and keys of both models' layers, in fp32: gaps are small beside scores."""
+        mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
+        return (mine[0].float(), mine[1].float()), (theirs[0].float(), theirs[1].float())
+
+
+class AttentionMSE(_Attention):
     """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7)."""
 
     kind: Literal["AttentionMSE"] = "AttentionMSE"
     over: ClassVar[str] = "pairs"
-    heads: Heads = None
-
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return _attention(pairs)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
         gaps = []
         for s, t in pairs:
-            mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
+            mine, theirs = self.scaled(student, teacher, s, t)
             if mask.shape[1] < mine[0].shape[-1] + theirs[0].shape[-1]:
-                scores = [queries @ keys.transpose(-1, -2) for queries, keys in (mine, theirs)]
+                scores = [_product(*part) for part in (mine, theirs)]
                 gaps.append(losses.attention_mse(scores[0], scores[1], mask))
             else:
                 gaps.append(losses.attention_mse_of(mine, theirs, mask))
@@ -105,21 +126,16 @@ class FeatureMap(LayerTerm):
         return _mean(gaps) * len(gaps)
 
 
-class AttentionKL(LayerTerm):
+class AttentionKL(_Attention):
     """Attention probabilities by KL divergence, summed over layers (MobileBERT, eq. 2)."""
 
     kind: Literal["AttentionKL"] = "AttentionKL"
-    heads: Heads = None
-
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return _attention(pairs)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
         gaps = []
         for s, t in pairs:
-            mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
-            scores = [queries @ keys.transpose(-1, -2) for queries, keys in (mine, theirs)]
+            scores = [_product(*part) for part in self.scaled(student, teacher, s, t)]
             gaps.append(losses.attention_kl(scores[0], scores[1], mask))
         return _mean(gaps) * len(gaps)
 
@@ -130,10 +146,10 @@ def _hidden(pairs: Pairs) -> tuple[Reads, Reads]:
     )
 
 
-def _attention(pairs: Pairs) -> tuple[Reads, Reads]:
-    return Reads(attention=frozenset(s for s, _ in pairs)), Reads(
-        attention=frozenset(t for _, t in pairs)
-    )
+def _product(queries: Tensor, keys: Tensor) -> Tensor:
+    """(B, A, T, T)."""
+    with torch.autocast(queries.device.type, enabled=False):
+        return queries @ keys.transpose(-1, -2)
 
 
 def _mean(values: list[Tensor]) -> Tensor:

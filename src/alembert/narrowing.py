@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alembert import anatomy
+from alembert.errors import UserError
 from alembert.layermap import Pairs
 from alembert.trace import Batch, Reads, no_grad_trace, takes
 
@@ -45,7 +46,9 @@ def narrow(
     "units" (its hidden units of largest variance). Each head's query-key and value-output products
     become their best approximations of the student's rank; of the feed-forward neurons the most
     used stay, the others leave their mean. Norms keep their gains as the basis sees them.
+    Raises UserError where the teacher has no such parts, or less of something than the student.
     """
+    _check(student, teacher)
     with torch.no_grad():
         view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
         _embeddings(student, teacher, view)
@@ -59,10 +62,35 @@ def narrow(
             there = [theirs[source - 1].get_submodule(name) for name in parts[1]]
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
             _attention(here[:4], there[:4], view, source - 1, heads)
-            _feed_forward(here[5:7], there[5:7], view, source, used[source])
+            _feed_forward(here[5:7], there[5:7], view, source, *used[source])
             for norm, wider in ((here[4], there[4]), (here[7], there[7])):
                 _norm(norm, wider, view)
             match(student, here[7], to, view.states[source], sample)
+
+
+def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
+    mine, theirs = student.config, teacher.config
+    parts = anatomy.anatomy(theirs, WHY).copies
+    if not parts or getattr(theirs, "embedding_size", theirs.hidden_size) != theirs.hidden_size:
+        raise UserError(
+            f"a narrow student cannot start from a '{theirs.model_type}' of this build: {mend}"
+        )
+    inner = [
+        len(anatomy.layers(m, WHY)[0].get_submodule(names[5]).get_parameter("weight"))
+        for m, names in ((student, anatomy.anatomy(mine, WHY).copies), (teacher, parts))
+    ]
+    sizes: tuple[tuple[str, int, int], ...] = (
+        ("vocabulary", mine.vocab_size, theirs.vocab_size),
+        ("positions", len(anatomy.positions(student)), len(anatomy.positions(teacher))),
+        ("inner size", inner[0], inner[1]),
+    )
+    for name, have, want in sizes:
+        if have > want or (name == "vocabulary" and have != want):
+            raise UserError(
+                f"the student's {name} is {have} and its teacher's {want}: it cannot start from "
+                f"it; lower it, or {mend}"
+            )
 
 
 def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, basis: str) -> View:
@@ -106,10 +134,16 @@ def _off_centre(basis: Tensor) -> Tensor:
 
 def _embeddings(student: PreTrainedModel, teacher: PreTrainedModel, view: View) -> None:
     mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
-    rooms = dict(mine.named_parameters())
-    for name, table in theirs.named_parameters():
-        if name in rooms and "LayerNorm" not in name:
-            rooms[name].copy_((table @ view.basis)[: len(rooms[name])])
+    have, want = (dict(part.named_parameters()) for part in (mine, theirs))
+    have["word_embeddings.weight"].copy_(want["word_embeddings.weight"] @ view.basis)
+    places, types = anatomy.positions(teacher) @ view.basis, "token_type_embeddings.weight"
+    if types in have and types in want:
+        rows = want[types] @ view.basis
+        have[types][: len(rows)] = rows[: len(have[types])]
+    elif types in want:
+        places = places + want[types][0] @ view.basis
+    room = anatomy.positions(student)
+    room.copy_(places[: len(room)])
     _norm(mine.get_submodule("LayerNorm"), theirs.get_submodule("LayerNorm"), view)
 
 
@@ -170,16 +204,19 @@ def _factors(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return left[:, :rank] * root, root[:, None] * right[:rank]
 
 
-def _neurons(teacher: PreTrainedModel, pairs: Pairs, sample: Batch) -> dict[int, Tensor]:
-    """Mean activation of the feed-forward neurons of the layers named, over the sample."""
+def _neurons(
+    teacher: PreTrainedModel, pairs: Pairs, sample: Batch
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Mean and spread of the feed-forward neurons of the layers named, over the sample."""
     name = anatomy.anatomy(teacher.config, WHY).copies[6]
-    found: dict[int, Tensor] = {}
+    found: dict[int, tuple[Tensor, Tensor]] = {}
     real = sample["attention_mask"].bool()
     handles = []
     for layer in {t for _, t in pairs}:
 
         def keep(_: nn.Module, args: tuple[Tensor, ...], layer: int = layer) -> None:
-            found[layer] = args[0][real].float()
+            active = args[0][real].float()
+            found[layer] = (active.mean(dim=0), active.std(dim=0))
 
         part = anatomy.layers(teacher, WHY)[layer - 1].get_submodule(name)
         handles.append(part.register_forward_pre_hook(keep))
@@ -191,12 +228,16 @@ def _neurons(teacher: PreTrainedModel, pairs: Pairs, sample: Batch) -> dict[int,
 
 
 def _feed_forward(
-    here: list[nn.Module], there: list[nn.Module], view: View, layer: int, used: Tensor
+    here: list[nn.Module],
+    there: list[nn.Module],
+    view: View,
+    layer: int,
+    mean: Tensor,
+    spread: Tensor,
 ) -> None:
     out = view.basis.T @ there[1].get_parameter("weight")  # (h, neurons)
     count = len(here[0].get_parameter("weight"))
-    mean = used.mean(dim=0)
-    worth = used.std(dim=0) * out.norm(dim=0)
+    worth = spread * out.norm(dim=0)
     kept = torch.zeros(len(mean), dtype=torch.bool)
     kept[worth.topk(count).indices] = True
     first, bias = _split((_homogeneous(there[0]) @ view.lifted(layer))[kept])

@@ -11,22 +11,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import evaluate, fit, folder, judge
 from alembert.answers import answered
-from alembert.augmentation import augment_file
-from alembert.data import sources
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import read_corpus
 from alembert.data.encoded import Encoded, said_cut
-from alembert.data.splits import Splits, prepare, with_rows
-from alembert.distillation import Distillation
+from alembert.data.splits import Splits, prepare
+from alembert.distillation import Distillation, check_layers
 from alembert.job import Job, Say, head_of, judged, longest
-from alembert.models.load import has_head, load_config, load_model, load_tokenizer, names_of
+from alembert.models.load import load_config, load_model, load_tokenizer, names_of
 from alembert.models.new import config_of
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.trace import Reads
 from alembert.train import Watch, precision_of, steps_of, train
-from alembert.writing import in_place
+from alembert.variants import varied
 
 ANSWERS = Reads(logits=True)
 
@@ -42,7 +40,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         tokenizer = load_tokenizer(job.student or job.teacher_for(stages[0]) or "")
         splits = _splits(job, stages, tokenizer)
         _check(job, stages, tokenizer, splits)
-        splits = _varied(job, stages, splits, tokenizer, say)
+        splits = varied(job, stages, splits, tokenizer, say)
         accelerator = _accelerator(job)
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
@@ -56,38 +54,6 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         folder.copy_model(last, job.result)
         teacher = job.teacher if judged(stages) else None
         return judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
-
-
-def _varied(
-    job: Job,
-    stages: list[Stage],
-    splits: Splits | None,
-    tokenizer: PreTrainedTokenizerBase,
-    say: Say,
-) -> Splits | None:
-    """The splits with the variants of train's texts that the recipe asks for, made once."""
-    if splits is None or job.files is None or job.recipe.augment is None or not judged(stages):
-        return splits
-    mlm = job.mlm
-    if mlm is None and job.general_teacher and has_head(job.general_teacher, "words"):
-        mlm = job.general_teacher
-    if mlm is None and job.vectors is None:
-        say("augmentation is left out: it needs a masked-word model, or word vectors: --mlm DIR")
-        return splits
-    folder.open_run(job.out, job.recipe, job.arguments)
-    source, made = job.out / "train.parquet", job.out / "augmented.parquet"
-    if not made.is_file():
-        with in_place(source) as partial:
-            splits.rows.to_parquet(partial)
-        augment_file(
-            str(source), made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
-            embeddings=None, settings=job.recipe.augment, seed=job.seed,
-            text=splits.columns.text, text_pair=splits.columns.text_pair, say=say,
-        )  # fmt: skip
-        source.unlink()
-    rows = sources.read(str(made))
-    say(f"augmentation: {len(splits.rows):,} rows became {len(rows):,}")
-    return with_rows(splits, rows, tokenizer, longest(stages), job.files.train)
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -116,7 +82,9 @@ def _check(
     for stage in stages:
         if teacher := job.asked(stage):
             fit.check_teacher(stage, teacher, source, tokenizer)
-            fit.check_precision(job.precision, load_config(teacher), teacher)
+            taught = load_config(teacher)
+            fit.check_precision(job.precision, taught, teacher)
+            check_layers(config, taught, stage.objective, job.recipe.projections)
             read.add((teacher, head_of(stage, splits)))
         fit.check_length(stage.max_length, config, job.student or "the student")
     fit.check_words(tokenizer, config, source)
@@ -146,7 +114,8 @@ def _run_stage(
     distillation = Distillation(
         student, teacher, stage.objective, words=words, projections=job.recipe.projections
     )
-    distillation.start_projections(sample)
+    if not (place / "checkpoint" / "state.safetensors").is_file():
+        distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
         rows = answered(teacher, rows, pad_token_id, accelerator)
     batches = Batches(

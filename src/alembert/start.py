@@ -4,22 +4,57 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert.data.batches import Rows
 from alembert.data.collate import pad
 from alembert.errors import UserError
 from alembert.job import Job
-from alembert.models.load import load_model
+from alembert.models.load import load_config, load_model
+from alembert.recipe import Init, Recipe
+from alembert.recipes import recipe_of
 from alembert.student import from_scratch, from_teacher
 from alembert.trace import Batch
 
-SAMPLE = 256  # texts by which a narrow student's view of its teacher is found
+# texts, and tokens, by which a narrow student's view of its teacher is found
+SAMPLE, TOKENS = 256, 16_384
+
+
+def named(
+    name: str,
+    teacher: PreTrainedConfig,
+    student: str | None,
+    layers: int | None,
+    hidden_size: int | None,
+) -> Recipe:
+    """A shipped recipe for a teacher, and for the student that is named: it has its own shape."""
+    if student is None:
+        return recipe_of(name, teacher, layers=layers, hidden_size=hidden_size)
+    config = load_config(student)
+    for option, given, own in (
+        ("--layers", layers, int(config.num_hidden_layers)),
+        ("--hidden-size", hidden_size, int(config.hidden_size)),
+    ):
+        if given is not None and given != own:
+            raise UserError(
+                f"{option} {given}: the student {student} has {own}; leave the option out"
+            )
+    recipe = recipe_of(name, teacher, layers=config.num_hidden_layers)
+    if config.hidden_size != teacher.hidden_size and name.startswith("tinybert"):
+        recipe = recipe_of(
+            name, teacher, layers=config.num_hidden_layers, hidden_size=config.hidden_size
+        )
+    shape = {"num_hidden_layers": config.num_hidden_layers, "hidden_size": config.hidden_size}
+    fields = {k: shape.get(k, v) for k, v in recipe.student.items()}
+    init = Init(start="checkpoint")
+    return recipe.model_copy(update={"student": fields, "init": init})
 
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
     """Texts from all over the rows as one batch, without labels."""
-    places = np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int))
+    longest = max(rows.lengths)
+    count = max(min(SAMPLE, TOKENS // longest), 1)
+    places = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
     chosen = [rows[int(i)] for i in places]
     return pad([{k: v for k, v in row.items() if k != "labels"} for row in chosen], pad_token_id)
 
@@ -36,7 +71,8 @@ def student_for(
     source = str(last) if last is not None else job.student
     if source is not None:
         torch.manual_seed(job.seed)  # a head that the checkpoint lacks is drawn at random
-        return load_model(source, head, labels=labels, fresh_head=True)
+        own = {name: value for name, value in job.recipe.student.items() if "dropout" in name}
+        return load_model(source, head, labels=labels, fresh_head=True, changes=own)
     recipe = job.recipe
     if recipe.init.start == "scratch":
         return from_scratch(recipe.student, head, labels, job.seed)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from alembert import anatomy
@@ -112,7 +112,7 @@ def _copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     mine, theirs = (model.base_model.get_submodule("embeddings") for model in (student, teacher))
     for part in ("word_embeddings", "LayerNorm"):
         mine.get_submodule(part).load_state_dict(theirs.get_submodule(part).state_dict())
-    positions = _positions(teacher)
+    positions = anatomy.positions(teacher)
     parts = dict(theirs.named_parameters())
     if "token_type_embeddings.weight" in parts:
         types = parts["token_type_embeddings.weight"]
@@ -121,20 +121,13 @@ def _copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel) -> None
             kinds.copy_(types[: len(kinds)])
         else:
             positions = positions + types[0]
-    room = _positions(student)
+    room = anatomy.positions(student)
     if len(room) > len(positions):
         raise UserError(
             f"the student has {len(room)} positions and its teacher {len(positions)}: lower its "
             "max_position_embeddings"
         )
     room.copy_(positions[: len(room)])
-
-
-def _positions(model: PreTrainedModel) -> Tensor:
-    """The embeddings of positions 0, 1, ...: a view (P, H); RoBERTa's begin after pad."""
-    table = model.base_model.get_parameter("embeddings.position_embeddings.weight")
-    offset = model.config.model_type in ("roberta", "xlm-roberta")
-    return table[model.config.pad_token_id + 1 :] if offset else table
 
 
 def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -23,11 +23,11 @@ class Augment(BaseModel):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.copies < 1:
-            raise UserError(f"--copies {self.copies}: must be 1 or more")
+            raise UserError(f"copies {self.copies}: must be 1 or more")
         if not 0 < self.share <= 1:
-            raise UserError(f"--share {self.share}: must be over 0, at most 1")
+            raise UserError(f"share {self.share}: must be over 0, at most 1")
         if self.candidates < 1:
-            raise UserError(f"--candidates {self.candidates}: must be 1 or more")
+            raise UserError(f"candidates {self.candidates}: must be 1 or more")
         if not 0 <= self.together <= 1:
             raise UserError(f"together {self.together}: must be from 0 to 1")
         return self

@@ -101,8 +101,8 @@ def distill(
     from alembert.job import Job
     from alembert.models.load import load_config
     from alembert.recipe import from_yaml
-    from alembert.recipes import recipe_of
     from alembert.run import run
+    from alembert.start import named
 
     config = load_config(teacher)
     if recipe.endswith((".yaml", ".yml")):
@@ -110,7 +110,7 @@ def distill(
             raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
         chosen = from_yaml(Path(recipe))
     else:
-        chosen = recipe_of(recipe, config, layers=layers, hidden_size=hidden_size)
+        chosen = named(recipe, config, student, layers, hidden_size)
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     job = Job(

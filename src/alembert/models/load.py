@@ -96,17 +96,22 @@ def has_head(path: str, head: str) -> bool:
 
 
 def load_model(
-    path: str, head: str, *, labels: Sequence[str] = (), fresh_head: bool = False
+    path: str,
+    head: str,
+    *,
+    labels: Sequence[str] = (),
+    fresh_head: bool = False,
+    changes: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
     """A saved model with the given head, in fp32, eval mode.
 
     fresh_head: a head that is not in the file is drawn at random, for these labels; otherwise its
-    absence is a UserError that says how to train one.
+    absence is a UserError that says how to train one. changes: other values of config fields.
     """
     fields = label_fields(head, labels) if fresh_head else {}
     if fields:
         fields["ignore_mismatched_sizes"] = True
-    model, missing = _load(path, head, **fields)
+    model, missing = _load(path, head, **fields, **(changes or {}))
     if missing and not fresh_head:
         how = "--corpus FILE" if head == "words" else "--train FILE"
         what = "masked-word" if head == "words" else head

@@ -18,7 +18,9 @@ def tinybert(
     """The paper's TinyBERT4, 4 layers 312 wide, or any other size that the teacher allows."""
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
     layers = min(4, depth) if layers is None else layers
-    hidden_size = min(312, width) if hidden_size is None else hidden_size
+    heads = int(teacher.num_attention_heads)
+    if hidden_size is None:
+        hidden_size = max(min(312, width) // heads, 1) * heads
     if not 1 <= layers <= depth:
         raise UserError(f"--layers {layers}: a TinyBERT student of this teacher has 1 to {depth}")
     if not 1 <= hidden_size <= width:
@@ -72,8 +74,6 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
             f"--hidden-size {hidden_size}: does not divide among the teacher's {heads} attention "
             f"heads: take {near} or {near + heads}"
         )
-    width = int(teacher.hidden_size)
-    inner = int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim)
     kind = teacher.model_type if teacher.model_type in ("roberta", "xlm-roberta") else "bert"
     return {
         "model_type": kind,
@@ -83,13 +83,21 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
         "num_hidden_layers": layers,
         "hidden_size": hidden_size,
         "num_attention_heads": heads,
-        "intermediate_size": 1200 if hidden_size == 312 else inner * hidden_size // width,
+        "intermediate_size": _inner(teacher, hidden_size),
+        "layer_norm_eps": float(getattr(teacher, "layer_norm_eps", 1e-12)),
         "hidden_act": getattr(teacher, "hidden_act", None)
         or getattr(teacher, "activation", "gelu"),
         "pad_token_id": int(teacher.pad_token_id or 0),
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
+
+
+def _inner(teacher: PreTrainedConfig, hidden_size: int) -> int:
+    """The paper's 1200 at 312 of 768, else as many times the width as in the teacher."""
+    width = int(teacher.hidden_size)
+    inner = int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim)
+    return 1200 if (hidden_size, width) == (312, 768) else inner * hidden_size // width
 
 
 def _general(width: int) -> Stage:
