@@ -365,3 +365,17 @@ def test_a_student_that_is_named_has_its_own_shape_and_the_recipes_dropout(
 def test_the_embedding_has_no_attention_to_compare() -> None:
     with pytest.raises(UserError, match="layer 0 is the embedding"):
         AttentionMSE(layers=((0, 0),)).pairs(2, 2)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("tinybert", "distilbert"), ("mobilebert", "bert")])
+def test_a_student_of_another_family_can_be_named(
+    tmp_path: Path, tokenizer: BertTokenizerFast, name: str, kind: str
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    start = saved(tmp_path / "start", tokenizer, "words", kind, num_hidden_layers=1, hidden_size=8)
+    recipe = named(name, load_config(teacher), start, None, None)
+    recipe = with_settings(recipe, {"stages.*.steps": "2", "stages.*.max_length": "32"})
+    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    job = Job(recipe, tmp_path / "run", teacher, student=start, files=files)
+    run(job, lambda _: None)
+    assert load_config(str(job.result)).model_type == kind

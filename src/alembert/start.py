@@ -44,10 +44,14 @@ def named(
         recipe = recipe_of(
             name, teacher, layers=config.num_hidden_layers, hidden_size=config.hidden_size
         )
-    shape = {"num_hidden_layers": config.num_hidden_layers, "hidden_size": config.hidden_size}
-    fields = {k: shape.get(k, v) for k, v in recipe.student.items()}
-    init = Init(start="checkpoint")
-    return recipe.model_copy(update={"student": fields, "init": init})
+    width = int(config.hidden_size)
+    shape = {"hidden_size": width, "dim": width}
+    changes = {
+        "student": {name: shape.get(name, value) for name, value in recipe.student.items()},
+        "init": Init(start="checkpoint"),
+        "projections": "none" if width == teacher.hidden_size else "layer",
+    }
+    return recipe.model_copy(update=changes)
 
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
@@ -71,7 +75,12 @@ def student_for(
     source = str(last) if last is not None else job.student
     if source is not None:
         torch.manual_seed(job.seed)  # a head that the checkpoint lacks is drawn at random
-        own = {name: value for name, value in job.recipe.student.items() if "dropout" in name}
+        config = load_config(source)
+        own = {
+            name: value
+            for name, value in job.recipe.student.items()
+            if "dropout" in name and hasattr(config, name)
+        }
         return load_model(source, head, labels=labels, fresh_head=True, changes=own)
     recipe = job.recipe
     if recipe.init.start == "scratch":
