@@ -23,6 +23,10 @@ TUNE = f"finetune teacher --train train.csv --out run {SHORT}"
 WORDS = (
     "distill distilbert --teacher words --corpus corpus.txt --out run --set stages.general.steps=2"
 )
+TINY = (
+    "distill tinybert --teacher teacher --train train.csv --layers 1 --hidden-size 8 --out run "
+    "--max-length 32 --epochs 1"
+)
 JUDGE = "evaluate teacher --data train.csv"
 Files = dict[str, str | bytes]
 
@@ -405,6 +409,61 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         {},
         f"{DISTIL} --set student.n_heads=3",
         r"the recipe's student: .*n_heads 3 must divide .*; mend the recipe",
+    ),
+    (
+        "a masked-word model for a recipe without variants is refused",
+        {},
+        f"{DISTIL} --mlm words",
+        r"--mlm varies texts and recipe 'distilbert' asks for no variants: leave it out",
+    ),
+    (
+        "a masked-word model without a head is refused",
+        {},
+        f"{TINY} --mlm teacher",
+        r"teacher: the model has no masked-word head .*alembert finetune teacher --corpus FILE",
+    ),
+    (
+        "word vectors that are none name their line",
+        {"vectors.txt": "the 0.1 0.2\ngood 0.1 nought\n"},
+        f"{TINY} --vectors vectors.txt",
+        r"vectors\.txt, line 2: .*",
+    ),
+    (
+        "no variants at all are refused",
+        {},
+        f"{TINY} --mlm words --set augment.copies=0",
+        r"copies 0: must be 1 or more",
+    ),
+    (
+        "a width that does not divide among the heads is refused with those that do",
+        {},
+        f"{TINY.replace('--hidden-size 8', '--hidden-size 10')}",
+        r"--hidden-size 10: .*take 8 or 12",
+    ),
+    (
+        "a layer that a term's teacher lacks is named",
+        {},
+        f"{TINY} --set stages.intermediate.objective.HiddenMSE.layers=[[1,9]]",
+        r"layer map pair \(1, 9\) lies outside the models",
+    ),
+    (
+        "a star that matches no stage is refused",
+        {},
+        f"{DISTIL} --set stages.transfer-*.steps=3",
+        r"--set stages\.transfer-\*\.steps: there is no 'transfer-\*': choose one of general, task",
+    ),
+    (
+        "augmentation needs something to go by",
+        {},
+        "augment --train train.csv --out more.csv",
+        r"name a masked-word model with --mlm, or --vectors or --embeddings",
+    ),
+    (
+        "half precision that MobileBERT cannot bear is refused with the reason",
+        {},
+        "distill mobilebert --teacher teacher --train train.csv --out run --precision fp16 "
+        "--max-length 32",
+        r"--precision fp16: the states of the student, a mobilebert, grow over what fp16 holds",
     ),
     (
         "a run of another recipe is left alone",
