@@ -20,7 +20,8 @@ class View:
     """The teacher's hidden state h is taken for `basis` @ (its student's) + `rest` of the layer.
 
     basis (H, h) has orthonormal columns; means[k] (H,) is the mean of hidden[k] over a sample,
-    and spread[k] how much longer a state is than a teacher's of as many dimensions would be.
+    states[k] (N, h) what the sample's states should be, and spread how much larger than the
+    teacher's a state's entries are.
     """
 
     basis: Tensor

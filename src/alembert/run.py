@@ -104,6 +104,42 @@ def _run_stage(
     say: Say,
 ) -> None:
     """Train one stage and put its model in place."""
+    distillation, rows, masking = _begun(job, stage, place, last, tokenizer, splits, accelerator)
+    batches = Batches(
+        rows, stage.batch_size, job.seed, int(tokenizer.pad_token_id or 0),
+        masking, accelerator.process_index, accelerator.num_processes,
+    )  # fmt: skip
+    steps = steps_of(stage, len(rows))
+    watch = None
+    if splits is not None and stage.data == "task" and stage.answers:
+        watch = _watch(stage, distillation.student, splits, tokenizer, steps, len(rows))
+    folder.open_run(job.out, job.recipe, job.arguments)
+    say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
+    for line in distillation.rounded:
+        say(line)
+    began = time.perf_counter()
+    facts = train(
+        distillation, stage, batches, steps, place,
+        seed=job.seed, accelerator=accelerator, watch=watch,
+    )  # fmt: skip
+    accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
+    facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
+    folder.write_json(place / "facts.json", facts)
+    folder.save_model(distillation.student, tokenizer, place / "model")
+    best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
+    say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")
+
+
+def _begun(
+    job: Job,
+    stage: Stage,
+    place: Path,
+    last: Path | None,
+    tokenizer: PreTrainedTokenizerBase,
+    splits: Splits | None,
+    accelerator: Accelerator,
+) -> tuple[Distillation, Rows, Masking | None]:
+    """A stage's models, the rows that it reads, and how their words are hidden."""
     words, head = stage.data == "corpus", head_of(stage, splits)
     labels = () if splits is None or words else splits.task.labels
     pad_token_id = int(tokenizer.pad_token_id or 0)
@@ -118,29 +154,7 @@ def _run_stage(
         distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
         rows = answered(teacher, rows, pad_token_id, accelerator)
-    batches = Batches(
-        rows, stage.batch_size, job.seed, pad_token_id,
-        masking, accelerator.process_index, accelerator.num_processes,
-    )  # fmt: skip
-    steps = steps_of(stage, len(rows))
-    watch = None
-    if splits is not None and not words and stage.answers:
-        watch = _watch(stage, student, splits, tokenizer, steps, len(rows))
-    folder.open_run(job.out, job.recipe, job.arguments)
-    say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
-    for line in distillation.rounded:
-        say(line)
-    began = time.perf_counter()
-    facts = train(
-        distillation, stage, batches, steps, place,
-        seed=job.seed, accelerator=accelerator, watch=watch,
-    )  # fmt: skip
-    accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
-    facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
-    folder.write_json(place / "facts.json", facts)
-    folder.save_model(student, tokenizer, place / "model")
-    best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
-    say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")
+    return distillation, rows, masking
 
 
 def _rows(

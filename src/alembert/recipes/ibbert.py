@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 from alembert.errors import UserError
 from alembert.objective import AttentionKL, FeatureMap
 from alembert.recipe import Init, Masking, Recipe, Stage
-from alembert.recipes.mobilebert import PAPER, PRETRAINING
+from alembert.recipes.mobilebert import PAPER, PRETRAINING, shared_fields
 
 
 def ibbert(
@@ -39,16 +39,10 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
     width = int(teacher.hidden_size)
     return {
         "model_type": "ibbert",
-        "vocab_size": int(teacher.vocab_size),
-        "max_position_embeddings": int(teacher.max_position_embeddings),
-        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
-        "pad_token_id": int(teacher.pad_token_id or 0),
-        "num_hidden_layers": layers,
-        "hidden_size": hidden_size,
+        **shared_fields(teacher, layers, hidden_size),
         "embedding_size": min(128, hidden_size),
         "intra_bottleneck_size": width,
         "intermediate_size": 4 * width,
-        "num_attention_heads": int(teacher.num_attention_heads),
     }
 
 

@@ -60,20 +60,27 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
     inside = heads * max(1, round(hidden_size / 4 / heads))
     return {
         "model_type": "mobilebert",
-        "vocab_size": int(teacher.vocab_size),
-        "max_position_embeddings": int(teacher.max_position_embeddings),
-        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
-        "pad_token_id": int(teacher.pad_token_id or 0),
-        "num_hidden_layers": layers,
-        "hidden_size": hidden_size,
+        **shared_fields(teacher, layers, hidden_size),
         "embedding_size": _embedding(teacher, hidden_size),
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
-        "num_attention_heads": heads,
         "num_feedforward_networks": 4,
         "normalization_type": "no_norm",
         "hidden_act": "relu",
         "classifier_activation": False,
+    }
+
+
+def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
+    """What a MobileBertConfig and an IBBertConfig take of a teacher alike."""
+    return {
+        "vocab_size": int(teacher.vocab_size),
+        "max_position_embeddings": int(teacher.max_position_embeddings),
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "pad_token_id": int(teacher.pad_token_id or 0),
+        "num_attention_heads": int(teacher.num_attention_heads),
+        "num_hidden_layers": layers,
+        "hidden_size": hidden_size,
     }
 
 
