@@ -94,6 +94,11 @@ def depth(config: PreTrainedConfig) -> int:
     return int(config.num_hidden_layers)
 
 
+def bottlenecked(config: PreTrainedConfig) -> bool:
+    """Whether a model's layers are MobileBERT's, narrow or, in IB-BERT, wide inside."""
+    return config.model_type in ("mobilebert", "ibbert")
+
+
 def attention_width(config: PreTrainedConfig) -> int:
     """The width of all heads' queries side by side."""
     return int(getattr(config, "true_hidden_size", config.hidden_size))
@@ -104,6 +109,13 @@ def layers(model: PreTrainedModel, wanted_by: str) -> nn.ModuleList:
     found = model.base_model.get_submodule(anatomy(model.config, wanted_by).layers)
     assert isinstance(found, nn.ModuleList)
     return found
+
+
+def inner_size(model: PreTrainedModel) -> int:
+    """The number of feed-forward neurons of a layer."""
+    name = anatomy(model.config, "reading the inner size").copies[5]
+    first = layers(model, "reading the inner size")[0].get_submodule(name)
+    return len(first.get_parameter("weight"))
 
 
 def positions(model: PreTrainedModel) -> Tensor:
@@ -118,7 +130,7 @@ def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
     decoder = model.get_output_embeddings()
     if decoder is None:
         raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
-    if model.config.model_type in ("mobilebert", "ibbert"):  # a second matrix widens it
+    if bottlenecked(model.config):  # a second matrix widens it
         extra = model.get_parameter("cls.predictions.dense.weight")
         return torch.cat([decoder.weight, extra.T], dim=1), decoder.bias
     return decoder.weight, decoder.bias

@@ -103,13 +103,10 @@ class Distillation(nn.Module):
         """
         if not self.projections or self.teacher is None:
             return
-        training = self.student.training
-        with torch.no_grad():
-            theirs, mine = (
-                no_grad_trace(model, sample, Reads(hidden=reads.hidden)).hidden
-                for model, reads in ((self.teacher, self.reads[1]), (self.student, self.reads[0]))
-            )
-        self.student.train(training)
+        theirs, mine = (
+            no_grad_trace(model, sample, Reads(hidden=reads.hidden)).hidden
+            for model, reads in ((self.teacher, self.reads[1]), (self.student, self.reads[0]))
+        )
         real = sample["attention_mask"].bool()
         compared = {pair for term, pairs in zip(self.objective, self.pairs, strict=True)
                     for pair in pairs if term.reads(pairs, False)[0].hidden}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from alembert import anatomy
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_tokenizer
 from alembert.recipe import Stage
@@ -30,7 +31,7 @@ def check_words(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, wh
 
 def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
     """Refuse fp16 where it is known to break."""
-    if precision == "fp16" and config.model_type in ("mobilebert", "ibbert"):
+    if precision == "fp16" and anatomy.bottlenecked(config):
         raise UserError(
             f"--precision fp16: the states of {who}, a {config.model_type}, grow over what fp16 "
             "holds (65,504) and become NaN: choose bf16 or fp32"

@@ -13,9 +13,9 @@ from alembert.term import Term
 from alembert.trace import Batch, Reads, Trace
 
 Map = str | tuple[tuple[int, int], ...]
+Scaled = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 # for models that differ in their number of heads: how many all heads of each are joined and parted
 # into (a divisor of both widths)
-Scaled = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 Heads = Annotated[int, Field(gt=0)] | None
 
 
@@ -28,7 +28,16 @@ class LayerTerm(Term):
         return layer_map(self.layers, student, teacher)
 
 
-class HiddenCosine(LayerTerm):
+class _Hidden(LayerTerm):
+    """A term that compares hidden states."""
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
+            hidden=frozenset(t for _, t in pairs)
+        )
+
+
+class HiddenCosine(_Hidden):
     """Direction of hidden states; by default of the two last layers (DistilBERT, L_cos)."""
 
     kind: Literal["HiddenCosine"] = "HiddenCosine"
@@ -39,17 +48,13 @@ class HiddenCosine(LayerTerm):
             return ((student, teacher),)
         return super().pairs(student, teacher)
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return _hidden(pairs)
-
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
-        return _mean(
-            [losses.hidden_cosine(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
-        )
+        gaps = [losses.hidden_cosine(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
+        return _sum(gaps) / len(gaps)
 
 
-class HiddenMSE(LayerTerm):
+class HiddenMSE(_Hidden):
     """Hidden states by squared error, summed over pairs (TinyBERT, eq. 8); (0, 0): embeddings."""
 
     kind: Literal["HiddenMSE"] = "HiddenMSE"
@@ -59,13 +64,10 @@ class HiddenMSE(LayerTerm):
         pairs = super().pairs(student, teacher)
         return ((0, 0), *pairs) if self.embeddings and (0, 0) not in pairs else pairs
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return _hidden(pairs)
-
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
         gaps = [losses.hidden_mse(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
-        return _mean(gaps) * len(gaps)
+        return _sum(gaps)
 
 
 class _Attention(LayerTerm):
@@ -106,10 +108,10 @@ class AttentionMSE(_Attention):
                 gaps.append(losses.attention_mse(scores[0], scores[1], mask))
             else:
                 gaps.append(losses.attention_mse_of(mine, theirs, mask))
-        return _mean(gaps) * len(gaps)
+        return _sum(gaps)
 
 
-class FeatureMap(LayerTerm):
+class FeatureMap(_Hidden):
     """Hidden states, each normalised over its width, by squared error (MobileBERT, eq. 1).
 
     Summed over layers. The normalisation, without parameters, is that of the authors' code.
@@ -117,13 +119,10 @@ class FeatureMap(LayerTerm):
 
     kind: Literal["FeatureMap"] = "FeatureMap"
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return _hidden(pairs)
-
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
         gaps = [losses.feature_map(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
-        return _mean(gaps) * len(gaps)
+        return _sum(gaps)
 
 
 class AttentionKL(_Attention):
@@ -137,13 +136,7 @@ class AttentionKL(_Attention):
         for s, t in pairs:
             scores = [_product(*part) for part in self.scaled(student, teacher, s, t)]
             gaps.append(losses.attention_kl(scores[0], scores[1], mask))
-        return _mean(gaps) * len(gaps)
-
-
-def _hidden(pairs: Pairs) -> tuple[Reads, Reads]:
-    return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
-        hidden=frozenset(t for _, t in pairs)
-    )
+        return _sum(gaps)
 
 
 def _product(queries: Tensor, keys: Tensor) -> Tensor:
@@ -152,5 +145,5 @@ def _product(queries: Tensor, keys: Tensor) -> Tensor:
         return queries @ keys.transpose(-1, -2)
 
 
-def _mean(values: list[Tensor]) -> Tensor:
-    return sum(values[1:], values[0]) / len(values)
+def _sum(values: list[Tensor]) -> Tensor:
+    return sum(values[1:], values[0])

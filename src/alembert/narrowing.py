@@ -77,14 +77,10 @@ def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         raise UserError(
             f"a narrow student cannot start from a '{theirs.model_type}' of this build: {mend}"
         )
-    inner = [
-        len(anatomy.layers(m, WHY)[0].get_submodule(names[5]).get_parameter("weight"))
-        for m, names in ((student, anatomy.anatomy(mine, WHY).copies), (teacher, parts))
-    ]
     sizes: tuple[tuple[str, int, int], ...] = (
         ("vocabulary", mine.vocab_size, theirs.vocab_size),
         ("positions", len(anatomy.positions(student)), len(anatomy.positions(teacher))),
-        ("inner size", inner[0], inner[1]),
+        ("inner size", anatomy.inner_size(student), anatomy.inner_size(teacher)),
     )
     for name, have, want in sizes:
         if have > want or (name == "vocabulary" and have != want):

@@ -50,7 +50,7 @@ def from_teacher(
             f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
             "order, as (student, teacher) pairs"
         )
-    if student.config.model_type in ("mobilebert", "ibbert") and sample is not None:
+    if anatomy.bottlenecked(student.config) and sample is not None:
         thin(student, teacher, sample)
         return student
     if student.config.hidden_size < teacher.config.hidden_size and sample is not None:
@@ -76,7 +76,7 @@ def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     sizes = {
         "hidden size": (mine.hidden_size, theirs.hidden_size),
         "vocabulary": (mine.vocab_size, theirs.vocab_size),
-        "inner size": (_inner(student), _inner(teacher)),
+        "inner size": (anatomy.inner_size(student), anatomy.inner_size(teacher)),
         "tie_word_embeddings": (mine.tie_word_embeddings, theirs.tie_word_embeddings),
         "attention heads": (mine.num_attention_heads, theirs.num_attention_heads),
         "embedding size": (mine.hidden_size, getattr(theirs, "embedding_size", theirs.hidden_size)),
@@ -87,12 +87,6 @@ def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
                 f"the student cannot start from the teacher's layers: its {name} is {have} and the "
                 f"teacher's {want}; make them equal or set init.start to 'scratch'"
             )
-
-
-def _inner(model: PreTrainedModel) -> int:
-    where = anatomy.anatomy(model.config, "starting from the teacher's layers").copies[5]
-    first = anatomy.layers(model, "starting from the teacher's layers")[0].get_submodule(where)
-    return len(first.get_parameter("weight"))
 
 
 def _copy_layers(

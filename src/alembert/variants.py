@@ -37,15 +37,15 @@ def varied(
         why = "a masked-word model, or word vectors: --mlm DIR" if judged(stages) else "a teacher"
         say(f"augmentation is left out: it needs {why}")
         return splits
-    if mlm is not None:  # a name that is wrong is refused before the folder is this run's
-        load_model(mlm, "words")
-    if job.vectors is not None:
-        read_vectors(Path(job.vectors))
     rows = _as_texts(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
     source = job.out / "train.parquet"
-    folder.open_run(job.out, job.recipe, job.arguments)
     if not made.is_file():
+        if mlm is not None:  # a name that is wrong is refused before the folder is this run's
+            load_model(mlm, "words")
+        if job.vectors is not None:
+            read_vectors(Path(job.vectors))
+        folder.open_run(job.out, job.recipe, job.arguments)
         with in_place(source) as partial:
             rows.to_parquet(partial)
         augment_file(

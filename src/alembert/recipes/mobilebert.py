@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from alembert.anatomy import bottlenecked
 from alembert.errors import UserError
 from alembert.layermap import Pairs, layer_map
 from alembert.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
@@ -20,7 +21,7 @@ def mobilebert(
 ) -> Recipe:
     """Progressive transfer, then pre-training distillation, then the task."""
     student, pairs = _student(teacher, layers, hidden_size)
-    transfer = tuple(_progressive(pairs[:k], len(pairs), not _inverted(teacher))
+    transfer = tuple(_progressive(pairs[:k], len(pairs), not bottlenecked(teacher))
                      for k in range(1, len(pairs) + 1))  # fmt: skip
     return _recipe("mobilebert", teacher, student, (*transfer, _pretraining(), _task()))
 
@@ -40,7 +41,7 @@ def mobilebert_joint(
 ) -> Recipe:
     """All layers at once, then pre-training distillation, then the task."""
     student, pairs = _student(teacher, layers, hidden_size)
-    rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not _inverted(teacher)), ("", 0.0))
+    rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not bottlenecked(teacher)), ("", 0.0))
     stage = _transfer("transfer", _compared(pairs), 3.0, rates)
     return _recipe("mobilebert-joint", teacher, student, (stage, _pretraining(), _task()))
 
@@ -85,11 +86,7 @@ def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> d
 
 
 def _embedding(teacher: PreTrainedConfig, hidden_size: int) -> int:
-    return int(teacher.embedding_size) if _inverted(teacher) else min(128, hidden_size)
-
-
-def _inverted(teacher: PreTrainedConfig) -> bool:
-    return teacher.model_type in ("ibbert", "mobilebert")
+    return int(teacher.embedding_size) if bottlenecked(teacher) else min(128, hidden_size)
 
 
 def _student(
@@ -123,7 +120,7 @@ def _recipe(
             "pre-training: no next-sentence prediction",
             "batches of 256; the paper's have 2,048",
             "the task stage learns soft and hard labels; the paper fine-tunes",
-            *(() if _inverted(teacher) else (
+            *(() if bottlenecked(teacher) else (
                 "embeddings: principal components of the teacher's, which is no IB-BERT; they move "
                 "with the first layer",
             )),
