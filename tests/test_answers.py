@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from houses import saved, task_file
 from safetensors.torch import load_file
 from transformers import BertForSequenceClassification, BertTokenizerFast
@@ -22,6 +23,11 @@ from alembert.recipe import Init, Recipe, Stage
 from alembert.recipes.tinybert import student_config
 
 NAMES = ["down", "flat", "up"]
+
+
+def in_fp32() -> Accelerator:
+    AcceleratorState._reset_state()  # another test of this process may have left its precision
+    return Accelerator(mixed_precision="no", cpu=True)
 
 
 @pytest.fixture
@@ -95,12 +101,12 @@ def test_what_an_interrupted_reading_had_is_not_read_again(
     rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
     teacher = load_model(str(made.teacher), "classification")
     monkeypatch.setattr(answers, "PART", 16)
-    whole = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    whole = answers.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 60
     files = sorted(home.rglob("*.npy"))
     assert len(files) == 4
     files[2].unlink()
-    again = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    again = answers.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 76
     for i in range(60):
         assert (whole[i]["teacher_logits"] == again[i]["teacher_logits"]).all()
@@ -116,15 +122,15 @@ def test_another_teacher_or_other_texts_are_asked_anew(
     assert made.files is not None
     rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
     teacher = load_model(str(made.teacher), "classification")
-    first = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    first = answers.answered(teacher, rows, 0, in_fp32())
     with torch.no_grad():
         teacher.get_parameter("classifier.bias").add_(1.0)
-    second = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    second = answers.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
     gap = torch.tensor(second[0]["teacher_logits"]) - torch.tensor(first[0]["teacher_logits"])
     torch.testing.assert_close(gap, torch.ones(3))
     other = prepare(Files(task_file(tmp_path / "other.csv", 60, 7)), tokenizer, 32, NAMES, 0).train
-    answers.answered(teacher, other, 0, Accelerator(cpu=True))
+    answers.answered(teacher, other, 0, in_fp32())
     assert sum(read) == 120 + len(other)
 
 
@@ -140,13 +146,13 @@ def test_a_broken_file_is_made_again(
     assert made.files is not None
     rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
     teacher = load_model(str(made.teacher), "classification")
-    whole = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    whole = answers.answered(teacher, rows, 0, in_fp32())
     (file,) = home.rglob("*.npy")
     if content is None:
         np.save(file, np.zeros((3, 3), np.float32))  # too few rows
     else:
         file.write_bytes(content)
-    again = answers.answered(teacher, rows, 0, Accelerator(cpu=True))
+    again = answers.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
     assert (whole[59]["teacher_logits"] == again[59]["teacher_logits"]).all()
 
@@ -168,9 +174,7 @@ def test_two_runs_at_once_read_each_text_once(
     rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
     teacher = load_model(str(made.teacher), "classification")
     with ThreadPoolExecutor(2) as pool:
-        both = [
-            pool.submit(answers.answered, teacher, rows, 0, Accelerator(cpu=True)) for _ in range(2)
-        ]
+        both = [pool.submit(answers.answered, teacher, rows, 0, in_fp32()) for _ in range(2)]
         found = [one.result() for one in both]
     assert sum(read) == 60
     assert (found[0][5]["teacher_logits"] == found[1][5]["teacher_logits"]).all()
