@@ -31,7 +31,7 @@ FLOORS = {
         **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
     },
     "data": {"data": 1, "evaluate": 2, "candidates": 2},
-    "measure": {"bench": 2},
+    "deploy": {"deploy": 1},
     "whole": {
         **dict.fromkeys(
             (
@@ -42,15 +42,18 @@ FLOORS = {
                 "variants",
                 "judge",
                 "run",
+                "bench",
+                "exporting",
+                "answering",
                 "report",
                 "quickstart",
             ),
             6,
         ),
-        **dict.fromkeys(("options", "verbs", "cli"), 7),
+        **dict.fromkeys(("options", "verbs", "deploy_verbs", "cli"), 7),
     },
 }
-SEES_ALL = FLOORS["whole"].keys() - {"report"}
+SEES_ALL = FLOORS["whole"].keys()
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
 APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning"}
@@ -152,7 +155,7 @@ def test_imports_point_downward_without_circles_or_crossing_wings() -> None:
         ({"losses": "import_module('alembert.cli')", "cli": ""}, "losses imports cli: points up"),
         ({"train": "import alembert.data.a", "data/a": ""}, "train imports data.a: crosses"),
         ({"evaluate": "import alembert.losses", "losses": ""}, "evaluate imports losses: crosses"),
-        ({"report": "from alembert import bench", "bench": ""}, "report imports bench: crosses"),
+        ({"deploy/a": "from alembert import evaluate", "evaluate": ""}, "deploy.a imports evaluate: "),
         ({"recipes/a": "import alembert.train", "train": ""}, "recipes.a imports train: these two"),
         ({"errors": "import alembert.losses", "losses": ""}, "errors imports losses: points up"),
         ({"losses": "import alembert.anatomy", "anatomy": "import alembert.losses"}, "circle: "),
@@ -210,8 +213,8 @@ def test_the_core_is_at_most_1850_lines() -> None:
     assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1850
 
 
-def test_the_package_is_at_most_7_100_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 7_100
+def test_the_package_is_at_most_9_500_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 9_500
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:
