@@ -155,7 +155,10 @@ def test_imports_point_downward_without_circles_or_crossing_wings() -> None:
         ({"losses": "import_module('alembert.cli')", "cli": ""}, "losses imports cli: points up"),
         ({"train": "import alembert.data.a", "data/a": ""}, "train imports data.a: crosses"),
         ({"evaluate": "import alembert.losses", "losses": ""}, "evaluate imports losses: crosses"),
-        ({"deploy/a": "from alembert import evaluate", "evaluate": ""}, "deploy.a imports evaluate: "),
+        (
+            {"deploy/a": "from alembert import evaluate", "evaluate": ""},
+            "deploy.a imports evaluate: ",
+        ),
         ({"recipes/a": "import alembert.train", "train": ""}, "recipes.a imports train: these two"),
         ({"errors": "import alembert.losses", "losses": ""}, "errors imports losses: points up"),
         ({"losses": "import alembert.anatomy", "anatomy": "import alembert.losses"}, "circle: "),

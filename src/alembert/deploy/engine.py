@@ -1,0 +1,92 @@
+"""An exported model that answers: token ids in, numbers out, without torch."""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alembert.deploy.facts import Facts, Variant
+from alembert.errors import UserError
+
+Ids = dict[str, NDArray[np.int64]]
+
+
+class Engine(Protocol):
+    """input_ids and attention_mask (B, T), token_type_ids (B, T), places (N,); see deploy.facts.
+
+    Returns the graph's output in float32. A name that the graph does not take is left aside.
+    Safe to call from several threads at once.
+    """
+
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]: ...
+
+
+def open_engine(
+    folder: Path, facts: Facts, backend: str | None = None, threads: int | None = 1
+) -> Engine:
+    """The engine of one variant, by default the chosen one; threads None: all cores.
+
+    Raises UserError for a variant that is not there, a broken file, a runtime not installed.
+    """
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads}: must be 1 or more")
+    variant = facts.variant(backend, folder)
+    path = folder / variant.file
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: export the model again")
+    engines = {"onnxruntime": _Onnx, "openvino": _OpenVino}
+    return engines[variant.runtime](path, variant, threads or os.cpu_count() or 1)
+
+
+class _Onnx:
+    def __init__(self, path: Path, variant: Variant, threads: int) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(_missing("onnxruntime", "serve")) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4  # what is wrong is said below, once
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors share no class but this
+            raise UserError(_broken(path, error)) from error
+        self._takes = [entry.name for entry in self._session.get_inputs()]
+
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]:
+        found = self._session.run(None, {name: inputs[name] for name in self._takes})
+        return np.asarray(found[0], np.float32)
+
+
+class _OpenVino:
+    def __init__(self, path: Path, variant: Variant, threads: int) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise UserError(_missing("openvino", "deploy")) from error
+        core: Any = openvino.Core()
+        # by itself it takes bf16 where the processor has it: always said
+        hint = "bf16" if variant.precision == "bf16" else "f32"
+        settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+        try:
+            self._model = core.compile_model(str(path), "CPU", settings)
+        except Exception as error:  # its errors share no class but this
+            raise UserError(_broken(path, error)) from error
+        self._takes = [entry.any_name for entry in self._model.inputs]
+
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]:
+        request = self._model.create_infer_request()  # one a call: safe between threads
+        found = request.infer({name: inputs[name] for name in self._takes})
+        return np.array(found[0], np.float32)
+
+
+def _missing(name: str, extra: str) -> str:
+    return f"{name} is not installed: pip install 'alembert[{extra}]'"
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be read ({' '.join(str(error).split())[:150]}): export the model again"
