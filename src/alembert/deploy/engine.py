@@ -36,8 +36,8 @@ def open_engine(
     path = folder / variant.file
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
-    engines = {"onnxruntime": _Onnx, "openvino": _OpenVino}
-    return engines[variant.runtime](path, variant, threads or os.cpu_count() or 1)
+    made = _OpenVino if variant.runtime == "openvino" else _Onnx
+    return made(path, variant, threads or os.cpu_count() or 1)
 
 
 class _Onnx:
