@@ -1,0 +1,88 @@
+"""MobileBERTs by three strategies of transfer with one budget of tokens, and what tasks keep.
+
+    python benchmarks/mobilebert.py DATA OUT --corpus FILE --teacher DIR --tasks sst2 mrpc clinc150
+
+DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers are taken (or made).
+--teacher: a model with a masked-word head, or an IB-BERT (then give --name ib). Every strategy has
+the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
+pre-training distillation. "alone": the same network without any of it, on hard labels only.
+"""
+
+import argparse
+from pathlib import Path
+
+from distilbert import alone, files_of, tune
+
+from alembert.job import Job
+from alembert.models.load import load_config
+from alembert.quickstart import builtin_teacher
+from alembert.recipe import Recipe, with_settings
+from alembert.recipes import recipe_of
+from alembert.run import run
+
+STRATEGIES = {
+    "progressive": "mobilebert",
+    "joint": "mobilebert-joint",
+    "auxiliary": "mobilebert-auxiliary",
+}
+TASKS = {  # steps that take some minutes
+    "sst2": {"stages.task.epochs": "1", "stages.task.min_steps": "0"},
+    "mrpc": {"stages.task.epochs": "8", "stages.task.min_steps": "0"},
+    "clinc150": {"stages.task.epochs": "4"},
+}
+
+
+def on_corpus(name: str, teacher: str, steps: int) -> Recipe:
+    """A strategy's stages on the corpus, `steps` of 64 sequences in all."""
+    recipe = recipe_of(STRATEGIES[name], load_config(teacher))
+    kept = tuple(stage for stage in recipe.stages if stage.data == "corpus")
+    transfers = [stage.name for stage in kept if stage.name.startswith("transfer")]
+    half = steps // 2 if transfers else 0
+    shares = dict.fromkeys(transfers, half // max(len(transfers), 1))
+    shares["pretraining"] = steps - sum(shares.values())
+    changes = {}
+    for stage, share in shares.items():
+        fields = {"steps": share, "batch_size": 64, "micro_batch_size": 64}
+        changes |= {f"stages.{stage}.{field}": str(value) for field, value in fields.items()}
+    return with_settings(recipe.model_copy(update={"stages": kept}), changes)
+
+
+def on_task(teacher: str, task: str) -> Recipe:
+    recipe = recipe_of("mobilebert", load_config(teacher))
+    recipe = recipe.model_copy(update={"stages": recipe.stages[-1:]})
+    return with_settings(recipe, TASKS[task])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--name", default="", help="put before the folders' names")
+    parser.add_argument("--strategies", nargs="*", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    for name in given.strategies:
+        recipe = on_corpus(name, given.teacher, given.steps)
+        place = given.out / "corpus" / f"{given.name}{name}"
+        run(Job(recipe, place, given.teacher, corpus=given.corpus, seed=given.seed))
+    for task in given.tasks:
+        teacher = tune(given.data, given.out, task, given.seed)
+        recipe, files = on_task(teacher, task), files_of(given.data, task)
+        out = given.out / task
+        if given.alone:
+            run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
+                    files=files, seed=given.seed))  # fmt: skip
+        for name in given.strategies:
+            start = given.out / "corpus" / f"{given.name}{name}" / "student"
+            chosen = with_settings(recipe, {"init.start": "checkpoint"})
+            run(Job(chosen, out / f"mobile-{given.name}{name}-{given.seed}", teacher,
+                    student=str(start), files=files, seed=given.seed))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
