@@ -8,11 +8,17 @@ from alembert.models.load import load_config, load_tokenizer
 from alembert.recipe import Stage
 
 
-def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:
-    """Refuse texts longer than the positions of a model."""
+def positions(config: PreTrainedConfig) -> int:
+    """How many tokens a text of this model may have."""
     room = int(config.max_position_embeddings)
     if config.model_type in ("roberta", "xlm-roberta"):
         room -= int(config.pad_token_id) + 1
+    return room
+
+
+def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:
+    """Refuse texts longer than the positions of a model."""
+    room = positions(config)
     if max_length > room:
         raise UserError(
             f"max_length {max_length} is more than the {room} positions of {who}: set "
