@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alembert import __version__, verbs
+from alembert import __version__, deploy_verbs, verbs
 from alembert.errors import UserError
 from alembert.options import (
     CorpusFile,
@@ -149,6 +149,9 @@ def evaluate_(
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
         found = judge(model, files, max_length, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+
+
+app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy_verbs.bench)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from alembert import bench, folder
-from alembert.data.collate import pad
 from alembert.data.splits import Files, Splits, prepare
 from alembert.errors import UserError
 from alembert.job import Job
@@ -84,9 +83,7 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
     loaded = {
         name: (load_model(str(place), splits.task.kind), place) for name, place in models.items()
     }
-    texts = [pad([splits.test[i]], int(tokenizer.pad_token_id or 0)) for i in range(TIMED)]
-    inputs = [{k: text[k] for k in ("input_ids", "attention_mask")} for text in texts]
-    measured = bench.measure(loaded, inputs)
+    measured = {row.model: row for row in bench.quick(loaded, splits.test, texts=TIMED)}
     accuracy = {}
     for name, place in models.items():
         home = place.parent if place.name == "student" else place
@@ -94,14 +91,15 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
     rows = Table("model", "parameters", "size", "test accuracy", "kept", "CPU per text")
     for name, found in measured.items():
         kept = accuracy[name] / accuracy["teacher"]
-        times = measured["teacher"].cpu_ms / found.cpu_ms
-        speed = f"{found.cpu_ms:.1f} ms ({times:.1f}x)"
+        times = found.ratios[0].value if found.ratios else 1.0
+        spent = found.cpu_ms["median"]
+        speed = f"{spent:.1f} ms ({times:.1f}x)"
         rows.add_row(
             name, f"{found.parameters / 1e6:.1f} M", f"{found.size_mb:.0f} MB",
             f"{accuracy[name]:.3f}", f"{kept:.1%}", speed,
         )  # fmt: skip
     Console().print(rows)
     content = {
-        name: {**vars(found), "accuracy": accuracy[name]} for name, found in measured.items()
+        name: {**found.content(), "accuracy": accuracy[name]} for name, found in measured.items()
     }
     folder.write_json(out / "table.json", content)

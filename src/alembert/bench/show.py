@@ -1,0 +1,148 @@
+"""Rows of a benchmark as a table, as JSON, as a chart."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from alembert.bench.rows import Ratio, Row
+from alembert.errors import UserError
+from alembert.writing import in_place
+
+PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """Times, with a column for each row compared with; then sizes."""
+    references = list(dict.fromkeys(ratio.to for row in rows for ratio in row.ratios))
+    label = _labels(rows)
+    names = ("model", "backend", "threads", "ms", "best", "CPU ms", "texts/s")
+    times = _table(*names, *(f"x {_label(name, label)}" for name in references))
+    for i, row in enumerate(rows):
+        if i and row.threads != rows[i - 1].threads:
+            times.add_section()
+        ratios = {ratio.to: shown(ratio) for ratio in row.ratios}
+        times.add_row(
+            label[row.model], row.backend, str(row.threads), _figure(row.latency_ms["median"]),
+            _figure(row.latency_ms["min"]), _figure(row.cpu_ms["median"]), _figure(row.throughput),
+            *(ratios.get(name, "") for name in references),
+        )  # fmt: skip
+    sizes = _table("model", "backend", "parameters", "MB on disk", "MB of memory")
+    for row in rows:
+        if row.threads == rows[0].threads:
+            memory = "" if row.peak_rss_mb is None else f"{row.peak_rss_mb:.0f}"
+            parameters = f"{row.parameters / 1e6:.1f} M"
+            sizes.add_row(label[row.model], row.backend, parameters, _figure(row.size_mb), memory)
+    return [times, sizes]
+
+
+def _table(*names: str) -> Table:
+    found = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    found.columns[0].overflow = "fold"
+    for column in found.columns[1:]:
+        column.no_wrap = not str(column.header).startswith("x ")
+        column.justify = "right"
+    found.columns[1].justify = "left"
+    return found
+
+
+def _labels(rows: Sequence[Row]) -> dict[str, str]:
+    """Names of models without the folders that all of them lie in."""
+    paths = {row.model: Path(row.model) for row in rows}
+    shared = len(os.path.commonprefix([path.parts[:-1] for path in paths.values()]))  # type: ignore[type-var]
+    return {name: str(Path(*path.parts[shared:])) for name, path in paths.items()}
+
+
+def _label(reference: str, labels: dict[str, str]) -> str:
+    model, _, backend = reference.rpartition(":")
+    return f"{labels.get(model, model)} {backend}"
+
+
+def _figure(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def shown(ratio: Ratio) -> str:
+    """The ratio with half its interval, or that no difference was shown."""
+    if ratio.same:
+        return "≈ same"
+    half = 100 * (ratio.high - ratio.low) / 2 / ratio.value
+    return f"{ratio.value:.3g} ±{half:.0f}%"
+
+
+def legend(rows: Sequence[Row]) -> str:
+    """What the columns mean, and how the rows were timed."""
+    first = rows[0]
+    what = "made-up texts" if first.tokenize_ms is None else "real texts, tokenisation included"
+    often = f"{min(row.rounds for row in rows)} rounds or more"
+    return (
+        f"{what}: {first.length} tokens, {first.batch} a batch, {often}; ms a batch, median. "
+        "x: times as fast, by CPU time at one thread and by the clock at more, within ± at 95 %; "
+        "≈ same: inside the noise"
+    )
+
+
+def write(rows: Sequence[Row], settings: dict[str, Any], path: Path) -> None:
+    """The rows as JSON, how they were asked for, the machine, the versions."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    content = {
+        "rows": [row.content() for row in rows],
+        "settings": settings,
+        "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count()},
+        "versions": versions,
+    }
+    with in_place(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def chart(rows: Sequence[Row], path: Path) -> None:
+    """Bars of the median latency, on a logarithmic scale, to an SVG or PNG (by the suffix)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("matplotlib is not installed: pip install 'alembert[report]'") from error
+    backends = list(dict.fromkeys(row.backend for row in rows))
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    label = _labels(rows)
+    names = [f"{label[row.model]}  {row.backend}  {_threads(row.threads)}" for row in rows]
+    times = [row.latency_ms["median"] for row in rows]
+    colours = [f"C{backends.index(row.backend)}" for row in rows]
+    bars = axes.barh(range(len(rows)), times, color=colours)
+    axes.bar_label(bars, [f"{time:.3g} ms" for time in times], padding=3, fontsize=8)
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    axes.set_xlabel(f"latency, ms a batch of {rows[0].batch} x {rows[0].length} tokens (median)")
+    axes.spines[["top", "right"]].set_visible(False)
+    with in_place(path) as partial:
+        figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
+
+
+def check_chart(path: Path) -> None:
+    """Refuse a chart that could not be drawn, before anything is timed."""
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise UserError(f"--chart {path}: name a file that ends in .svg or .png")
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

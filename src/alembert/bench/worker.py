@@ -1,0 +1,224 @@
+"""One process of a benchmark: it loads one model in one backend and times it when asked."""
+
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alembert.bench.rows import Round, Subject
+from alembert.deploy import facts as deployed
+from alembert.deploy.engine import Ids, open_engine
+from alembert.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SLICE = 0.05  # seconds of a round of made-up ids
+MOST = 20  # passes in it
+CHUNK = 8  # batches in a round of real texts
+Run = Callable[[Ids], Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one worker runs. texts: each one or two strings; none: made-up ids, `length` tokens."""
+
+    model: str  # as the user named it
+    folder: str  # where it lies
+    backend: str
+    threads: int
+    batch: int
+    length: int
+    texts: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}:{self.backend}"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a worker died of: a line; mistake: the user's, and not ours."""
+
+    line: str
+    mistake: bool
+
+
+def work(spec: Spec, pipe: Connection) -> None:
+    """Sends a Subject when loaded, then a Round for each number received; ends with the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(spec.threads)
+    try:
+        subject, run = (_torch if spec.backend == "torch" else _exported)(spec)
+        ask = _asking(spec, run)
+        pipe.send(subject)
+        while True:
+            pipe.send(ask(pipe.recv()))
+    except (EOFError, BrokenPipeError):
+        pass  # the parent has gone
+    except UserError as error:
+        pipe.send(Failed(str(error), mistake=True))
+    except Exception as error:  # whatever it is, the parent says whose it was
+        line = " ".join(str(error).split())[:300]
+        pipe.send(Failed(f"{type(error).__name__}: {line}", mistake=False))
+
+
+def _exported(spec: Spec) -> tuple[Subject, Run]:
+    folder = Path(spec.folder)
+    facts = deployed.read(folder)
+    _check_length(spec, facts.max_length)
+    engine = open_engine(folder, facts, spec.backend, spec.threads)
+    size = facts.variant(spec.backend, folder).size_mb
+    return Subject(spec.model, spec.backend, spec.threads, size, facts.parameters), engine
+
+
+def _torch(spec: Spec) -> tuple[Subject, Run]:
+    import torch
+
+    from alembert import fit
+    from alembert.models.load import load_config, load_model
+
+    torch.set_num_threads(spec.threads)
+    config = load_config(spec.folder)
+    _check_length(spec, fit.positions(config))
+    head = head_of(config.architectures)
+    model = load_model(spec.folder, head)
+    files = [*Path(spec.folder).glob("*.safetensors"), *Path(spec.folder).glob("*.bin")]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    parameters = sum(each.numel() for each in model.parameters())
+    return Subject(spec.model, "torch", spec.threads, size, parameters), eager(model, head)
+
+
+def eager(model: "PreTrainedModel", head: str) -> Run:
+    """The model as it is; of masked words its head sees the places that are asked for alone."""
+    import inspect
+
+    import torch
+
+    from alembert.evaluate import logits_at
+
+    takes = inspect.signature(model.forward).parameters
+
+    def run(ids: Ids) -> None:
+        batch = {name: torch.from_numpy(each) for name, each in ids.items()}
+        places = batch.pop("places")
+        with torch.inference_mode():
+            if head == "words":
+                mask = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
+                mask.view(-1)[places] = True
+                logits_at(model, batch, mask)
+            else:
+                model(**{name: each for name, each in batch.items() if name in takes})
+
+    return run
+
+
+def head_of(architectures: Sequence[str] | None) -> str:
+    """The head that a saved model has, of models.load.HEADS, by the classes its config names."""
+    kinds = {
+        "ForMaskedLM": "words",
+        "ForPreTraining": "words",
+        "ForTokenClassification": "tokens",
+        "ForSequenceClassification": "classification",
+    }
+    name = (architectures or [""])[0]
+    return next((head for end, head in kinds.items() if name.endswith(end)), "encoder")
+
+
+def _check_length(spec: Spec, room: int) -> None:
+    if spec.length > room:
+        raise UserError(
+            f"--length {spec.length} is more than the {room} tokens that {spec.model} takes"
+        )
+
+
+def _asking(spec: Spec, run: Run) -> Callable[[int], Round]:
+    """The function that times round k. Its first pass is not counted: others used the caches."""
+    config = json.loads((Path(spec.folder) / "config.json").read_text(encoding="utf-8"))
+    if spec.texts:
+        make = _reader(spec, int(config.get("pad_token_id") or 0))
+        starts = range(0, len(spec.texts), spec.batch)
+        batches = [spec.texts[start : start + spec.batch] for start in starts]
+    else:
+        rng = np.random.default_rng(0)
+        made = ids_of(rng.integers(5, config["vocab_size"], (spec.batch, spec.length)))
+        make, batches = (lambda _: made), [()]
+    for batch in (batches * 3)[:3]:  # what is made at the first passes
+        run(make(batch))
+    began = time.perf_counter()
+    run(make(batches[0]))
+    once = time.perf_counter() - began
+    passes = CHUNK if spec.texts else int(np.clip(SLICE / once, 1, MOST))
+
+    def ask(number: int) -> Round:
+        chunk = [batches[(number * passes + i) % len(batches)] for i in range(passes)]
+        run(make(chunk[0]))
+        marks, cpu, tokens = [], [], 0
+        for batch in chunk:
+            used, start = time.process_time(), time.perf_counter()
+            ids = make(batch)
+            middle = time.perf_counter()
+            run(ids)
+            marks.append((start, middle, time.perf_counter()))
+            cpu.append(time.process_time() - used)
+            tokens += int(ids["attention_mask"].sum())
+        return Round(
+            wall=[end - start for start, _, end in marks], cpu=cpu,
+            tokenize=[middle - start for start, middle, _ in marks] if spec.texts else [],
+            texts=sum(map(len, chunk)) if spec.texts else passes * spec.batch, tokens=tokens,
+            peak_rss_mb=_peak_mb(),
+        )  # fmt: skip
+
+    return ask
+
+
+def ids_of(ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None) -> Ids:
+    """What any graph takes; of masked words one a text is guessed. ids: (B, T)."""
+    mask = np.ones_like(ids) if mask is None else mask
+    places = np.arange(len(ids)) * ids.shape[1] + 1
+    types = np.zeros_like(ids)
+    return {
+        "input_ids": ids, "attention_mask": mask, "token_type_ids": types, "places": places
+    }  # fmt: skip
+
+
+def _reader(spec: Spec, pad: int) -> Callable[[Sequence[tuple[str, ...]]], Ids]:
+    """Texts -> ids, cut at `length`, padded to the longest of the batch."""
+    from tokenizers import Tokenizer
+
+    path = Path(spec.folder) / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: --data needs the model's tokenizer beside it")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(spec.length)
+    tokenizer.no_padding()
+
+    def read(texts: Sequence[tuple[str, ...]]) -> Ids:
+        rows = [each if len(each) > 1 else each[0] for each in texts]
+        found = [each.ids for each in tokenizer.encode_batch(rows)]
+        ids = np.full((len(found), max(map(len, found))), pad)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(found):
+            ids[i, : len(row)], mask[i, : len(row)] = row, 1
+        return ids_of(ids, mask)
+
+    return read
+
+
+def _peak_mb() -> float:
+    """The most memory this process has held; getrusage would count its parent's before the fork."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # elsewhere it is in bytes
