@@ -51,14 +51,18 @@ class _Onnx:
         options.log_severity_level = 4  # what is wrong is said below, once
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["SkipLayerNormFusion"],  # its kernel is slower than two
             )
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
         self._takes = [entry.name for entry in self._session.get_inputs()]
+        self._gives = [self._session.get_outputs()[0].name]  # of attentions nothing is read
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
-        found = self._session.run(None, {name: inputs[name] for name in self._takes})
+        found = self._session.run(self._gives, {name: inputs[name] for name in self._takes})
         return np.asarray(found[0], np.float32)
 
 
