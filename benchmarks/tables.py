@@ -1,8 +1,8 @@
-"""Run folders of benchmarks/distilbert.py and tinybert.py -> raw numbers and tables in results/.
+"""Run folders of benchmarks/distilbert.py, tinybert.py, mobilebert.py -> tables in results/.
 
     python benchmarks/tables.py OUT results
 
-Writes results/distilbert and results/tinybert: results.json (every run: metrics, steps, seconds,
+Writes results/distilbert, results/tinybert and results/mobilebert: results.json (every run: metrics, steps, seconds,
 recipe's name, environment) and README.md (means and spread over the seeds there are), and puts the
 main tables between the README's markers.
 """
@@ -22,7 +22,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 def collected(out: Path) -> list[dict[str, Any]]:
     """One row for each finished run."""
     rows = []
-    for place in sorted(out.glob("*/*/metrics.json")):
+    for place in sorted(out.glob("*/*-[0-9]/metrics.json")):
         folder = place.parent
         metrics = json.loads(place.read_text())
         what, seed = re.fullmatch(r"(.+)-(\d+)", folder.name).groups()  # type: ignore[union-attr]
@@ -150,6 +150,35 @@ def tiny_tables(rows: list[dict[str, Any]]) -> tuple[str, str]:
     return ("\n".join(short), "\n".join(long)) if len(short) > 2 else ("", "")
 
 
+STRATEGIES = {
+    "progressive": "progressive transfer",
+    "joint": "joint transfer",
+    "auxiliary": "auxiliary transfer",
+    "ib-progressive": "progressive transfer, through an IB-BERT",
+    "ib-joint": "joint transfer, through an IB-BERT",
+    "alone": "the same network, fine-tuned alone",
+}
+
+
+def mobile_table(rows: list[dict[str, Any]], out: Path) -> str:
+    """A line a strategy: perplexity after the corpus, then what each task keeps."""
+    found = by_run(rows)
+    tasks = [
+        task for task in NAMES if any(run.startswith("mobile") for t, run in found if t == task)
+    ]
+    shown = " | ".join(f"{NAMES[task]}, kept" for task in tasks)
+    lines = [f"| strategy | perplexity | {shown} |", "|---|---|" + "---|" * len(tasks)]
+    for name, said in STRATEGIES.items():
+        words = out / "corpus" / name / "words.json"
+        cells = [f"{json.loads(words.read_text())['perplexity']:.0f}" if words.is_file() else "-"]
+        for task in tasks:
+            mine, teacher = found.get((task, f"mobile-{name}")), found[task, "teacher"]
+            kept = mean([mine[s] / teacher[s] for s in mine]) if mine else 0.0
+            cells.append(f"{spread(list(mine.values()))}, {kept:.1%}" if mine else "-")
+        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) if tasks else ""
+
+
 def write(folder: Path, rows: list[dict[str, Any]], text: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -163,7 +192,8 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     given = parser.parse_args()
     everything = collected(given.out)
-    rows = [row for row in everything if not row["run"].startswith("4x192")]
+    rows = [row for row in everything if not row["run"].startswith(("4x192", "mobile"))]
+    mobile = [row for row in everything if row["run"].startswith(("mobile", "teacher"))]
     tiny = [row for row in everything if row["run"].startswith(("4x192", "teacher"))]
     measured = (
         "Measured on the task's test split (SST-2, MRPC, STS-B: the official dev set; a slice of "
@@ -194,6 +224,18 @@ def main() -> None:
             "", long,
         ]  # fmt: skip
         write(given.results / "tinybert", tiny, text)
+    if deep := mobile_table(mobile, given.out):
+        text = [
+            "# MobileBERT students of a MiniLM teacher", "",
+            "Student: 6 layers, stream 384, 96 inside. On the corpus (Wikipedia) every strategy has "
+            "300 steps of 64 sequences; its teacher has a masked-word head of 400 steps, or is an "
+            "IB-BERT made from that one (200 steps). Then the task with the fine-tuned teacher. "
+            f"{measured} Perplexity: on held-out Wikipedia. Commands: `python "
+            "benchmarks/mobilebert.py DATA OUT --corpus FILE --teacher WORDS --steps 300 --alone`, "
+            "`python benchmarks/tables.py OUT results`.",
+            "", deep,
+        ]  # fmt: skip
+        write(given.results / "mobilebert", mobile, text)
     page = given.readme.read_text()
     before, rest = page.split(BEGIN)
     tables = "\n\n".join(filter(None, (first, short)))
