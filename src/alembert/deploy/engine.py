@@ -22,6 +22,10 @@ class Engine(Protocol):
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]: ...
 
+    def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        """All that the graph gives; of backend attentions also (L, B, A, T, T)."""
+        ...
+
 
 def open_engine(
     folder: Path, facts: Facts, backend: str | None = None, threads: int | None = 1
@@ -65,6 +69,10 @@ class _Onnx:
         found = self._session.run(self._gives, {name: inputs[name] for name in self._takes})
         return np.asarray(found[0], np.float32)
 
+    def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        found = self._session.run(None, {name: inputs[name] for name in self._takes})
+        return [np.asarray(output, np.float32) for output in found]
+
 
 class _OpenVino:
     def __init__(self, path: Path, variant: Variant, threads: int) -> None:
@@ -81,11 +89,20 @@ class _OpenVino:
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
         self._takes = [entry.any_name for entry in self._model.inputs]
+        self._idle: list[Any] = []  # requests: making one takes as long as a short text
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
-        request = self._model.create_infer_request()  # one a call: safe between threads
+        return self.outputs(inputs)[0]
+
+    def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        try:
+            request = self._idle.pop()  # nobody else has it: safe between threads
+        except IndexError:
+            request = self._model.create_infer_request()
         found = request.infer({name: inputs[name] for name in self._takes})
-        return np.array(found[0], np.float32)
+        outputs = [np.array(found[i], np.float32) for i in range(len(self._model.outputs))]
+        self._idle.append(request)
+        return outputs
 
 
 def _missing(name: str, extra: str) -> str:

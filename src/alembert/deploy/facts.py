@@ -11,14 +11,15 @@ from alembert.writing import in_place
 FILE = "deploy.json"
 FORMAT = 1
 # what --backend says, beside torch, which needs no export
-BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8")
+BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions")
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run the model. `file` is relative to the folder; `precision` is what it runs in.
 
-    fidelity (against torch fp32, on real or made texts): max_error, correlation, agreement.
+    fidelity (against torch fp32, on real or made texts): max_error, as a share of torch's largest
+    number; correlation; agreement, the share of equal labels.
     """
 
     backend: str  # one of BACKENDS
@@ -27,7 +28,9 @@ class Variant:
     precision: str  # fp32, bf16 or int8
     size_mb: float
     fidelity: dict[str, float] = field(default_factory=dict)
-    measured: dict[str, float] = field(default_factory=dict)  # by --auto: metric, latency_ms
+    measured: dict[str, float] = field(
+        default_factory=dict
+    )  # by --auto: metric, latency_ms, cpu_ms
     kept_fp32: tuple[str, ...] = ()  # layers that int8 leaves alone
 
 
