@@ -2,9 +2,9 @@
 
     python benchmarks/tables.py OUT results
 
-Writes results/distilbert, results/tinybert and results/mobilebert: results.json (every run: metrics, steps, seconds,
-recipe's name, environment) and README.md (means and spread over the seeds there are), and puts the
-main tables between the README's markers.
+Writes results/distilbert, results/tinybert and results/mobilebert: results.json (every run:
+metrics, steps, seconds, recipe's name, environment) and README.md (means and spread over the seeds
+there are), and puts the main tables between the README's markers.
 """
 
 import argparse
@@ -227,9 +227,9 @@ def main() -> None:
     if deep := mobile_table(mobile, given.out):
         text = [
             "# MobileBERT students of a MiniLM teacher", "",
-            "Student: 6 layers, stream 384, 96 inside. On the corpus (Wikipedia) every strategy has "
-            "300 steps of 64 sequences; its teacher has a masked-word head of 400 steps, or is an "
-            "IB-BERT made from that one (200 steps). Then the task with the fine-tuned teacher. "
+            "Student: 6 layers, stream 384, 96 inside. On the corpus (Wikipedia) every strategy "
+            "has 300 steps of 64 sequences; its teacher has a masked-word head of 400 steps, or is "
+            "an IB-BERT made from that one (200 steps). Then the task with the fine-tuned teacher. "
             f"{measured} Perplexity: on held-out Wikipedia. Commands: `python "
             "benchmarks/mobilebert.py DATA OUT --corpus FILE --teacher WORDS --steps 300 --alone`, "
             "`python benchmarks/tables.py OUT results`.",
