@@ -1,0 +1,64 @@
+"""Rows through an engine: in batches by length, windows put together again."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from alembert.deploy.batcher import plan
+from alembert.deploy.engine import Engine
+from alembert.deploy.predictions import Floats
+from alembert.deploy.tokens import Rows
+
+T = TypeVar("T")
+
+
+def pooled(rows: Rows, engine: Engine, tokens: int) -> Floats:
+    """(texts, C): what the engine says of each text; of windows the mean, weighted by tokens."""
+    lengths = rows.lengths
+    values: list[Floats] = [np.empty(0, np.float32)] * len(lengths)
+    for batch in plan(lengths, tokens):
+        for row, value in zip(batch, engine(rows.batch(batch)), strict=True):
+            values[row] = value
+    found = np.stack(values)
+    if len(lengths) == rows.texts:
+        return found
+    weights = np.array(lengths, np.float32)[:, None]
+    starts = np.flatnonzero(np.diff(rows.owners, prepend=-1))
+    mean = np.add.reduceat(found * weights, starts) / np.add.reduceat(weights, starts)
+    return mean.astype(np.float32)
+
+
+def placed(
+    rows: Rows,
+    places: Sequence[Sequence[tuple[int, int] | None]],
+    engine: Engine,
+    tokens: int,
+    finish: Callable[[Floats], Sequence[T]],
+) -> list[list[T | None]]:
+    """What the engine says of single tokens: places are (row, column), several to a text.
+
+    finish makes answers of (N, C) numbers, batch by batch: all of them are never held at once.
+    """
+    found: list[list[T | None]] = [[None] * len(each) for each in places]
+    asked: dict[int, list[tuple[int, int, int]]] = {}
+    for text, each in enumerate(places):
+        for slot, place in enumerate(each):
+            if place is not None:
+                asked.setdefault(place[0], []).append((place[1], text, slot))
+    chosen = list(asked)  # a window without a place is not computed
+    for batch in plan([len(rows.encodings[row]) for row in chosen], tokens):
+        inputs = rows.batch([chosen[i] for i in batch])
+        width = inputs["input_ids"].shape[1]
+        wanted = [
+            (b * width + column, text, slot)
+            for b, i in enumerate(batch)
+            for column, text, slot in sorted(asked[chosen[i]])
+        ]
+        inputs["places"] = np.array([at for at, _, _ in wanted], np.int64)
+        values = engine(inputs)
+        if values.ndim == 3:  # a graph that answers for every token
+            values = values.reshape(-1, values.shape[-1])[inputs["places"]]
+        for (_, text, slot), answer in zip(wanted, finish(values), strict=True):
+            found[text][slot] = answer
+    return found

@@ -1,0 +1,167 @@
+"""What a model answers, typed, and how it is made of the numbers that leave the graph."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One label of several. scores: the probability of each label; they add up to 1."""
+
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Any number of labels: those with a probability over one half, the likeliest first."""
+
+    labels: tuple[str, ...]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, on the scale of the data that the model was trained on."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What may stand at a mask; `word` may be a piece of a word ("##ing")."""
+
+    word: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word, or a span of words: characters start to end of the text (of words: " " between).
+
+    label: of a span without B- and I-; None, score 0, where a word was cut off or has no token.
+    score: the probability of the label; of a span, that of its least sure word.
+    """
+
+    text: str
+    label: str | None
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Tags:
+    """words: a tag for every word. spans: what B-, I- (E-, S-) put together, without O.
+
+    Where tags mark no spans (parts of speech), spans are the words that have a tag.
+    """
+
+    words: tuple[Tag, ...]
+    spans: tuple[Tag, ...]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of a text: characters start to end (of the second text in a pair: there)."""
+
+    id: int
+    text: str
+    start: int
+    end: int
+    special: bool
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a model reads of a text, special tokens included; cut: whether there was more."""
+
+    tokens: tuple[Token, ...]
+    cut: bool
+
+
+def softmax(logits: Floats) -> NDArray[np.float64]:
+    """(N, C) probabilities."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    found: NDArray[np.float64] = shifted / shifted.sum(-1, keepdims=True)
+    return found
+
+
+def classified(logits: Floats, labels: Sequence[str]) -> list[Classification]:
+    """logits: (N, C)."""
+    rows = softmax(logits)
+    return [
+        Classification(labels[best], row[best], dict(zip(labels, row, strict=True)))
+        for best, row in zip(logits.argmax(1).tolist(), rows.tolist(), strict=True)
+    ]
+
+
+def labelled(logits: Floats, labels: Sequence[str]) -> list[Labels]:
+    """logits: (N, C), each a label of its own."""
+    # of both halves the form that cannot overflow
+    small = np.exp(-np.abs(logits.astype(np.float64)))
+    found = []
+    for row in np.where(logits > 0, 1 / (1 + small), small / (1 + small)).tolist():
+        order = sorted(range(len(row)), key=lambda i: -row[i])
+        chosen = tuple(labels[i] for i in order if row[i] > 0.5)
+        found.append(Labels(chosen, dict(zip(labels, row, strict=True))))
+    return found
+
+
+def scored(logits: Floats) -> list[Score]:
+    """logits: (N, 1)."""
+    return [Score(value) for value in logits.reshape(-1).tolist()]
+
+
+def surest(logits: Floats) -> list[tuple[int, float]]:
+    """logits: (N, C) -> per row the likeliest column with its probability."""
+    chances = softmax(logits).max(1)
+    return list(zip(logits.argmax(1).tolist(), chances.tolist(), strict=True))
+
+
+def likeliest(logits: Floats, top: int) -> list[list[tuple[int, float]]]:
+    """logits: (N, V) -> per row the `top` columns with their probabilities, best first."""
+    return [_likeliest(row, min(top, logits.shape[1])) for row in logits]  # V is large: row by row
+
+
+def _likeliest(row: Floats, top: int) -> list[tuple[int, float]]:
+    some = np.argpartition(row, -top)[-top:]
+    some = some[np.argsort(-row[some], kind="stable")]
+    highest = row[some[0]]
+    chances = np.exp(row[some] - highest) / np.exp(row - highest).sum(dtype=np.float64)
+    return list(zip(some.tolist(), chances.tolist(), strict=True))
+
+
+def marks_spans(labels: Sequence[str]) -> bool:
+    """Whether tags are O, B-x, I-x (and E-x, S-x)."""
+    return any(label[:2] in ("B-", "I-") for label in labels) and all(
+        re.fullmatch("O|[BIES]-.+", label) for label in labels
+    )
+
+
+def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:
+    """Neighbouring words of one kind put together, as seqeval counts: an I- may begin a span."""
+    runs: list[list[Tag]] = []
+    previous = ""
+    for word in words:
+        label = word.label or "O"
+        kind, was = label[2:], previous[2:]
+        if label != "O":
+            if label[0] in "BS" or kind != was or previous[:1] in ("E", "S", "O", ""):
+                runs.append([])
+            runs[-1].append(word)
+        previous = label
+    return tuple(_span(text, run) for run in runs)
+
+
+def _span(text: str, run: Sequence[Any]) -> Tag:
+    start, end = run[0].start, run[-1].end
+    return Tag(text[start:end], run[0].label[2:], start, end, min(word.score for word in run))

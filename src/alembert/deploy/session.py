@@ -1,0 +1,220 @@
+"""A saved model that answers: texts in, typed predictions out, without torch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from alembert.deploy import facts as facts_of
+from alembert.deploy.engine import Engine, open_engine
+from alembert.deploy.facts import Facts
+from alembert.deploy.forward import placed, pooled
+from alembert.deploy.predictions import (
+    Classification,
+    Floats,
+    Guess,
+    Labels,
+    Score,
+    Tag,
+    Tags,
+    Token,
+    Tokens,
+    classified,
+    labelled,
+    likeliest,
+    marks_spans,
+    scored,
+    spans_of,
+    surest,
+)
+from alembert.deploy.texts import listed, parted, stretches
+from alembert.deploy.tokens import Reader
+from alembert.errors import UserError
+
+T = TypeVar("T")
+PLACED = ("tokens", "words")  # kinds that answer for tokens, not for texts
+VERBS = {
+    "predict": ("classification", "multilabel", "regression"),
+    "embed": ("encoder",),
+    "fill_mask": ("words",),
+    "tag": ("tokens",),
+}
+
+
+class Session:
+    """One exported model. Every method may be called from several threads at once.
+
+    texts: a list; of pairs, a list of (text, text). A str, or a tuple that is a pair, gives one
+    answer instead of a list. What is no text, empty or invalid raises UserError with its number.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        backend: str | None = None,
+        threads: int | None = 1,
+        long: str = "cut",
+        max_length: int | None = None,
+        tokens_per_batch: int = 512,
+        *,
+        facts: Facts | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        """Open an exported folder, or the run folder of its student.
+
+        backend: one of deploy.facts.BACKENDS, by default the one that export chose. threads: of
+        the model; None takes all cores. long: "cut" at max_length, or "window": windows that
+        share a quarter, averaged by tokens. facts, engine: those of a model that is not exported.
+        Raises UserError for a folder or a value that does not serve.
+        """
+        home = place(folder)
+        self.facts = facts or facts_of.read(home)
+        if long not in ("cut", "window"):
+            raise UserError(f"long {long!r}: choose cut or window")
+        if tokens_per_batch < 1:
+            raise UserError(f"tokens_per_batch {tokens_per_batch}: must be 1 or more")
+        self.max_length = self.facts.max_length if max_length is None else max_length
+        if not 0 < self.max_length <= self.facts.max_length:
+            raise UserError(
+                f"max_length {self.max_length}: the model takes 1 to {self.facts.max_length} tokens"
+            )
+        self._reader = Reader(home, self.max_length, long == "window")
+        self._engine = engine or open_engine(home, self.facts, backend, threads)
+        self._budget = tokens_per_batch
+        self._home = home
+
+    @property
+    def kind(self) -> str:
+        """classification, multilabel, regression, tokens, words or encoder."""
+        return self.facts.kind
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.facts.labels
+
+    def predict(self, texts: Any) -> Any:
+        """Per text a Classification, Labels (of several) or Score (regression)."""
+        self._serves("predict")
+        given, one = listed(texts)
+        make: dict[str, Callable[[Floats], Sequence[Classification | Labels | Score]]] = {
+            "classification": lambda values: classified(values, self.labels),
+            "multilabel": lambda values: labelled(values, self.labels),
+            "regression": scored,
+        }
+        found = [answer for values in self._pooled(given) for answer in make[self.kind](values)]
+        return found[0] if one else found
+
+    def embed(self, texts: Any) -> Floats:
+        """(N, H) vectors in float32; (H,) of one text."""
+        self._serves("embed")
+        found: Floats = self.logits(texts)
+        if self.facts.pooling.endswith("+norm"):  # the mean of windows is shorter than they are
+            found = found / np.linalg.norm(found, axis=-1, keepdims=True)
+        return found
+
+    def fill_mask(self, texts: Any, top: int = 5) -> Any:
+        """Per text, per mask in it: a list of the `top` likeliest Guesses."""
+        self._serves("fill_mask")
+        if top < 1:
+            raise UserError(f"top {top}: must be 1 or more")
+
+        def guesses(values: Floats) -> list[list[Guess]]:
+            return [
+                [Guess(self._reader.word(token), chance) for token, chance in row]
+                for row in likeliest(values, top)
+            ]
+
+        given, one = listed(texts)
+        found = list(self._placed(given, guesses))
+        return found[0] if one else found
+
+    def tag(self, texts: Any) -> Any:
+        """Per text (words are what white space parts) or list of words: Tags."""
+        self._serves("tag")
+        given, one = listed(texts)
+        bio = marks_spans(self.labels)
+        found = []
+        for text, answers in zip(given, self._placed(given, surest), strict=True):
+            whole, places = parted(text)
+            words = []
+            for (start, end), answer in zip(places, answers, strict=True):
+                label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
+                words.append(Tag(whole[start:end], label, start, end, score))
+            spans = spans_of(whole, words) if bio else tuple(word for word in words if word.label)
+            found.append(Tags(tuple(words), spans))
+        return found[0] if one else found
+
+    def logits(self, texts: Any) -> Any:
+        """The graph's own numbers, float32, in the order of the texts.
+
+        (N, C), of an encoder (N, H); of tokens per text (words, C), NaN where a word has none;
+        of words per text (masks, V). Of one text without the N.
+        """
+        given, one = listed(texts)
+        found: Any
+        if self.kind in PLACED:
+            none = np.full(len(self.labels), np.nan, np.float32)
+            found = [
+                np.stack([none if row is None else row for row in rows])
+                for rows in self._placed(given, lambda values: list(values.copy()))
+            ]
+        else:
+            values = list(self._pooled(given))
+            found = np.concatenate(values) if values else np.empty((0, len(self.labels)), "f4")
+        return found[0] if one else found
+
+    def tokenize(self, texts: Any) -> Any:
+        """Per text its Tokens: what the model reads, or of windows reads first."""
+        given, one = listed(texts)
+        found = []
+        for first, part in stretches(given):
+            rows = self._reader(part, first=first)
+            starts = dict(zip(reversed(rows.owners), reversed(rows.encodings), strict=True))
+            for text in range(rows.texts):
+                row = starts[text]
+                pieces = zip(row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True)
+                tokens = tuple(Token(i, piece, *at, bool(mark)) for i, piece, at, mark in pieces)
+                found.append(Tokens(tokens, bool(row.overflowing)))
+        return found[0] if one else found
+
+    def _pooled(self, texts: list[Any]) -> Iterator[Floats]:
+        """(n, C) of one stretch of texts after the other."""
+        for first, part in stretches(texts):
+            yield pooled(self._reader(part, first=first), self._engine, self._budget)
+
+    def _placed(
+        self, texts: list[Any], finish: Callable[[Floats], Sequence[T]]
+    ) -> Iterator[list[T | None]]:
+        """Per text an answer for every word, or for every mask."""
+        for first, part in stretches(texts):
+            places: list[list[tuple[int, int] | None]]
+            if self.kind == "tokens":
+                words = [text.split() if isinstance(text, str) else text for text in part]
+                rows = self._reader(words, words=True, first=first)
+                at = rows.places(lambda row: row.word_ids)
+                places = [
+                    [found.get(word) for word in range(len(each))]
+                    for found, each in zip(at, words, strict=True)
+                ]
+            else:
+                rows = self._reader(part, first=first)
+                places = [list(found.values()) for found in rows.places(self._reader.masks)]
+                for number, found in enumerate(places):
+                    if not found:
+                        raise UserError(self._reader.unmasked(part[number], first + number + 1))
+            yield from placed(rows, places, self._engine, self._budget, finish)
+
+    def _serves(self, verb: str) -> None:
+        if self.kind not in VERBS[verb]:
+            right = next(name for name, kinds in VERBS.items() if self.kind in kinds)
+            raise UserError(
+                f"{self._home}: {verb} is not for this model ({self.kind}): use {right}"
+            )
+
+
+def place(folder: str | Path) -> Path:
+    """The folder of the model: a run folder stands for its student."""
+    student = Path(folder) / "student"
+    inside = (student / facts_of.FILE).is_file() and not (Path(folder) / "config.json").is_file()
+    return student if inside else Path(folder)
