@@ -4,15 +4,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from alembert import evaluate, fit, folder
+from alembert import bench, evaluate, fit, folder
+from alembert.bench import show
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import read_corpus
 from alembert.data.encoded import said_cut
 from alembert.data.splits import Files, Splits, prepare_one
+from alembert.deploy import facts as deployed
+from alembert.deploy import fidelity
+from alembert.deploy.engine import open_engine
 from alembert.errors import UserError
-from alembert.models.load import load_config, load_model, load_tokenizer, names_of
+from alembert.models.load import load_config, load_model, load_tokenizer, names_of, place
+from alembert.report.judged import judged, save
 
 
 def judge_run(
@@ -23,7 +30,10 @@ def judge_run(
     tokenizer: PreTrainedTokenizerBase,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure teacher and student on --eval; write metrics.json and return its content."""
+    """Measure teacher and student on --eval; write metrics.json and return its content.
+
+    What they said of each text is kept beside it, and how long a few texts took them.
+    """
     if splits is None or splits.test is None:
         if splits is not None:
             say("no --eval file: the result is not judged")
@@ -31,20 +41,29 @@ def judge_run(
         return {}
     name = splits.task.metric
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
+    logits: dict[str, evaluate.Logits] = {}
+    models = {}
     for who, path in (("teacher", teacher), ("student", str(student))):
         if path is not None:
             model = load_model(path, splits.task.kind)
-            logits = evaluate.predict(model, splits.test, int(tokenizer.pad_token_id or 0))
-            metrics[who] = evaluate.metrics(splits.task, logits, splits.test)
+            models[who] = model, Path(place(path))
+            logits[who] = evaluate.predict(model, splits.test, int(tokenizer.pad_token_id or 0))
+            metrics[who] = evaluate.metrics(splits.task, logits[who], splits.test)
             metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
+    save(out, judged(splits.task, splits.texts, splits.test, logits, tokenizer))
+    if "teacher" in models:
+        rows = bench.quick(models, splits.test, texts=60, seconds=5)
+        show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
     folder.write_json(out / "metrics.json", metrics)
     return metrics
 
 
-def judge(path: str, files: Files, max_length: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Metrics of a saved model on one labelled file."""
+def judge(
+    path: str, files: Files, max_length: int, say: Callable[[str], None], backend: str = "torch"
+) -> dict[str, float]:
+    """Metrics of a saved model on one labelled file; backend: torch, or one it is exported for."""
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_length(max_length, config, path)
     fit.check_words(tokenizer, config, path)
@@ -52,19 +71,44 @@ def judge(path: str, files: Files, max_length: int, say: Callable[[str], None]) 
     data, task = prepare_one(files, tokenizer, max_length, labels)
     if cut := said_cut(data):
         say(cut)
-    model = load_model(path, task.kind)
-    logits = evaluate.predict(model, data, int(tokenizer.pad_token_id or 0))
+    pad_token_id = int(tokenizer.pad_token_id or 0)
+    if backend == "torch":
+        logits = evaluate.predict(load_model(path, task.kind), data, pad_token_id)
+    else:
+        engine = _exported(path, backend, task.kind, files.train)
+        logits = evaluate.ask(engine, data, pad_token_id)
     return evaluate.metrics(task, logits, data)
 
 
-def judge_words(path: str, corpus: str, max_length: int, sequences: int) -> dict[str, float]:
+def _exported(path: str, backend: str, kind: str, source: str) -> Callable[[Any], Any]:
+    """A padded batch -> what the exported model says of it."""
+    folder = Path(place(path))
+    facts = deployed.read(folder)
+    if facts.kind != kind:
+        raise UserError(f"{source}: is for {kind}, and {path} is exported for {facts.kind}")
+    engine = open_engine(folder, facts, backend, None)
+    return lambda batch: engine(fidelity.inputs(batch, facts.inputs))
+
+
+def judge_words(
+    path: str, corpus: str, max_length: int, sequences: int, backend: str = "torch"
+) -> dict[str, float]:
     """Perplexity and top-1 of a saved model on masked words of a text (uniform masks, seed 0)."""
     if sequences < 1:
         raise UserError(f"--sequences {sequences}: must be 1 or more")
-    tokenizer = load_tokenizer(path)
-    model = load_model(path, "words")
-    fit.check_length(max_length, model.config, path)
-    fit.check_words(tokenizer, model.config, path)
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    fit.check_length(max_length, config, path)
+    fit.check_words(tokenizer, config, path)
+    model = load_model(path, "words") if backend == "torch" else None
+    engine = None if model else _exported(path, backend, "words", corpus)
     rows = read_corpus(corpus, tokenizer, max_length)
     masking = masking_for(tokenizer, Masking.share, 0.0, rows.counts)
-    return evaluate.masked_words(model, rows, masking, int(tokenizer.pad_token_id or 0), sequences)
+    settings = rows, masking, int(tokenizer.pad_token_id or 0), sequences
+    if model is not None:
+        return evaluate.masked_words(model, *settings)
+
+    def guess(batch: dict[str, Tensor], places: Tensor) -> Tensor:
+        assert engine is not None
+        return torch.from_numpy(engine({**batch, "places": places.flatten().nonzero()[:, 0]}))
+
+    return evaluate.guess_words(guess, *settings)

@@ -39,6 +39,7 @@ class Splits:
     test: Encoded | None
     rows: Dataset  # what of train is labelled, as it was read
     columns: Columns
+    texts: tuple[str, ...] = ()  # of test, as a person reads them
 
 
 def prepare(
@@ -77,11 +78,21 @@ def prepare(
         where = find_columns(rows, files.unlabelled, files.text, files.text_pair, labelled=False)
         train = concat(train, encoded(rows, where, files.unlabelled, labelled=False))
     valid = encoded(valid_rows, valid_columns, files.valid or files.train)
-    test = None
+    test, texts = None, ()
     if test_rows is not None:
         source = files.evaluation or files.train
-        test = encoded(test_rows, find_columns(test_rows, source, *names), source)
-    return Splits(task, train, valid, test, train_rows, columns)
+        where = find_columns(test_rows, source, *names)
+        test, texts = encoded(test_rows, where, source), shown(test_rows, where)
+    return Splits(task, train, valid, test, train_rows, columns, texts)
+
+
+def shown(rows: Dataset, columns: Columns) -> tuple[str, ...]:
+    """Each row's text as a person reads it: words joined, a second text on a second line."""
+    parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]
+    return tuple(
+        "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
+        for row in zip(*parts, strict=True)
+    )
 
 
 def with_rows(

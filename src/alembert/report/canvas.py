@@ -1,0 +1,88 @@
+"""One style for all plots: inline SVG whose colours are the page's, so that dark and light fit."""
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# stand for the page's own colours: matplotlib writes them, `_svg` puts variables in their place
+INK, MUTED, RULE, TEACHER, STUDENT, PAPER = (f"#0{n}0e0f" for n in range(1, 7))
+LINES = tuple(f"#a{n}0e0f" for n in range(1, 7))
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", TEACHER: "teacher", STUDENT: "student"}
+VARIABLES |= {PAPER: "paper"} | {line: f"line{n}" for n, line in enumerate(LINES, start=1)}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a label may hold a dollar
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "figure.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.labelcolor": INK,
+    "legend.columnspacing": 1,
+    "legend.handlelength": 1.2,
+    "lines.linewidth": 1.6,
+}
+
+
+class Plot:
+    """One figure of one axes; `svg` is there when its block has ended."""
+
+    svg: str
+
+
+@contextmanager
+def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple[Axes, Plot]]:
+    """Axes to draw on; sizes in inches, `alt` what the picture says in words."""
+    plot = Plot()
+    with rc_context(STYLE), warnings.catch_warnings():
+        # the reader's browser has the fonts, whatever matplotlib has
+        warnings.filterwarnings("ignore", message=r"Glyph \d+")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure.add_subplot(), plot
+        stream = io.StringIO()
+        with rc_context({"svg.hashsalt": alt}):  # the same page from the same run
+            figure.savefig(stream, format="svg", metadata=dict.fromkeys(_FIELDS))
+    plot.svg = _svg(stream.getvalue(), alt)
+
+
+_FIELDS = ("Date", "Creator", "Format", "Type")
+
+
+def _svg(text: str, alt: str) -> str:
+    """What goes into the page: no prologue, no unused ids, the page's fonts and colours."""
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    used = set(re.findall(r"#([\w-]+)[\")]", text))
+    text = re.sub(r' id="([\w-]+)"', lambda m: m[0] if m[1] in used else "", text)
+    # as wide as its column, but never so wide that its letters grow large
+    size = r'width="([\d.]+)pt" height="[\d.]+pt"'
+    text = re.sub(size, lambda m: f'style="max-width: {float(m[1]) * 1.5:.0f}px"', text, count=1)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    for colour, name in VARIABLES.items():
+        text = text.replace(colour, f"var(--{name})")
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r"\n\s*", "\n", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1).strip()

@@ -1,0 +1,165 @@
+"""Teacher and students of some runs side by side: size, quality, speed, and the Pareto front."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from alembert.report.facts import Run, Size, size_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model in one backend. What was not measured is None.
+
+    kept: the student's metric by the teacher's. ms: CPU milliseconds a text at one thread (wall
+    clock where more threads were timed). faster: than the teacher in torch. `same`: no difference
+    was shown. elsewhere: the time is from the export's own measurement, at another hour.
+    """
+
+    name: str
+    who: str  # teacher or student
+    backend: str
+    shape: str
+    parameters: int | None
+    size_mb: float | None
+    metric: float | None
+    kept: float | None = None
+    ms: float | None = None
+    faster: float | None = None
+    same: bool = False
+    elsewhere: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name, with the backend where it is not torch."""
+        return self.name if self.backend == "torch" else f"{self.name}, {self.backend}"
+
+
+def entries(run: Run, name: str) -> list[Entry]:
+    """The teacher where there is one, the student, and what the student was exported to."""
+    found = [_plain(run, who, title) for who, title in _models(run, name).items()]
+    teacher = next((entry for entry in found if entry.who == "teacher"), None)
+    students = [entry for entry in found if entry.who == "student"]
+    if students:
+        found += _variants(run, students[0])
+    return [_beside(run, entry, teacher) for entry in found]
+
+
+def _models(run: Run, name: str) -> dict[str, str]:
+    models = {"teacher": Path(run.teacher).resolve().name} if run.teacher else {}
+    return models | ({"student": name} if run.student else {})
+
+
+def _plain(run: Run, who: str, title: str) -> Entry:
+    """A model in torch."""
+    place = run.student if who == "student" else run.teacher
+    size = size_of(place or "") or Size("", "", 0, 0)
+    values = run.metrics.get(who, {})
+    row = _row(run, who, "torch")
+    return Entry(
+        title, who, "torch", ", ".join(filter(None, (size.kind, size.shape))),
+        run.metrics.get("parameters", {}).get(who) or size.parameters or None,
+        size.size_mb or None, values.get(run.metrics.get("metric")), ms=_ms(row),
+        **_timed(row, run),
+    )  # fmt: skip
+
+
+def _variants(run: Run, student: Entry) -> list[Entry]:
+    facts = run.deployed
+    found = []
+    for variant in facts.variants if facts else ():
+        row = _row(run, "student", variant.backend)
+        entry = replace(
+            student, backend=variant.backend, size_mb=variant.size_mb,
+            metric=variant.measured.get("metric"), ms=_ms(row), faster=None, same=False,
+            **_timed(row, run),
+        )  # fmt: skip
+        if row is None and "latency_ms" in variant.measured:
+            entry = replace(entry, ms=variant.measured["latency_ms"], elsewhere=True)
+        found.append(entry)
+    return found
+
+
+def _beside(run: Run, entry: Entry, teacher: Entry | None) -> Entry:
+    if teacher is None or entry is teacher or entry.who == "teacher":
+        return entry
+    if entry.metric is not None and teacher.metric:
+        entry = replace(entry, kept=entry.metric / teacher.metric)
+    if entry.faster is None and entry.ms and teacher.ms:
+        entry = replace(entry, faster=teacher.ms / entry.ms)
+    return entry
+
+
+def _row(run: Run, who: str, backend: str) -> dict[str, Any] | None:
+    """The row of bench.json with the fewest threads; models are named there by role or by path."""
+    rows = [r for r in run.bench if r["backend"] == backend and _is(run, who, r["model"])]
+    return min(rows, key=lambda row: row["threads"], default=None)
+
+
+def _is(run: Run, who: str, name: str) -> bool:
+    if name == who:
+        return True
+    if who == "teacher":
+        places = {Path(run.teacher)} if run.teacher else set()
+    else:
+        places = {run.path, run.path / "student"}
+    return Path(run.found(name)).resolve() in {place.resolve() for place in places}
+
+
+def _ms(row: dict[str, Any] | None) -> float | None:
+    if row is None:
+        return None
+    spent = row["cpu_ms"] if row["threads"] == 1 else row["latency_ms"]
+    return float(spent["median"]) / int(row["batch"])
+
+
+def _timed(row: dict[str, Any] | None, run: Run) -> dict[str, Any]:
+    """The ratio to the teacher in torch, where bench.json has it with its noise."""
+    for ratio in (row or {}).get("ratios", ()):
+        name, _, backend = ratio["to"].rpartition(":")
+        if backend == "torch" and _is(run, "teacher", name):
+            return {"faster": ratio["value"], "same": ratio["same"]}
+    return {}
+
+
+def together(runs: Sequence[Run], names: Sequence[str]) -> list[Entry]:
+    """All entries, each teacher once, before the first of its students."""
+    found: list[Entry] = []
+    seen: set[tuple[str | None, Any]] = set()
+    for run, name in zip(runs, names, strict=True):
+        key = (run.teacher and str(Path(run.teacher).resolve()), _judged_by(run))
+        rows = entries(run, name)
+        found += [row for row in rows if row.who == "student" or key not in seen]
+        seen.add(key)
+    return found
+
+
+def _judged_by(run: Run) -> tuple[Any, ...]:
+    """What makes figures comparable: the metric, and the file it was measured on."""
+    return run.metrics.get("metric"), run.files.get("evaluation"), run.files.get("task")
+
+
+def comparable(runs: Sequence[Run]) -> bool:
+    """Whether all runs were judged by the same metric on the same file."""
+    return len({_judged_by(run) for run in runs}) == 1
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
+    """Indices of (cost, value) that no other point beats: none is as cheap and as good and better
+    in one of the two."""
+    return {
+        i
+        for i, (cost, value) in enumerate(points)
+        if not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
+    }
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """The shortest tails of the runs' paths that tell them apart."""
+    parts = [run.path.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(run.path) for run in runs]

@@ -1,0 +1,195 @@
+"""report.html: the runs side by side, then each run, in one file that opens from disk."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from alembert import __version__
+from alembert.errors import UserError
+from alembert.report import comparison
+from alembert.report.comparison import Entry
+from alembert.report.facts import Run
+from alembert.writing import in_place
+
+TIMES = "\u00d7"
+LIMIT = 1_900_000  # bytes of a page
+Tile = tuple[str, str, str]  # a figure, what it says, and of what
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run on the page."""
+
+    key: str
+    name: str
+    sections: tuple[object, ...]
+    finished: bool
+
+
+def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) -> Path:
+    """Write the page of one run, or of several compared; returns its path. Raises UserError.
+
+    Without `out` it lies in the run, or, of several, is report.html here.
+    """
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401  the plots need it
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is not installed: the report needs pip install 'alembert[report]'"
+        ) from error
+    from alembert.report import plots  # noqa: F401  after the line above
+
+    runs = [Run(path) for path in dict.fromkeys(paths)]
+    out = out or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
+    _check(out)
+    names = comparison.names_of(runs)
+    rows = comparison.together(runs, names)
+    parts = [
+        _part(f"run{n}", name, run, say)
+        for n, (run, name) in enumerate(zip(runs, names, strict=True), 1)
+    ]
+    here = jinja2.Environment(
+        loader=jinja2.PackageLoader("alembert", "report"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    columns, cells = _table(rows, _metric(runs))
+    while True:
+        text = here.get_template("page.html.j2").render(
+            title=names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
+            about=_about(runs[0]) if comparison.comparable(runs) else "",
+            tiles=_tiles(rows), columns=columns, rows=list(zip(rows, cells, strict=True)),
+            parts=parts, front=_front(runs, rows), version=__version__,
+            elsewhere=any(row.elsewhere for row in rows),
+        )  # fmt: skip
+        full = [n for n, part in enumerate(parts) if part.sections]
+        if len(text.encode()) <= LIMIT or not full:
+            break
+        parts[full[-1]] = replace(parts[full[-1]], sections=())  # told on the page
+    with in_place(out) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return out
+
+
+def _check(out: Path) -> None:
+    """Refuse a place that cannot be written before anything is computed."""
+    if out.is_dir():
+        raise UserError(f"--out {out}: a folder: name a file in it")
+    home = next((place for place in out.resolve().parents if place.exists()), Path("/"))
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        raise UserError(f"{out}: cannot be written: choose another --out")
+
+
+def _part(key: str, name: str, run: Run, say: Callable[[str], None]) -> Part:
+    from alembert.report import judged
+    from alembert.report.sections import sections
+
+    found, why = judged.load(run.path), ""
+    if found is None and run.metrics:
+        try:
+            say(f"{name}: no {judged.FILE} there: asking its models again")
+            found = judged.again(run)
+            if run.writable:
+                judged.save(run.path, found)
+        except UserError as error:
+            why = str(error)
+    elif found is None:
+        why = "the run was not judged" if run.finished else "the run is not finished"
+    return Part(key, name, tuple(sections(run, found, why)), run.finished)
+
+
+def _metric(runs: Sequence[Run]) -> str:
+    """The metric that all runs share, or none."""
+    names = {run.metrics.get("metric") for run in runs} - {None}
+    return str(names.pop()) if len(names) == 1 else ""
+
+
+def _about(run: Run) -> str:
+    """What the figures were measured on."""
+    if not run.metrics:
+        return ""
+    source = run.files.get("evaluation") or run.files.get("task") or ""
+    return f"{run.metrics['metric']} on {Path(source).name}"
+
+
+def _table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]]]:
+    """Names of columns and the cells of each entry; what no entry has is no column."""
+    columns: dict[str, list[str | None]] = {
+        "parameters": [f"{r.parameters / 1e6:.1f} M" if r.parameters else None for r in rows],
+        "size on disk": [f"{r.size_mb:.1f} MB" if r.size_mb else None for r in rows],
+        metric or "metric": [None if r.metric is None else f"{r.metric:.4f}" for r in rows],
+        "kept": [None if r.kept is None else f"{r.kept:.1%}" for r in rows],
+        "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
+        "speed": [_speed(r) for r in rows],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    return list(kept), [[cell or "-" for cell in row] for row in zip(*kept.values(), strict=True)]
+
+
+def _speed(row: Entry) -> str | None:
+    if row.same:
+        return "no difference"
+    return f"{row.faster:.1f}{TIMES}" if row.faster else None
+
+
+def _tiles(rows: Sequence[Entry]) -> list[tuple[str, list[Tile]]]:
+    """The headline of each student: how much smaller, faster, and what was kept."""
+    found: list[tuple[str, list[Tile]]] = []
+    teacher: Entry | None = None
+    for row in rows:
+        if row.who == "teacher":
+            teacher = row
+        elif row.backend == "torch":
+            best = max(
+                (r for r in rows if r.name == row.name and r.faster and r.backend != "torch"),
+                key=lambda r: r.faster or 0, default=None,
+            )  # fmt: skip
+            found.append((row.name, _headline(row, teacher, best)))
+    return found
+
+
+def _headline(student: Entry, teacher: Entry | None, best: Entry | None) -> list[Tile]:
+    if teacher is None:
+        tiles = (
+            [(f"{student.parameters / 1e6:.1f} M", "parameters", student.shape)]
+            if student.parameters
+            else []
+        )
+        if student.metric is not None:
+            tiles.append((f"{student.metric:.3f}", "on --eval", ""))
+        return tiles
+    tiles = []
+    if teacher.parameters and student.parameters:
+        sizes = f"{teacher.parameters / 1e6:.1f} M → {student.parameters / 1e6:.1f} M parameters"
+        tiles.append((f"{teacher.parameters / student.parameters:.1f}{TIMES}", "smaller", sizes))
+    if student.faster and student.ms and teacher.ms:
+        times = f"{teacher.ms:.1f} → {student.ms:.1f} ms a text, torch"
+        if student.same:
+            tiles.append(("no", "difference in speed was shown", times))
+        else:
+            tiles.append((f"{student.faster:.1f}{TIMES}", "faster", times))
+    if best is not None and best.ms:
+        size = f", {best.size_mb:.0f} MB" if best.size_mb else ""
+        tiles.append(
+            (f"{best.faster:.1f}{TIMES}", f"faster as {best.backend}", f"{best.ms:.1f} ms{size}")
+        )
+    if student.kept is not None and teacher.metric is not None and student.metric is not None:
+        values = f"{teacher.metric:.3f} → {student.metric:.3f}"
+        tiles.append((f"{student.kept:.1%}", "kept", values))
+    return tiles
+
+
+def _front(runs: Sequence[Run], rows: Sequence[Entry]) -> str:
+    """The metric against latency, when at least two models have both and can be compared."""
+    from alembert.report import plots
+
+    points = [
+        (row.label, row.who, row.ms, row.metric)
+        for row in rows
+        if row.ms is not None and row.metric is not None
+    ]
+    if len(points) < 2 or not comparison.comparable(runs):
+        return ""
+    front = comparison.pareto([(ms, value) for _, _, ms, value in points])
+    return plots.against_latency(points, front, _metric(runs), "CPU ms a text")

@@ -1,0 +1,179 @@
+"""The plots of the page, each one axes: what they show is said in words too."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+
+from alembert.report.canvas import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
+from alembert.report.views import Class
+
+COLOURS = {"teacher": TEACHER, "student": STUDENT}
+MARKS = {"teacher": "s", "student": "o"}  # told apart without their colour too
+SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36)}  # of images, on dark and on light
+
+
+def short(text: str, most: int = 26) -> str:
+    """A label that fits beside an axis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
+    """A stage's loss and its terms over the steps, logarithmic where no value is 0."""
+    ends = ", ".join(f"{term} {row[0][1]:.3g} to {row[-1][1]:.3g}" for term, row in series.items())
+    with drawn(f"Losses of stage {name} by step: {ends}") as (axes, plot):
+        for (term, row), colour in zip(series.items(), LINES, strict=False):
+            steps, values = _thinned(row)
+            axes.plot(steps, values, color=colour, label=term, lw=2.4 if term == "loss" else 1.4)
+        if all(value > 0 for row in series.values() for _, value in row):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=f"step of stage {name}")
+        axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    return plot.svg
+
+
+def _thinned(row: list[tuple[float, float]], most: int = 50) -> tuple[list[float], list[float]]:
+    """At most so many points, each the mean of its neighbours."""
+    parts = np.array_split(np.array(row), min(most, len(row)))
+    means = [part.mean(0) for part in parts]
+    return [float(mean[0]) for mean in means], [float(mean[1]) for mean in means]
+
+
+def watched(name: str, metric: str, row: list[tuple[float, float]]) -> str:
+    """The metric on held-out texts while a stage ran."""
+    best = max(value for _, value in row)
+    with drawn(f"{metric} on held-out texts during stage {name}: best {best:.4f}") as (axes, plot):
+        axes.plot(*zip(*row, strict=True), color=STUDENT, marker="o", markersize=4)
+        axes.set(title=f"{metric} on held-out texts", xlabel=f"step of stage {name}")
+        axes.margins(y=0.2)
+    return plot.svg
+
+
+def against_latency(
+    points: Sequence[tuple[str, str, float, float]], front: set[int], metric: str, unit: str
+) -> str:
+    """Metric over latency of (name, teacher or student, milliseconds, metric); `front`: indices."""
+    told = "; ".join(f"{name} {ms:.3g} ms, {value:.4f}" for name, _, ms, value in points)
+    best = ", ".join(points[i][0] for i in sorted(front))
+    alt = f"{metric} against {unit}: {told}. Pareto front: {best}"
+    with drawn(alt, 6.4, 3.6) as (axes, plot):
+        line = sorted((points[i][2], points[i][3]) for i in front)
+        axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
+        for i, (name, who, ms, value) in enumerate(points):
+            filled = COLOURS[who] if i in front else PAPER
+            axes.plot(
+                ms, value, MARKS[who], color=filled, markeredgecolor=COLOURS[who], markersize=8
+            )
+            axes.annotate(
+                short(name, 34), (ms, value), (7, -12), textcoords="offset points", fontsize=8
+            )
+        if max(p[2] for p in points) > 4 * min(p[2] for p in points):
+            axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(0.16, 0.25)
+        axes.set(xlabel=f"{unit} (fewer is better)", ylabel=metric)
+        axes.legend(loc="lower right")
+    return plot.svg
+
+
+def confusion(counts: NDArray[np.int64], labels: Sequence[str], who: str) -> str:
+    """Rows what is true, columns what the model says; shaded by the share of a row."""
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    right = counts.trace() / max(counts.sum(), 1)
+    side = 1.5 + 0.32 * max(len(labels), 4)
+    alt = f"Confusion of the {who}: {right:.1%} on the diagonal"
+    with drawn(alt, side + 0.5, side) as (axes, plot):
+        _image(axes, share * 0.75, who)
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            small = 6 if counts.max() > 999 or len(labels) > 12 else 8
+            axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=small, color=INK)
+        _named(axes, [short(label, 18) for label in labels])
+        axes.set(xlabel=f"the {who} says", ylabel="true", title=who.capitalize())
+    return plot.svg
+
+
+def attention(weights: NDArray[Any], tokens: Sequence[str], who: str, layer: int) -> str:
+    """Where each token (row) looks (columns), heads averaged."""
+    away = weights - np.eye(len(tokens))  # looking at oneself says little
+    i, j = divmod(int(away.argmax()), len(tokens))
+    told = f"most from {tokens[i]!r} to {tokens[j]!r}, {weights[i, j]:.0%}"
+    with drawn(f"Attention of the {who}, layer {layer}: {told}", 2.9, 2.9) as (axes, plot):
+        _image(axes, np.sqrt(weights / max(float(weights.max()), 1e-9)), who)
+        _named(axes, [short(token, 12) for token in tokens])
+        axes.set_title(f"{who.capitalize()}, layer {layer}")
+    return plot.svg
+
+
+def _image(axes: Axes, strength: NDArray[Any], who: str) -> None:
+    """A matrix as one colour, more or less see-through: it fits on any ground."""
+    cells = np.empty((*strength.shape, 4), np.uint8)
+    cells[..., :3] = SOLID[who]
+    cells[..., 3] = np.rint(255 * np.clip(strength, 0, 1))
+    axes.imshow(cells, interpolation="none", aspect="auto")
+    axes.grid(False)
+    axes.tick_params(length=0)
+
+
+def _named(axes: Axes, names: Sequence[str]) -> None:
+    flat = len(names) * max(map(len, names)) < 30
+    axes.set_xticks(range(len(names)), names, rotation=0 if flat else 90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+
+
+def scatter(truth: NDArray[Any], scores: NDArray[Any], who: str, told: str) -> str:
+    """Scores over the truth; at most 1,500 points, evenly taken."""
+    step = -(-len(truth) // 1500)
+    ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
+    with drawn(f"Scores of the {who} against the truth: {told}", 4.0, 3.6) as (axes, plot):
+        axes.plot(ends, ends, color=MUTED, linewidth=0.8, linestyle=":")
+        axes.plot(
+            truth[::step], scores[::step], ".", color=COLOURS[who], alpha=0.35, markersize=4,
+            markeredgewidth=0, rasterized=True,
+        )  # fmt: skip
+        axes.set(xlabel="true score", ylabel=f"the {who}'s", title=f"{who.capitalize()}: {told}")
+    return plot.svg
+
+
+def by_class(rows: Sequence[Class]) -> str:
+    """F1 of each label, teacher and student on one line."""
+    told = "; ".join(
+        f"{row.name} " + " and ".join(f"{who} {f1:.2f}" for who, f1 in row.f1.items())
+        for row in rows
+    )
+    with drawn(f"F1 by label: {told}", 5.6, 0.9 + 0.23 * len(rows)) as (axes, plot):
+        for y, row in enumerate(rows):
+            axes.plot([*row.f1.values()], [y] * len(row.f1), color=MUTED, linewidth=1)
+        for who in rows[0].f1:
+            axes.plot(
+                [row.f1[who] for row in rows], range(len(rows)), MARKS[who], color=COLOURS[who],
+                label=who, markersize=6, linestyle="none",
+            )  # fmt: skip
+        axes.set_yticks(range(len(rows)), [f"{short(row.name)} ({row.of})" for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.margins(x=0.05)
+        axes.set(xlabel="F1")
+        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    return plot.svg
+
+
+def soft(names: Sequence[str], shares: dict[str, NDArray[Any]], temperature: float) -> str:
+    """Probabilities of a few labels at one temperature, a bar a model."""
+    told = "; ".join(
+        f"{who} " + ", ".join(f"{name} {share:.0%}" for name, share in zip(names, row, strict=True))
+        for who, row in shares.items()
+    )
+    height = 0.75 + 0.34 * len(names)
+    with drawn(f"Soft labels at temperature {temperature:g}: {told}", 3.4, height) as (axes, plot):
+        places = np.arange(len(names))
+        for k, (who, row) in enumerate(shares.items()):
+            axes.barh(places + 0.36 * k - 0.18, row, 0.34, color=COLOURS[who], label=who)
+        axes.set_yticks(places, [short(name, 20) for name in names])
+        axes.set_ylim(len(names) - 0.45, -0.55)
+        axes.set_xlim(0, 1)
+        axes.set_title(f"T = {temperature:g}")
+    return plot.svg

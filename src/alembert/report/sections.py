@@ -1,0 +1,141 @@
+"""The parts of the page about one run, each with its pictures, its table and what they mean."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alembert.errors import UserError
+from alembert.report import plots, views
+from alembert.report.errors import Section, by_class, disagreements, errors
+from alembert.report.facts import COURSE, Run
+from alembert.report.insides import SENTENCE, Insides, alike, insides
+from alembert.report.judged import Judged
+
+
+def sections(run: Run, found: Judged | None, why: str) -> list[Section]:
+    """What a run has to show; `why` says what keeps its predictions from being there."""
+    parts = [losses(run)]
+    if found is not None:
+        parts += [errors(found), by_class(found), disagreements(found)]
+    elif run.files:
+        parts.append(Section("errors", "Errors and disagreements", f"Left out: {why}."))
+    parts += looked_into(run, found)
+    parts.append(made(run))
+    return [part for part in parts if part is not None]
+
+
+def losses(run: Run) -> Section | None:
+    """Loss by term and stage, and the metric on held-out texts."""
+    figures: list[tuple[tuple[str, ...], str]] = []
+    for stage in run.stages:
+        series = {name: stage.series(name) for name in stage.terms}
+        if not series:
+            continue
+        drawn = [plots.losses(stage.name, series)]
+        for name in {name: None for row in stage.rows for name in row if name[:6] == "valid_"}:
+            drawn.append(plots.watched(stage.name, name[6:], stage.series(name)))
+        figures.append((tuple(drawn), _told(stage.facts)))
+    if not figures:
+        return None
+    lead = "Each term as it is before its weight; the loss is their weighted sum."
+    return Section("loss", "Loss by term and stage", lead, tuple(figures))
+
+
+def _told(facts: dict[str, Any]) -> str:
+    if not facts:
+        return "not finished"
+    best = ""
+    if facts.get("best") is not None:
+        best = f"; best on held-out texts {facts['best']:.4f} at step {facts['best_step']:,}"
+    return f"{facts['steps']:,} steps in {facts['seconds']:,.0f} s{best}"
+
+
+def looked_into(run: Run, found: Judged | None) -> list[Section]:
+    """Attention patterns, and soft labels, on one example."""
+    place = views.typical(found) if found is not None else 0
+    text = found.texts[place] if found is not None else _sentence(run)
+    try:
+        seen = insides(run, text)
+    except UserError as error:
+        seen, lead = None, f"Left out: {error}."
+    parts = [Section("attention", "Attention, side by side", lead)] if seen is None else []
+    if seen is not None:
+        parts = [_attention(seen, text)]
+    if found is not None and found.kind != "regression":
+        parts.append(_soft(found, place))
+    elif seen is not None and seen.guesses:
+        what = f"Of the word at {seen.tokens[seen.hidden]}, which is hidden from both."
+        quote = " ".join(seen.tokens[1:-1])
+        parts.append(_bars(what, quote, seen.vocabulary, seen.guesses, several=False))
+    return parts
+
+
+def _sentence(run: Run) -> str:
+    """A line of the corpus, if it is a text file that is still there."""
+    path = Path(run.found(run.arguments.get("corpus") or ""))
+    if path.suffix == ".txt" and path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            line = next((line.strip() for line in lines if len(line) > 30), SENTENCE)
+        return line[:300]
+    return SENTENCE
+
+
+def _attention(seen: Insides, text: str) -> Section:
+    figures: list[tuple[tuple[str, ...], str]] = []
+    for mine, weights, theirs, others in seen.layers:
+        drawn = [plots.attention(weights, seen.tokens, "student", mine)]
+        caption = ""
+        if theirs is not None and others is not None:
+            drawn.insert(0, plots.attention(others, seen.tokens, "teacher", theirs))
+            caption = f"{alike(weights, others):.0%} of the attention is placed alike"
+        figures.append((tuple(drawn), caption))
+    lead = (
+        "A row is a token, and the darker a column, the more of its attention goes there; heads "
+        "averaged. Student layers stand beside the teacher's at the same relative height."
+    )
+    return Section("attention", "Attention, side by side", lead, tuple(figures), quote=text)
+
+
+def _soft(found: Judged, place: int) -> Section:
+    """Soft labels of one text; of tags, at the word that the teacher is least sure of."""
+    logits = {who: rows[place] for who, rows in found.logits.items()}
+    what = ""
+    if found.kind == "tokens":
+        sure = views.softened(logits.get("teacher", logits["student"])).max(1)
+        word = int(sure.argmin())
+        logits = {who: rows[word] for who, rows in logits.items()}
+        what = f"Of the word '{found.words[place][word]}', of which the teacher is least sure."
+    return _bars(what, found.texts[place], found.labels, logits, found.kind == "multilabel")
+
+
+def _bars(
+    what: str, quote: str, names: Any, logits: dict[str, NDArray[Any]], several: bool, most: int = 6
+) -> Section:
+    order = np.argsort(-logits.get("teacher", logits["student"]), kind="stable")[:most]
+    shown = [names[i] for i in order]
+    models: list[str] = [who for who in ("teacher", "student") if who in logits]
+    drawn = []
+    for t in views.TEMPERATURES:
+        shares = {who: views.softened(logits[who], t, several)[order] for who in models}
+        drawn.append(plots.soft(shown, shares, t))
+    lead = (
+        "The higher the temperature T, the more the softened answer shows of what a model thinks "
+        f"of the other answers: that is what a student learns from. {what}"
+    )
+    title = "Soft labels at several temperatures"
+    return Section("soft", title, lead, ((tuple(drawn), ""),), quote=quote)
+
+
+def made(run: Run) -> Section:
+    """How to make it again: command, stages, deviations from the paper, versions, hardware."""
+    versions = run.environment.get("versions", {})
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    cpu = run.environment.get("hardware", {}).get("cpu") or "CPU"
+    lead = f"Recipe {run.recipe.get('name', '')}: {run.recipe.get('paper', '')}. "
+    lead += f"Seed {run.arguments.get('seed', 0)}. " + (f"{told}; {cpu}." if told else "")
+    return Section(
+        "made", "How it was made", lead, head=COURSE, rows=tuple(run.course),
+        points=tuple(run.recipe.get("deviations", ())), verbatim=run.command,
+    )  # fmt: skip
