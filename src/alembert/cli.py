@@ -133,6 +133,9 @@ def evaluate_(
     label: Label = None,
     max_length: Annotated[int, option("--max-length", text="tokens a text")] = 128,
     sequences: Annotated[int, option("--sequences", text="of the corpus that are read")] = 2000,
+    backend: Annotated[
+        str, option("--backend", text="torch, or what it is exported for")
+    ] = "torch",
     json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Measure a saved model on labelled texts (--data), or on masked words (--corpus)."""
@@ -144,14 +147,16 @@ def evaluate_(
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
     if corpus is not None:
-        found = judge_words(model, corpus, max_length, sequences)
+        found = judge_words(model, corpus, max_length, sequences, backend)
     else:
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
-        found = judge(model, files, max_length, lambda line: typer.echo(line, err=True))
+        found = judge(model, files, max_length, lambda line: typer.echo(line, err=True), backend)
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
 
 
+app.command(epilog="alembert export run --int8")(deploy_verbs.export)
 app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy_verbs.bench)
+app.command(epilog="\b\nalembert predict run 'a fine film' 'a dull one'")(deploy_verbs.predict)
 
 
 def main() -> None:

@@ -1,13 +1,16 @@
 """The verbs that put a model to work on CPU. Nothing heavy is imported before one is called."""
 
 import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from alembert.errors import UserError
-from alembert.options import Pair, Text, option
+from alembert.options import Label, Pair, Text, option
 
 
 def bench(
@@ -51,6 +54,78 @@ def bench(
     typer.echo(made or f"timed {len(rows)} rows; --json FILE and --chart FILE keep them")
 
 
+def predict(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    texts: Annotated[
+        list[str], typer.Argument(help="texts; - reads standard input, a text a line")
+    ],
+    pair: Annotated[
+        bool, typer.Option("--pair", help="pairs: two TEXTs each; a line: a tab between them")
+    ] = False,
+    backend: Annotated[
+        str | None, option("--backend", text="torch, onnx, int8 ...; default: what export chose")
+    ] = None,
+    threads: Annotated[int, option("--threads", text="of the model")] = 1,
+    long: Annotated[
+        str, option("--long", text="what becomes of long texts: cut or window")
+    ] = "cut",
+    max_length: Annotated[
+        int | None, option("--max-length", text="tokens a text; default: what the model takes")
+    ] = None,
+    top: Annotated[int, option("--top", text="guesses a mask")] = 5,
+    json_: Annotated[bool, typer.Option("--json", help="print JSON, a line a text")] = False,
+) -> None:
+    """Let a model answer texts: labels, scores, tags, masked words or vectors."""
+    from alembert.deploy import facts, lines
+    from alembert.deploy.session import Session, place
+
+    if backend == "torch" or not (backend or (place(model) / facts.FILE).is_file()):
+        from alembert.answering import torch_session
+
+        if backend is None:
+            typer.echo(f"{model} is not exported: torch answers, which starts slowly", err=True)
+        session = torch_session(model, threads, long, max_length)
+    else:
+        session = Session(model, backend, threads, long, max_length)
+    asks: dict[str, Any] = {
+        "encoder": session.embed,
+        "tokens": session.tag,
+        "words": lambda given: session.fill_mask(given, top),
+    }
+    ask = asks.get(session.kind, session.predict)
+    show = lines.json_line if json_ else lines.line
+    for given in _given(texts, pair):
+        for text, answer in zip(given, ask(given), strict=True):
+            typer.echo(show(text, answer))
+
+
+def _given(texts: list[str], pair: bool) -> Iterator[list[Any]]:
+    """Texts or pairs, of standard input as many at once as are there to be answered."""
+    if texts != ["-"]:
+        if pair and len(texts) % 2:
+            raise UserError(f"--pair: {len(texts)} texts are no pairs; give two for each")
+        yield list(zip(texts[::2], texts[1::2], strict=True)) if pair else texts
+        return
+    rows = _lines(sys.stdin.buffer, pair)
+    while several := list(islice(rows, 1 if sys.stdin.isatty() else 1000)):
+        yield several
+
+
+def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
+    for number, line in enumerate(source, start=1):
+        where = f"standard input, line {number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: byte {error.start + 1} is no UTF-8: convert it") from error
+        parts = text.split("\t") if pair else [text]
+        if pair and len(parts) != 2:
+            raise UserError(f"{where}: --pair needs two texts with one tab between them")
+        if not all(part.strip() for part in parts):
+            raise UserError(f"{where}: is empty; fill it or drop it")
+        yield tuple(parts) if pair else text
+
+
 def _threads(given: str | None) -> list[int]:
     """ "1,2" -> [1, 2]; nothing -> one and all."""
     if given is None:
@@ -59,3 +134,40 @@ def _threads(given: str | None) -> list[int]:
         return [int(each) for each in given.split(",")]
     except ValueError as error:
         raise UserError(f"--threads {given}: give numbers, such as 1,2") from error
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    int8: Annotated[bool, typer.Option("--int8", help="also onnxruntime's int8")] = False,
+    openvino: Annotated[bool, typer.Option("--openvino", help="also OpenVINO's variants")] = False,
+    attentions: Annotated[
+        bool, typer.Option("--attentions", help="also a graph that gives the attentions")
+    ] = False,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="all of them; the best on --data is chosen")
+    ] = False,
+    data: Annotated[str | None, option("--data", text="real texts, not those that judge")] = None,
+    keep: Annotated[float, option("--keep", text="share of the metric, with --auto")] = 0.99,
+    max_length: Annotated[int, option("--max-length", text="tokens a text of --data")] = 128,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+) -> None:
+    """Make of a model what runs on CPU without torch: ONNX, int8, OpenVINO, beside its weights."""
+    from alembert.data.splits import Files
+
+    files = Files(data, text=text, text_pair=text_pair, label=label) if data else None
+    if auto:
+        if files is None:
+            raise UserError("--auto needs --data F: the texts that the variants are measured on")
+        from alembert.choosing import choose
+
+        facts = choose(model, files, keep, attentions, max_length, typer.echo)
+    else:
+        from alembert.exporting import backends_of
+        from alembert.exporting import export as export_to
+
+        backends = backends_of(int8, openvino, attentions, files is not None, typer.echo)
+        facts = export_to(model, backends, files, max_length, typer.echo)
+    made = ", ".join(variant.backend for variant in facts.variants)
+    typer.echo(f"{model}: exported, {made}; {facts.chosen} is used unless another is named")

@@ -1,19 +1,21 @@
 """Rows through an engine: in batches by length, windows put together again."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 
 from alembert.deploy.batcher import plan
-from alembert.deploy.engine import Engine
+from alembert.deploy.engine import Ids
 from alembert.deploy.predictions import Floats
 from alembert.deploy.tokens import Rows
 
 T = TypeVar("T")
+Answer = Callable[[Ids], Floats]  # an engine
 
 
-def pooled(rows: Rows, engine: Engine, tokens: int) -> Floats:
+def pooled(rows: Rows, engine: Answer, tokens: int) -> Floats:
     """(texts, C): what the engine says of each text; of windows the mean, weighted by tokens."""
     lengths = rows.lengths
     values: list[Floats] = [np.empty(0, np.float32)] * len(lengths)
@@ -32,7 +34,7 @@ def pooled(rows: Rows, engine: Engine, tokens: int) -> Floats:
 def placed(
     rows: Rows,
     places: Sequence[Sequence[tuple[int, int] | None]],
-    engine: Engine,
+    engine: Answer,
     tokens: int,
     finish: Callable[[Floats], Sequence[T]],
 ) -> list[list[T | None]]:
@@ -49,16 +51,19 @@ def placed(
     chosen = list(asked)  # a window without a place is not computed
     for batch in plan([len(rows.encodings[row]) for row in chosen], tokens):
         inputs = rows.batch([chosen[i] for i in batch])
-        width = inputs["input_ids"].shape[1]
-        wanted = [
-            (b * width + column, text, slot)
-            for b, i in enumerate(batch)
-            for column, text, slot in sorted(asked[chosen[i]])
-        ]
-        inputs["places"] = np.array([at for at, _, _ in wanted], np.int64)
-        values = engine(inputs)
-        if values.ndim == 3:  # a graph that answers for every token
-            values = values.reshape(-1, values.shape[-1])[inputs["places"]]
-        for (_, text, slot), answer in zip(wanted, finish(values), strict=True):
+        wanted = [sorted(asked[chosen[i]]) for i in batch]
+        values = at(engine, inputs, [[column for column, _, _ in row] for row in wanted])
+        for (_, text, slot), answer in zip(chain(*wanted), finish(values), strict=True):
             found[text][slot] = answer
     return found
+
+
+def at(engine: Answer, inputs: Ids, columns: Sequence[Sequence[int]]) -> Floats:
+    """(N, C): what the engine says of N tokens; columns: per row of the batch those asked for."""
+    width = inputs["input_ids"].shape[1]
+    places = [b * width + column for b, row in enumerate(columns) for column in row]
+    inputs["places"] = np.array(places, np.int64)
+    values = engine(inputs)
+    if values.ndim == 3:  # a graph that answers for every token
+        values = values.reshape(-1, values.shape[-1])[inputs["places"]]
+    return values

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from alembert.deploy import facts as facts_of
-from alembert.deploy.engine import Engine, open_engine
+from alembert.deploy.engine import open_engine
 from alembert.deploy.facts import Facts
-from alembert.deploy.forward import placed, pooled
+from alembert.deploy.forward import Answer, placed, pooled
 from alembert.deploy.predictions import (
     Classification,
     Floats,
@@ -29,7 +29,7 @@ from alembert.deploy.predictions import (
     surest,
 )
 from alembert.deploy.texts import listed, parted, stretches
-from alembert.deploy.tokens import Reader
+from alembert.deploy.tokens import Reader, Rows
 from alembert.errors import UserError
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Session:
         tokens_per_batch: int = 512,
         *,
         facts: Facts | None = None,
-        engine: Engine | None = None,
+        engine: Answer | None = None,
     ) -> None:
         """Open an exported folder, or the run folder of its student.
 
@@ -79,8 +79,8 @@ class Session:
             raise UserError(
                 f"max_length {self.max_length}: the model takes 1 to {self.facts.max_length} tokens"
             )
-        self._reader = Reader(home, self.max_length, long == "window")
-        self._engine = engine or open_engine(home, self.facts, backend, threads)
+        self.reader = Reader(home, self.max_length, long == "window")
+        self.engine = engine or open_engine(home, self.facts, backend, threads)
         self._budget = tokens_per_batch
         self._home = home
 
@@ -121,7 +121,7 @@ class Session:
 
         def guesses(values: Floats) -> list[list[Guess]]:
             return [
-                [Guess(self._reader.word(token), chance) for token, chance in row]
+                [Guess(self.reader.word(token), chance) for token, chance in row]
                 for row in likeliest(values, top)
             ]
 
@@ -133,17 +133,20 @@ class Session:
         """Per text (words are what white space parts) or list of words: Tags."""
         self._serves("tag")
         given, one = listed(texts)
-        bio = marks_spans(self.labels)
-        found = []
-        for text, answers in zip(given, self._placed(given, surest), strict=True):
-            whole, places = parted(text)
-            words = []
-            for (start, end), answer in zip(places, answers, strict=True):
-                label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
-                words.append(Tag(whole[start:end], label, start, end, score))
-            spans = spans_of(whole, words) if bio else tuple(word for word in words if word.label)
-            found.append(Tags(tuple(words), spans))
+        answers = self._placed(given, surest)
+        found = [self.tagged(text, each) for text, each in zip(given, answers, strict=True)]
         return found[0] if one else found
+
+    def tagged(self, text: Any, answers: Sequence[tuple[int, float] | None]) -> Tags:
+        """answers: per word of the text its label's number and probability."""
+        whole, places = parted(text)
+        words = []
+        for (start, end), answer in zip(places, answers, strict=True):
+            label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
+            words.append(Tag(whole[start:end], label, start, end, score))
+        bio = marks_spans(self.labels)
+        spans = spans_of(whole, words) if bio else tuple(word for word in words if word.label)
+        return Tags(tuple(words), spans)
 
     def logits(self, texts: Any) -> Any:
         """The graph's own numbers, float32, in the order of the texts.
@@ -169,7 +172,7 @@ class Session:
         given, one = listed(texts)
         found = []
         for first, part in stretches(given):
-            rows = self._reader(part, first=first)
+            rows = self.reader(part, first=first)
             starts = dict(zip(reversed(rows.owners), reversed(rows.encodings), strict=True))
             for text in range(rows.texts):
                 row = starts[text]
@@ -181,29 +184,40 @@ class Session:
     def _pooled(self, texts: list[Any]) -> Iterator[Floats]:
         """(n, C) of one stretch of texts after the other."""
         for first, part in stretches(texts):
-            yield pooled(self._reader(part, first=first), self._engine, self._budget)
+            yield pooled(self.reader(part, first=first), self.engine, self._budget)
 
     def _placed(
         self, texts: list[Any], finish: Callable[[Floats], Sequence[T]]
     ) -> Iterator[list[T | None]]:
         """Per text an answer for every word, or for every mask."""
         for first, part in stretches(texts):
-            places: list[list[tuple[int, int] | None]]
-            if self.kind == "tokens":
-                words = [text.split() if isinstance(text, str) else text for text in part]
-                rows = self._reader(words, words=True, first=first)
-                at = rows.places(lambda row: row.word_ids)
-                places = [
-                    [found.get(word) for word in range(len(each))]
-                    for found, each in zip(at, words, strict=True)
-                ]
-            else:
-                rows = self._reader(part, first=first)
-                places = [list(found.values()) for found in rows.places(self._reader.masks)]
-                for number, found in enumerate(places):
-                    if not found:
-                        raise UserError(self._reader.unmasked(part[number], first + number + 1))
-            yield from placed(rows, places, self._engine, self._budget, finish)
+            rows, places = self.read(part, first)
+            yield from placed(rows, places, self.engine, self._budget, finish)
+
+    def read(
+        self, texts: Sequence[Any], first: int = 0
+    ) -> tuple[Rows, list[list[tuple[int, int] | None]]]:
+        """The rows of texts, and per text where its words or masks are: (row, column) each.
+
+        The places are empty where a text has one answer. first: added to the numbers in errors.
+        """
+        if self.kind == "tokens":
+            words = [text.split() if isinstance(text, str) else text for text in texts]
+            rows = self.reader(words, words=True, first=first)
+            at = rows.places(lambda row: row.word_ids)
+            return rows, [
+                [found.get(word) for word in range(len(each))]
+                for found, each in zip(at, words, strict=True)
+            ]
+        rows = self.reader(texts, first=first)
+        if self.kind != "words":
+            return rows, [[] for _ in texts]
+        places: list[list[tuple[int, int] | None]] = []
+        for number, masks in enumerate(rows.places(self.reader.masks)):
+            if not masks:
+                raise UserError(self.reader.unmasked(texts[number], first + number + 1))
+            places.append(list(masks.values()))
+        return rows, places
 
     def _serves(self, verb: str) -> None:
         if self.kind not in VERBS[verb]:
