@@ -64,6 +64,5 @@ def at(engine: Answer, inputs: Ids, columns: Sequence[Sequence[int]]) -> Floats:
     places = [b * width + column for b, row in enumerate(columns) for column in row]
     inputs["places"] = np.array(places, np.int64)
     values = engine(inputs)
-    if values.ndim == 3:  # a graph that answers for every token
-        values = values.reshape(-1, values.shape[-1])[inputs["places"]]
-    return values
+    # a graph that answers for every token gives (B, T, C)
+    return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])[inputs["places"]]
