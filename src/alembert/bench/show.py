@@ -54,9 +54,9 @@ def _table(*names: str) -> Table:
 
 def _labels(rows: Sequence[Row]) -> dict[str, str]:
     """Names of models without the folders that all of them lie in."""
-    paths = {row.model: Path(row.model) for row in rows}
-    shared = len(os.path.commonprefix([path.parts[:-1] for path in paths.values()]))  # type: ignore[type-var]
-    return {name: str(Path(*path.parts[shared:])) for name, path in paths.items()}
+    homes = {Path(row.model).absolute().parent for row in rows}
+    shared = Path(os.path.commonpath(homes))
+    return {row.model: str(Path(row.model).absolute().relative_to(shared)) for row in rows}
 
 
 def _label(reference: str, labels: dict[str, str]) -> str:
@@ -114,7 +114,7 @@ def _cpu() -> str:
 
 
 def chart(rows: Sequence[Row], path: Path) -> None:
-    """Bars of the median latency, on a logarithmic scale, to an SVG or PNG (by the suffix)."""
+    """Bars of the median latency, to an SVG or PNG (by the suffix)."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -130,7 +130,6 @@ def chart(rows: Sequence[Row], path: Path) -> None:
     axes.bar_label(bars, [f"{time:.3g} ms" for time in times], padding=3, fontsize=8)
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel(f"latency, ms a batch of {rows[0].batch} x {rows[0].length} tokens (median)")
     axes.spines[["top", "right"]].set_visible(False)
