@@ -156,6 +156,7 @@ def evaluate_(
 
 app.command(epilog="alembert export run --int8")(deploy_verbs.export)
 app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy_verbs.bench)
+app.command(epilog="alembert report run")(deploy_verbs.report)
 app.command(epilog="\b\nalembert predict run 'a fine film' 'a dull one'")(deploy_verbs.predict)
 
 

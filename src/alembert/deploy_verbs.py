@@ -13,6 +13,25 @@ from alembert.errors import UserError
 from alembert.options import Label, Pair, Text, option
 
 
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="run folders; several are compared")],
+    out: Annotated[
+        Path | None,
+        option("--out", text="the page; default RUN/report.html, of several ./report.html"),
+    ] = None,
+) -> None:
+    """Make a page to look at of one run, or of several side by side; and their model cards."""
+    from alembert import card
+    from alembert.report.page import make
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    made = make(runs, out, say)
+    cards = [str(place) for run in runs if (place := card.write(run, say)) is not None]
+    typer.echo(": made, ".join([str(made), *cards]) + ": made")
+
+
 def bench(
     models: Annotated[list[str], typer.Argument(help="saved models or run folders")],
     backends: Annotated[

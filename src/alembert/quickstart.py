@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from alembert import bench, folder
+from alembert import bench, card, folder
 from alembert.data.splits import Files, Splits, prepare
 from alembert.errors import UserError
 from alembert.job import Job
@@ -17,6 +17,7 @@ from alembert.models.load import load_config, load_model, load_tokenizer, names_
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
+from alembert.report import page
 from alembert.run import run
 
 # steps that fit into a few minutes on two cores
@@ -64,6 +65,10 @@ def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], N
         run(Job(recipe, out / name, teacher=tuned, files=data, seed=seed), say)
         models[shown] = out / name / "student"
     _table(out, models, data)
+    runs = [out / name for name in STUDENTS]
+    for place in (out / "teacher", *runs):
+        card.write(place, say)
+    page.attempt(runs, out / "report.html", say)
     say(f"made in {time.perf_counter() - began:.0f} s: {', '.join(map(str, models.values()))}")
     say(
         "next, with your own file (columns text and label):\n"

@@ -67,7 +67,7 @@ def finetune(
         changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
         precision=precision_of(precision), model_at=".",
     )  # fmt: skip
-    _end(job, run(job, typer.echo))
+    _end(job, run(job, typer.echo), reported=False)
 
 
 def distill(
@@ -117,11 +117,17 @@ def distill(
         changed(chosen, changes), out, teacher, general_teacher, student, corpus, files,
         mlm, vectors, seed, precision_of(precision),
     )  # fmt: skip
-    _end(job, run(job, typer.echo))
+    _end(job, run(job, typer.echo), reported=True)
 
 
-def _end(job: Any, metrics: dict[str, Any]) -> None:
-    """One line that says what was made and where."""
+def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
+    """The model card, the report, and one line that says what was made and where."""
+    from alembert import card
+    from alembert.report import page
+
+    card.write(job.out, typer.echo)
+    if reported and not (job.out / "report.html").is_file():
+        page.attempt([job.out], None, typer.echo)
     judged, name = "", metrics.get("metric", "")
     if name:
         judged = f": {name} {metrics['student'][name]:.4f}"

@@ -78,7 +78,7 @@ def prepare(
         where = find_columns(rows, files.unlabelled, files.text, files.text_pair, labelled=False)
         train = concat(train, encoded(rows, where, files.unlabelled, labelled=False))
     valid = encoded(valid_rows, valid_columns, files.valid or files.train)
-    test, texts = None, ()
+    test, texts = None, tuple[str, ...]()
     if test_rows is not None:
         source = files.evaluation or files.train
         where = find_columns(test_rows, source, *names)

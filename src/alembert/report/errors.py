@@ -9,7 +9,7 @@ from alembert.report import plots, views
 from alembert.report.judged import Judged
 
 MATRIX = 20  # classes that a confusion matrix can show; of more, the worst pairs
-ROWS = 20  # classes in a plot
+ROWS = 20  # classes in a plot; of more, half as many from either end
 CUT = 400  # characters of a text in a table
 
 
@@ -97,9 +97,10 @@ def by_class(found: Judged) -> Section | None:
                 f" The student keeps {np.median(kept):.1%} of the teacher's F1 at the median, and "
                 f"all of it or more for {int((kept >= 1).sum())} of {len(kept)}."
             )
+    parts = [rows] if len(rows) <= ROWS else [rows[: ROWS // 2], rows[-ROWS // 2 :]]
     if len(rows) > ROWS:
-        lead += f" The {ROWS} at that end, of {len(rows)}."
-    drawn = ((plots.by_class(rows[:ROWS]),), "")
+        lead += f" The {ROWS // 2} at either end, of {len(rows)}."
+    drawn = (tuple(plots.by_class(part) for part in parts), "")
     title = "What was kept, class by class" if of_two else "Class by class"
     return Section("classes", title, lead, (drawn,))
 

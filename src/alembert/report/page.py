@@ -72,6 +72,14 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
     return out
 
 
+def attempt(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) -> None:
+    """The page at the end of a job, that is done with it or without it."""
+    try:
+        say(f"{make(paths, out, say)}: made")
+    except UserError as error:
+        say(f"no report: {error}")
+
+
 def _check(out: Path) -> None:
     """Refuse a place that cannot be written before anything is computed."""
     if out.is_dir():

@@ -126,14 +126,14 @@ def _named(axes: Axes, names: Sequence[str]) -> None:
 
 
 def scatter(truth: NDArray[Any], scores: NDArray[Any], who: str, told: str) -> str:
-    """Scores over the truth; at most 1,500 points, evenly taken."""
-    step = -(-len(truth) // 1500)
+    """Scores over the truth; at most 800 points, evenly taken."""
+    step = -(-len(truth) // 800)
     ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
     with drawn(f"Scores of the {who} against the truth: {told}", 4.0, 3.6) as (axes, plot):
         axes.plot(ends, ends, color=MUTED, linewidth=0.8, linestyle=":")
         axes.plot(
-            truth[::step], scores[::step], ".", color=COLOURS[who], alpha=0.35, markersize=4,
-            markeredgewidth=0, rasterized=True,
+            truth[::step], scores[::step], ".", color=COLOURS[who], alpha=0.4, markersize=5,
+            markeredgewidth=0,
         )  # fmt: skip
         axes.set(xlabel="true score", ylabel=f"the {who}'s", title=f"{who.capitalize()}: {told}")
     return plot.svg
@@ -145,7 +145,7 @@ def by_class(rows: Sequence[Class]) -> str:
         f"{row.name} " + " and ".join(f"{who} {f1:.2f}" for who, f1 in row.f1.items())
         for row in rows
     )
-    with drawn(f"F1 by label: {told}", 5.6, 0.9 + 0.23 * len(rows)) as (axes, plot):
+    with drawn(f"F1 by label: {told}", 4.4, 0.9 + 0.23 * len(rows)) as (axes, plot):
         for y, row in enumerate(rows):
             axes.plot([*row.f1.values()], [y] * len(row.f1), color=MUTED, linewidth=1)
         for who in rows[0].f1:
@@ -171,9 +171,11 @@ def soft(names: Sequence[str], shares: dict[str, NDArray[Any]], temperature: flo
     with drawn(f"Soft labels at temperature {temperature:g}: {told}", 3.4, height) as (axes, plot):
         places = np.arange(len(names))
         for k, (who, row) in enumerate(shares.items()):
-            axes.barh(places + 0.36 * k - 0.18, row, 0.34, color=COLOURS[who], label=who)
+            bars = axes.barh(places + 0.36 * k - 0.18, row, 0.34, color=COLOURS[who])
+            axes.bar_label(bars, [f"{share:.3g}%" for share in 100 * row], padding=2, fontsize=7)
         axes.set_yticks(places, [short(name, 20) for name in names])
         axes.set_ylim(len(names) - 0.45, -0.55)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, 1.3 * max(float(row.max()) for row in shares.values()))
+        axes.set_xticks([])
         axes.set_title(f"T = {temperature:g}")
     return plot.svg

@@ -52,9 +52,9 @@ class Mixed:
 
 
 def mixed_up(found: Judged, most: int = 15) -> list[Mixed]:
-    """The pairs that the student (or the one model) mixes up most often, worst first."""
+    """The pairs that the student mixes up most often, by the share of the true class."""
     counts = {who: confusion(found, who) for who in found.logits}
-    wrong = counts["student"].copy()
+    wrong = counts["student"] / np.maximum(counts["student"].sum(1, keepdims=True), 1)
     np.fill_diagonal(wrong, 0)
     worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
     pairs = [divmod(int(place), len(found.labels)) for place in worst if wrong.flat[place]]
@@ -138,11 +138,13 @@ class Apart:
 def apart(found: Judged, most: int = 12) -> list[Apart]:
     """Texts where student and teacher differ most; of one model, where it is furthest from right.
 
-    By Jensen-Shannon divergence of the two distributions, summed over words and over several
-    labels; of scores, by their difference.
+    By Jensen-Shannon divergence of the two distributions, summed over several labels and over
+    the words that they tag differently; of scores, by their difference.
     """
     if found.kind == "tokens":
-        parts = np.split(_distance(found), np.cumsum([len(t) for t in found.truth])[:-1])
+        other = said(found, "teacher") if "teacher" in found.logits else found.known()
+        differ = _distance(found) * (said(found, "student") != other)
+        parts = np.split(differ, np.cumsum([len(t) for t in found.truth])[:-1])
         distances = np.array([part.sum() for part in parts])
     else:
         distances = _distance(found)
@@ -187,7 +189,7 @@ def _shown(found: Judged, i: int) -> Apart:
         # what is the same for all is not worth a line
         places = [k for k in range(len(truth)) if len({int(t[k]) for t in told.values()}) > 1]
         lines = {
-            who: ", ".join(f"{found.words[i][k]}: {names[row[k]]}" for k in places) or "the same"
+            who: ", ".join(f"{found.words[i][k]}: {names[row[k]]}" for k in places)
             for who, row in told.items()
         }
         right = {who: bool((row == truth).all()) for who, row in ids.items()}
@@ -210,9 +212,9 @@ def typical(found: Judged) -> int:
     Of tags and of scores, the longest one that still fits.
     """
     lengths = np.array([len(re.findall(r"\w+|[^\w\s]", text)) for text in found.texts])
-    fit = np.flatnonzero((lengths >= 5) & (lengths <= 14))
+    fit = np.flatnonzero((lengths >= 5) & (lengths <= 11))
     if not len(fit):
-        return int(np.argmin(np.abs(lengths - 10)))
+        return int(np.argmin(np.abs(lengths - 8)))
     if found.kind in ("tokens", "regression"):
         return int(fit[np.argmax(lengths[fit])])
     logits = found.logits.get("teacher", found.logits["student"])

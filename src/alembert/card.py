@@ -1,0 +1,178 @@
+"""The model card: README.md beside a run's model, in the hub's format, with what was measured."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from alembert import hub
+from alembert.errors import UserError
+from alembert.report.comparison import Entry, entries
+from alembert.report.facts import COURSE, Run
+from alembert.writing import in_place
+
+OURS = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
+TAGS = {  # kind of task: the hub's name for what the model does
+    "tokens": "token-classification",
+    "words": "fill-mask",
+    "encoder": "feature-extraction",
+}
+HUB_METRICS = {  # ours: the hub's
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "span_f1": "f1",
+    "span_precision": "precision",
+    "span_recall": "recall",
+}
+
+
+def write(path: Path, say: Callable[[str], None]) -> Path | None:
+    """The card of a run, or None where its model is not made yet or the card is another's."""
+    run = Run(path)
+    if run.student is None:
+        return None
+    place = run.student / "README.md"
+    if place.is_file() and OURS not in place.read_text(encoding="utf-8", errors="replace"):
+        say(f"{place}: not ours, left as it is")
+        return None
+    if not os.access(run.student, os.W_OK):
+        say(f"{place}: cannot be written: no model card")
+        return None
+    found = entries(run, run.name)
+    card = ModelCard(f"---\n{_header(run).to_yaml()}\n---\n\n{OURS}\n\n{_body(run, found)}")
+    with in_place(place) as partial:
+        card.save(partial)
+    return place
+
+
+def _header(run: Run) -> ModelCardData:
+    """The YAML head; what is not known is left out of it."""
+    kind = run.metrics.get("task") or ("words" if _masked(run) else "encoder")
+    pipeline = TAGS.get(kind, "text-classification")
+    distilled = run.teacher is not None
+    metrics = run.metrics.get("student", {})
+    parent, files = run.arguments.get("teacher") or run.arguments.get("student"), run.files
+    source = files.get("task") or files.get("evaluation") or "eval"
+    results = [
+        EvalResult(
+            task_type=pipeline, dataset_type=_hub_id(run, source) or "custom",
+            dataset_name=Path(source).stem, metric_type=HUB_METRICS.get(name, name),
+            metric_name=name, metric_value=round(value, 4),
+        )
+        for name, value in metrics.items()
+    ]  # fmt: skip
+    tags = ["alembert", *(["knowledge-distillation"] if distilled else []), run.recipe["name"]]
+    return ModelCardData(
+        language=_language(run), library_name="transformers", tags=list(dict.fromkeys(tags)),
+        base_model=_hub_id(run, parent), pipeline_tag=pipeline,
+        metrics=list(dict.fromkeys(HUB_METRICS.get(name, name) for name in metrics)) or None,
+        model_name=run.name if results else None, eval_results=results or None,
+    )  # fmt: skip
+
+
+def _masked(run: Run) -> bool:
+    """Whether a run on a corpus taught a masked-word head."""
+    stages = [stage for stage in run.recipe["stages"] if stage["data"] == "corpus"]
+    kinds = {term["kind"] for stage in stages for term in stage["objective"]}
+    return bool(kinds & {"HardLabels", "SoftLabels", "LogitsMSE"})
+
+
+def _hub_id(run: Run, name: str | None) -> str | None:
+    """The name, when it can only be a hub id."""
+    if name is None or Path(run.found(name)).exists():
+        return None
+    try:
+        hub.check_id(name, "folder")
+    except UserError:
+        return None
+    return name
+
+
+def _language(run: Run) -> Any:
+    """As the card of the model that it comes from says."""
+    source = run.teacher or run.found(run.arguments.get("student") or "")
+    card = Path(source) / "README.md"
+    if not source or not card.is_file():
+        return None
+    try:
+        return ModelCard.load(card).data.language
+    except ValueError:  # its head is no YAML
+        return None
+
+
+def _body(run: Run, found: list[Entry]) -> str:
+    student = next(entry for entry in found if entry.who == "student")
+    teacher = next((entry for entry in found if entry.who == "teacher"), None)
+    recipe = run.recipe
+    origin = f"Distilled from {teacher.name} ({teacher.shape})" if teacher else "Fine-tuned"
+    parts = [f"# {run.name}", f"{origin} by Alembert: {student.shape}."]
+    if run.metrics:
+        source = run.files.get("task") or run.files.get("evaluation") or ""
+        parts += [f"## Measured on {Path(source).name}", _figures(run, found)]
+    folder = "path/to/this/folder"
+    parts += [
+        "## Use",
+        f"```bash\nalembert predict {folder} 'a text'\n```",
+        f"Or with transformers: `pipeline(model='{folder}')`.",
+        "## How it was made",
+        f"Recipe `{recipe['name']}`: {recipe.get('paper', '')}. Seed "
+        f"{run.arguments.get('seed', 0)}.",
+        _table(COURSE, run.course),
+    ]
+    if run.command:
+        parts.append(f"```bash\n{run.command}\n```")
+    if recipe.get("deviations"):
+        lines = "\n".join(f"- {line}" for line in recipe["deviations"])
+        parts.append(f"What differs from the paper:\n\n{lines}")
+    versions = run.environment.get("versions", {})
+    parts.append(", ".join(f"{name} {version}" for name, version in versions.items()))
+    return "\n\n".join([*filter(None, parts), "## Intended use and limits", _limits(run, student)])
+
+
+def _figures(run: Run, found: list[Entry]) -> str:
+    metric = run.metrics["metric"]
+    head = ("model", "parameters", "size", metric, "kept", "CPU a text")
+    rows: list[tuple[str, ...]] = []
+    for entry in found:
+        rows.append(
+            (
+                entry.label,
+                f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
+                f"{entry.size_mb:.0f} MB" if entry.size_mb else "",
+                "" if entry.metric is None else f"{entry.metric:.4f}",
+                "" if entry.kept is None else f"{entry.kept:.1%}",
+                f"{entry.ms:.3g} ms" if entry.ms else "",
+            )
+        )
+    others = [f"{k} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric]
+    more = f"\n\nThe student's other metrics: {', '.join(others)}." if others else ""
+    return _table(head, rows) + more
+
+
+def _limits(run: Run, student: Entry) -> str:
+    task = run.metrics.get("task")
+    use = {
+        "classification": "For texts like those it was trained on, one label a text.",
+        "multilabel": "For texts like those it was trained on, any number of labels a text.",
+        "regression": "For scoring texts like those it was trained on.",
+        "tokens": "For tagging the words of texts like those it was trained on.",
+    }.get(str(task), "A general model: fine-tune it for a task before use.")
+    limits = [f"It was trained on texts of at most {run.max_length} tokens."]
+    if run.teacher:
+        limits.append("It imitates its teacher, with its mistakes and biases.")
+    if student.metric is None:
+        limits.append("It was not judged on held-out data: measure it before you rely on it.")
+    else:
+        limits.append("The figures hold for that file alone; other texts have to be measured.")
+    return f"{use}\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
