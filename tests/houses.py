@@ -6,6 +6,8 @@ from pathlib import Path
 from models import tiny
 from transformers import BertTokenizerFast
 
+from alembert.recipe import Recipe, with_settings
+
 WORDS = {"up": ["good", "very", "film"], "down": ["bad", "not", "book"], "flat": ["table", "music"]}
 
 
@@ -49,3 +51,13 @@ def saved(
     tiny(kind, head, std=0.0, **(labels | more)).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return str(path)
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """Every stage in two steps."""
+    changes = {
+        f"stages.{s.name}.{field}": value
+        for s in recipe.stages
+        for field, value in {"steps": "2", "batch_size": "8", "max_length": "32"}.items()
+    }
+    return with_settings(recipe, changes)

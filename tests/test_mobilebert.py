@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from houses import corpus_file, saved, task_file
+from houses import corpus_file, saved, shrunk, task_file
 from models import tiny, words
 from transformers import (
     AutoModelForMaskedLM,
@@ -29,7 +29,6 @@ from alembert.models.ibbert import IBBertConfig, IBBertForMaskedLM, IBBertModel
 from alembert.models.load import load_config, load_model
 from alembert.models.new import config_of
 from alembert.objective import AttentionKL, FeatureMap
-from alembert.recipe import Recipe, with_settings
 from alembert.recipes import recipe_of
 from alembert.run import run
 from alembert.student import from_teacher
@@ -173,15 +172,6 @@ def test_progressive_transfer_moves_its_layer_most_earlier_ones_little_later_one
     found = [factor(layer.format(i)) for i in (0, 1, 2, 3, 12, 20)]
     assert found == [0.3, 0.3, 3.0, 0.0, 0.0, 0.0]
     assert factor("student.embeddings.word_embeddings.weight") == 0.0
-
-
-def shrunk(recipe: Recipe) -> Recipe:
-    changes = {
-        f"stages.{s.name}.{field}": value
-        for s in recipe.stages
-        for field, value in {"steps": "2", "batch_size": "8", "max_length": "32"}.items()
-    }
-    return with_settings(recipe, changes)
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -12,7 +12,7 @@ from alembert import anatomy, layermap
 from alembert import objective as terms
 from alembert.attention import use_fused
 from alembert.errors import UserError
-from alembert.objective import AttentionKL, AttentionMSE, LayerTerm, Objective
+from alembert.objective import AttentionKL, AttentionMSE, LayerTerm, Objective, Relations
 from alembert.trace import Batch, Reads, Trace, no_grad_trace, trace
 
 Projections = Literal["none", "layer", "shared"]
@@ -150,12 +150,12 @@ def check_layers(
                 f"{teacher.hidden_size}: set the recipe's projections to 'layer' or 'shared', or "
                 "drop the hidden terms"
             )
-        if isinstance(term, (AttentionMSE, AttentionKL)):
+        if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
             _check_heads(student, teacher, term)
 
 
 def _check_heads(
-    student: PreTrainedConfig, teacher: PreTrainedConfig, term: AttentionMSE | AttentionKL
+    student: PreTrainedConfig, teacher: PreTrainedConfig, term: AttentionMSE | AttentionKL | Relations
 ) -> None:
     """Attention is compared head by head."""
     counts = [int(config.num_attention_heads) for config in (student, teacher)]

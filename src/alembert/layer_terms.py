@@ -10,7 +10,7 @@ from alembert import losses
 from alembert.errors import UserError
 from alembert.layermap import Pairs, layer_map
 from alembert.term import Term
-from alembert.trace import Batch, Reads, Trace
+from alembert.trace import Batch, Reads, Trace, parted
 
 Map = str | tuple[tuple[int, int], ...]
 Scaled = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -137,6 +137,29 @@ class AttentionKL(_Attention):
             scores = [_product(*part) for part in self.scaled(student, teacher, s, t)]
             gaps.append(losses.attention_kl(scores[0], scores[1], mask))
         return _sum(gaps)
+
+
+class Relations(_Attention):
+    """How tokens relate by queries, by keys and by values: KL, summed (MiniLMv2, section 3.1).
+
+    heads: relation heads; they need not be those of either model. Of several pairs the mean.
+    """
+
+    kind: Literal["Relations"] = "Relations"
+    over: ClassVar[str] = "texts"
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        gaps = [
+            losses.relations(parted(mine[s], self.heads), parted(theirs[t], self.heads), mask)
+            for s, t in pairs
+            for mine, theirs in (
+                (student.queries, teacher.queries),
+                (student.keys, teacher.keys),
+                (student.values, teacher.values),
+            )
+        ]
+        return _sum(gaps) / len(pairs)
 
 
 def _product(queries: Tensor, keys: Tensor) -> Tensor:

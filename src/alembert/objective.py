@@ -12,6 +12,7 @@ from alembert.layer_terms import (
     HiddenCosine,
     HiddenMSE,
     LayerTerm,
+    Relations,
 )
 from alembert.trace import Reads
 
@@ -25,6 +26,7 @@ __all__ = [
     "LayerTerm",
     "LogitsMSE",
     "Objective",
+    "Relations",
     "SoftLabels",
     "reads",
 ]
@@ -37,7 +39,8 @@ AnyTerm = Annotated[
     | HiddenMSE
     | AttentionMSE
     | FeatureMap
-    | AttentionKL,
+    | AttentionKL
+    | Relations,
     Field(discriminator="kind"),
 ]  # fmt: skip
 Objective = tuple[AnyTerm, ...]

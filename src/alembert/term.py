@@ -20,7 +20,8 @@ class Term(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     weight: Annotated[float, Field(gt=0)] = 1.0
-    over: ClassVar[str] = "tokens"  # what its mean is over: labels, answers, tokens or their pairs
+    # what its mean is over: labels, answers, texts, tokens or pairs of tokens
+    over: ClassVar[str] = "tokens"
 
     def pairs(self, student: int, teacher: int) -> Pairs:
         """Layers compared, for a student and a teacher of these depths."""
@@ -37,6 +38,8 @@ class Term(BaseModel, ABC):
             return (~torch.isnan(labels) if labels.is_floating_point() else labels != -100).sum()
         if self.over == "pairs":
             return mask.sum(dim=1).square().sum()
+        if self.over == "texts":
+            return mask.new_tensor(len(mask))
         a_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
         return mask.new_tensor(len(mask)) if self.over == "answers" and a_text else mask.sum()
 

@@ -54,22 +54,23 @@ class Trace:
     words: Vocabulary | None = None
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
-        """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores.
-
-        heads: those of all heads joined and parted anew into this many (MiniLMv2, section 3.1).
-        """
-        queries, keys = self.queries[layer], self.keys[layer]
-        if heads is not None:
-            queries, keys = (
-                part.transpose(1, 2).flatten(2).unflatten(2, (heads, -1)).transpose(1, 2)
-                for part in (queries, keys)
-            )
+        """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""
+        queries, keys = (parted(x[layer], heads) for x in (self.queries, self.keys))
         return queries / math.sqrt(queries.shape[-1]), keys
 
     def scores(self, layer: int) -> Tensor:
         """Unnormalised attention scores q k / sqrt(d), (B, A, T, T), no mask applied."""
         queries, keys = self.scaled(layer)
         return queries @ keys.transpose(-1, -2)
+
+
+def parted(vectors: Tensor, heads: int | None) -> Tensor:
+    """(B, A, T, d): all heads joined and parted anew into this many (MiniLMv2, section 3.1)."""
+    if heads is None:
+        return vectors
+    joined: Tensor = vectors.transpose(1, 2).flatten(2)
+    again: Tensor = joined.unflatten(2, (heads, -1)).transpose(1, 2)
+    return again
 
 
 class _Stop(BaseException):

@@ -12,6 +12,8 @@ from alembert.errors import UserError
 
 Ids = dict[str, NDArray[np.int64]]
 
+MANY = 8  # threads a core that are surely a mistake
+
 
 class Engine(Protocol):
     """input_ids and attention_mask (B, T), token_type_ids (B, T), places (N,); see deploy.facts.
@@ -36,6 +38,8 @@ def open_engine(
     """
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: must be 1 or more")
+    if threads is not None and threads > MANY * (os.cpu_count() or 1):
+        raise UserError(f"--threads {threads}: there are {os.cpu_count()} cores here")
     variant = facts.variant(backend, folder)
     path = folder / variant.file
     if not path.is_file():

@@ -9,6 +9,7 @@ from alembert.errors import UserError
 from alembert.recipe import Recipe
 from alembert.recipes.distilbert import distilbert
 from alembert.recipes.ibbert import ibbert
+from alembert.recipes.minilm import minilm
 from alembert.recipes.mobilebert import (
     mobilebert,
     mobilebert_auxiliary,
@@ -26,6 +27,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "mobilebert-joint": mobilebert_joint,
     "mobilebert-auxiliary": mobilebert_auxiliary,
     "ibbert": ibbert,
+    "minilm": minilm,
 }
 
 

@@ -1,0 +1,64 @@
+"""MiniLMv2: any width; imitates how tokens relate in one layer (Wang et al. 2021, 2012.15828)."""
+
+import math
+
+from transformers import PreTrainedConfig
+
+from alembert.errors import UserError
+from alembert.objective import HardLabels, Relations, SoftLabels
+from alembert.recipe import Init, Recipe, Stage
+from alembert.recipes.tinybert import student_config
+
+HEADS = 48  # relation heads, the paper's for BERT-base
+
+
+def minilm(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """Half the teacher's layers and width, or any other size; no projections, no layer map."""
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    heads = int(teacher.num_attention_heads)
+    layers = max(depth // 2, 1) if layers is None else layers
+    if hidden_size is None:
+        hidden_size = max(width // 2 // heads, 1) * heads
+    if not 1 <= layers <= depth:
+        raise UserError(f"--layers {layers}: a MiniLM student of this teacher has 1 to {depth}")
+    if not 1 <= hidden_size <= width:
+        raise UserError(
+            f"--hidden-size {hidden_size}: a MiniLM student of this teacher is 1 to {width} wide"
+        )
+    student = student_config(teacher, layers, hidden_size)
+    return Recipe(
+        name="minilm",
+        paper="MiniLMv2: multi-head self-attention relation distillation (arXiv 2012.15828)",
+        student=student,
+        init=Init(start="teacher", layers="uniform"),
+        projections="none",
+        stages=(_general(layers, depth, math.gcd(HEADS, hidden_size, width)), _task(hidden_size)),
+        deviations=(
+            "start: the teacher's layers, narrowed; the authors' students start at random "
+            "(init.start: scratch)",
+            "no dropout in the student",
+            "the task stage learns soft and hard labels; the paper fine-tunes",
+        ),
+    )
+
+
+def _general(layers: int, depth: int, heads: int) -> Stage:
+    # of 24 layers the 21st teaches best (table 7), of 12 the last
+    taught = depth if depth <= 12 else round(depth * 21 / 24)
+    return Stage(
+        name="general", data="corpus",
+        objective=(Relations(layers=((layers, taught),), heads=heads),),
+        epochs=3, batch_size=256, micro_batch_size=32, learning_rate=6e-4, warmup=0.01,
+        weight_decay=0.01, epsilon=1e-6, max_length=128,
+    )  # fmt: skip
+
+
+def _task(width: int) -> Stage:
+    return Stage(
+        name="task", data="task",
+        objective=(SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0)),
+        epochs=3, min_steps=1500, batch_size=32,
+        learning_rate=min(7.5e-5 * (768 / width) ** 2, 5e-4), warmup=0.1, weight_decay=0.01,
+    )  # fmt: skip
