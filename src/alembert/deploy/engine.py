@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from alembert.deploy.facts import Facts, Variant
 from alembert.errors import UserError
 
+THREADS = 256  # at most: each takes memory, and thousands take all there is
 Ids = dict[str, NDArray[np.int64]]
 
 MANY = 8  # threads a core that are surely a mistake
@@ -36,8 +37,8 @@ def open_engine(
 
     Raises UserError for a variant that is not there, a broken file, a runtime not installed.
     """
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads {threads}: must be 1 or more")
+    if threads is not None and not 0 < threads <= THREADS:
+        raise UserError(f"--threads {threads}: must be 1 to {THREADS}")
     if threads is not None and threads > MANY * (os.cpu_count() or 1):
         raise UserError(f"--threads {threads}: there are {os.cpu_count()} cores here")
     variant = facts.variant(backend, folder)
