@@ -52,7 +52,7 @@ FLOORS = {
             ),
             6,
         ),
-        **dict.fromkeys(("options", "verbs", "deploy_verbs", "cli"), 7),
+        **dict.fromkeys(("options", "verbs", "deploy_verbs", "serve_verb", "cli"), 7),
     },
 }
 SEES_ALL = FLOORS["whole"].keys()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alembert import __version__, deploy_verbs, verbs
+from alembert import __version__, deploy_verbs, serve_verb, verbs
 from alembert.errors import UserError
 from alembert.options import (
     CorpusFile,
@@ -158,6 +158,7 @@ app.command(epilog="alembert export run --int8")(deploy_verbs.export)
 app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy_verbs.bench)
 app.command(epilog="alembert report run")(deploy_verbs.report)
 app.command(epilog="\b\nalembert predict run 'a fine film' 'a dull one'")(deploy_verbs.predict)
+app.command(epilog="alembert serve teacher run")(serve_verb.serve)
 
 
 def main() -> None:

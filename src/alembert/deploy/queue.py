@@ -22,7 +22,7 @@ class Row(Protocol):
 class Model(Hashable, Protocol):
     """What computes: one answer for each row of a batch, called on one thread of several."""
 
-    def __call__(self, rows: Sequence[Any]) -> Sequence[Any]: ...
+    def __call__(self, rows: Sequence[Any], /) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Batch:
     tokens: int
     padding: int
     seconds: float
+
+
+class FailedError(Exception):
+    """The model raised something: its cause."""
 
 
 @dataclass(eq=False)
@@ -109,7 +113,7 @@ class Queue:
     def ask(self, model: Model, rows: Sequence[Row]) -> asyncio.Future[list[Any]]:
         """An answer for each row, in their order; cancel it, and what waits is not computed.
 
-        The future fails with what the model raised.
+        The future fails with FailedError where the model raised something.
         """
         work = _Work(model, self._loop.create_future(), [None] * len(rows), len(rows))
         if not rows:
@@ -196,6 +200,8 @@ def _deliver(
         if work.future.done():
             continue
         if error is not None:
-            work.future.set_exception(error)
+            failed = FailedError(" ".join(str(error).split())[:200])
+            failed.__cause__ = error
+            work.future.set_exception(failed)
         elif not work.left:
             work.future.set_result(work.answers)

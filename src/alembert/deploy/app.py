@@ -1,0 +1,203 @@
+"""The routes: what text-embeddings-inference answers to, for one model or several."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
+
+from alembert import __version__
+from alembert.deploy import wire
+from alembert.deploy.asking import Finish, Served, embedding, filling, predicting, tagging
+from alembert.deploy.front import Front, refusal
+from alembert.deploy.pages import add_pages
+from alembert.deploy.predictions import Guess, Tags
+from alembert.deploy.receiving import body_of, unless_gone
+from alembert.deploy.service import Limits, Opener, Service
+from alembert.deploy.wire import RefusedError
+from alembert.errors import UserError
+
+INLINE = 16_000  # bytes of a body that are read on the event loop; more would hold it up
+
+
+@dataclass(frozen=True)
+class _Verb:
+    """One route: its request, its answer, what makes it; lists: even of one text."""
+
+    request: type[Any]
+    answer: Any
+    finish: Callable[[Served, Any], Finish]
+    lists: bool = False
+
+
+VERBS = {
+    "predict": _Verb(
+        wire.PredictRequest,
+        list[wire.Prediction] | list[list[wire.Prediction]],
+        lambda model, asked: predicting(model, asked.raw_scores),
+    ),
+    "embed": _Verb(
+        wire.EmbedRequest,
+        list[list[float]],
+        lambda model, asked: embedding(asked.normalize),
+        lists=True,
+    ),
+    "fill_mask": _Verb(
+        wire.FillMaskRequest,
+        list[list[Guess]] | list[list[list[Guess]]],
+        lambda model, asked: filling(model, asked.top, asked.temperature),
+    ),
+    "tag": _Verb(wire.TagRequest, Tags | list[Tags], lambda model, asked: tagging(model)),
+}
+
+
+def app_of(
+    openers: Sequence[Opener],
+    limits: Limits,
+    api_key: str | None = None,
+    origins: Sequence[str] = (),
+    failed: Callable[[], None] = lambda: None,
+) -> tuple[ASGIApp, Service]:
+    """An ASGI application that serves models by name; the first where none is named.
+
+    origins: of pages that may ask (CORS). failed: called where a model cannot be opened.
+    """
+    service = Service(openers, limits)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(service.load(failed))
+        yield
+        await loading
+        await service.stop()
+
+    app = FastAPI(
+        title="Alembert", version=__version__, lifespan=life, docs_url=None, redoc_url=None
+    )
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(UserError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(ClientDisconnect, _refused)
+    add_pages(app, service)
+    for verb, route in VERBS.items():
+        path = "/" + verb.replace("_", "-")
+        _add(app, path, _answering(service, verb), wire.operation(route.request, route.answer))
+    tokens = wire.operation(wire.TokenizeRequest, list[list[wire.SimpleToken]])
+    _add(app, "/tokenize", _tokenizing(service), tokens)
+    inner: ASGIApp = app
+    if origins:
+        headers = ["authorization", "content-type"]
+        inner = CORSMiddleware(app, origins, allow_methods=["*"], allow_headers=headers)
+    return Front(inner, service, api_key), service
+
+
+Handler = Callable[[Request, str | None], Awaitable[Any]]
+
+
+def _add(app: FastAPI, path: str, handler: Handler, said: dict[str, Any]) -> None:
+    """The route for the first model, and for each under its name."""
+
+    async def first(request: Request) -> Response:
+        return _json(await handler(request, None))
+
+    async def named(request: Request, name: str) -> Response:
+        return _json(await handler(request, name))
+
+    app.post(path, operation_id=path[1:], **said)(first)
+    app.post(f"/models/{{name}}{path}", operation_id=f"{path[1:]}-named", **said)(named)
+
+
+def _json(content: Any) -> Response:
+    return Response(to_json(content), media_type="application/json")
+
+
+def _answering(service: Service, verb: str) -> Handler:
+    route = VERBS[verb]
+
+    async def answer(request: Request, name: str | None) -> Any:
+        model = service.model(name)
+        request.scope["alembert"] = told = dict[str, Any](model=model.name)
+        with service.admitted() as queue:
+            model.check(verb)
+            body = await body_of(request, service.limits)
+            read = _reader(route, model, service.limits, body)
+            questions, one = read() if len(body) < INLINE else await asyncio.to_thread(read)
+            told |= {"inputs": len(questions), "tokens": sum(map(len, questions))}
+            answers = await unless_gone(queue.ask(model, questions), request.receive)
+        return answers[0] if one and not route.lists else answers
+
+    return answer
+
+
+def _reader(
+    route: _Verb, model: Served, limits: Limits, body: bytes
+) -> Callable[[], tuple[list[Any], bool]]:
+    """What makes questions of a body, and says whether it was one text."""
+
+    def read() -> tuple[list[Any], bool]:
+        asked = wire.parsed(route.request, body)
+        texts = _texts(asked.inputs, limits)
+        if route.request is wire.PredictRequest:
+            texts = [
+                text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts
+            ]
+        finish = route.finish(model, asked)
+        return model.questions(texts, asked.truncate, finish), isinstance(asked.inputs, str)
+
+    return read
+
+
+def _texts(inputs: Any, limits: Limits) -> list[Any]:
+    """The texts as a list that is not empty and not over the limit."""
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    if not texts:
+        raise RefusedError(422, "inputs: the list is empty")
+    if len(texts) > limits.inputs:
+        raise RefusedError(413, f"inputs: {len(texts)} texts: at most {limits.inputs} a request")
+    return texts
+
+
+def _tokenizing(service: Service) -> Handler:
+    async def answer(request: Request, name: str | None) -> Any:
+        model = service.model(name)
+        request.scope["alembert"] = {"model": model.name}
+
+        def read() -> Any:
+            texts = _texts(wire.parsed(wire.TokenizeRequest, body).inputs, service.limits)
+            return [
+                [
+                    {
+                        "id": t.id,
+                        "text": t.text,
+                        "special": t.special,
+                        "start": t.start,
+                        "stop": t.end,
+                    }
+                    for t in found.tokens
+                ]
+                for found in model.session.tokenize(texts)
+            ]
+
+        with service.admitted():
+            body = await body_of(request, service.limits)
+            return read() if len(body) < INLINE else await asyncio.to_thread(read)
+
+    return answer
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, ClientDisconnect):
+        error = RefusedError(499, "the client hung up")
+    elif isinstance(error, HTTPException):
+        error = RefusedError(error.status_code, str(error.detail))
+    elif isinstance(error, UserError):
+        error = RefusedError(422, str(error))
+    assert isinstance(error, RefusedError)
+    return refusal(error)

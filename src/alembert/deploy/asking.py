@@ -1,0 +1,160 @@
+"""What is asked of a served model: texts become questions that can wait in a queue, one a row."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding
+
+from alembert.deploy.facts import Variant
+from alembert.deploy.forward import at
+from alembert.deploy.predictions import (
+    Floats,
+    Guess,
+    Tags,
+    classified,
+    labelled,
+    likeliest,
+    surest,
+)
+from alembert.deploy.session import PLACED, VERBS, Session, place
+from alembert.deploy.tokens import Rows
+from alembert.deploy.wire import RefusedError
+
+ROUTES = {"predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text as tokens, where those are that are asked for, and what makes its answer.
+
+    places: as Session.read gives them. finish takes the question and (C,) numbers, or, of a model
+    that answers for tokens, (places, C).
+    """
+
+    text: Any
+    encoding: Encoding
+    places: list[tuple[int, int] | None]
+    finish: Callable[["Question", Floats], Any]
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+
+Finish = Callable[[Question, Floats], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model under its name. Called with questions, it answers them as one batch."""
+
+    name: str
+    session: Session
+    variant: Variant
+
+    def __call__(self, questions: Sequence[Question]) -> list[Any]:
+        count = range(len(questions))
+        inputs = Rows([each.encoding for each in questions], list(count), len(count)).batch(count)
+        if self.session.kind in PLACED:
+            columns = [[place[1] for place in each.places if place] for each in questions]
+            values = at(self.session.engine, inputs, columns)
+            stops = np.cumsum([len(each) for each in columns[:-1]], dtype=np.int64)
+            rows = np.split(values, stops)
+        else:
+            values = self.session.engine(inputs)
+            rows = list(values)
+        if not np.isfinite(values).all():
+            raise FloatingPointError("the model's numbers are not finite")
+        return [each.finish(each, row) for each, row in zip(questions, rows, strict=True)]
+
+    def questions(self, texts: list[Any], truncate: bool, finish: Finish) -> list[Question]:
+        """A question for each text.
+
+        Raises RefusedError for a text that is too long, unless it is to be cut, and UserError
+        for one that cannot be read.
+        """
+        rows, places = self.session.read(texts)
+        for number, encoding in enumerate(rows.encodings, start=1):
+            if encoding.overflowing and not truncate:
+                raise RefusedError(
+                    413,
+                    f"text {number}: over {self.session.max_length} tokens: shorten it, or ask "
+                    'with "truncate": true',
+                )
+        return [
+            Question(text, encoding, at, finish)
+            for text, encoding, at in zip(texts, rows.encodings, places, strict=True)
+        ]
+
+    def check(self, verb: str) -> None:
+        """Raises RefusedError where another route is the right one."""
+        if self.session.kind not in VERBS[verb]:
+            right = next(
+                ROUTES[name] for name, kinds in VERBS.items() if self.session.kind in kinds
+            )
+            raise RefusedError(424, f"{self.name} is a model of {self.session.kind}: use {right}")
+
+    def warm(self) -> None:
+        """One answer, so that the first request does not wait for memory."""
+        encoding = self.session.reader(["a"]).encodings[0]
+        self([Question("a", encoding, [(0, 0)], lambda question, values: None)])
+
+
+def opened(name: str, folder: Path, backend: str | None = None) -> Served:
+    """An exported model, computing on the thread that asks. Raises UserError as Session does."""
+    session = Session(folder, backend)
+    return Served(name, session, session.facts.variant(backend, place(folder)))
+
+
+def predicting(model: Served, raw: bool) -> Finish:
+    """Answers are labels with their scores, the highest first; raw: as they leave the graph."""
+    labels, kind = model.session.labels, model.session.kind
+
+    def finish(question: Question, values: Floats) -> list[dict[str, Any]]:
+        scores = dict(zip(labels, values.tolist(), strict=True))
+        if not raw and kind == "classification":
+            scores = classified(values[None], labels)[0].scores
+        elif not raw and kind == "multilabel":
+            scores = labelled(values[None], labels)[0].scores
+        order = sorted(scores.items(), key=itemgetter(1), reverse=True)
+        return [{"score": score, "label": label} for label, score in order]
+
+    return finish
+
+
+def embedding(normalize: bool) -> Finish:
+    """Answers are vectors; normalize: of length 1."""
+
+    def finish(question: Question, values: Floats) -> Any:
+        length = float(np.linalg.norm(values)) if normalize else 1.0
+        return (values / (length or 1.0)).tolist()
+
+    return finish
+
+
+def filling(model: Served, top: int, temperature: float) -> Finish:
+    """Answers are, per mask, the likeliest words at a temperature."""
+    word = model.session.reader.word
+
+    def finish(question: Question, values: Floats) -> list[list[Guess]]:
+        return [
+            [Guess(word(token), score) for token, score in row]
+            for row in likeliest(values / np.float32(temperature), top)
+        ]
+
+    return finish
+
+
+def tagging(model: Served) -> Finish:
+    """Answers are Tags."""
+
+    def finish(question: Question, values: Floats) -> Tags:
+        answers = iter(surest(values))
+        return model.session.tagged(
+            question.text, [place and next(answers) for place in question.places]
+        )
+
+    return finish

@@ -1,0 +1,77 @@
+"""What every request passes first and last: the key, the counters, the access log."""
+
+import hmac
+import json
+import logging
+import time
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from alembert.deploy.service import Service
+from alembert.deploy.wire import TYPES, RefusedError
+
+PUBLIC = ("/", "/health", "/metrics")  # need no key
+LOG = logging.getLogger("alembert.access")
+
+
+def refusal(error: RefusedError) -> JSONResponse:
+    """The answer of a request that gets none."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if error.status in (408, 413):
+        headers["connection"] = "close"  # a body that was not read would be taken for a request
+    content = {"error": error.message, "error_type": TYPES.get(error.status, "Refused")}
+    return JSONResponse(content, error.status, headers)
+
+
+class Front:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, service: Service, api_key: str | None) -> None:
+        self._app, self._service = app, service
+        self._key = None if api_key is None else b"Bearer " + api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+        app = self._app if self._may(scope) else refusal(RefusedError(401, "wrong or no API key"))
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._service.leaving:
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        try:
+            await app(scope, receive, sent)
+        finally:
+            self._note(scope, status, time.perf_counter() - began)
+
+    def _may(self, scope: Scope) -> bool:
+        if self._key is None or scope["path"] in PUBLIC or scope["method"] == "OPTIONS":
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return hmac.compare_digest(given, self._key)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        told: dict[str, Any] = scope.get("alembert", {})
+        route = getattr(scope.get("route"), "path", "other")
+        self._service.metrics.request(route, told.get("model", ""), status, seconds)
+        if LOG.isEnabledFor(logging.INFO):
+            line = {
+                "time": round(time.time(), 3),
+                "client": (scope.get("client") or [""])[0],
+                "method": scope["method"],
+                "path": scope["path"][:200],
+                "status": status,
+                "ms": round(1000 * seconds, 2),
+                **told,
+            }
+            LOG.info(json.dumps(line))

@@ -1,0 +1,133 @@
+"""One process that listens: uvicorn, its doors guarded; a stop answers what was accepted."""
+
+import asyncio
+import socket
+from asyncio import TimerHandle, Transport
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from alembert.deploy.app import app_of
+from alembert.deploy.service import Limits, Opener, Service
+from alembert.errors import UserError
+
+HEAD = 16_384  # bytes of the head of a request
+NOTICE = 0.3  # seconds between the news that the server stops and the end of listening
+IDLE = 30  # seconds that a connection may be silent between two requests
+
+
+def serve(
+    openers: Sequence[Opener],
+    limits: Limits,
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    api_key: str | None = None,
+    origins: Sequence[str] = (),
+) -> None:
+    """Listen until a signal says to stop; what was accepted by then is answered.
+
+    Port 0 takes one that is free. Raises UserError where a model cannot be opened, or the address
+    be taken.
+    """
+    app, service = app_of(openers, limits, api_key, origins, failed=lambda: server.leave())
+    sockets = [_bound(host, port)]
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_guarded(limits.reading),
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=IDLE,
+            ws="none",
+            proxy_headers=False,
+        ),
+        service,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    say(f"http://{shown}:{sockets[0].getsockname()[1]} is up; Ctrl+C stops it")
+    server.run(sockets)
+    if service.failed is not None:
+        raise service.failed
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{host}:{port}: cannot be taken ({reason}): choose another") from error
+    return made
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def leave(self) -> None:
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit  # the second signal does not wait
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.leaving = True  # /health says so, answers close their connections
+        if not self.force_exit and self._service.failed is None:
+            await asyncio.sleep(NOTICE)
+        await super().shutdown(sockets)
+
+
+def _guarded(seconds: float) -> type[HttpToolsProtocol]:
+    """A protocol that hangs up on those who send a head that is long, or slow."""
+
+    class Guarded(HttpToolsProtocol):
+        _arrived = 0  # bytes of a head that is not whole
+        _timer: TimerHandle | None = None  # runs until it is
+
+        def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._timer = self.loop.call_later(seconds, self._late)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._in_time()
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            self._timer = self._timer or self.loop.call_later(seconds, self._late)
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._in_time()
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
+                raise ValueError("a long head")  # the parser answers with 400
+            super().on_headers_complete()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._timer is not None:
+                self._arrived += len(data)
+                if self._arrived > HEAD and not self.transport.is_closing():
+                    self.send_400_response("The head of the request is too long.")
+
+        def _late(self) -> None:
+            if self.cycle is None or self.cycle.response_complete:
+                self.send_400_response("The head of the request did not arrive.")
+            else:
+                self.transport.abort()  # an answer to the request before is on its way
+
+        def _in_time(self) -> None:
+            self._arrived = 0
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return Guarded

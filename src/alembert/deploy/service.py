@@ -1,0 +1,91 @@
+"""The models that are served, what is taken at a time, and who is let in."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from alembert.deploy.asking import Served
+from alembert.deploy.metrics import Metrics
+from alembert.deploy.queue import Queue
+from alembert.deploy.wire import RefusedError
+from alembert.errors import UserError
+
+Opener = Callable[[], Served]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes. Raises UserError for what cannot be."""
+
+    threads: int = 1
+    tokens: int = 512  # of a batch, padding included
+    requests: int = 512  # at a time
+    inputs: int = 32  # of a request
+    wait: float = 2.0  # seconds that a request may have to wait, judged by the queue
+    body: int = 2_000_000  # bytes
+    reading: float = 10.0  # seconds for a request to arrive in
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 < value < math.inf:
+                raise UserError(f"{name} {value:g}: must be over 0")
+
+
+class Service:
+    """Loads the models one after the other, lets requests in while it can, ends in order."""
+
+    def __init__(self, openers: Sequence[Opener], limits: Limits) -> None:
+        self.limits, self._openers = limits, openers
+        self.models: dict[str, Served] = {}
+        self.queue: Queue | None = None
+        self.ready = self.leaving = False
+        self.active = 0
+        self.failed: UserError | None = None
+        self.metrics = Metrics(lambda: self.queue.waiting if self.queue else 0, lambda: self.active)
+
+    async def load(self, failed: Callable[[], None]) -> None:
+        """Open the models, away from the event loop; failed: called where one cannot be."""
+        self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch)
+        try:
+            for opener in self._openers:
+                model = await asyncio.to_thread(opener)
+                await asyncio.to_thread(model.warm)
+                self.models[model.name] = model
+            self.ready = True
+        except UserError as error:
+            self.failed = error
+            failed()
+
+    async def stop(self) -> None:
+        """Answer what was accepted."""
+        if self.queue is not None:
+            await asyncio.to_thread(self.queue.stop)
+
+    def check(self) -> None:
+        """Raises RefusedError 503 while the models load."""
+        if not self.ready:
+            raise RefusedError(503, "the models are being loaded", 1)
+
+    def model(self, name: str | None) -> Served:
+        """The model of that name; the first where none is named. RefusedError 503 or 404."""
+        self.check()
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise RefusedError(404, f"no such model: there is {', '.join(self.models)}")
+        return self.models[name]
+
+    @contextmanager
+    def admitted(self) -> Iterator[Queue]:
+        """A place for one request. RefusedError 429 where there is none, or the wait is long."""
+        assert self.queue is not None
+        wait = self.queue.seconds
+        if self.active >= self.limits.requests or wait > self.limits.wait:
+            raise RefusedError(429, "too many requests: come back later", max(1, math.ceil(wait)))
+        self.active += 1
+        try:
+            yield self.queue
+        finally:
+            self.active -= 1

@@ -1,0 +1,168 @@
+"""What goes over the wire: requests and answers as text-embeddings-inference words them."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+# what error_type says; the names are those of text-embeddings-inference where it has one
+TYPES = {
+    401: "Unauthorized",
+    404: "NotFound",
+    405: "NotAllowed",
+    408: "Timeout",
+    413: "Validation",
+    422: "Tokenizer",
+    424: "Backend",
+    429: "Overloaded",
+    499: "Gone",  # by those who hung up, never seen; in logs as nginx has it
+    503: "Unhealthy",
+}
+WRONG = {
+    "inputs": "give a text, or a list of them",
+    "": 'give a JSON object such as {"inputs": "a text"}',
+}
+
+
+class RefusedError(Exception):
+    """Why a request gets no answer: a status, what is wrong, when to come back (seconds)."""
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.retry_after = status, message, retry_after
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Cut(_Request):
+    truncate: bool = Field(False, description="cut texts that are too long, instead of refusing")
+
+
+Several = Annotated[list[str], Field(fail_fast=True)]
+Pair = Annotated[list[str], Field(min_length=1, max_length=2)]
+Mixed = Annotated[list[str | Pair], Field(fail_fast=True)]
+Worded = Annotated[list[str | Several], Field(fail_fast=True)]
+
+
+class PredictRequest(_Cut):
+    """A text, or a list whose entries are texts, [text] or pairs [text, text]."""
+
+    inputs: str | Mixed
+    raw_scores: bool = Field(False, description="the model's own numbers, not probabilities")
+
+
+class EmbedRequest(_Cut):
+    """A text or a list of texts."""
+
+    inputs: str | Several
+    normalize: bool = Field(True, description="vectors of length 1")
+
+
+class TokenizeRequest(_Request):
+    """A text or a list of texts."""
+
+    inputs: str | Several
+
+
+class FillMaskRequest(_Cut):
+    """A text with [MASK] in it, or a list of them."""
+
+    inputs: str | Several
+    top: int = Field(5, ge=1, le=1000, description="words for each mask")
+    temperature: float = Field(1.0, ge=0.01, le=100, description="softens the probabilities")
+
+
+class TagRequest(_Cut):
+    """A text, or a list whose entries are texts or lists of words."""
+
+    inputs: str | Worded
+
+
+class Prediction(BaseModel):
+    """A label and its probability; of a regression the number."""
+
+    score: float
+    label: str
+
+
+class SimpleToken(BaseModel):
+    """A piece of a text, from character start to stop."""
+
+    id: int
+    text: str
+    special: bool
+    start: int
+    stop: int
+
+
+class ModelInfo(BaseModel):
+    """One of the models that are served."""
+
+    name: str
+    kind: str
+    labels: list[str]
+    backend: str
+    precision: str
+    parameters: int
+    size_mb: float
+    max_input_length: int
+    attentions: bool
+
+
+class Info(BaseModel):
+    """What is served and what is taken; the first model answers where none is named."""
+
+    model_id: str
+    models: list[ModelInfo]
+    max_concurrent_requests: int
+    max_batch_tokens: int
+    max_client_batch_size: int
+    max_body_bytes: int
+    max_wait_seconds: float
+    threads: int
+    version: str
+
+
+class ErrorAnswer(BaseModel):
+    """Why there is no answer."""
+
+    error: str
+    error_type: str
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def parsed(model: type[R], body: bytes) -> R:
+    """The request; RefusedError 422 with one line on what is wrong with it."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "json_invalid":
+        raise RefusedError(422, first["msg"][:200])
+    if first["type"] == "extra_forbidden":
+        there = ", ".join(model.model_fields)
+        raise RefusedError(422, f"{ascii(field)[:40]}: no such field: there is {there}")
+    said = WRONG.get(field, first["msg"])
+    raise RefusedError(422, f"{field}: {said}" if field else said)
+
+
+def operation(request: type[BaseModel], answer: Any) -> dict[str, Any]:
+    """What the OpenAPI document says of a route whose body is read by hand."""
+    schema = request.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
+        },
+        "response_model": None,
+        "responses": {
+            200: {"model": answer},
+            **{
+                status: {"model": ErrorAnswer, "description": TYPES[status]}
+                for status in (401, 404, 408, 413, 422, 424, 429, 503)
+            },
+        },
+    }
