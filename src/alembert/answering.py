@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from alembert import evaluate, fit
-from alembert.deploy.engine import THREADS, Ids
+from alembert.deploy.engine import Ids, check_threads
 from alembert.deploy.export import pooled
 from alembert.deploy.facts import Facts
 from alembert.deploy.kinds import kind_of, pooling_of
@@ -27,9 +27,8 @@ def torch_session(
 
     threads: of this whole process. Raises UserError for what is no such model.
     """
+    check_threads(threads)
     if threads is not None:
-        if not 0 < threads <= THREADS:
-            raise UserError(f"--threads {threads}: must be 1 to {THREADS}")
         torch.set_num_threads(threads)
     config = load_config(path)
     fit.check_words(load_tokenizer(path), config, path)

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from alembert.deploy.facts import Facts, Variant
 from alembert.errors import UserError
 
-THREADS = 256  # at most: each takes memory, and thousands take all there is
 Ids = dict[str, NDArray[np.int64]]
-
-MANY = 8  # threads a core that are surely a mistake
+MANY = 8  # threads a core that are surely a mistake: thousands take all memory
 
 
 class Engine(Protocol):
@@ -37,16 +35,21 @@ def open_engine(
 
     Raises UserError for a variant that is not there, a broken file, a runtime not installed.
     """
-    if threads is not None and not 0 < threads <= THREADS:
-        raise UserError(f"--threads {threads}: must be 1 to {THREADS}")
-    if threads is not None and threads > MANY * (os.cpu_count() or 1):
-        raise UserError(f"--threads {threads}: there are {os.cpu_count()} cores here")
+    check_threads(threads)
     variant = facts.variant(backend, folder)
     path = folder / variant.file
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
     made = _OpenVino if variant.runtime == "openvino" else _Onnx
     return made(path, variant, threads or os.cpu_count() or 1)
+
+
+def check_threads(threads: int | None) -> None:
+    """UserError for none, and for many more than there are cores; None stands for all cores."""
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads}: must be 1 or more")
+    if threads is not None and threads > MANY * (os.cpu_count() or 1):
+        raise UserError(f"--threads {threads}: there are {os.cpu_count()} cores here")
 
 
 class _Onnx:
