@@ -5,10 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
-from alembert import hub
-from alembert.errors import UserError
 from alembert.report.comparison import Entry, entries
 from alembert.report.facts import COURSE, Run
 from alembert.writing import in_place
@@ -60,7 +58,7 @@ def _header(run: Run) -> ModelCardData:
     source = files.get("task") or files.get("evaluation") or "eval"
     results = [
         EvalResult(
-            task_type=pipeline, dataset_type=_hub_id(run, source) or "custom",
+            task_type=pipeline, dataset_type="custom",
             dataset_name=Path(source).stem, metric_type=HUB_METRICS.get(name, name),
             metric_name=name, metric_value=round(value, 4),
         )
@@ -83,14 +81,13 @@ def _masked(run: Run) -> bool:
 
 
 def _hub_id(run: Run, name: str | None) -> str | None:
-    """The name, when it can only be a hub id."""
+    """The name, when it is a model that came from the hub, and so lies in its cache."""
     if name is None or Path(run.found(name)).exists():
         return None
     try:
-        hub.check_id(name, "folder")
-    except UserError:
+        return name if isinstance(try_to_load_from_cache(name, "config.json"), str) else None
+    except ValueError:  # not the shape of an id
         return None
-    return name
 
 
 def _language(run: Run) -> Any:
@@ -109,7 +106,9 @@ def _body(run: Run, found: list[Entry]) -> str:
     student = next(entry for entry in found if entry.who == "student")
     teacher = next((entry for entry in found if entry.who == "teacher"), None)
     recipe = run.recipe
-    origin = f"Distilled from {teacher.name} ({teacher.shape})" if teacher else "Fine-tuned"
+    origin = "Fine-tuned"
+    if teacher:
+        origin = f"Distilled from {teacher.name}" + f" ({teacher.shape})" * bool(teacher.shape)
     parts = [f"# {run.name}", f"{origin} by Alembert: {student.shape}."]
     if run.metrics:
         source = run.files.get("task") or run.files.get("evaluation") or ""
@@ -169,7 +168,7 @@ def _limits(run: Run, student: Entry) -> str:
         limits.append("It was not judged on held-out data: measure it before you rely on it.")
     else:
         limits.append("The figures hold for that file alone; other texts have to be measured.")
-    return f"{use}\n\n" + "\n".join(f"- {limit}" for limit in limits)
+    return f"{use}\n\n" + "\n".join(f"- {limit}" for limit in limits) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -35,6 +35,13 @@ class Entry:
         """The name, with the backend where it is not torch."""
         return self.name if self.backend == "torch" else f"{self.name}, {self.backend}"
 
+    @property
+    def share(self) -> float | None:
+        """The time it takes, in percent of its teacher's."""
+        if self.who == "teacher":
+            return 100.0 if self.ms else None
+        return 100 / self.faster if self.faster else None
+
 
 def entries(run: Run, name: str) -> list[Entry]:
     """The teacher where there is one, the student, and what the student was exported to."""

@@ -105,7 +105,10 @@ class Run:
     def command(self) -> str:
         """What was typed, without the folders of the command itself."""
         words = self.environment.get("command", [])
-        return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
+        if not words:
+            return ""
+        name = Path(words[0]).name
+        return shlex.join(["alembert" if name == "cli.py" else name, *words[1:]])
 
     @property
     def course(self) -> list[tuple[str, ...]]:
@@ -117,7 +120,8 @@ class Run:
                 continue
             terms = ", ".join(f"{term['weight']:g} {term['kind']}" for term in stage["objective"])
             steps = stage.get("steps")
-            length = f"{steps:,} steps" if steps else f"{stage.get('epochs', 0):g} epochs"
+            epochs = stage.get("epochs") or 0
+            length = f"{steps:,} steps" if steps else f"{epochs:g} epoch{'s' * (epochs != 1)}"
             told = (
                 f"{length}, {stage['batch_size']} a step, learning rate {stage['learning_rate']:g}"
             )
@@ -126,9 +130,9 @@ class Run:
 
     @property
     def max_length(self) -> int:
-        """Tokens a text of the task, at most."""
-        stages = self.recipe.get("stages", ())
-        return max((s["max_length"] for s in stages if s["data"] == "task"), default=128)
+        """Tokens of a text at most: of the task, or, without one, of the corpus."""
+        data, stages = "task" if self.files else "corpus", self.recipe.get("stages", ())
+        return max((s["max_length"] for s in stages if s["data"] == data), default=128)
 
     @property
     def deployed(self) -> deployed.Facts | None:

@@ -15,7 +15,7 @@ from alembert.report.facts import Run
 from alembert.trace import takes
 
 LAYERS = 4  # of the student that are shown
-TOKENS = 20
+TOKENS = 16
 SENTENCE = "The capital of France is a city on the river Seine."
 Attention = NDArray[np.float32]
 
@@ -24,10 +24,11 @@ Attention = NDArray[np.float32]
 class Insides:
     """`layers`: student layer, its attention (T, T), teacher layer, its attention; heads averaged.
 
-    Without a teacher the last two are None. `guesses`: of masked-word models, logits (V,) at a
+    `text`: what was read. Without a teacher the last two are None. `guesses`: of masked-word models, logits (V,) at a
     word that was hidden; `hidden` is where.
     """
 
+    text: str
     tokens: list[str]
     layers: list[tuple[int, Attention, int | None, Attention | None]]
     guesses: dict[str, NDArray[np.float32]]
@@ -40,7 +41,9 @@ def insides(run: Run, text: str) -> Insides:
     if run.student is None:
         raise UserError("the run has not made its student yet")
     head = run.metrics.get("task") or "words"
-    paths = {"student": str(run.student)} | ({"teacher": run.teacher} if run.teacher else {})
+    paths = {"teacher": run.teacher} if run.teacher else {}
+    own = "student" if paths else "model"
+    paths[own] = str(run.student)
     if head == "words" and not all(has_head(path, "words") for path in paths.values()):
         head = "encoder"
     eager = {"attn_implementation": "eager"}  # the fused kinds keep no attention
@@ -52,8 +55,11 @@ def insides(run: Run, text: str) -> Insides:
     )
     ids, hidden = batch["input_ids"][0], -1
     if head == "words":
-        hidden = max(1, len(ids) // 2)
+        tokens = tokenizer.convert_ids_to_tokens(ids.tolist())
+        whole = [k for k, token in enumerate(tokens) if token.isalpha()] or [1]
+        hidden = whole[len(whole) // 2]
         ids[hidden] = tokenizer.mask_token_id
+        text = str(tokenizer.decode(ids[1:-1]))
     outputs = {who: _asked(model, batch) for who, model in models.items()}
     seen = {
         who: [layer[0].mean(0).float().numpy() for layer in output.attentions]
@@ -63,8 +69,9 @@ def insides(run: Run, text: str) -> Insides:
     if head == "words":
         guesses = {who: output.logits[0, hidden].numpy() for who, output in outputs.items()}
     return Insides(
+        text,
         list(tokenizer.convert_ids_to_tokens(ids.tolist())),
-        _paired(seen["student"], seen.get("teacher")),
+        _paired(seen[own], seen.get("teacher")),
         guesses,
         list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
         hidden,

@@ -40,11 +40,21 @@ class Judged:
     texts: list[str]
     words: list[list[str]]  # of tags; else empty
     truth: list[Any]
-    logits: dict[str, list[NDArray[np.float32]]]  # teacher (where there is one) and student
+    logits: dict[str, list[NDArray[np.float32]]]  # teacher, student; or model alone
     total: int
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def guide(self) -> str:
+        """Whose answers come first: the teacher, or the one model."""
+        return next(iter(self.logits))
+
+    @property
+    def own(self) -> str:
+        """The student, or the one model."""
+        return next(reversed(self.logits))
 
     def stacked(self, who: str) -> NDArray[np.float32]:
         """(N, C): of tags, all words one after the other."""
@@ -63,7 +73,9 @@ def judged(
     logits: dict[str, evaluate.Logits],
     tokenizer: PreTrainedTokenizerBase,
 ) -> Judged:
-    """What is kept of a judgement."""
+    """What is kept of a judgement: logits of teacher and student, or of a student alone."""
+    if "teacher" not in logits:
+        logits = {"model": logits["student"]}
     rows = [i for i in range(len(data)) if _labelled(data[i]["labels"])]
     width = len(task.labels) * (sum(data.lengths) if data.per_token else len(rows))
     step = -(-width // MOST) or 1
@@ -120,7 +132,7 @@ def load(run: Path) -> Judged | None:
         about = json.loads(table.schema.metadata[b"alembert"])
         columns = {
             name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
-            for name in ("label", "teacher", "student")
+            for name in ("label", "teacher", "student", "model")
             if name in table.column_names
         }
     except (OSError, ValueError, KeyError, TypeError) as error:

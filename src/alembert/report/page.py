@@ -59,8 +59,10 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
         text = here.get_template("page.html.j2").render(
             title=names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
             about=_about(runs[0]) if comparison.comparable(runs) else "",
-            tiles=_tiles(rows), columns=columns, rows=list(zip(rows, cells, strict=True)),
+            tiles=_tiles(rows, _metric(runs)), columns=columns,
+            rows=list(zip(rows, cells, strict=True)),
             parts=parts, front=_front(runs, rows), version=__version__,
+            teacher=any(row.who == "teacher" for row in rows),
             elsewhere=any(row.elsewhere for row in rows),
         )  # fmt: skip
         full = [n for n, part in enumerate(parts) if part.sections]
@@ -132,7 +134,7 @@ def _table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str
         "speed": [_speed(r) for r in rows],
     }
     kept = {name: cells for name, cells in columns.items() if any(cells)}
-    return list(kept), [[cell or "-" for cell in row] for row in zip(*kept.values(), strict=True)]
+    return list(kept), [[column[i] or "-" for column in kept.values()] for i in range(len(rows))]
 
 
 def _speed(row: Entry) -> str | None:
@@ -141,7 +143,7 @@ def _speed(row: Entry) -> str | None:
     return f"{row.faster:.1f}{TIMES}" if row.faster else None
 
 
-def _tiles(rows: Sequence[Entry]) -> list[tuple[str, list[Tile]]]:
+def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
     """The headline of each student: how much smaller, faster, and what was kept."""
     found: list[tuple[str, list[Tile]]] = []
     teacher: Entry | None = None
@@ -153,11 +155,11 @@ def _tiles(rows: Sequence[Entry]) -> list[tuple[str, list[Tile]]]:
                 (r for r in rows if r.name == row.name and r.faster and r.backend != "torch"),
                 key=lambda r: r.faster or 0, default=None,
             )  # fmt: skip
-            found.append((row.name, _headline(row, teacher, best)))
+            found.append((row.name, _headline(row, teacher, best, metric)))
     return found
 
 
-def _headline(student: Entry, teacher: Entry | None, best: Entry | None) -> list[Tile]:
+def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric: str) -> list[Tile]:
     if teacher is None:
         tiles = (
             [(f"{student.parameters / 1e6:.1f} M", "parameters", student.shape)]
@@ -165,14 +167,14 @@ def _headline(student: Entry, teacher: Entry | None, best: Entry | None) -> list
             else []
         )
         if student.metric is not None:
-            tiles.append((f"{student.metric:.3f}", "on --eval", ""))
+            tiles.append((f"{student.metric:.3f}", metric, ""))
         return tiles
     tiles = []
     if teacher.parameters and student.parameters:
         sizes = f"{teacher.parameters / 1e6:.1f} M → {student.parameters / 1e6:.1f} M parameters"
         tiles.append((f"{teacher.parameters / student.parameters:.1f}{TIMES}", "smaller", sizes))
-    if student.faster and student.ms and teacher.ms:
-        times = f"{teacher.ms:.1f} → {student.ms:.1f} ms a text, torch"
+    if student.faster and student.ms:
+        times = f"{student.ms:.1f} ms a text in torch"
         if student.same:
             tiles.append(("no", "difference in speed was shown", times))
         else:
@@ -192,12 +194,16 @@ def _front(runs: Sequence[Run], rows: Sequence[Entry]) -> str:
     """The metric against latency, when at least two models have both and can be compared."""
     from alembert.report import plots
 
-    points = [
-        (row.label, row.who, row.ms, row.metric)
-        for row in rows
-        if row.ms is not None and row.metric is not None
-    ]
+    shared = sum(row.who == "teacher" for row in rows) == 1
+    unit = "CPU ms a text"
+    if len(runs) > 1 and shared:  # timed at different hours: what they share is their teacher
+        unit = "CPU time a text, % of the teacher's"
+    points = []
+    for row in rows:
+        cost = row.ms if unit == "CPU ms a text" else row.share
+        if cost is not None and row.metric is not None:
+            points.append((row.label, row.who, cost, row.metric))
     if len(points) < 2 or not comparison.comparable(runs):
         return ""
-    front = comparison.pareto([(ms, value) for _, _, ms, value in points])
-    return plots.against_latency(points, front, _metric(runs), "CPU ms a text")
+    front = comparison.pareto([(cost, value) for _, _, cost, value in points])
+    return plots.against_latency(points, front, _metric(runs), unit)

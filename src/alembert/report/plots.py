@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from alembert.report.canvas import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
 from alembert.report.views import Class
 
-COLOURS = {"teacher": TEACHER, "student": STUDENT}
-MARKS = {"teacher": "s", "student": "o"}  # told apart without their colour too
-SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36)}  # of images, on dark and on light
+COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT}
+MARKS = {"teacher": "s", "student": "o", "model": "o"}  # told apart without their colour too
+# of images, on dark and on light
+SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36), "model": (208, 106, 36)}
 
 
 def short(text: str, most: int = 26) -> str:
@@ -30,6 +31,7 @@ def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
             axes.plot(steps, values, color=colour, label=term, lw=2.4 if term == "loss" else 1.4)
         if all(value > 0 for row in series.values() for _, value in row):
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=f"step of stage {name}")
@@ -57,20 +59,20 @@ def watched(name: str, metric: str, row: list[tuple[float, float]]) -> str:
 def against_latency(
     points: Sequence[tuple[str, str, float, float]], front: set[int], metric: str, unit: str
 ) -> str:
-    """Metric over latency of (name, teacher or student, milliseconds, metric); `front`: indices."""
-    told = "; ".join(f"{name} {ms:.3g} ms, {value:.4f}" for name, _, ms, value in points)
+    """Metric over cost of (name, teacher or student, cost in units, metric); `front`: indices."""
+    told = "; ".join(f"{name} {cost:.3g}, {value:.4f}" for name, _, cost, value in points)
     best = ", ".join(points[i][0] for i in sorted(front))
     alt = f"{metric} against {unit}: {told}. Pareto front: {best}"
-    with drawn(alt, 6.4, 3.6) as (axes, plot):
+    with drawn(alt, 5.2, 3.2) as (axes, plot):
         line = sorted((points[i][2], points[i][3]) for i in front)
         axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
-        for i, (name, who, ms, value) in enumerate(points):
+        for i, (name, who, cost, value) in enumerate(points):
             filled = COLOURS[who] if i in front else PAPER
             axes.plot(
-                ms, value, MARKS[who], color=filled, markeredgecolor=COLOURS[who], markersize=8
+                cost, value, MARKS[who], color=filled, markeredgecolor=COLOURS[who], markersize=8
             )
             axes.annotate(
-                short(name, 34), (ms, value), (7, -12), textcoords="offset points", fontsize=8
+                short(name, 34), (cost, value), (7, -12), textcoords="offset points", fontsize=8
             )
         if max(p[2] for p in points) > 4 * min(p[2] for p in points):
             axes.set_xscale("log")
@@ -168,12 +170,12 @@ def soft(names: Sequence[str], shares: dict[str, NDArray[Any]], temperature: flo
         for who, row in shares.items()
     )
     height = 0.75 + 0.34 * len(names)
-    with drawn(f"Soft labels at temperature {temperature:g}: {told}", 3.4, height) as (axes, plot):
+    with drawn(f"Soft labels at temperature {temperature:g}: {told}", 2.5, height) as (axes, plot):
         places = np.arange(len(names))
         for k, (who, row) in enumerate(shares.items()):
             bars = axes.barh(places + 0.36 * k - 0.18, row, 0.34, color=COLOURS[who])
             axes.bar_label(bars, [f"{share:.3g}%" for share in 100 * row], padding=2, fontsize=7)
-        axes.set_yticks(places, [short(name, 20) for name in names])
+        axes.set_yticks(places, [short(name, 18) for name in names])
         axes.set_ylim(len(names) - 0.45, -0.55)
         axes.set_xlim(0, 1.3 * max(float(row.max()) for row in shares.values()))
         axes.set_xticks([])

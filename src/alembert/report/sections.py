@@ -60,15 +60,14 @@ def looked_into(run: Run, found: Judged | None) -> list[Section]:
         seen = insides(run, text)
     except UserError as error:
         seen, lead = None, f"Left out: {error}."
-    parts = [Section("attention", "Attention, side by side", lead)] if seen is None else []
+    parts = [Section("attention", "Attention", lead)] if seen is None else []
     if seen is not None:
-        parts = [_attention(seen, text)]
+        parts = [_attention(seen)]
     if found is not None and found.kind != "regression":
         parts.append(_soft(found, place))
     elif seen is not None and seen.guesses:
         what = f"Of the word at {seen.tokens[seen.hidden]}, which is hidden from both."
-        quote = " ".join(seen.tokens[1:-1])
-        parts.append(_bars(what, quote, seen.vocabulary, seen.guesses, several=False))
+        parts.append(_bars(what, seen.text, seen.vocabulary, seen.guesses, several=False))
     return parts
 
 
@@ -82,20 +81,23 @@ def _sentence(run: Run) -> str:
     return SENTENCE
 
 
-def _attention(seen: Insides, text: str) -> Section:
+def _attention(seen: Insides) -> Section:
     figures: list[tuple[tuple[str, ...], str]] = []
     for mine, weights, theirs, others in seen.layers:
-        drawn = [plots.attention(weights, seen.tokens, "student", mine)]
+        who = "model" if theirs is None else "student"
+        drawn = [plots.attention(weights, seen.tokens, who, mine)]
         caption = ""
         if theirs is not None and others is not None:
             drawn.insert(0, plots.attention(others, seen.tokens, "teacher", theirs))
             caption = f"{alike(weights, others):.0%} of the attention is placed alike"
         figures.append((tuple(drawn), caption))
     lead = (
-        "A row is a token, and the darker a column, the more of its attention goes there; heads "
-        "averaged. Student layers stand beside the teacher's at the same relative height."
+        "A row is a token, and the stronger a column, the more of its attention goes there; heads "
+        "averaged."
     )
-    return Section("attention", "Attention, side by side", lead, tuple(figures), quote=text)
+    if len(figures[0][0]) > 1:
+        lead += " Student layers stand beside the teacher's at the same relative height."
+    return Section("attention", "Attention", lead, tuple(figures), quote=seen.text)
 
 
 def _soft(found: Judged, place: int) -> Section:
@@ -103,22 +105,23 @@ def _soft(found: Judged, place: int) -> Section:
     logits = {who: rows[place] for who, rows in found.logits.items()}
     what = ""
     if found.kind == "tokens":
-        sure = views.softened(logits.get("teacher", logits["student"])).max(1)
+        sure = views.softened(logits[found.guide]).max(1)
         word = int(sure.argmin())
         logits = {who: rows[word] for who, rows in logits.items()}
-        what = f"Of the word '{found.words[place][word]}', of which the teacher is least sure."
+        what = (
+            f"Of the word '{found.words[place][word]}', of which the {found.guide} is least sure."
+        )
     return _bars(what, found.texts[place], found.labels, logits, found.kind == "multilabel")
 
 
 def _bars(
     what: str, quote: str, names: Any, logits: dict[str, NDArray[Any]], several: bool, most: int = 6
 ) -> Section:
-    order = np.argsort(-logits.get("teacher", logits["student"]), kind="stable")[:most]
+    order = np.argsort(-next(iter(logits.values())), kind="stable")[:most]
     shown = [names[i] for i in order]
-    models: list[str] = [who for who in ("teacher", "student") if who in logits]
     drawn = []
     for t in views.TEMPERATURES:
-        shares = {who: views.softened(logits[who], t, several)[order] for who in models}
+        shares = {who: views.softened(logits[who], t, several)[order] for who in logits}
         drawn.append(plots.soft(shown, shares, t))
     lead = (
         "The higher the temperature T, the more the softened answer shows of what a model thinks "

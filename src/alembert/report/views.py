@@ -54,7 +54,7 @@ class Mixed:
 def mixed_up(found: Judged, most: int = 15) -> list[Mixed]:
     """The pairs that the student mixes up most often, by the share of the true class."""
     counts = {who: confusion(found, who) for who in found.logits}
-    wrong = counts["student"] / np.maximum(counts["student"].sum(1, keepdims=True), 1)
+    wrong = counts[found.own] / np.maximum(counts[found.own].sum(1, keepdims=True), 1)
     np.fill_diagonal(wrong, 0)
     worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
     pairs = [divmod(int(place), len(found.labels)) for place in worst if wrong.flat[place]]
@@ -63,7 +63,7 @@ def mixed_up(found: Judged, most: int = 15) -> list[Mixed]:
             found.labels[true],
             found.labels[taken],
             {who: int(table[true, taken]) for who, table in counts.items()},
-            int(counts["student"][true].sum()),
+            int(counts[found.own][true].sum()),
         )
         for true, taken in pairs
     ]
@@ -80,7 +80,7 @@ class Class:
     @property
     def lost(self) -> float:
         """How much of the teacher's F1 the student lost; of one model, what is missing to 1."""
-        return self.f1.get("teacher", 1.0) - self.f1["student"]
+        return self.f1.get("teacher", 1.0) - self.f1.get("student", self.f1.get("model", 0.0))
 
 
 def classes(found: Judged) -> list[Class]:
@@ -111,7 +111,7 @@ def _spans(found: Judged) -> list[Class]:
         )
         for who, rows in found.logits.items()
     }
-    kinds = [name for name in reports["student"] if not re.fullmatch(r"\w+ avg", name)]
+    kinds = [name for name in reports[found.own] if not re.fullmatch(r"\w+ avg", name)]
     return [
         Class(
             kind,
@@ -119,7 +119,7 @@ def _spans(found: Judged) -> list[Class]:
                 who: float(report.get(kind, {}).get("f1-score", 0))
                 for who, report in reports.items()
             },
-            int(reports["student"][kind]["support"]),
+            int(reports[found.own][kind]["support"]),
         )
         for kind in kinds
     ]
@@ -143,7 +143,7 @@ def apart(found: Judged, most: int = 12) -> list[Apart]:
     """
     if found.kind == "tokens":
         other = said(found, "teacher") if "teacher" in found.logits else found.known()
-        differ = _distance(found) * (said(found, "student") != other)
+        differ = _distance(found) * (said(found, found.own) != other)
         parts = np.split(differ, np.cumsum([len(t) for t in found.truth])[:-1])
         distances = np.array([part.sum() for part in parts])
     else:
@@ -154,7 +154,7 @@ def apart(found: Judged, most: int = 12) -> list[Apart]:
 
 def _distance(found: Judged) -> Floats:
     several = found.kind == "multilabel"
-    mine, known = found.stacked("student"), found.known()
+    mine, known = found.stacked(found.own), found.known()
     if found.kind == "regression":
         other = found.stacked("teacher")[:, 0] if "teacher" in found.logits else known
         return np.abs(np.asarray(mine[:, 0] - other, np.float64))
@@ -217,6 +217,6 @@ def typical(found: Judged) -> int:
         return int(np.argmin(np.abs(lengths - 8)))
     if found.kind in ("tokens", "regression"):
         return int(fit[np.argmax(lengths[fit])])
-    logits = found.logits.get("teacher", found.logits["student"])
+    logits = found.logits[found.guide]
     sure = softened(np.stack([logits[i] for i in fit]), several=found.kind == "multilabel").max(1)
     return int(fit[np.argmin(np.abs(sure - SURE))])
