@@ -11,7 +11,7 @@ import numpy as np
 from alembert import hub
 from alembert.bench.rows import Round, Row, Subject, row
 from alembert.bench.side_by_side import FEWEST, measure
-from alembert.bench.worker import Spec, eager, head_of, ids_of
+from alembert.bench.worker import Spec, eager, ids_of
 from alembert.deploy import facts as deployed
 from alembert.errors import UserError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from alembert.data.encoded import Encoded
 
+Text = str | tuple[str, ...]  # a single one, or a pair
 MOST_TEXTS = 1000
 BACKENDS = ("torch", *deployed.BACKENDS)
 
@@ -30,7 +31,7 @@ def bench(
     threads: Sequence[int],
     batch: int,
     length: int,
-    texts: Sequence[tuple[str, ...]],
+    texts: Sequence[Text],
     seconds: float,
     baselines: Sequence[str],
     say: Callable[[str], None],
@@ -87,6 +88,7 @@ def _backends(model: str, folder: Path, asked: Sequence[str]) -> list[str]:
     there = []
     if (folder / deployed.FILE).is_file():
         there = [variant.backend for variant in deployed.read(folder).variants]
+        there = [name for name in there if name in asked or name != "attentions"]
     for name in asked:
         if name != "torch" and name not in there:
             option = f" --{name.partition('-')[0]}" if name != "onnx" else ""
@@ -112,8 +114,8 @@ def _references(specs: Sequence[Spec], baselines: Sequence[str], first: str) -> 
     return list(baselines) or usual or there[:1]
 
 
-def texts_of(file: str, text: str | None, text_pair: str | None) -> list[tuple[str, ...]]:
-    """At most MOST_TEXTS rows of a file, drawn from all over it: one or two strings each."""
+def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
+    """At most MOST_TEXTS rows of a file, drawn from all over it; empty ones are left out."""
     try:
         from alembert.data.columns import find_columns, is_list
         from alembert.data.sources import read
@@ -121,14 +123,12 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[tuple[s
         raise UserError(f"--data needs {error.name}: pip install 'alembert[train]'") from error
     rows = read(file, "test")
     columns = find_columns(rows, file, text, text_pair, labelled=False)
-    chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_TEXTS]
-    first = rows[columns.text]
-    words = is_list(rows, columns.text)
-    firsts = [" ".join(first[int(i)]) if words else str(first[int(i)]) for i in chosen]
-    if columns.text_pair is None:
-        return [(one,) for one in firsts]
-    second = rows[columns.text_pair]
-    return [(one, str(second[int(i)])) for one, i in zip(firsts, chosen, strict=True)]
+    order = np.random.default_rng(0).permutation(len(rows))[:MOST_TEXTS]
+    chosen = rows.select(order.tolist())
+    first, pair = chosen[columns.text], columns.text_pair
+    texts = [" ".join(each) if is_list(rows, columns.text) else str(each) for each in first]
+    found = list(zip(texts, map(str, chosen[pair]), strict=True)) if pair else texts
+    return [each for each in found if (each.strip() if isinstance(each, str) else all(each))]
 
 
 def quick(
@@ -146,9 +146,11 @@ def quick(
     """
     import torch
 
+    from alembert.deploy.kinds import kind_of
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    run = {name: eager(it, head_of(it.config.architectures)) for name, (it, _) in models.items()}
+    run = {name: eager(each, kind_of(each.config, name)) for name, (each, _) in models.items()}
     rounds: dict[str, list[Round]] = {name: [] for name in models}
     began = time.monotonic()
     try:

@@ -83,7 +83,7 @@ def legend(rows: Sequence[Row]) -> str:
     often = f"{min(row.rounds for row in rows)} rounds or more"
     return (
         f"{what}: {first.length} tokens, {first.batch} a batch, {often}; ms a batch, median. "
-        "x: times as fast, by CPU time at one thread and by the clock at more, within ± at 95 %; "
+        "x: times as fast, by CPU time at one thread and by the clock at more, give or take ±; "
         "≈ same: inside the noise"
     )
 

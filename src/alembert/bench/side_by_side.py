@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from alembert.bench.rows import Round, Row, per_round, ratio, row
+from alembert.bench.rows import APART, Round, Row, per_round, ratio, row
 from alembert.bench.worker import Failed, Spec, work
 from alembert.errors import UserError
 
@@ -128,7 +128,7 @@ def _settled(
         of = "cpu" if spec.threads == 1 else "wall"
         for other in _others(spec, group, references):
             found = ratio("", of, per_round(times[spec], of), per_round(times[other], of))
-            if found.high - found.low > 2 * NARROW * found.value:
+            if found.high - found.low > 2 * (NARROW + APART) * found.value:
                 return False
     return True
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from alembert.bench.rows import Round, Subject
 from alembert.deploy import facts as deployed
 from alembert.deploy.engine import Ids, open_engine
+from alembert.deploy.tokens import Reader
 from alembert.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 SLICE = 0.05  # seconds of a round of made-up ids
 MOST = 20  # passes in it
 CHUNK = 8  # batches in a round of real texts
+# seconds that idle threads of onnxruntime (30 ms) and OpenMP (10 ms) go on spinning after the last
+# pass: over before the next worker is asked
+REST = 0.05
 Run = Callable[[Ids], Any]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What one worker runs. texts: each one or two strings; none: made-up ids, `length` tokens."""
+    """What one worker runs. texts: singles or pairs; none: made-up ids, `length` tokens."""
 
     model: str  # as the user named it
     folder: str  # where it lies
@@ -38,7 +42,7 @@ class Spec:
     threads: int
     batch: int
     length: int
-    texts: tuple[tuple[str, ...], ...] = ()
+    texts: tuple[str | tuple[str, ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -86,20 +90,21 @@ def _torch(spec: Spec) -> tuple[Subject, Run]:
     import torch
 
     from alembert import fit
+    from alembert.deploy.kinds import kind_of
     from alembert.models.load import load_config, load_model
 
     torch.set_num_threads(spec.threads)
     config = load_config(spec.folder)
     _check_length(spec, fit.positions(config))
-    head = head_of(config.architectures)
-    model = load_model(spec.folder, head)
+    kind = kind_of(config, spec.model)
+    model = load_model(spec.folder, kind)
     files = [*Path(spec.folder).glob("*.safetensors"), *Path(spec.folder).glob("*.bin")]
     size = sum(file.stat().st_size for file in files) / 1e6
     parameters = sum(each.numel() for each in model.parameters())
-    return Subject(spec.model, "torch", spec.threads, size, parameters), eager(model, head)
+    return Subject(spec.model, "torch", spec.threads, size, parameters), eager(model, kind)
 
 
-def eager(model: "PreTrainedModel", head: str) -> Run:
+def eager(model: "PreTrainedModel", kind: str) -> Run:
     """The model as it is; of masked words its head sees the places that are asked for alone."""
     import inspect
 
@@ -113,7 +118,7 @@ def eager(model: "PreTrainedModel", head: str) -> Run:
         batch = {name: torch.from_numpy(each) for name, each in ids.items()}
         places = batch.pop("places")
         with torch.inference_mode():
-            if head == "words":
+            if kind == "words":
                 mask = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
                 mask.view(-1)[places] = True
                 logits_at(model, batch, mask)
@@ -121,18 +126,6 @@ def eager(model: "PreTrainedModel", head: str) -> Run:
                 model(**{name: each for name, each in batch.items() if name in takes})
 
     return run
-
-
-def head_of(architectures: Sequence[str] | None) -> str:
-    """The head that a saved model has, of models.load.HEADS, by the classes its config names."""
-    kinds = {
-        "ForMaskedLM": "words",
-        "ForPreTraining": "words",
-        "ForTokenClassification": "tokens",
-        "ForSequenceClassification": "classification",
-    }
-    name = (architectures or [""])[0]
-    return next((head for end, head in kinds.items() if name.endswith(end)), "encoder")
 
 
 def _check_length(spec: Spec, room: int) -> None:
@@ -144,14 +137,16 @@ def _check_length(spec: Spec, room: int) -> None:
 
 def _asking(spec: Spec, run: Run) -> Callable[[int], Round]:
     """The function that times round k. Its first pass is not counted: others used the caches."""
-    config = json.loads((Path(spec.folder) / "config.json").read_text(encoding="utf-8"))
     if spec.texts:
-        make = _reader(spec, int(config.get("pad_token_id") or 0))
+        make = _reader(spec)
         starts = range(0, len(spec.texts), spec.batch)
         batches = [spec.texts[start : start + spec.batch] for start in starts]
     else:
-        rng = np.random.default_rng(0)
-        made = ids_of(rng.integers(5, config["vocab_size"], (spec.batch, spec.length)))
+        config = json.loads((Path(spec.folder) / "config.json").read_text(encoding="utf-8"))
+        drawn = np.random.default_rng(0).integers(
+            5, config["vocab_size"], (spec.batch, spec.length)
+        )
+        made = ids_of(drawn)
         make, batches = (lambda _: made), [()]
     for batch in (batches * 3)[:3]:  # what is made at the first passes
         run(make(batch))
@@ -172,6 +167,8 @@ def _asking(spec: Spec, run: Run) -> Callable[[int], Round]:
             marks.append((start, middle, time.perf_counter()))
             cpu.append(time.process_time() - used)
             tokens += int(ids["attention_mask"].sum())
+        if spec.threads > 1:
+            time.sleep(REST)
         return Round(
             wall=[end - start for start, _, end in marks], cpu=cpu,
             tokenize=[middle - start for start, middle, _ in marks] if spec.texts else [],
@@ -182,35 +179,27 @@ def _asking(spec: Spec, run: Run) -> Callable[[int], Round]:
     return ask
 
 
-def ids_of(ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None) -> Ids:
-    """What any graph takes; of masked words one a text is guessed. ids: (B, T)."""
-    mask = np.ones_like(ids) if mask is None else mask
-    places = np.arange(len(ids)) * ids.shape[1] + 1
-    types = np.zeros_like(ids)
+def ids_of(
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64] | None = None,
+    token_type_ids: NDArray[np.int64] | None = None,
+) -> Ids:
+    """What any model takes, from (B, T); of masked words one a text is guessed."""
+    ones, nought = np.ones_like(input_ids), np.zeros_like(input_ids)
     return {
-        "input_ids": ids, "attention_mask": mask, "token_type_ids": types, "places": places
-    }  # fmt: skip
+        "input_ids": input_ids,
+        "attention_mask": ones if attention_mask is None else attention_mask,
+        "token_type_ids": nought if token_type_ids is None else token_type_ids,
+        "places": np.arange(len(input_ids)) * input_ids.shape[1] + 1,
+    }
 
 
-def _reader(spec: Spec, pad: int) -> Callable[[Sequence[tuple[str, ...]]], Ids]:
+def _reader(spec: Spec) -> Callable[[Sequence[str | tuple[str, ...]]], Ids]:
     """Texts -> ids, cut at `length`, padded to the longest of the batch."""
-    from tokenizers import Tokenizer
+    reader = Reader(Path(spec.folder), spec.length, windows=False)
 
-    path = Path(spec.folder) / "tokenizer.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file: --data needs the model's tokenizer beside it")
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_truncation(spec.length)
-    tokenizer.no_padding()
-
-    def read(texts: Sequence[tuple[str, ...]]) -> Ids:
-        rows = [each if len(each) > 1 else each[0] for each in texts]
-        found = [each.ids for each in tokenizer.encode_batch(rows)]
-        ids = np.full((len(found), max(map(len, found))), pad)
-        mask = np.zeros_like(ids)
-        for i, row in enumerate(found):
-            ids[i, : len(row)], mask[i, : len(row)] = row, 1
-        return ids_of(ids, mask)
+    def read(texts: Sequence[str | tuple[str, ...]]) -> Ids:
+        return ids_of(**reader(texts).batch(range(len(texts))))
 
     return read
 
