@@ -31,7 +31,7 @@ FLOORS = {
         **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
     },
     "data": {"data": 1, "evaluate": 2, "candidates": 2},
-    "deploy": {"deploy": 1},
+    "deploy": {"deploy": 1, "client": 2},
     "whole": {
         **dict.fromkeys(
             (

@@ -85,12 +85,12 @@ def app_of(
     app.add_exception_handler(UserError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(ClientDisconnect, _refused)
-    add_pages(app, service)
     for verb, route in VERBS.items():
         path = "/" + verb.replace("_", "-")
         _add(app, path, _answering(service, verb), wire.operation(route.request, route.answer))
     tokens = wire.operation(wire.TokenizeRequest, list[list[wire.SimpleToken]])
     _add(app, "/tokenize", _tokenizing(service), tokens)
+    add_pages(app, service)
     inner: ASGIApp = app
     if origins:
         headers = ["authorization", "content-type"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from alembert.deploy.predictions import (
     Floats,
     Guess,
     Tags,
-    classified,
-    labelled,
     likeliest,
+    sigmoid,
+    softmax,
     surest,
 )
 from alembert.deploy.session import PLACED, VERBS, Session, place
@@ -111,16 +110,16 @@ def opened(name: str, folder: Path, backend: str | None = None) -> Served:
 
 def predicting(model: Served, raw: bool) -> Finish:
     """Answers are labels with their scores, the highest first; raw: as they leave the graph."""
-    labels, kind = model.session.labels, model.session.kind
+    labels, kind = model.session.labels or ("score",), model.session.kind
 
     def finish(question: Question, values: Floats) -> list[dict[str, Any]]:
-        scores = dict(zip(labels, values.tolist(), strict=True))
+        order = values.argsort(kind="stable")[::-1].tolist()
+        scores = values.tolist()
         if not raw and kind == "classification":
-            scores = classified(values[None], labels)[0].scores
+            scores = softmax(values).tolist()
         elif not raw and kind == "multilabel":
-            scores = labelled(values[None], labels)[0].scores
-        order = sorted(scores.items(), key=itemgetter(1), reverse=True)
-        return [{"score": score, "label": label} for label, score in order]
+            scores = sigmoid(values).tolist()
+        return [{"score": scores[i], "label": labels[i]} for i in order]
 
     return finish
 

@@ -89,10 +89,17 @@ class Tokens:
 
 
 def softmax(logits: Floats) -> NDArray[np.float64]:
-    """(N, C) probabilities."""
+    """Probabilities, which add up to 1 over the last dimension."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     found: NDArray[np.float64] = shifted / shifted.sum(-1, keepdims=True)
     return found
+
+
+def sigmoid(logits: Floats) -> NDArray[np.float64]:
+    """Probabilities, each for itself."""
+    small = np.exp(-np.abs(logits.astype(np.float64)))
+    found: NDArray[np.float64] = np.where(logits > 0, 1.0, small) / (1 + small)
+    return found  # of both halves the form that cannot overflow
 
 
 def classified(logits: Floats, labels: Sequence[str]) -> list[Classification]:
@@ -106,10 +113,8 @@ def classified(logits: Floats, labels: Sequence[str]) -> list[Classification]:
 
 def labelled(logits: Floats, labels: Sequence[str]) -> list[Labels]:
     """logits: (N, C), each a label of its own."""
-    # of both halves the form that cannot overflow
-    small = np.exp(-np.abs(logits.astype(np.float64)))
     found = []
-    for row in np.where(logits > 0, 1 / (1 + small), small / (1 + small)).tolist():
+    for row in sigmoid(logits).tolist():
         order = sorted(range(len(row)), key=lambda i: -row[i])
         chosen = tuple(labels[i] for i in order if row[i] > 0.5)
         found.append(Labels(chosen, dict(zip(labels, row, strict=True))))

@@ -21,13 +21,14 @@ async def body_of(request: Request, limits: Limits) -> bytes:
         raise refused
     message = await request.receive()
     body = message.get("body", b"")
-    try:
-        async with asyncio.timeout(limits.reading):
-            while message.get("more_body") and len(body) <= limits.body:
-                message = await request.receive()
-                body += message.get("body", b"")
-    except TimeoutError as error:
-        raise RefusedError(408, "the body did not arrive") from error
+    if message.get("more_body"):
+        try:
+            async with asyncio.timeout(limits.reading):
+                while message.get("more_body") and len(body) <= limits.body:
+                    message = await request.receive()
+                    body += message.get("body", b"")
+        except TimeoutError as error:
+            raise RefusedError(408, "the body did not arrive") from error
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     if len(body) > limits.body:

@@ -1,0 +1,262 @@
+"""Requests per second and latency of `alembert serve` beside other servers of the same model.
+
+    python benchmarks/serve.py MODEL [--data texts.csv] [--clients 1,8,32,128] [--seconds 5]
+    python benchmarks/serve.py MODEL --servers alembert --rate 2000 --seconds 60
+
+Closed loop: each client asks again when it has its answer. Open loop (--rate, requests a second):
+requests come when they come, answered or not. The servers are up at the same time, on loopback, and
+take turns, round after round; the load comes from this process, on the same cores. Servers:
+alembert; plain (FastAPI, a Session call for each request on a pool of threads); first-in (FastAPI,
+whoever came first in one batch of 16, padded to the longest); litserve and ray, where installed.
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+SERVERS = ("alembert", "plain", "first-in", "litserve", "ray")
+TICK = os.sysconf("SC_CLK_TCK")
+COLUMNS = {"requests_per_s": "8.0f", "p50_ms": "8.1f", "p95_ms": "8.1f", "p99_ms": "8.1f",
+           "cpu_ms": "8.2f", "rss_mb": "6.0f"}  # fmt: skip
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection: a request out, an answer in; as cheap as it can be."""
+
+    def __init__(self, host: str) -> None:
+        self.head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        self.answer: asyncio.Future[int] | None = None
+        self.received = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def ask(self, body: bytes) -> "asyncio.Future[int]":
+        """The status of the answer."""
+        self.received = b""
+        self.answer = asyncio.get_running_loop().create_future()
+        head = f"{self.head}Content-Length: {len(body)}\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        return self.answer
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        head, found, body = self.received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lowered = head.lower()
+        if b"content-length:" in lowered:
+            whole = len(body) >= int(lowered.split(b"content-length:")[1].split(b"\r\n")[0])
+        else:
+            whole = body.endswith(b"0\r\n\r\n")  # chunked
+        if whole and self.answer is not None and not self.answer.done():
+            self.answer.set_result(int(head[9:12]))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(0)
+
+
+async def connected(port: int) -> Connection:
+    loop = asyncio.get_running_loop()
+    _, made = await loop.create_connection(lambda: Connection("127.0.0.1"), "127.0.0.1", port)
+    return made
+
+
+async def closed(port: int, bodies: list[bytes], clients: int, seconds: float) -> list[Any]:
+    """[(status, seconds that it took), ...]"""
+    found: list[Any] = []
+    end = time.perf_counter() + seconds
+
+    async def client(number: int) -> None:
+        dice, line = random.Random(number), await connected(port)
+        while (began := time.perf_counter()) < end:
+            status = await line.ask(dice.choice(bodies))
+            found.append((status, time.perf_counter() - began))
+            if not status:
+                line = await connected(port)
+        line.transport.close()
+
+    await asyncio.gather(*(client(number) for number in range(clients)))
+    return found
+
+
+async def opened(port: int, bodies: list[bytes], rate: float, seconds: float) -> list[Any]:
+    """The same, for requests whose times are drawn at random; at most 1,000 are under way."""
+    found: list[Any] = []
+    dice, idle, tasks = random.Random(0), [], set()
+    count = 0
+
+    async def one(due: float) -> None:
+        nonlocal count
+        if not idle and count == 1000:
+            found.append((-1, 0.0))  # the generator's own bound
+            return
+        if idle:
+            line = idle.pop()
+        else:
+            count += 1
+            line = await connected(port)
+        status = await line.ask(dice.choice(bodies))
+        found.append((status, time.perf_counter() - due))  # from when it was due
+        if status:
+            idle.append(line)
+        else:
+            count -= 1
+
+    due = time.perf_counter()
+    end = due + seconds
+    while due < end:
+        due += dice.expovariate(rate)
+        if (wait := due - time.perf_counter()) > 0:
+            await asyncio.sleep(wait)
+        task = asyncio.ensure_future(one(due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    for line in idle:
+        line.transport.close()
+    return found
+
+
+def summary(found: list[Any], wall: float, cpu: float, memory: float) -> dict[str, Any]:
+    """One row of the table; the latencies are those of what was answered with 200."""
+    good = sorted(1000 * seconds for status, seconds in found if status == 200)
+    at = lambda share: good[min(len(good) - 1, int(share * len(good)))] if good else None  # noqa: E731
+    return {
+        "requests_per_s": len(good) / wall,
+        "p50_ms": at(0.5),
+        "p95_ms": at(0.95),
+        "p99_ms": at(0.99),
+        "cpu_ms": 1000 * cpu / max(1, len(good)),
+        "rss_mb": memory,
+        "statuses": dict(Counter(status for status, _ in found)),
+    }
+
+
+def family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    try:
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(each for child in below for each in family(int(child)))]
+
+
+def spent(pid: int) -> tuple[float, float]:
+    """Seconds of CPU, MB of memory of a server."""
+    cpu = memory = 0.0
+    for each in family(pid):
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        cpu += (int(fields[11]) + int(fields[12])) / TICK
+        memory += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return cpu, memory
+
+
+@contextmanager
+def started(kind: str, model: str, port: int, options: list[str]) -> Iterator[int]:
+    """The server as a process; gives its id when it answers."""
+    if kind == "alembert":
+        command = ["-m", "alembert.cli", "serve", model, "--port", str(port), "--no-access-log"]
+        command += options
+    else:
+        here = Path(__file__).with_name("servers.py")
+        command = [str(here), kind, model, str(port)]
+    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            try:
+                body = json.dumps({"inputs": "a"}).encode()
+                asked = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body)
+                asked.add_header("Content-Type", "application/json")
+                urllib.request.urlopen(asked, timeout=5).read()
+                break
+            except OSError:
+                if child.poll() is not None:
+                    sys.exit(f"{kind}: ended with {child.returncode}")
+                time.sleep(0.2)
+        yield child.pid
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--data", help="CSV with a column text or sentence")
+    parser.add_argument("--servers", default="alembert,plain,first-in")
+    parser.add_argument("--clients", default="1,8,32,128")
+    parser.add_argument("--rate", type=float, help="open loop, requests a second")
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--options", default="", help="of alembert serve: '--max-wait 0.02'")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    path = given.data or str(files("alembert") / "data" / "intents" / "test.csv")
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    column = "text" if "text" in rows[0] else "sentence"
+    bodies = [json.dumps({"inputs": row[column], "truncate": True}).encode() for row in rows]
+    kinds = given.servers.split(",")
+    ports = {kind: free_port() for kind in kinds}
+    loads = [given.rate] if given.rate else [int(each) for each in given.clients.split(",")]
+    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    with ExitStack() as stack:
+        pids = {}
+        for kind in kinds:
+            one = started(kind, given.model, ports[kind], given.options.split())
+            pids[kind] = stack.enter_context(one)
+        for _ in range(given.rounds):
+            for load in loads:
+                for kind in kinds:
+                    before, began = spent(pids[kind])[0], time.perf_counter()
+                    drive = opened if given.rate else closed
+                    answers = asyncio.run(drive(ports[kind], bodies, load, given.seconds))
+                    wall = time.perf_counter() - began
+                    cpu, memory = spent(pids[kind])
+                    row = summary(answers, wall, cpu - before, memory)
+                    found.setdefault((kind, load), []).append(row)
+    print("server      load   req/s     p50     p95  p99 ms  CPU ms    MB  statuses")
+    content = []
+    for load in loads:
+        for kind in kinds:
+            runs = found[kind, load]
+            row = {key: median(run[key] or 0 for run in runs) for key in COLUMNS}
+            shown = [f"{row[key]:{form}}" for key, form in COLUMNS.items()]
+            print(f"{kind:10}{load:6g}", *shown, f" {runs[-1]['statuses']}", sep="")
+            content.append({"server": kind, "load": load, **row, "rounds": runs})
+    if given.json:
+        given.json.write_text(json.dumps({"arguments": sys.argv[1:], "rows": content}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
