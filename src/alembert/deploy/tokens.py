@@ -94,12 +94,11 @@ class Reader:
         room = max_length - tokenizer.num_special_tokens_to_add(is_pair=True)
         if room < 2:
             raise UserError(f"max_length {max_length}: no room beside the special tokens")
+        # from the side on which training cut; windows go over the whole text
+        side = "right" if windows else (tokenizer.truncation or {}).get("direction", "right")
+        stride = room // 4 if windows else 0
         tokenizer.no_padding()
-        tokenizer.enable_truncation(
-            max_length,
-            stride=room // 4 if windows else 0,
-            direction=(tokenizer.truncation or {}).get("direction", "right"),
-        )
+        tokenizer.enable_truncation(max_length, stride=stride, direction=side)
         self.tokenizer = tokenizer
         self.windows, self.max_length = windows, max_length
         self._longest = 20 * max_length  # characters; of pairs in windows
