@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,19 +33,35 @@ def predict(
     batch_size: int = 64,
     progress: str | None = None,
 ) -> Logits:
+    """What `ask` gives of a model in torch; the model keeps its mode and its device."""
+
+    def answer(batch: dict[str, Tensor]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = model(**_inputs(model, batch)).logits.float().cpu().numpy()
+        return found
+
+    with _asking(model):
+        return ask(answer, data, pad_token_id, batch_size, progress)
+
+
+def ask(
+    answer: Callable[[dict[str, Tensor]], NDArray[np.float32]],
+    data: Encoded,
+    pad_token_id: int,
+    batch_size: int = 64,
+    progress: str | None = None,
+) -> Logits:
     """Logits in float32, rows in the order of the data: (N, C), or for tags N arrays (T, C).
 
-    Rows of similar length share a batch; `progress` is the title of a progress bar, if any.
-    The model keeps its mode and its device.
+    answer: a padded batch -> (B, C) or (B, T, C). Rows of similar length share a batch;
+    `progress` is the title of a progress bar, if any.
     """
     order = np.argsort(data.lengths, kind="stable")[::-1].tolist()
     found: list[Any] = [None] * len(order)
-    with _asking(model), tqdm(total=len(order), desc=progress, disable=progress is None) as bar:
+    with tqdm(total=len(order), desc=progress, disable=progress is None) as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = pad([data[i] for i in rows], pad_token_id)
-            logits = model(**_inputs(model, batch)).logits.float().cpu().numpy()
-            for i, row in zip(rows, logits, strict=True):
+            for i, row in zip(rows, answer(batch), strict=True):
                 found[i] = row[: data.lengths[i]] if data.per_token else row
             bar.update(len(rows))
     return found if data.per_token else np.stack(found)
@@ -160,23 +176,40 @@ def masked_words(
     seed: int = 0,
     batch_size: int = 32,
 ) -> dict[str, float]:
-    """How well a model guesses hidden words: perplexity, top1 (share right), tokens (how many).
+    """What `guess_words` gives of a model in torch."""
+    with _asking(model):
+        return guess_words(
+            lambda batch, places: logits_at(model, batch, places).cpu(),
+            corpus, masking, pad_token_id, sequences, seed, batch_size,
+        )  # fmt: skip
 
-    The same seed hides the same words of the same sequences, whatever the model.
+
+def guess_words(
+    guess: Callable[[dict[str, Tensor], Tensor], Tensor],
+    corpus: Corpus,
+    masking: Masking,
+    pad_token_id: int,
+    sequences: int = 2000,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> dict[str, float]:
+    """How well hidden words are guessed: perplexity, top1 (share right), tokens (how many).
+
+    guess: a batch and its hidden places (B, T) -> logits (N, V). The same seed hides the same words
+    of the same sequences, whoever guesses.
     """
     drawn = np.random.default_rng(seed).permutation(len(corpus))[:sequences].tolist()
     chosen = sorted(drawn, key=lambda i: corpus.lengths[i])
     generator = torch.Generator().manual_seed(seed)
     loss, right, tokens = 0.0, 0, 0
-    with _asking(model):
-        for start in range(0, len(chosen), batch_size):
-            rows = [corpus[i] for i in chosen[start : start + batch_size]]
-            batch = masking(pad(rows, pad_token_id), generator)
-            labels = batch["labels"][batch["labels"] != IGNORED]
-            logits = logits_at(model, batch, batch["labels"] != IGNORED).cpu()
-            loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            right += int((logits.argmax(1) == labels).sum())
-            tokens += len(labels)
+    for start in range(0, len(chosen), batch_size):
+        rows = [corpus[i] for i in chosen[start : start + batch_size]]
+        batch = masking(pad(rows, pad_token_id), generator)
+        labels = batch["labels"][batch["labels"] != IGNORED]
+        logits = guess(batch, batch["labels"] != IGNORED)
+        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        right += int((logits.argmax(1) == labels).sum())
+        tokens += len(labels)
     return {"perplexity": math.exp(loss / tokens), "top1": right / tokens, "tokens": tokens}
 
 

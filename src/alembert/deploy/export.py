@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from alembert.deploy.folding import folded
 from alembert.errors import UserError
 
+OPSET = 20
 MOST = 2_000_000_000  # bytes that one ONNX file can hold
 MASKED = -1e9  # added to the scores of padding: nothing after softmax, finite in bf16 too
 # they take a mask (B, 1, 1, T) as it is, without the twenty nodes that make one of (B, T)
@@ -33,8 +34,8 @@ def inputs_of(model: PreTrainedModel, kind: str) -> tuple[str, ...]:
 
 def export(
     model: PreTrainedModel, kind: str, path: Path, pooling: str = "", attentions: bool = False
-) -> int:
-    """Write the graph of the model, folded, and return its opset; see deploy.facts for its names.
+) -> None:
+    """Write the graph of the model, folded; see deploy.facts for its names.
 
     attentions: a second output, (L, B, A, T, T). Raises UserError where the runtime of the export
     is missing, or the model is larger than one ONNX file can be.
@@ -61,6 +62,7 @@ def export(
             kwargs={name: given[name] for name in names},
             dynamic_shapes=shapes,
             output_names=["logits", "attentions"][: 1 + attentions],
+            opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
@@ -68,7 +70,6 @@ def export(
     proto = program.model_proto
     _named(proto)
     onnx.save(proto, str(path))
-    return int(proto.opset_import[0].version)
 
 
 class _Graph(nn.Module):

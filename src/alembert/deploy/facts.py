@@ -32,6 +32,7 @@ class Variant:
         default_factory=dict
     )  # by --auto: metric, latency_ms, cpu_ms
     kept_fp32: tuple[str, ...] = ()  # layers that int8 leaves alone
+    how: str = ""  # of openvino-int8: with SmoothQuant or without
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.deploy.engine import Ids
+from alembert.deploy.engine import Ids, openvino
 from alembert.deploy.export import quiet
-from alembert.errors import UserError
 
 WORDS = "word_embeddings"  # of a graph's parts: the one that is no matrix product
 MANY = 1000  # rows of a table that is worth eight bits
@@ -61,15 +60,15 @@ def dynamic_int8(
 
 def calibrated_int8(source: Path, to: Path, samples: Sequence[Ids], smooth: bool) -> None:
     """OpenVINO int8 (`to` is the .xml) with ranges seen on the samples; smooth: SmoothQuant."""
+    import onnx
+
+    runtime = openvino()  # before nncf, which then cannot report to its makers either
     with quiet():
-        try:
-            import nncf
-            import openvino
-        except ImportError as error:
-            raise UserError(
-                f"{error.name} is not installed: pip install 'alembert[deploy]'"
-            ) from error
-        model = openvino.Core().read_model(str(source))
+        import nncf
+
+        graph = onnx.load(str(source))
+        _untied(graph.graph)
+        model = runtime.Core().read_model(graph.SerializeToString())
         takes = [entry.any_name for entry in model.inputs]
         alphas = nncf.AdvancedSmoothQuantParameters(matmul=0.95 if smooth else -1)
         made = nncf.quantize(
@@ -79,7 +78,7 @@ def calibrated_int8(source: Path, to: Path, samples: Sequence[Ids], smooth: bool
             subset_size=len(samples),
             advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=alphas),
         )
-        openvino.save_model(made, str(to), compress_to_fp16=False)
+        runtime.save_model(made, str(to), compress_to_fp16=False)
 
 
 def _products(graph: Any) -> list[Any]:

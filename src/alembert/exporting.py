@@ -1,0 +1,242 @@
+"""A saved model becomes files that run without torch, each checked against torch."""
+
+import importlib.util
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from alembert import fit
+from alembert.data import sources
+from alembert.data.collate import pad
+from alembert.data.columns import find_columns, is_list
+from alembert.data.splits import Files
+from alembert.data.tasks import Kind, Task, encode
+from alembert.deploy import export as onnx_export
+from alembert.deploy import facts as deployed
+from alembert.deploy import fidelity, quantize
+from alembert.deploy.engine import Ids, open_engine
+from alembert.deploy.facts import Facts, Variant
+from alembert.deploy.kinds import kind_of, pooling_of
+from alembert.errors import UserError
+from alembert.models.load import load_config, load_model, load_tokenizer, names_of, place
+from alembert.writing import named
+
+Say = Callable[[str], None]
+EXACT = 1e-4  # of the largest number: what fp32 may differ by
+SEEN, COMPARED = 200, 200  # texts that calibrate int8, texts that fidelity is measured on
+FILES = {  # backend: file, runtime, precision
+    "onnx": ("onnx/model.onnx", "onnxruntime", "fp32"),
+    "int8": ("onnx/model_int8.onnx", "onnxruntime", "int8"),
+    "openvino": ("onnx/model.onnx", "openvino", "fp32"),
+    "openvino-bf16": ("onnx/model.onnx", "openvino", "bf16"),
+    "openvino-int8": ("openvino/model_int8.xml", "openvino", "int8"),
+    "attentions": ("onnx/model_attentions.onnx", "onnxruntime", "fp32"),
+}
+PACKAGES = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one export goes by. at: the folder that is filled, and moved when all is well."""
+
+    at: Path
+    model: PreTrainedModel
+    kind: str
+    pooling: str
+    seen: list[Ids]  # real texts, one a batch, that calibrate
+    batches: list[Ids]  # what fidelity is measured on, torch's answers beside it
+    true: list[fidelity.Numbers]
+    shapes: list[Ids]  # made-up batches of every shape
+    shapes_true: list[fidelity.Numbers]
+    say: Say
+
+
+def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool, say: Say) -> list[str]:
+    """What the options of the verb ask for; what is left out is said."""
+    found = ["onnx", *["int8"] * int8]
+    if openvino:
+        found += ["openvino", "openvino-bf16", *["openvino-int8"] * texts]
+        if not texts:
+            say("openvino-int8 is left out: it needs real texts to calibrate it, --data FILE")
+    return [*found, *["attentions"] * attentions]
+
+
+def export(
+    path: str, backends: Sequence[str], files: Files | None, max_length: int, say: Say
+) -> Facts:
+    """Make these variants of a saved model (onnx always) and put them beside it at once."""
+    with begun(path, backends, files, max_length, say) as (work, facts):
+        variants = tuple(made(work, facts, backend) for backend in backends)
+        chosen = "int8" if "int8" in backends else "onnx"
+        facts = replace(facts, variants=variants, chosen=chosen)
+        keep(work, facts)
+    return facts
+
+
+@contextmanager
+def begun(
+    path: str, backends: Sequence[str], files: Files | None, max_length: int, say: Say
+) -> Iterator[tuple[Work, Facts]]:
+    """What an export goes by, and facts as yet without variants.
+
+    Raises UserError for what cannot be exported. Whatever happens, no half-made file stays.
+    """
+    for runtime in {FILES[backend][1] for backend in backends} | {"onnxruntime"}:
+        for name in PACKAGES[runtime]:
+            if importlib.util.find_spec(name) is None:
+                raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+    folder = Path(place(path))
+    if not folder.is_dir():
+        raise UserError(f"{path}: an export goes beside the model: save it in a folder first")
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    fit.check_words(tokenizer, config, path)
+    room = fit.positions(config)
+    kind = kind_of(config, path)
+    model = load_model(path, kind)
+    pooling = pooling_of(folder) if kind == "encoder" else ""
+    names = onnx_export.inputs_of(model, kind)
+    texts = _texts(files, tokenizer, min(max_length, room), names) if files else []
+    seen, compared = (texts[:SEEN], texts[SEEN:]) if len(texts) > SEEN else (texts, texts)
+    shapes = fidelity.made_up(names, config.vocab_size, config.pad_token_id or 0, room)
+    at = folder / ".export.partial"
+    mend = "free some space or mend the folder, and export again"
+    with named(folder, mend):
+        shutil.rmtree(at, ignore_errors=True)
+        for part in ("onnx", "openvino"):
+            (at / part).mkdir(parents=True)
+        try:
+            shapes_true = fidelity.truth(model, kind, pooling, shapes)
+            true = fidelity.truth(model, kind, pooling, compared) if compared else shapes_true
+            work = Work(
+                at, model, kind, pooling, seen, compared or shapes, true, shapes, shapes_true, say
+            )
+            labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
+            parameters = sum(p.numel() for p in model.parameters())
+            yield (
+                work,
+                Facts(
+                    kind,
+                    labels,
+                    room,
+                    names,
+                    parameters,
+                    "",
+                    (),
+                    _versions(backends),
+                    onnx_export.OPSET,
+                    pooling,
+                ),
+            )
+        finally:
+            shutil.rmtree(at, ignore_errors=True)
+
+
+def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) -> Variant:
+    """One variant, written and checked; onnx comes first. spare: parts that int8 leaves in fp32."""
+    began = time.perf_counter()
+    file, runtime, precision = FILES[backend]
+    source, how = work.at / FILES["onnx"][0], ""
+    if backend == "int8":
+        quantize.dynamic_int8(source, work.at / file, spare)
+    elif backend == "openvino-int8":
+        how = _calibrated(work, facts)
+    elif backend in ("onnx", "attentions"):
+        both = backend == "attentions"
+        onnx_export.export(work.model, work.kind, work.at / file, work.pooling, both)
+    variant = Variant(
+        backend, file, runtime, precision, _megabytes(work.at, file), kept_fp32=spare, how=how
+    )
+    found = _checked(work, facts, variant)
+    error, alike = found["max_error"], found.get("correlation", 1.0)
+    work.say(
+        f"{backend:14} {variant.size_mb:7.1f} MB  max error {error:.1e}, correlation {alike:.5f}  "
+        f"({time.perf_counter() - began:.0f} s)"
+    )
+    return replace(variant, fidelity=found)
+
+
+def _checked(work: Work, facts: Facts, variant: Variant) -> dict[str, float]:
+    """Fidelity of a variant; UserError where it gives no numbers, or fp32 that is not torch's."""
+    engine = open_engine(work.at, replace(facts, variants=(variant,)), variant.backend, None)
+    everywhere = fidelity.fidelity(
+        work.kind, fidelity.said(engine, work.kind, work.shapes), work.shapes_true
+    )
+    real = fidelity.fidelity(work.kind, fidelity.said(engine, work.kind, work.batches), work.true)
+    most = EXACT if variant.precision == "fp32" else np.inf
+    for found in (everywhere, real):
+        if not found["max_error"] <= most:
+            raise UserError(
+                f"{variant.file} answers otherwise than torch (largest difference "
+                f"{found['max_error']:.2g} of the largest number) in {variant.backend}: nothing "
+                "was kept; this model cannot be exported so"
+            )
+    return real
+
+
+def _calibrated(work: Work, facts: Facts) -> str:
+    """openvino/model_int8.xml with or without SmoothQuant, whichever is closer to torch."""
+    source, errors = work.at / FILES["onnx"][0], {}
+    file = work.at / FILES["openvino-int8"][0]
+    for smooth in (False, True):
+        home = work.at / f"smooth-{smooth}" / "openvino"
+        quantize.calibrated_int8(source, home / file.name, work.seen, smooth)
+        variant = Variant("openvino-int8", FILES["openvino-int8"][0], "openvino", "int8", 0)
+        engine = open_engine(home.parent, replace(facts, variants=(variant,)), "openvino-int8")
+        errors[smooth] = fidelity.error(fidelity.said(engine, work.kind, work.batches), work.true)
+    best = min(errors, key=lambda smooth: errors[smooth])
+    for each in (work.at / f"smooth-{best}" / "openvino").iterdir():
+        each.replace(file.parent / each.name)
+    return "SmoothQuant" if best else "without SmoothQuant"
+
+
+def keep(work: Work, facts: Facts) -> None:
+    """Put the files in their places, the facts last; what an older export left goes."""
+    folder, exported = work.at.parent, deployed.FILE
+    new = {each for variant in facts.variants for each in _files(variant.file)}
+    old = {each for file, _, _ in FILES.values() for each in _files(file)}
+    ours = (folder / exported).is_file()
+    (folder / exported).unlink(missing_ok=True)  # until the end nothing is said to be exported
+    for each in sorted(new):
+        (folder / each).parent.mkdir(exist_ok=True)
+        (work.at / each).replace(folder / each)
+    for each in old - new if ours else ():
+        (folder / each).unlink(missing_ok=True)
+    deployed.write(folder, facts)
+
+
+def _files(file: str) -> list[str]:
+    """OpenVINO keeps the weights in a file of their own."""
+    return [file, file.removesuffix(".xml") + ".bin"] if file.endswith(".xml") else [file]
+
+
+def _megabytes(at: Path, file: str) -> float:
+    return sum((at / each).stat().st_size for each in _files(file)) / 1e6
+
+
+def _versions(backends: Sequence[str]) -> dict[str, str]:
+    names = ["alembert", "torch", "transformers", *PACKAGES["onnxruntime"]]
+    if any(FILES[backend][1] == "openvino" for backend in backends):
+        names += PACKAGES["openvino"]
+    return {name: version(name) for name in names}
+
+
+def _texts(
+    files: Files, tokenizer: PreTrainedTokenizerBase, max_length: int, names: Sequence[str]
+) -> list[Ids]:
+    """Texts of the file, in random order, one a batch; labels are not read."""
+    rows = sources.read(files.train, "test")
+    where = find_columns(rows, files.train, files.text, files.text_pair, labelled=False)
+    kind: Kind = "tokens" if is_list(rows, where.text) else "classification"
+    task = Task(kind, (), "", where.text_pair is not None)
+    order = np.random.default_rng(0).permutation(len(rows))[: SEEN + COMPARED]
+    chosen = rows.select(order.tolist())
+    data = encode(chosen, task, where, tokenizer, max_length, files.train, labelled=False)
+    pad_id = int(tokenizer.pad_token_id or 0)
+    return [fidelity.inputs(pad([data[i]], pad_id), names) for i in range(len(data))]
