@@ -2,6 +2,7 @@
 
 import html
 import io
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def _svg(text: str, alt: str) -> str:
     """What goes into the page: no prologue, no unused ids, the page's fonts and colours."""
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
-    text = re.sub(r' id="([\w-]+)"', lambda m: m[0] if m[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
     # as wide as its column, but never so wide that its letters grow large
     size = r'width="([\d.]+)pt" height="[\d.]+pt"'
     text = re.sub(size, lambda m: f'style="max-width: {float(m[1]) * 1.5:.0f}px"', text, count=1)
@@ -86,3 +87,13 @@ def _svg(text: str, alt: str) -> str:
     text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
     text = re.sub(r"\n\s*", "\n", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1).strip()
+
+
+def numbered(page: str) -> str:
+    """A page whose pictures share no id, though two of them may be alike."""
+    count = itertools.count(1)
+
+    def renamed(picture: re.Match[str]) -> str:
+        return re.sub(r'( id="|"#|\(#)(?=\w)', rf"\g<1>f{next(count)}-", picture[0])
+
+    return re.sub(r"<svg.*?</svg>", renamed, page, flags=re.S)

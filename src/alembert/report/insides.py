@@ -24,8 +24,8 @@ Attention = NDArray[np.float32]
 class Insides:
     """`layers`: student layer, its attention (T, T), teacher layer, its attention; heads averaged.
 
-    `text`: what was read. Without a teacher the last two are None. `guesses`: of masked-word models, logits (V,) at a
-    word that was hidden; `hidden` is where.
+    `text`: what was read. Without a teacher the last two are None. `guesses`: of models of masked
+    words, logits (V,) at a word that was hidden; `hidden` is where.
     """
 
     text: str

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from alembert import __version__
 from alembert.errors import UserError
@@ -33,14 +34,12 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
     Without `out` it lies in the run, or, of several, is report.html here.
     """
     try:
-        import jinja2
-        import matplotlib  # noqa: F401  the plots need it
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise UserError(
             f"{error.name} is not installed: the report needs pip install 'alembert[report]'"
         ) from error
-    from alembert.report import plots  # noqa: F401  after the line above
-
     runs = [Run(path) for path in dict.fromkeys(paths)]
     out = out or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
     _check(out)
@@ -50,28 +49,39 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
         _part(f"run{n}", name, run, say)
         for n, (run, name) in enumerate(zip(runs, names, strict=True), 1)
     ]
+    columns, cells = _table(rows, _metric(runs))
+    told = {
+        "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
+        "about": _about(runs[0]) if comparison.comparable(runs) else "",
+        "tiles": _tiles(rows, _metric(runs)),
+        "columns": columns,
+        "rows": list(zip(rows, cells, strict=True)),
+        "front": _front(runs, rows),
+        "teacher": any(row.who == "teacher" for row in rows),
+        "elsewhere": any(row.elsewhere for row in rows),
+        "version": __version__,
+    }
+    with in_place(out) as partial:
+        partial.write_text(_fitting(told, parts), encoding="utf-8")
+    return out
+
+
+def _fitting(told: dict[str, Any], parts: list[Part]) -> str:
+    """The page; while it is too large, the last run's details are left out, which is said there."""
+    import jinja2
+
+    from alembert.report.canvas import numbered
+
     here = jinja2.Environment(
         loader=jinja2.PackageLoader("alembert", "report"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    columns, cells = _table(rows, _metric(runs))
     while True:
-        text = here.get_template("page.html.j2").render(
-            title=names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
-            about=_about(runs[0]) if comparison.comparable(runs) else "",
-            tiles=_tiles(rows, _metric(runs)), columns=columns,
-            rows=list(zip(rows, cells, strict=True)),
-            parts=parts, front=_front(runs, rows), version=__version__,
-            teacher=any(row.who == "teacher" for row in rows),
-            elsewhere=any(row.elsewhere for row in rows),
-        )  # fmt: skip
+        text = numbered(here.get_template("page.html.j2").render(told, parts=parts))
         full = [n for n, part in enumerate(parts) if part.sections]
         if len(text.encode()) <= LIMIT or not full:
-            break
-        parts[full[-1]] = replace(parts[full[-1]], sections=())  # told on the page
-    with in_place(out) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return out
+            return text
+        parts[full[-1]] = replace(parts[full[-1]], sections=())
 
 
 def attempt(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) -> None:
