@@ -121,9 +121,11 @@ class Queue:
             return work.future
         with self._change:
             line = self._lines.setdefault(model, _Line())
-            for place, row in enumerate(rows):
+            for length, place in sorted(
+                ((len(row), i) for i, row in enumerate(rows)), reverse=True
+            ):
+                row = rows[place]
                 self._arrived += 1
-                length = len(row)
                 line.lengths.setdefault(length, deque()).append((self._arrived, work, place, row))
                 line.tokens += length
             self._change.notify(len(rows))

@@ -14,7 +14,7 @@ from alembert.deploy.service import Limits, Opener, Service
 from alembert.errors import UserError
 
 HEAD = 16_384  # bytes of the head of a request
-NOTICE = 0.3  # seconds between the news that the server stops and the end of listening
+NOTICE = 0.5  # seconds that open connections have for one more request when the server stops
 IDLE = 30  # seconds that a connection may be silent between two requests
 
 
@@ -80,9 +80,14 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.leaving = True  # /health says so, answers close their connections
-        if not self.force_exit and self._service.failed is None:
-            await asyncio.sleep(NOTICE)
+        self._service.leaving = True  # an answer now closes its connection
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + NOTICE
+        # closed at once, a connection would lose the request that is on its way
+        while self.server_state.connections and loop.time() < end and not self.force_exit:
+            await asyncio.sleep(0.01)
         await super().shutdown(sockets)
 
 

@@ -1,0 +1,130 @@
+"""The queue: like lengths together, the oldest first, and who hangs up is not computed."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alembert.deploy.batcher import CALL
+from alembert.deploy.queue import Batch, FailedError, Queue
+
+
+class Held:
+    """A model that notes its batches and waits at a gate."""
+
+    def __init__(self) -> None:
+        self.gate, self.batches = threading.Event(), list[list[str]]()
+
+    def __call__(self, rows: Sequence[str]) -> list[str]:
+        self.batches.append(list(rows))
+        assert self.gate.wait(10)
+        return [row.upper() for row in rows]
+
+
+async def asked(rows: list[list[str]], tokens: int = 512, threads: int = 1) -> tuple[Any, Held]:
+    """Answers to requests that all wait behind one first row."""
+    model = Held()
+    queue = Queue(threads, tokens)
+    first = queue.ask(model, ["first"])
+    while not model.batches:
+        await asyncio.sleep(0.001)
+    futures = [queue.ask(model, each) for each in rows]
+    model.gate.set()
+    found = [await future for future in futures]
+    assert await first == ["FIRST"]
+    await asyncio.to_thread(queue.stop)
+    return found, model
+
+
+@given(
+    requests=st.lists(
+        st.lists(st.integers(1, 70).map(lambda n: "a" * n), min_size=1, max_size=5), max_size=12
+    ),
+    tokens=st.integers(1, 200),
+    threads=st.integers(1, 3),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_row_is_answered_once_in_the_place_of_its_request(
+    requests: list[list[str]], tokens: int, threads: int
+) -> None:
+    found, model = asyncio.run(asked(requests, tokens, threads))
+    assert found == [[row.upper() for row in rows] for rows in requests]
+    assert sum(map(len, model.batches)) == 1 + sum(map(len, requests))
+    for batch in model.batches:
+        longest = max(map(len, batch))
+        assert len(batch) == 1 or len(batch) * longest <= tokens
+        assert sum(longest - len(row) for row in batch) < CALL
+
+
+def test_rows_of_one_length_share_a_batch_and_others_do_not() -> None:
+    rows = [["a" * 30], ["b" * 60], ["c" * 30], ["d" * 60]]
+    _, model = asyncio.run(asked(rows))
+    assert [[len(row) for row in batch] for batch in model.batches] == [[5], [30, 30], [60, 60]]
+
+
+def test_who_hangs_up_is_not_computed() -> None:
+    async def run() -> Held:
+        model, queue = Held(), Queue(1, 512)
+        first = queue.ask(model, ["first"])
+        while not model.batches:
+            await asyncio.sleep(0.001)
+        gone, stays = queue.ask(model, ["gone"] * 3), queue.ask(model, ["stays"])
+        gone.cancel()
+        model.gate.set()
+        assert [await first, await stays] == [["FIRST"], ["STAYS"]]
+        assert queue.waiting == 0
+        await asyncio.to_thread(queue.stop)
+        return model
+
+    assert asyncio.run(run()).batches == [["first"], ["stays"]]
+
+
+def test_what_waits_is_answered_before_the_threads_end() -> None:
+    async def run() -> list[str]:
+        model, queue = Held(), Queue(1, 4)
+        futures = [queue.ask(model, ["abcd"]) for _ in range(5)]
+        stopping = asyncio.create_task(asyncio.to_thread(queue.stop))
+        await asyncio.sleep(0.02)
+        model.gate.set()
+        await stopping
+        return [(await future)[0] for future in futures]
+
+    assert asyncio.run(run()) == ["ABCD"] * 5
+
+
+def test_a_model_that_raises_fails_its_batch_and_no_other() -> None:
+    def model(rows: Sequence[str]) -> list[str]:
+        if "bad" in rows:
+            raise RuntimeError("out of\nluck")
+        return list(rows)
+
+    async def run() -> None:
+        queue = Queue(1, 3)
+        bad, good = queue.ask(model, ["bad"]), queue.ask(model, ["fin"])
+        with pytest.raises(FailedError, match="out of luck"):
+            await bad
+        assert await good == ["fin"]
+        await asyncio.to_thread(queue.stop)
+
+    asyncio.run(run())
+
+
+def test_padding_and_tokens_of_a_batch_are_told() -> None:
+    async def run() -> list[Batch]:
+        told: list[Batch] = []
+        model, queue = Held(), Queue(1, 512, told.append)
+        queue.ask(model, ["x"])
+        while not model.batches:
+            await asyncio.sleep(0.001)
+        future = queue.ask(model, ["a" * 10, "a" * 8, "a" * 10])
+        model.gate.set()
+        await future
+        await asyncio.to_thread(queue.stop)
+        return told
+
+    last = asyncio.run(run())[-1]
+    assert (last.rows, last.tokens, last.padding) == (3, 30, 2)
