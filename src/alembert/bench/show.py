@@ -19,36 +19,45 @@ PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tok
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """Times, with a column for each row compared with; then sizes."""
-    references = list(dict.fromkeys(ratio.to for row in rows for ratio in row.ratios))
-    label = _labels(rows)
-    names = ("model", "backend", "threads", "ms", "best", "CPU ms", "texts/s")
-    times = _table(*names, *(f"x {_label(name, label)}" for name in references))
-    for i, row in enumerate(rows):
-        if i and row.threads != rows[i - 1].threads:
-            times.add_section()
-        ratios = {ratio.to: shown(ratio) for ratio in row.ratios}
-        times.add_row(
-            label[row.model], row.backend, str(row.threads), _figure(row.latency_ms["median"]),
-            _figure(row.latency_ms["min"]), _figure(row.cpu_ms["median"]), _figure(row.throughput),
-            *(ratios.get(name, "") for name in references),
-        )  # fmt: skip
-    sizes = _table("model", "backend", "parameters", "MB on disk", "MB of memory")
+    """Times, a table for each number of threads; then sizes."""
+    label, found = _labels(rows), []
+    for threads in dict.fromkeys(row.threads for row in rows):
+        found.append(_times([row for row in rows if row.threads == threads], label))
+    sizes = _table("", "model", "backend", "parameters", "MB on disk", "MB of memory")
     for row in rows:
         if row.threads == rows[0].threads:
             memory = "" if row.peak_rss_mb is None else f"{row.peak_rss_mb:.0f}"
             parameters = f"{row.parameters / 1e6:.1f} M"
             sizes.add_row(label[row.model], row.backend, parameters, _figure(row.size_mb), memory)
-    return [times, sizes]
+    return [*found, sizes]
 
 
-def _table(*names: str) -> Table:
-    found = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    found.columns[0].overflow = "fold"
+def _times(rows: Sequence[Row], label: dict[str, str]) -> Table:
+    """A column for each row compared with."""
+    references = [ratio.to for ratio in max((row.ratios for row in rows), key=len)]
+    names = [f"x {_label(name, label)}" for name in references]
+    head = ("model", "backend", "ms", "CPU ms", "texts/s")
+    found = _table(_threads(rows[0].threads), *head, *names)
+    for row in rows:
+        ratios = {ratio.to: shown(ratio) for ratio in row.ratios}
+        found.add_row(
+            label[row.model], row.backend, _figure(row.latency_ms["median"]),
+            _figure(row.cpu_ms["median"]), _figure(row.throughput),
+            *(ratios.get(name, "") for name in references),
+        )  # fmt: skip
+    return found
+
+
+def _table(title: str, *names: str) -> Table:
+    found = Table(
+        *names, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True,
+        title=title, title_justify="left",
+    )  # fmt: skip
+    found.columns[0].overflow, found.columns[0].min_width = "fold", 12
     for column in found.columns[1:]:
-        column.no_wrap = not str(column.header).startswith("x ")
         column.justify = "right"
-    found.columns[1].justify = "left"
+        column.min_width = 9 if str(column.header).startswith("x ") else len(str(column.header))
+    found.columns[1].justify, found.columns[1].no_wrap = "left", True
     return found
 
 
