@@ -1,10 +1,12 @@
 """The loop: one stage, start to end, resumable at any step with the same final weights."""
 
+import ctypes
 import math
 import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,7 @@ def train(
                 _look(watch, distillation, best, facts, log)
             if due:
                 checkpoint.save(state, distillation, optimizer, facts)
+                _trim()
                 saved_at = time.monotonic()
     if watch is not None and best.is_file():
         checkpoint.load(best, distillation, None)
@@ -201,6 +204,15 @@ def _prefetched(
             batch = coming.result()
             coming = worker.submit(batches, step + 1) if step + 1 < steps else None
             yield step, batch
+
+
+def _trim() -> None:
+    """Freed memory goes back to the system: batches of many shapes leave glibc's heap full of holes.
+
+    Half an hour of masked words held 6.3 GB, of which 4.1 were holes.
+    """
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
