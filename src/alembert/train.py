@@ -207,7 +207,7 @@ def _prefetched(
 
 
 def _trim() -> None:
-    """Freed memory goes back to the system: batches of many shapes leave glibc's heap full of holes.
+    """Freed memory goes back to the system: batches of many shapes leave a heap full of holes.
 
     Half an hour of masked words held 6.3 GB, of which 4.1 were holes.
     """
