@@ -67,7 +67,8 @@ def _named(models: list[str]) -> dict[str, Path]:
         if not equals or not re.fullmatch(NAME, name):
             path = given
             home = Path(given).resolve()
-            name = home.parent.name if home.name == "student" else home.name
+            inside = home.name == "student" and not (home / "student").is_dir()
+            name = home.parent.name if inside else home.name
         if not re.fullmatch(NAME, name):
             raise UserError(f"{given}: no name for a URL: write NAME={given}")
         if name in found:

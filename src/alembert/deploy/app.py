@@ -90,6 +90,8 @@ def app_of(
         _add(app, path, _answering(service, verb), wire.operation(route.request, route.answer))
     tokens = wire.operation(wire.TokenizeRequest, list[list[wire.SimpleToken]])
     _add(app, "/tokenize", _tokenizing(service), tokens)
+    insides = wire.operation(wire.AttentionsRequest, wire.Attentions)
+    _add(app, "/attentions", _attending(service), insides)
     add_pages(app, service)
     inner: ASGIApp = app
     if origins:
@@ -188,6 +190,17 @@ def _tokenizing(service: Service) -> Handler:
         with service.admitted():
             body = await body_of(request, service.limits)
             return read() if len(body) < INLINE else await asyncio.to_thread(read)
+
+    return answer
+
+
+def _attending(service: Service) -> Handler:
+    async def answer(request: Request, name: str | None) -> Any:
+        model = service.model(name)
+        request.scope["alembert"] = {"model": model.name}
+        with service.admitted():
+            asked = wire.parsed(wire.AttentionsRequest, await body_of(request, service.limits))
+            return await asyncio.to_thread(model.attentions, asked.inputs, asked.layer)
 
     return answer
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding
 
+from alembert.deploy.engine import Engine, open_engine
 from alembert.deploy.facts import Variant
 from alembert.deploy.forward import at
 from alembert.deploy.predictions import (
@@ -24,6 +26,7 @@ from alembert.deploy.tokens import Rows
 from alembert.deploy.wire import RefusedError
 
 ROUTES = {"predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag"}
+ATTENDING = 64  # tokens: of more, a picture shows nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Served:
     name: str
     session: Session
     variant: Variant
+    attending: Callable[[], Engine] | None = None  # of those that were exported with attentions
 
     def __call__(self, questions: Sequence[Question]) -> list[Any]:
         count = range(len(questions))
@@ -96,6 +100,26 @@ class Served:
             )
             raise RefusedError(424, f"{self.name} is a model of {self.session.kind}: use {right}")
 
+    def attentions(self, text: str, layer: int) -> dict[str, Any]:
+        """Tokens of a text, and (A, T, T) probabilities with which they look at each other."""
+        if self.attending is None:
+            raise RefusedError(424, f"{self.name} was exported without --attentions")
+        encoding = self.session.reader([text]).encodings[0]
+        if len(encoding) > ATTENDING:
+            raise RefusedError(413, f"attentions are shown of {ATTENDING} tokens at most")
+        inputs = Rows([encoding], [0], 1).batch([0]) | {"places": np.zeros(1, np.int64)}
+        found = self.attending().outputs(inputs)[1]
+        if layer > len(found):
+            raise RefusedError(422, f"layer: the model has {len(found)}")
+        chosen = found[layer - 1, 0]
+        return {
+            "tokens": encoding.tokens,
+            "layers": len(found),
+            "layer": layer,
+            "heads": len(chosen),
+            "attentions": chosen.round(4).tolist(),
+        }
+
     def warm(self) -> None:
         """One answer, so that the first request does not wait for memory."""
         encoding = self.session.reader(["a"]).encodings[0]
@@ -104,8 +128,11 @@ class Served:
 
 def opened(name: str, folder: Path, backend: str | None = None) -> Served:
     """An exported model, computing on the thread that asks. Raises UserError as Session does."""
-    session = Session(folder, backend)
-    return Served(name, session, session.facts.variant(backend, place(folder)))
+    session, home = Session(folder, backend), place(folder)
+    facts = session.facts
+    attends = any(variant.backend == "attentions" for variant in facts.variants)
+    attending = cache(lambda: open_engine(home, facts, "attentions")) if attends else None
+    return Served(name, session, facts.variant(backend, home), attending)
 
 
 def predicting(model: Served, raw: bool) -> Finish:

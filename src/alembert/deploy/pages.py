@@ -68,7 +68,7 @@ def _told(model: Served) -> ModelInfo:
         parameters=facts.parameters,
         size_mb=variant.size_mb,
         max_input_length=model.session.max_length,
-        attentions=False,
+        attentions=model.attending is not None,
     )
 
 

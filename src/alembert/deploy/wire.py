@@ -79,6 +79,23 @@ class TagRequest(_Cut):
     inputs: str | Worded
 
 
+class AttentionsRequest(_Request):
+    """A text, and the layer that is asked for, from 1."""
+
+    inputs: str
+    layer: int = Field(1, ge=1)
+
+
+class Attentions(BaseModel):
+    """Per head, per token, the probabilities with which it looks at each token."""
+
+    tokens: list[str]
+    layers: int
+    layer: int
+    heads: int
+    attentions: list[list[list[float]]]
+
+
 class Prediction(BaseModel):
     """A label and its probability; of a regression the number."""
 
