@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from alembert import evaluate, exporting
 from alembert.data.collate import pad
@@ -158,10 +159,8 @@ def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
 def _costs(work: Work, facts: Facts) -> dict[str, float]:
     """Root mean square change of the logits when a part alone is in int8, for each part."""
     source, trial = work.at / FILES["onnx"][0], "onnx/trial.onnx"
-    parts = quantize.parts(source)
     costs = {}
-    for number, part in enumerate(parts, start=1):
-        work.say(f"what {part} costs in int8 ({number} of {len(parts)})")
+    for part in tqdm(quantize.parts(source), desc="each part alone in int8", leave=False):
         quantize.dynamic_int8(source, work.at / trial, only=part)
         alone = replace(facts, variants=(Variant("int8", trial, "onnxruntime", "int8", 0),))
         engine = open_engine(work.at, alone, "int8", None)

@@ -17,7 +17,7 @@ from alembert.data import sources
 from alembert.data.collate import pad
 from alembert.data.columns import find_columns, is_list
 from alembert.data.splits import Files
-from alembert.data.tasks import Kind, Task, encode
+from alembert.data.tasks import Kind, Task, encode, texts_in
 from alembert.deploy import export as onnx_export
 from alembert.deploy import facts as deployed
 from alembert.deploy import fidelity, quantize
@@ -94,7 +94,7 @@ def begun(
                 raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
     folder = Path(place(path))
     if not folder.is_dir():
-        raise UserError(f"{path}: an export goes beside the model: save it in a folder first")
+        raise UserError(f"{path}: no such folder: an export goes beside a saved model")
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_words(tokenizer, config, path)
     room = fit.positions(config)
@@ -235,6 +235,8 @@ def _texts(
     where = find_columns(rows, files.train, files.text, files.text_pair, labelled=False)
     kind: Kind = "tokens" if is_list(rows, where.text) else "classification"
     task = Task(kind, (), "", where.text_pair is not None)
+    for column in filter(None, (where.text, where.text_pair)):
+        texts_in(rows, column, files.train)  # refused by its row in the file, not in the sample
     order = np.random.default_rng(0).permutation(len(rows))[: SEEN + COMPARED]
     chosen = rows.select(order.tolist())
     data = encode(chosen, task, where, tokenizer, max_length, files.train, labelled=False)

@@ -33,6 +33,7 @@ __all__ = [
     "hold_out",
     "infer_task",
     "is_bio",
+    "texts_in",
 ]
 
 Kind = Literal["classification", "regression", "multilabel", "tokens"]
@@ -161,13 +162,13 @@ def encode(
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
         raise UserError(f"--max-length {max_length}: no room for a token beside the special ones")
-    texts = _texts(data, columns.text, source)
-    pairs = _texts(data, columns.text_pair, source) if columns.text_pair else None
+    texts = texts_in(data, columns.text, source)
+    pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
     labels = _labels(data, task, columns, source) if labelled else _no_labels(texts, task)
     return tokenize(texts, pairs, labels, tokenizer, max_length, task.kind == "tokens")
 
 
-def _texts(data: Dataset, column: str, source: str) -> list[Any]:
+def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
     """Texts, or lists of words; a row without any is refused."""
     words = is_list(data, column)
     values = data[column][:]
@@ -218,7 +219,7 @@ def hold_out(
     single row stays in train. Raises UserError when there is nothing to hold out.
     """
     for column in filter(None, (columns.text, columns.text_pair)):
-        _texts(data, column, source)  # refused by their rows in the file, not in a part of it
+        texts_in(data, column, source)  # refused by their rows in the file, not in a part of it
     order = np.random.default_rng(seed).permutation(len(data))
     if task.kind == "regression":
         order = order[np.argsort(np.array(data[columns.label][:])[order], kind="stable")]
