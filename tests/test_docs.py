@@ -6,14 +6,17 @@ layers of width 16, with a masked-word head), distilbert-base-uncased/ (6 layers
 first with a task head), train.csv, valid.csv, test.csv, unlabelled.csv, corpus.txt, tickets.csv
 (columns body and queue) and glue/RTE. A name that a page makes itself with --out is not laid out
 before. A line that ends in "# refused" has to end with exit code 2 and one line on stderr. `make`
-and `pip` lines are checked and not run; `cat` has to find its files.
+and `pip` lines are checked and not run; `cat` has to find its files. `alembert serve ... &` runs
+beside the lines below it, at a free port; `curl` has to get an answer that is no error.
 """
 
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,9 +96,30 @@ def test_every_command_on_a_page_runs(
     lines = lines_of(page)
     lay_out(tmp_path, tokenizer, set(re.findall(r"--out (\S+)", "\n".join(lines))))
     monkeypatch.chdir(tmp_path)
+    with ExitStack() as served:
+        run_lines(page, lines, monkeypatch, capsys, served)
+
+
+def run_lines(
+    page: Path,
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    served: ExitStack,
+) -> None:
+    port = ""
     for line in lines:
         first, *words = shlex.split(line, comments=True)
-        if first == "alembert":
+        if words[-1:] == ["&"]:
+            port = served.enter_context(started(words[:-1]))
+        elif first == "curl":
+            done = subprocess.run(
+                ["curl", "-f", *(word.replace(":8000", f":{port}") for word in words)],
+                capture_output=True,
+                check=False,
+            )
+            assert (done.returncode, bool(done.stdout)) == (0, True), line
+        elif first == "alembert":
             run_alembert(words, line.endswith("# refused"), monkeypatch, capsys)
         elif first == "make":
             assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), line
@@ -104,9 +128,25 @@ def test_every_command_on_a_page_runs(
             project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
             assert extras <= project["optional-dependencies"].keys(), line
         elif first == "cat":
-            assert all((tmp_path / word).is_file() for word in words), line
+            assert all(Path(word).is_file() for word in words), line
         else:
             pytest.fail(f"{page.name}: this test does not know what to do with: {line}")
+
+
+@contextmanager
+def started(words: list[str]) -> Iterator[str]:
+    """A server as a process, at a free port, which it gives when it is up; stopped by a signal."""
+    command = [sys.executable, "-m", "alembert.cli", *words, "--port", "0", "--no-access-log"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    up = re.match(r"http://127.0.0.1:(\d+) is up", child.stderr.readline())
+    assert up, shlex.join(words)
+    asked = ["curl", "-sf", "--retry", "20", "--retry-all-errors", "--retry-delay", "1"]
+    subprocess.run([*asked, f"localhost:{up[1]}/health"], check=True, capture_output=True)
+    yield up[1]
+    child.terminate()
+    assert child.wait(20) == 0
+    child.stderr.close()
 
 
 def run_alembert(
