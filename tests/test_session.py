@@ -104,11 +104,12 @@ def test_vectors_are_the_mean_of_the_last_hidden_states(
     np.testing.assert_allclose(Session(folders["encoder"]).embed(SINGLES), truth, atol=1e-4)
 
 
+@pytest.mark.parametrize("opened", [Session, lambda path: torch_session(str(path))])
 def test_masks_are_filled_as_transformers_would(
-    folders: dict[str, Path], tokenizer: BertTokenizerFast
+    folders: dict[str, Path], tokenizer: BertTokenizerFast, opened: Any
 ) -> None:
     texts = ["the [MASK] was good", "[MASK] [MASK] is bad", "not " * 20 + "[MASK]"]
-    found = Session(folders["words"]).fill_mask(texts, top=3)
+    found = opened(folders["words"]).fill_mask(texts, top=3)
     assert [len(masks) for masks in found] == [1, 2, 1]
     for text, masks in zip(texts, found, strict=True):
         at = [i for i, token in enumerate(tokenizer(text)["input_ids"]) if token == 4]
@@ -222,6 +223,20 @@ def test_a_tag_is_taken_from_the_window_that_shows_most_around_it(folders: dict[
     # middle, m to the second's, l is one from either edge and stays with the earlier
     words = session.tag("a b c d e f g h i j k l m n o p").words
     assert "".join(tag.label[0] for tag in words) == "B" * 12 + "I" * 4
+
+
+def test_a_word_of_many_pieces_is_answered_by_its_first_in_any_window(
+    folders: dict[str, Path], tokenizer: BertTokenizerFast
+) -> None:
+    begins = np.array([not token.startswith("##") for token in tokenizer.convert_ids_to_tokens(range(99))])  # fmt: skip  # noqa: E501
+
+    def engine(inputs: Any) -> np.ndarray:
+        first = begins[inputs["input_ids"]]
+        return np.stack([first, ~first, np.zeros_like(first)], -1).astype(np.float32) * 9
+
+    session = fake(folders["tokens"], "tokens", engine, long="window", max_length=15)
+    words = session.tag("abcde " * 9 + "abcdefghijklmnopqrstuvwxyz " * 2 + "abc").words
+    assert [tag.label for tag in words] == ["B-thing"] * 12
 
 
 def test_a_pair_of_long_texts_is_read_by_every_window_of_both(folders: dict[str, Path]) -> None:
