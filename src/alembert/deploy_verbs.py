@@ -174,6 +174,7 @@ def export(
 ) -> None:
     """Make of a model what runs on CPU without torch: ONNX, int8, OpenVINO, beside its weights."""
     from alembert.data.splits import Files
+    from alembert.models.load import place
 
     files = Files(data, text=text, text_pair=text_pair, label=label) if data else None
     if auto:
@@ -189,4 +190,4 @@ def export(
         backends = backends_of(int8, openvino, attentions, files is not None, typer.echo)
         facts = export_to(model, backends, files, max_length, typer.echo)
     made = ", ".join(variant.backend for variant in facts.variants)
-    typer.echo(f"{model}: exported, {made}; {facts.chosen} is used unless another is named")
+    typer.echo(f"{place(model)}: exported, {made}; {facts.chosen} is used unless another is named")
