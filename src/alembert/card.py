@@ -1,13 +1,13 @@
 """The model card: README.md beside a run's model, in the hub's format, with what was measured."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
-from alembert.report.comparison import Entry, entries
+from alembert.report.comparison import FOOTNOTE, Entry, entries, table
 from alembert.report.facts import COURSE, Run
 from alembert.writing import in_place
 
@@ -135,22 +135,12 @@ def _body(run: Run, found: list[Entry]) -> str:
 
 def _figures(run: Run, found: list[Entry]) -> str:
     metric = run.metrics["metric"]
-    head = ("model", "parameters", "size", metric, "kept", "CPU a text")
-    rows: list[tuple[str, ...]] = []
-    for entry in found:
-        rows.append(
-            (
-                entry.label,
-                f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "",
-                f"{entry.size_mb:.0f} MB" if entry.size_mb else "",
-                "" if entry.metric is None else f"{entry.metric:.4f}",
-                "" if entry.kept is None else f"{entry.kept:.1%}",
-                f"{entry.ms:.3g} ms" if entry.ms else "",
-            )
-        )
+    columns, cells = table(found, metric)
+    rows = [(entry.label, *row) for entry, row in zip(found, cells, strict=True)]
     others = [f"{k} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric]
     more = f"\n\nThe student's other metrics: {', '.join(others)}." if others else ""
-    return _table(head, rows) + more
+    note = f"\n\n{FOOTNOTE.replace('* As', '(*) As')}" * any(entry.starred for entry in found)
+    return _table(("model", *columns), rows) + note + more
 
 
 def _limits(run: Run, student: Entry) -> str:
@@ -171,7 +161,7 @@ def _limits(run: Run, student: Entry) -> str:
     return f"{use}\n\n" + "\n".join(f"- {limit}" for limit in limits) + "\n"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

@@ -1,11 +1,17 @@
 """Teacher and students of some runs side by side: size, quality, speed, and the Pareto front."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from alembert.report.facts import Run, Size, size_of
+
+TIMES = "\u00d7"
+FOOTNOTE = (
+    "* As export --auto measured it, on texts of its own and at another hour: time as it was "
+    "there, quality as the student's here times what the variant kept of ONNX in fp32 there."
+)
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,7 @@ class Entry:
 
     kept: the student's metric by the teacher's. ms: CPU milliseconds a text at one thread (wall
     clock where more threads were timed). faster: than the teacher in torch. `same`: no difference
-    was shown. elsewhere: the time is from the export's own measurement, at another hour.
+    was shown. estimated, elsewhere: the quality, the time is as FOOTNOTE says.
     """
 
     name: str
@@ -28,12 +34,19 @@ class Entry:
     ms: float | None = None
     faster: float | None = None
     same: bool = False
+    estimated: bool = False
     elsewhere: bool = False
 
     @property
     def label(self) -> str:
         """The name, with the backend where it is not torch."""
-        return self.name if self.backend == "torch" else f"{self.name}, {self.backend}"
+        shown = self.name if self.backend == "torch" else f"{self.name}, {self.backend}"
+        return shown + "*" * self.starred
+
+    @property
+    def starred(self) -> bool:
+        """Whether FOOTNOTE is about it."""
+        return self.estimated or self.elsewhere
 
     @property
     def share(self) -> float | None:
@@ -73,19 +86,32 @@ def _plain(run: Run, who: str, title: str) -> Entry:
 
 
 def _variants(run: Run, student: Entry) -> list[Entry]:
-    facts = run.deployed
-    found = []
-    for variant in facts.variants if facts else ():
+    variants = run.deployed.variants if run.deployed else ()
+    plain = next((v.measured for v in variants if v.backend == "onnx"), {})
+    metric, found = str(run.metrics.get("metric", "")), []
+    for variant in variants:
         row = _row(run, "student", variant.backend)
         entry = replace(
             student, backend=variant.backend, size_mb=variant.size_mb,
-            metric=variant.measured.get("metric"), ms=_ms(row), faster=None, same=False,
-            **_timed(row, run),
+            metric=None, ms=_ms(row), faster=None, same=False, **_timed(row, run),
         )  # fmt: skip
-        if row is None and "latency_ms" in variant.measured:
-            entry = replace(entry, ms=variant.measured["latency_ms"], elsewhere=True)
-        found.append(entry)
+        found.append(_as_exported(entry, variant.measured, plain, student.metric, metric))
     return found
+
+
+def _as_exported(
+    entry: Entry,
+    measured: Mapping[str, float],
+    plain: Mapping[str, float],
+    student: float | None,
+    metric: str,
+) -> Entry:
+    """With what export --auto measured, on texts of its own: quality by that of fp32 (`plain`)."""
+    if student is not None and metric in measured and plain.get(metric):
+        entry = replace(entry, metric=student * measured[metric] / plain[metric], estimated=True)
+    if entry.ms is None and "cpu_ms" in measured:
+        entry = replace(entry, ms=measured["cpu_ms"], elsewhere=True)
+    return entry
 
 
 def _beside(run: Run, entry: Entry, teacher: Entry | None) -> Entry:
@@ -93,7 +119,7 @@ def _beside(run: Run, entry: Entry, teacher: Entry | None) -> Entry:
         return entry
     if entry.metric is not None and teacher.metric:
         entry = replace(entry, kept=entry.metric / teacher.metric)
-    if entry.faster is None and entry.ms and teacher.ms:
+    if entry.faster is None and entry.ms and teacher.ms and not entry.elsewhere:
         entry = replace(entry, faster=teacher.ms / entry.ms)
     return entry
 
@@ -170,3 +196,25 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(run.path) for run in runs]
+
+
+def table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]]]:
+    """Names of columns and the cells of each entry; what no entry has is no column."""
+    columns: dict[str, list[str | None]] = {
+        "parameters": [f"{r.parameters / 1e6:.1f} M" if r.parameters else None for r in rows],
+        "size on disk": [f"{r.size_mb:.1f} MB" if r.size_mb else None for r in rows],
+        metric or "metric": [
+            None if r.metric is None else f"{r.metric:.4f}" + "*" * r.estimated for r in rows
+        ],
+        "kept": [None if r.kept is None else f"{r.kept:.1%}" + "*" * r.estimated for r in rows],
+        "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
+        "speed": [_speed(r) for r in rows],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    return list(kept), [[column[i] or "-" for column in kept.values()] for i in range(len(rows))]
+
+
+def _speed(row: Entry) -> str | None:
+    if row.same:
+        return "no difference"
+    return f"{row.faster:.1f}{TIMES}" if row.faster else None

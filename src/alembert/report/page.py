@@ -9,11 +9,10 @@ from typing import Any
 from alembert import __version__
 from alembert.errors import UserError
 from alembert.report import comparison
-from alembert.report.comparison import Entry
+from alembert.report.comparison import FOOTNOTE, TIMES, Entry
 from alembert.report.facts import Run
 from alembert.writing import in_place
 
-TIMES = "\u00d7"
 LIMIT = 1_900_000  # bytes of a page
 Tile = tuple[str, str, str]  # a figure, what it says, and of what
 
@@ -49,7 +48,7 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
         _part(f"run{n}", name, run, say)
         for n, (run, name) in enumerate(zip(runs, names, strict=True), 1)
     ]
-    columns, cells = _table(rows, _metric(runs))
+    columns, cells = comparison.table(rows, _metric(runs))
     told = {
         "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
         "about": _about(runs[0]) if comparison.comparable(runs) else "",
@@ -58,7 +57,7 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
         "rows": list(zip(rows, cells, strict=True)),
         "front": _front(runs, rows),
         "teacher": any(row.who == "teacher" for row in rows),
-        "elsewhere": any(row.elsewhere for row in rows),
+        "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
     with in_place(out) as partial:
@@ -131,26 +130,6 @@ def _about(run: Run) -> str:
         return ""
     source = run.files.get("evaluation") or run.files.get("task") or ""
     return f"{run.metrics['metric']} on {Path(source).name}"
-
-
-def _table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]]]:
-    """Names of columns and the cells of each entry; what no entry has is no column."""
-    columns: dict[str, list[str | None]] = {
-        "parameters": [f"{r.parameters / 1e6:.1f} M" if r.parameters else None for r in rows],
-        "size on disk": [f"{r.size_mb:.1f} MB" if r.size_mb else None for r in rows],
-        metric or "metric": [None if r.metric is None else f"{r.metric:.4f}" for r in rows],
-        "kept": [None if r.kept is None else f"{r.kept:.1%}" for r in rows],
-        "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
-        "speed": [_speed(r) for r in rows],
-    }
-    kept = {name: cells for name, cells in columns.items() if any(cells)}
-    return list(kept), [[column[i] or "-" for column in kept.values()] for i in range(len(rows))]
-
-
-def _speed(row: Entry) -> str | None:
-    if row.same:
-        return "no difference"
-    return f"{row.faster:.1f}{TIMES}" if row.faster else None
 
 
 def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:

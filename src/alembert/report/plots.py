@@ -64,6 +64,8 @@ def against_latency(
     best = ", ".join(points[i][0] for i in sorted(front))
     alt = f"{metric} against {unit}: {told}. Pareto front: {best}"
     with drawn(alt, 5.2, 3.2) as (axes, plot):
+        costs = [cost for _, _, cost, _ in points]
+        middle = (min(costs) * max(costs)) ** 0.5
         line = sorted((points[i][2], points[i][3]) for i in front)
         axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
         for i, (name, who, cost, value) in enumerate(points):
@@ -71,13 +73,16 @@ def against_latency(
             axes.plot(
                 cost, value, MARKS[who], color=filled, markeredgecolor=COLOURS[who], markersize=8
             )
-            axes.annotate(
-                short(name, 34), (cost, value), (7, -12), textcoords="offset points", fontsize=8
-            )
-        if max(p[2] for p in points) > 4 * min(p[2] for p in points):
+            if i in front:  # of the others there may be many in one place: the table names them
+                side, place = ("right", (-7, 5)) if cost > middle else ("left", (7, -12))
+                axes.annotate(
+                    short(name, 34), (cost, value), place, ha=side, textcoords="offset points",
+                    fontsize=8,
+                )  # fmt: skip
+        if max(costs) > 4 * min(costs):
             axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.margins(0.16, 0.25)
+        axes.margins(0.1, 0.25)
         axes.set(xlabel=f"{unit} (fewer is better)", ylabel=metric)
         axes.legend(loc="lower right")
     return plot.svg
