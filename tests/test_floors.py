@@ -214,12 +214,12 @@ def test_no_file_is_over_250_lines() -> None:
     assert long == {}
 
 
-def test_the_core_is_at_most_1850_lines() -> None:
-    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1850
+def test_the_core_is_at_most_1870_lines() -> None:
+    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1870
 
 
-def test_the_package_is_at_most_9_500_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 9_500
+def test_the_package_is_at_most_14_000_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 14_000
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:
