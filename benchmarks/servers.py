@@ -116,6 +116,7 @@ def litserve(model: str, port: int) -> None:
 
 def ray(model: str, port: int) -> None:
     import signal
+    from threading import Event
 
     from ray import serve
     from starlette.requests import Request
@@ -135,7 +136,9 @@ def ray(model: str, port: int) -> None:
 
     serve.start(http_options={"port": port})
     serve.run(Replica.bind(), route_prefix="/predict")
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    stopped = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    stopped.wait()
     serve.shutdown()
 
 

@@ -102,6 +102,13 @@ def test_a_broken_connection_is_tried_again_and_waits_grow(slept: list[float]) -
     assert 0.05 <= slept[0] <= 0.1 <= slept[1] <= 0.2 <= slept[2] <= 0.4
 
 
+def test_where_a_proxy_lost_its_server_the_client_asks_again() -> None:
+    lost = httpx.Response(500, text="Internal Server Error")
+    client, asked = told(lambda number: lost if number == 1 else httpx.Response(200, json=GOOD))
+    assert client.predict("a") == [[LabelScore("up", 1.0)]]
+    assert len(asked) == 2
+
+
 def test_a_mistake_is_not_asked_again_and_carries_what_the_server_said(
     slept: list[float],
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import random
 import re
@@ -33,6 +34,8 @@ from serving import (
 )
 from transformers import BertTokenizerFast
 
+from alembert import cli
+from alembert.client import Client
 from alembert.deploy import Session
 from alembert.deploy.asking import opened
 from alembert.deploy.queue import _Line
@@ -566,14 +569,15 @@ def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> Non
         (["{model}", "--backend", "int8"], "not exported for int8; there is onnx"),
         (["x={model}", "{model}", "x={model}"], "a second model"),
         (["{model}", "--host", "256.1.1.1"], "cannot be taken"),
+        (["{model}", "--engine", "cluster"], "--engine cluster: choose local or ray"),
+        (["{model}", "--engine", "ray", "--replicas", "3-1"], "the smaller number first"),
+        (["{model}", "--engine", "ray", "--replicas", "some"], "write a number, or two as 1-8"),
         (["{model}", "--api-key", ""], "--api-key: give printable ASCII"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
     model: Path, words: list[str], says: str, monkeypatch: Any, capsys: Any
 ) -> None:
-    from alembert import cli
-
     monkeypatch.setattr(sys, "argv", ["alembert", "serve", *(w.format(model=model) for w in words)])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -581,6 +585,33 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert end.value.code == 2
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_without_ray_its_extra_is_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(sys, "argv", ["alembert", "serve", str(model), "--engine", "ray"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == (
+        "alembert: ray is not installed: pip install 'alembert[ray]'\n"
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
+def test_on_ray_it_answers_and_a_signal_stops_it(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    words = ["serve", f"served={model}", "--engine", "ray", "--port", str(port), "--threads", "1"]
+    child = subprocess.Popen([sys.executable, "-m", "alembert.cli", *words])
+    try:
+        with Client(f"http://127.0.0.1:{port}", retries=12) as client:
+            assert len(client.predict(["good film", "film"])) == 2
+        child.terminate()
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
 
 
 def test_the_server_never_loads_torch(model: Path) -> None:

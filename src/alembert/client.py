@@ -13,7 +13,7 @@ from alembert.deploy.predictions import Guess, Tag, Tags
 from alembert.errors import UserError
 
 Text = str | tuple[str, str]
-BUSY = (429, 503)
+BUSY = (429, 500, 502, 503, 504)  # no room, not ready, or a proxy whose server died
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class _Asking:
     ) -> None:
         """model: one of several, by name; the first by default. retries: of a question, at most.
 
-        Asked again: what the server has no room for (429), what it is not ready for (503), neither
-        before its Retry-After, and what got no answer because the connection broke.
+        Asked again: what the server has no room for or is not ready for, not before Retry-After;
+        and what got no answer because it died or the connection broke.
         """
         if not url.startswith(("http://", "https://")):
             raise UserError(f"{url}: write it as http://HOST:PORT")

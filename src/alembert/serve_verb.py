@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ def serve(
     max_wait: Annotated[float, _at_least(0.001, "--max-wait", "seconds in line, then 429")] = 2.0,
     max_inputs: Annotated[int, _at_least(1, "--max-inputs", "texts a request")] = 32,
     max_body: Annotated[int, _at_least(1, "--max-body", "bytes a request")] = 2_000_000,
+    engine: Annotated[str, option("--engine", text="local, or ray: several machines")] = "local",
+    replicas: Annotated[str, option("--replicas", text="of ray: 2, or 1-8 as needed")] = "1",
     api_key: Annotated[
         str | None, typer.Option("--api-key", envvar="ALEMBERT_API_KEY", help="to be asked for")
     ] = None,
@@ -41,18 +44,41 @@ def serve(
     """Answer over HTTP, with a playground at /, until it is stopped."""
     try:
         from alembert.deploy import server
+        from alembert.deploy.asking import opened
         from alembert.deploy.service import Limits
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
     limits = Limits(
         threads or os.cpu_count() or 1, batch_tokens, max_requests, max_inputs, max_wait, max_body
     )
-    openers = [_opener(name, folder, backend) for name, folder in _named(models).items()]
+    found = [(name, folder, backend) for name, folder in _named(models).items()]
+    for _, folder, _ in found:
+        _check(folder, backend)
     if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
         raise UserError("--api-key: give printable ASCII")
     if access_log:
         _log_requests()
-    server.serve(openers, limits, host, port, _say, api_key, cors or ())
+    if engine == "ray":
+        from alembert.deploy import replicas as ray_serve
+
+        count = _replicas(replicas)
+        ray_serve.serve(found, limits, host, port, count, _say, api_key, cors or ())
+    elif engine == "local":
+        openers = [partial(opened, *each) for each in found]
+        server.serve(openers, limits, host, port, _say, api_key, cors or ())
+    else:
+        raise UserError(f"--engine {engine}: choose local or ray")
+
+
+def _replicas(given: str) -> tuple[int, int]:
+    """ "2" -> (2, 2), "1-8" -> (1, 8)."""
+    fewest, _, most = given.partition("-")
+    if not fewest.isdecimal() or not (most or fewest).isdecimal():
+        raise UserError(f"--replicas {given}: write a number, or two as 1-8")
+    count = int(fewest), int(most or fewest)
+    if not 1 <= count[0] <= count[1]:
+        raise UserError(f"--replicas {given}: at least 1, and the smaller number first")
+    return count
 
 
 def _say(line: str) -> None:
@@ -77,15 +103,13 @@ def _named(models: list[str]) -> dict[str, Path]:
     return found
 
 
-def _opener(name: str, folder: Path, backend: str | None) -> Any:
-    """What opens the model, later; that it is exported is seen to at once."""
+def _check(folder: Path, backend: str | None) -> None:
+    """UserError at once where a model is not exported."""
     from alembert.deploy import facts
-    from alembert.deploy.asking import opened
     from alembert.deploy.session import place
 
     home = place(folder)
     facts.read(home).variant(backend, home)
-    return lambda: opened(name, folder, backend)
 
 
 def _log_requests() -> None:

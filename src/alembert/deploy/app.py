@@ -64,16 +64,22 @@ def app_of(
     api_key: str | None = None,
     origins: Sequence[str] = (),
     failed: Callable[[], None] = lambda: None,
+    wait: bool = False,
 ) -> tuple[ASGIApp, Service]:
     """An ASGI application that serves models by name; the first where none is named.
 
     origins: of pages that may ask (CORS). failed: called where a model cannot be opened.
+    wait: be up only when the models are loaded, instead of answering 503 until then.
     """
     service = Service(openers, limits)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load(failed))
+        if wait:
+            await loading
+            if service.failed is not None:
+                raise service.failed
         yield
         await loading
         await service.stop()
