@@ -288,14 +288,26 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
 
 
 def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) -> None:
-    def row(model: str, threads: int, ms: float) -> dict[str, Any]:
-        times = {"latency_ms": {"median": ms}, "cpu_ms": {"median": ms}}
-        return {"model": model, "backend": "torch", "threads": threads, "batch": 2, **times}
+    teacher, ratio = str(home / "teacher"), {"value": 5.0, "same": False}
 
-    rows = [row(str(home / "teacher"), 1, 8.0), row(str(copied), 2, 1.0), row(str(copied), 1, 4.0)]
+    def row(model: str, threads: int, ms: float, backend: str = "torch") -> dict[str, Any]:
+        times = {"latency_ms": {"median": ms}, "cpu_ms": {"median": ms}}
+        to = ("onnx", "torch") if backend == "int8" else ()
+        ratios = [{"to": f"{teacher}:{name}", **ratio} for name in to]
+        found = {"model": model, "backend": backend, "threads": threads, "batch": 2}
+        return {**found, **times, "ratios": ratios}
+
+    mine = str(copied)
+    rows = [row(teacher, 1, 8.0), row(mine, 2, 1.0), row(mine, 1, 4.0), row(mine, 1, 1.0, "int8")]
     (copied / "bench.json").write_text(json.dumps({"rows": rows}))
-    teacher, student = comparison.entries(Run(copied), "x")
-    assert (teacher.ms, student.ms, student.faster) == (4.0, 2.0, 2.0)  # a text, at one thread
+    variants = (deployed.Variant("int8", "a.onnx", "onnxruntime", "int8", 1.5),)
+    exported = deployed.Facts("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    deployed.write(copied / "student", exported)
+    found = comparison.entries(Run(copied), "x")
+    assert [entry.ms for entry in found] == [4.0, 2.0, 0.5]  # a text, at one thread
+    assert [entry.faster for entry in found] == [None, 2.0, 5.0]  # the ratio, where it is told
+    assert found[2].metric is None
+    assert "faster as int8" in Reader(made(copied)).text
 
 
 def test_the_pareto_front_holds_what_nothing_beats() -> None:

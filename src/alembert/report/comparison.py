@@ -93,7 +93,7 @@ def _variants(run: Run, student: Entry) -> list[Entry]:
         row = _row(run, "student", variant.backend)
         entry = replace(
             student, backend=variant.backend, size_mb=variant.size_mb,
-            metric=None, ms=_ms(row), faster=None, same=False, **_timed(row, run),
+            metric=None, ms=_ms(row), **_timed(row, run),
         )  # fmt: skip
         found.append(_as_exported(entry, variant.measured, plain, student.metric, metric))
     return found
@@ -153,7 +153,7 @@ def _timed(row: dict[str, Any] | None, run: Run) -> dict[str, Any]:
         name, _, backend = ratio["to"].rpartition(":")
         if backend == "torch" and _is(run, "teacher", name):
             return {"faster": ratio["value"], "same": ratio["same"]}
-    return {}
+    return {"faster": None, "same": False}
 
 
 def together(runs: Sequence[Run], names: Sequence[str]) -> list[Entry]:

@@ -171,7 +171,11 @@ def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric:
     if best is not None and best.ms:
         size = f", {best.size_mb:.0f} MB" if best.size_mb else ""
         tiles.append(
-            (f"{best.faster:.1f}{TIMES}", f"faster as {best.backend}", f"{best.ms:.1f} ms{size}")
+            (
+                f"{best.faster:.1f}{TIMES}",
+                f"faster as {best.backend}",
+                f"{best.ms:.2g} ms a text{size}",
+            )
         )
     if student.kept is not None and teacher.metric is not None and student.metric is not None:
         values = f"{teacher.metric:.3f} → {student.metric:.3f}"
