@@ -215,7 +215,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         error = RefusedError(499, "the client hung up")
     elif isinstance(error, HTTPException):
-        error = RefusedError(error.status_code, str(error.detail))
+        error = RefusedError(error.status_code, str(error.detail), headers=error.headers)
     elif isinstance(error, UserError):
         error = RefusedError(422, str(error))
     assert isinstance(error, RefusedError)

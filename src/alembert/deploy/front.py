@@ -18,7 +18,9 @@ LOG = logging.getLogger("alembert.access")
 
 def refusal(error: RefusedError) -> JSONResponse:
     """The answer of a request that gets none."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.status in (408, 413):

@@ -52,12 +52,12 @@ def serve(
         },
     )  # fmt: skip
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+    stopped = Event()  # ray itself would abort on a signal
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: stopped.set())
     ray_serve.start(http_options={"host": host, "port": port})
     ray_serve.run(deployment(ray_serve.ingress(built)(_Replica)).bind())
     say(f"http://{host}:{port} is up on {fewest} to {most} replicas; Ctrl+C stops it")
-    stopped = Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopped.set())
     stopped.wait()
     ray_serve.shutdown()
 

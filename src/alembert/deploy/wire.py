@@ -1,8 +1,9 @@
 """What goes over the wire: requests and answers as text-embeddings-inference words them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 # what error_type says; the names are those of text-embeddings-inference where it has one
 TYPES = {
@@ -26,9 +27,16 @@ WRONG = {
 class RefusedError(Exception):
     """Why a request gets no answer: a status, what is wrong, when to come back (seconds)."""
 
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.retry_after = status, message, retry_after
+        self.headers = headers or {}
 
 
 class _Request(BaseModel):
@@ -39,36 +47,39 @@ class _Cut(_Request):
     truncate: bool = Field(False, description="cut texts that are too long, instead of refusing")
 
 
-Several = Annotated[list[str], Field(fail_fast=True)]
-Pair = Annotated[list[str], Field(min_length=1, max_length=2)]
-Mixed = Annotated[list[str | Pair], Field(fail_fast=True)]
-Worded = Annotated[list[str | Several], Field(fail_fast=True)]
+# what is empty is refused with a better line than the schema's
+Text = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})]
+LEAST: dict[str, Any] = {"minItems": 1}
+Several = Annotated[list[Text], Field(fail_fast=True, json_schema_extra=LEAST)]
+Pair = Annotated[list[Text], Field(min_length=1, max_length=2)]
+Mixed = Annotated[list[Text | Pair], Field(fail_fast=True, json_schema_extra=LEAST)]
+Worded = Annotated[list[Text | Several], Field(fail_fast=True, json_schema_extra=LEAST)]
 
 
 class PredictRequest(_Cut):
     """A text, or a list whose entries are texts, [text] or pairs [text, text]."""
 
-    inputs: str | Mixed
+    inputs: Text | Mixed
     raw_scores: bool = Field(False, description="the model's own numbers, not probabilities")
 
 
 class EmbedRequest(_Cut):
     """A text or a list of texts."""
 
-    inputs: str | Several
+    inputs: Text | Several
     normalize: bool = Field(True, description="vectors of length 1")
 
 
 class TokenizeRequest(_Request):
     """A text or a list of texts."""
 
-    inputs: str | Several
+    inputs: Text | Several
 
 
 class FillMaskRequest(_Cut):
     """A text with [MASK] in it, or a list of them."""
 
-    inputs: str | Several
+    inputs: Text | Several
     top: int = Field(5, ge=1, le=1000, description="words for each mask")
     temperature: float = Field(1.0, ge=0.01, le=100, description="softens the probabilities")
 
@@ -76,13 +87,13 @@ class FillMaskRequest(_Cut):
 class TagRequest(_Cut):
     """A text, or a list whose entries are texts or lists of words."""
 
-    inputs: str | Worded
+    inputs: Text | Worded
 
 
 class AttentionsRequest(_Request):
     """A text, and the layer that is asked for, from 1."""
 
-    inputs: str
+    inputs: Text
     layer: int = Field(1, ge=1)
 
 
