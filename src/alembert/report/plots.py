@@ -28,7 +28,9 @@ def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
     with drawn(f"Losses of stage {name} by step: {ends}") as (axes, plot):
         for (term, row), colour in zip(series.items(), LINES, strict=False):
             steps, values = _thinned(row)
-            axes.plot(steps, values, color=colour, label=term, lw=2.4 if term == "loss" else 1.4)
+            mark = "o" if len(steps) == 1 else ""  # a line of one point is not seen
+            width = 2.4 if term == "loss" else 1.4
+            axes.plot(steps, values, color=colour, label=term, lw=width, marker=mark)
         if all(value > 0 for row in series.values() for _, value in row):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
