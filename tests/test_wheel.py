@@ -80,3 +80,14 @@ def test_the_installed_package_reads_its_own_data(installed: Path, tmp_path: Pat
         "print(len(r.files('alembert').joinpath('data/intents/train.csv').read_text().split('\\n')))"
     )
     assert int(run(installed / "python", "-c", program, cwd=tmp_path)) == 1 + 70 * 18 + 1
+
+
+def test_a_verb_without_its_packages_names_the_extra(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "transformers.py").write_text("raise ModuleNotFoundError(name='transformers')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [installed / "alembert", "recipes"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "alembert: transformers is not installed: pip install 'alembert[train]'\n"
+    )

@@ -169,6 +169,10 @@ def main() -> None:
         app()
     except UserError as error:
         sys.exit(_said(str(error), 2))
+    except ModuleNotFoundError as error:
+        if (error.name or "alembert").split(".")[0] == "alembert":
+            raise  # our own fault
+        sys.exit(_said(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
     except OSError as error:
         sys.exit(_said(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
     except KeyboardInterrupt:
