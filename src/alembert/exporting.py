@@ -88,54 +88,50 @@ def begun(
 
     Raises UserError for what cannot be exported. Whatever happens, no half-made file stays.
     """
-    for runtime in {FILES[backend][1] for backend in backends} | {"onnxruntime"}:
-        for name in PACKAGES[runtime]:
-            if importlib.util.find_spec(name) is None:
-                raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+    _check_installed(backends)
     folder = Path(place(path))
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder: an export goes beside a saved model")
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_words(tokenizer, config, path)
-    room = fit.positions(config)
-    kind = kind_of(config, path)
+    room, kind = fit.positions(config), kind_of(config, path)
     model = load_model(path, kind)
     pooling = pooling_of(folder) if kind == "encoder" else ""
     names = onnx_export.inputs_of(model, kind)
+    labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    facts = Facts(
+        kind, labels, room, names, model.num_parameters(), "", (), _versions(backends),
+        onnx_export.OPSET, pooling,
+    )  # fmt: skip
     texts = _texts(files, tokenizer, min(max_length, room), names) if files else []
-    seen, compared = (texts[:SEEN], texts[SEEN:]) if len(texts) > SEEN else (texts, texts)
     shapes = fidelity.made_up(names, config.vocab_size, config.pad_token_id or 0, room)
     at = folder / ".export.partial"
-    mend = "free some space or mend the folder, and export again"
-    with named(folder, mend):
+    with named(folder, "free some space or mend the folder, and export again"):
         shutil.rmtree(at, ignore_errors=True)
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
         try:
-            shapes_true = fidelity.truth(model, kind, pooling, shapes)
-            true = fidelity.truth(model, kind, pooling, compared) if compared else shapes_true
-            work = Work(
-                at, model, kind, pooling, seen, compared or shapes, true, shapes, shapes_true, say
-            )
-            labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
-            parameters = sum(p.numel() for p in model.parameters())
-            yield (
-                work,
-                Facts(
-                    kind,
-                    labels,
-                    room,
-                    names,
-                    parameters,
-                    "",
-                    (),
-                    _versions(backends),
-                    onnx_export.OPSET,
-                    pooling,
-                ),
-            )
+            yield _work(at, model, kind, pooling, texts, shapes, say), facts
         finally:
             shutil.rmtree(at, ignore_errors=True)
+
+
+def _check_installed(backends: Sequence[str]) -> None:
+    for runtime in sorted({FILES[backend][1] for backend in backends}):
+        for name in PACKAGES[runtime]:
+            if importlib.util.find_spec(name) is None:
+                raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+
+
+def _work(
+    at: Path, model: PreTrainedModel, kind: str, pooling: str, texts: list[Ids],
+    shapes: list[Ids], say: Say,
+) -> Work:  # fmt: skip
+    """Some texts calibrate, others are compared; few texts do both, and without any, shapes do."""
+    compared = texts[SEEN:] or texts or shapes
+    shapes_true = fidelity.truth(model, kind, pooling, shapes)
+    true = fidelity.truth(model, kind, pooling, compared) if texts else shapes_true
+    return Work(at, model, kind, pooling, texts[:SEEN], compared, true, shapes, shapes_true, say)
 
 
 def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) -> Variant:
