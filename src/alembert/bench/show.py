@@ -139,7 +139,7 @@ def chart(rows: Sequence[Row], path: Path) -> None:
     axes.bar_label(bars, [f"{time:.3g} ms" for time in times], padding=3, fontsize=8)
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.01)
     axes.set_xlabel(f"latency, ms a batch of {rows[0].batch} x {rows[0].length} tokens (median)")
     axes.spines[["top", "right"]].set_visible(False)
     with in_place(path) as partial:

@@ -110,8 +110,6 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
 
     import torch
 
-    from alembert.evaluate import logits_at
-
     takes = inspect.signature(model.forward).parameters
 
     def run(ids: Ids) -> None:
@@ -119,6 +117,8 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
         places = batch.pop("places")
         with torch.inference_mode():
             if kind == "words":
+                from alembert.evaluate import logits_at  # its metrics are a burden to the others
+
                 mask = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
                 mask.view(-1)[places] = True
                 logits_at(model, batch, mask)
