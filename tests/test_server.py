@@ -341,6 +341,23 @@ def test_a_long_wait_is_refused_too_and_said(model: Path) -> None:
     assert found.headers["retry-after"] == "7"
 
 
+def test_a_loop_that_is_behind_lets_nobody_in(model: Path) -> None:
+    async def run() -> list[int]:
+        async with running([made_up(model, counting)], Limits(wait=0.05)) as (client, service, _):
+            watching = asyncio.create_task(service.watch())
+            await asyncio.sleep(0.05)
+            time.sleep(0.2)  # what a rush of requests does to the loop
+            await wait_for(lambda: service.lag > 0.05)
+            body = {"inputs": "a"}
+            rushed = await client.post("/predict", json=body)
+            await wait_for(lambda: service.lag < 0.05)
+            later = await client.post("/predict", json=body)
+            watching.cancel()
+            return [rushed.status_code, later.status_code]
+
+    assert asyncio.run(run()) == [429, 200]
+
+
 def test_for_a_client_that_hung_up_nothing_is_computed(model: Path) -> None:
     gate, seen = threading.Event(), list[int]()
 

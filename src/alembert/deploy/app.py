@@ -80,7 +80,9 @@ def app_of(
             await loading
             if service.failed is not None:
                 raise service.failed
+        watching = asyncio.create_task(service.watch())
         yield
+        watching.cancel()
         await loading
         await service.stop()
 

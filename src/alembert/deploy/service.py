@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from alembert.deploy.queue import Queue
 from alembert.deploy.wire import RefusedError
 from alembert.errors import UserError
 
+BEAT = 0.02  # seconds between two looks at the lag of the event loop
 Opener = Callable[[], Served]
 
 
@@ -42,6 +44,7 @@ class Service:
         self.queue: Queue | None = None
         self.ready = self.leaving = False
         self.active = 0
+        self.lag = 0.0  # seconds that the event loop is behind: it too has a line
         self.failed: UserError | None = None
         self.metrics = Metrics(lambda: self.queue.waiting if self.queue else 0, lambda: self.active)
 
@@ -57,6 +60,13 @@ class Service:
         except UserError as error:
             self.failed = error
             failed()
+
+    async def watch(self) -> None:
+        """Measure the lag, for ever."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(BEAT)
+            self.lag = time.monotonic() - began - BEAT
 
     async def stop(self) -> None:
         """Answer what was accepted."""
@@ -81,7 +91,7 @@ class Service:
     def admitted(self) -> Iterator[Queue]:
         """A place for one request. RefusedError 429 where there is none, or the wait is long."""
         assert self.queue is not None
-        wait = self.queue.seconds
+        wait = self.queue.seconds + self.lag
         if self.active >= self.limits.requests or wait > self.limits.wait:
             raise RefusedError(429, "too many requests: come back later", max(1, math.ceil(wait)))
         self.active += 1
