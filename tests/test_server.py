@@ -121,6 +121,8 @@ def test_fill_mask_says_what_a_session_says_and_a_temperature_softens(model: Pat
     ]
     soft = ask(opener, {"inputs": given[1], "temperature": 5.0}, "/fill-mask").json()
     assert soft[0][0]["score"] < found[1][0][0]["score"]
+    many = ask(opener, {"inputs": ["[MASK] " * 20] * 32, "top": 200}, "/fill-mask")
+    assert many.status_code == 413
     lost = ask(opener, {"inputs": "no mask"}, "/fill-mask")
     assert lost.status_code == 422
     assert "no [MASK] within" in lost.json()["error"]
@@ -167,13 +169,14 @@ LONG = "a " * 300
         ({"inputs": LONG}, 413, "over 64 tokens"),
         ({"inputs": ["a"] * 33}, 413, "at most 32 a request"),
         ({"inputs": "a" * 3000}, 413, "over 2000 bytes"),
+        (b'{"inputs": "%s"}' % (b"a " * 150_000), 413, "at most 250,000 characters"),
     ],
 )
 def test_what_is_wrong_is_named_with_a_status(
     model: Path, body: Any, status: int, says: str
 ) -> None:
     opener = made_up(model, counting)
-    limit = 200_000 if isinstance(body, bytes) else 2000
+    limit = 400_000 if isinstance(body, bytes) else 2000
     found = ask(opener, body, limits=Limits(body=limit))
     assert found.status_code == status
     assert says in found.json()["error"]

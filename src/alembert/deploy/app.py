@@ -21,9 +21,11 @@ from alembert.deploy.pages import add_pages
 from alembert.deploy.predictions import Guess, Tags
 from alembert.deploy.receiving import body_of, unless_gone
 from alembert.deploy.service import Limits, Opener, Service
+from alembert.deploy.texts import CHARACTERS
 from alembert.deploy.wire import RefusedError
 from alembert.errors import UserError
 
+GUESSES = 20_000  # words of an answer, over all masks
 INLINE = 16_000  # bytes of a body that are read on the event loop; more would hold it up
 
 
@@ -159,7 +161,12 @@ def _reader(
                 text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts
             ]
         finish = route.finish(model, asked)
-        return model.questions(texts, asked.truncate, finish), isinstance(asked.inputs, str)
+        questions = model.questions(texts, asked.truncate, finish)
+        if route.request is wire.FillMaskRequest:
+            count = asked.top * sum(len(question.places) for question in questions)
+            if count > GUESSES:
+                raise RefusedError(413, f"{count:,} words would be the answer: at most {GUESSES:,}")
+        return questions, isinstance(asked.inputs, str)
 
     return read
 
@@ -171,6 +178,9 @@ def _texts(inputs: Any, limits: Limits) -> list[Any]:
         raise RefusedError(422, "inputs: the list is empty")
     if len(texts) > limits.inputs:
         raise RefusedError(413, f"inputs: {len(texts)} texts: at most {limits.inputs} a request")
+    parts = [[text] if isinstance(text, str) else text for text in texts]
+    if sum(len(part) for each in parts for part in each) > CHARACTERS:
+        raise RefusedError(413, f"inputs: at most {CHARACTERS:,} characters a request")
     return texts
 
 

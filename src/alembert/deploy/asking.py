@@ -30,6 +30,17 @@ ATTENDING = 64  # tokens: of more, a picture shows nothing
 
 
 @dataclass(frozen=True, slots=True)
+class _Cut:
+    """What is read of a text that was cut, without the encoding, which holds all the rest too."""
+
+    ids: list[int]
+    type_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A text as tokens, where those are that are asked for, and what makes its answer.
 
@@ -38,7 +49,7 @@ class Question:
     """
 
     text: Any
-    encoding: Encoding
+    encoding: Any  # an Encoding or a _Cut
     places: list[tuple[int, int] | None]
     finish: Callable[["Question", Floats], Any]
 
@@ -80,16 +91,19 @@ class Served:
         for one that cannot be read.
         """
         rows, places = self.session.read(texts)
+        kept: list[Encoding | _Cut] = []
         for number, encoding in enumerate(rows.encodings, start=1):
-            if encoding.overflowing and not truncate:
+            cut = bool(encoding.overflowing)
+            if cut and not truncate:
                 raise RefusedError(
                     413,
                     f"text {number}: over {self.session.max_length} tokens: shorten it, or ask "
                     'with "truncate": true',
                 )
+            kept.append(_Cut(encoding.ids, encoding.type_ids) if cut else encoding)
         return [
             Question(text, encoding, at, finish)
-            for text, encoding, at in zip(texts, rows.encodings, places, strict=True)
+            for text, encoding, at in zip(texts, kept, places, strict=True)
         ]
 
     def check(self, verb: str) -> None:

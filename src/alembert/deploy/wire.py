@@ -80,7 +80,7 @@ class FillMaskRequest(_Cut):
     """A text with [MASK] in it, or a list of them."""
 
     inputs: Text | Several
-    top: int = Field(5, ge=1, le=1000, description="words for each mask")
+    top: int = Field(5, ge=1, le=200, description="words for each mask")
     temperature: float = Field(1.0, ge=0.01, le=100, description="softens the probabilities")
 
 
