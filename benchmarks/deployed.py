@@ -34,11 +34,11 @@ def measured(data: Path, out: Path, student: str) -> dict[str, Any]:
     files = files_of(data, task)
     assert files.valid is not None
     facts = choose(str(at), Files(files.valid), 0.99, False, LENGTH, print)
-    test = Files(str(files.test))
+    test = Files(str(files.evaluation))
     backends = ["torch", *(variant.backend for variant in facts.variants)]
     metrics = {name: judge(str(at), test, LENGTH, print, name) for name in backends}
     taught = judge(teacher, test, LENGTH, print)
-    texts = texts_of(str(files.test), None, None)
+    texts = texts_of(str(files.evaluation), None, None)
     rows = bench([teacher, str(at)], [], [1], 1, LENGTH, texts, 6.0, [f"{teacher}:torch"], print)
     return {
         "task": task, "student": run, "metric": next(iter(taught)), "teacher": taught,
