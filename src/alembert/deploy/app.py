@@ -103,11 +103,11 @@ def app_of(
     insides = wire.operation(wire.AttentionsRequest, wire.Attentions)
     _add(app, "/attentions", _attending(service), insides)
     add_pages(app, service)
-    inner: ASGIApp = app
+    front: ASGIApp = Front(app, service, api_key)
     if origins:
         headers = ["authorization", "content-type"]
-        inner = CORSMiddleware(app, origins, allow_methods=["*"], allow_headers=headers)
-    return Front(inner, service, api_key), service
+        front = CORSMiddleware(front, origins, allow_methods=["*"], allow_headers=headers)
+    return front, service
 
 
 Handler = Callable[[Request, str | None], Awaitable[Any]]

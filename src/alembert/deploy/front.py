@@ -41,7 +41,8 @@ class Front:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
-        app = self._app if self._may(scope) else refusal(RefusedError(401, "wrong or no API key"))
+        refused = self._refused(scope)
+        app = self._app if refused is None else refusal(refused)
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -56,11 +57,13 @@ class Front:
         finally:
             self._note(scope, status, time.perf_counter() - began)
 
-    def _may(self, scope: Scope) -> bool:
-        if self._key is None or scope["path"] in PUBLIC or scope["method"] == "OPTIONS":
-            return True
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(given, self._key)
+    def _refused(self, scope: Scope) -> RefusedError | None:
+        """Before anything is read: in a rush most of the work would be to say no."""
+        if self._key is not None and scope["path"] not in PUBLIC:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._key):
+                return RefusedError(401, "wrong or no API key")
+        return self._service.refusal() if scope["method"] == "POST" else None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         told: dict[str, Any] = scope.get("alembert", {})

@@ -1,15 +1,18 @@
 """Rows of many requests wait here; threads take those of like length from it, the oldest first."""
 
 import asyncio
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, Thread, get_native_id
 from typing import Any, Protocol
 
 from alembert.deploy.batcher import CALL
 
+NICE = 5  # those who compute leave the core to the event loop: in a rush it must say no quickly
 CAP = 0.02  # seconds that a batch may take: who comes next waits that long at worst
 
 
@@ -150,6 +153,9 @@ class Queue:
             thread.join()
 
     def _serve(self) -> None:
+        if sys.platform == "linux":  # where the priority of a thread is its own
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(19, own + NICE))
         while (found := self._next()) is not None:
             model, taken = found
             started = time.perf_counter()

@@ -87,13 +87,17 @@ class Service:
             raise RefusedError(404, f"no such model: there is {', '.join(self.models)}")
         return self.models[name]
 
+    def refusal(self) -> RefusedError | None:
+        """Why a question may not come in now: 429 where there is no room, or the wait is long."""
+        wait = self.queue.seconds + self.lag if self.queue else 0.0
+        if self.active < self.limits.requests and wait <= self.limits.wait:
+            return None
+        return RefusedError(429, "too many requests: come back later", max(1, math.ceil(wait)))
+
     @contextmanager
     def admitted(self) -> Iterator[Queue]:
-        """A place for one request. RefusedError 429 where there is none, or the wait is long."""
+        """The place of a request that was let in."""
         assert self.queue is not None
-        wait = self.queue.seconds + self.lag
-        if self.active >= self.limits.requests or wait > self.limits.wait:
-            raise RefusedError(429, "too many requests: come back later", max(1, math.ceil(wait)))
         self.active += 1
         try:
             yield self.queue
