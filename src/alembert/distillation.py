@@ -155,7 +155,9 @@ def check_layers(
 
 
 def _check_heads(
-    student: PreTrainedConfig, teacher: PreTrainedConfig, term: AttentionMSE | AttentionKL | Relations
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    term: AttentionMSE | AttentionKL | Relations,
 ) -> None:
     """Attention is compared head by head."""
     counts = [int(config.num_attention_heads) for config in (student, teacher)]
