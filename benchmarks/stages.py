@@ -11,8 +11,6 @@ median, its memory the peak of its process; "joint" (all layers at once) stands 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from step import Worker
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig
 
 from alembert.distillation import Distillation
@@ -80,37 +79,16 @@ def work(name: str, stage_name: str, shape: str) -> None:
         print(json.dumps(facts | {"loss": loss, "peak_gib": peak, **parameters}), flush=True)
 
 
-class Worker:
-    def __init__(self, teacher: str, stage: str, shape: str) -> None:
-        command = [
-            sys.executable,
-            __file__,
-            "--teacher",
-            teacher,
-            "--only",
-            stage,
-            "--shape",
-            shape,
-        ]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"THP_MEM_ALLOC_ENABLE": "1"},
-        )  # fmt: skip
-
-    def step(self) -> dict[str, float]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        answer: dict[str, float] = json.loads(self.process.stdout.readline())
-        return answer
-
-
 def measure(teacher: str, shape: str, rounds: int, apart: bool) -> list[dict[str, Any]]:
     names = list(stages_of(TEACHERS[teacher]()))
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for group in [[name] for name in names] if apart else [names]:
-        workers = {name: Worker(teacher, name, shape) for name in group}
+        workers = {
+            name: Worker(
+                [__file__, "--teacher", teacher, "--only", name, "--shape", shape], pages=True
+            )
+            for name in group
+        }
         for name, worker in workers.items():
             seen[name] = [worker.step()]  # warms up
         for _ in range(rounds):

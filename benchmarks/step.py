@@ -167,25 +167,30 @@ def flops(recipe: str, rows: int, tokens: int) -> int:
 
 
 class Worker:
-    """A process of its own that makes one step of one variant when told to."""
+    """A process of its own that makes one step when told to."""
 
-    def __init__(self, recipe: str, name: str, shape: str, dropout: float) -> None:
-        command = [sys.executable, __file__, "--only", name, "--shapes", shape,
-                   "--recipe", recipe, "--dropout", str(dropout)]  # fmt: skip
+    def __init__(self, command: list[str], pages: bool) -> None:
         # what the command line sets for its user, the straightforward script does not have
-        thp = {"THP_MEM_ALLOC_ENABLE": "1"} if name.startswith("alembert") else {}
+        thp = {"THP_MEM_ALLOC_ENABLE": "1"} if pages else {}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | thp
-        )
+            [sys.executable, *command],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | thp,
+        )  # fmt: skip
 
     def step(self) -> dict[str, float]:
-        """{"loss", "seconds", "peak_gib"} of the next step; the peak is that of the process."""
+        """The facts of the next step, seconds and peak_gib (of the process) among them."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         answer: dict[str, float] = json.loads(self.process.stdout.readline())
         return answer
+
+
+def worker_of(recipe: str, name: str, shape: str, dropout: float) -> Worker:
+    command = [__file__, "--only", name, "--shapes", shape, "--recipe", recipe,
+               "--dropout", str(dropout)]  # fmt: skip
+    return Worker(command, name.startswith("alembert"))
 
 
 def work(recipe: str, name: str, shape: str, dropout: float) -> None:
@@ -205,7 +210,7 @@ def compare(
     recipe: str, shape: str, rounds: int, dropout: float, variants: list[str]
 ) -> dict[str, Any]:
     rows, tokens = (int(part) for part in shape.split("x"))
-    workers = {name: Worker(recipe, name, shape, dropout) for name in variants}
+    workers = {name: worker_of(recipe, name, shape, dropout) for name in variants}
     first = {name: worker.step() for name, worker in workers.items()}  # also warms up
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for _ in range(rounds):

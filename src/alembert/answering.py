@@ -63,9 +63,7 @@ class _Torch:
         given = {name: each for name, each in batch.items() if name in self._takes}
         with self._lock:
             if self._kind == "words":
-                at = torch.zeros(batch["input_ids"].numel(), dtype=torch.bool)
-                at[batch["places"]] = True
-                found = evaluate.logits_at(self._model, given, at.view_as(batch["input_ids"]))
+                found = evaluate.logits_of(self._model, given, batch["places"])
             elif self._kind == "encoder":
                 hidden = self._model(**given).last_hidden_state
                 found = pooled(hidden, batch["attention_mask"], self._pooling)

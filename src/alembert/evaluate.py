@@ -231,3 +231,10 @@ def logits_at(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Ten
     finally:
         hook.remove()
     return logits
+
+
+def logits_of(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Tensor:
+    """logits_at for places (N,) as an exported graph takes them: b * T + t, ascending."""
+    mask = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
+    mask.view(-1)[places] = True
+    return logits_at(model, batch, mask)

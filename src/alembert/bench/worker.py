@@ -117,11 +117,9 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
         places = batch.pop("places")
         with torch.inference_mode():
             if kind == "words":
-                from alembert.evaluate import logits_at  # its metrics are a burden to the others
+                from alembert.evaluate import logits_of  # its metrics are a burden to the others
 
-                mask = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
-                mask.view(-1)[places] = True
-                logits_at(model, batch, mask)
+                logits_of(model, batch, places)
             else:
                 model(**{name: each for name, each in batch.items() if name in takes})
 
