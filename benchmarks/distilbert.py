@@ -21,9 +21,9 @@ from alembert.models.load import load_config
 from alembert.objective import HardLabels
 from alembert.quickstart import builtin_teacher
 from alembert.recipe import Recipe, with_settings
-from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.run import run
+from alembert.start import named
 
 # where the recipes' own epochs would take hours on two cores; max_length 64 cuts almost nothing
 SETTINGS = {
@@ -41,8 +41,8 @@ def files_of(data: Path, task: str) -> Files:
     return Files(*(str(data / task / f"{name}.{suffix}") for name in ("train", "valid", "test")))
 
 
-def student(teacher: str, task: str, layers: int) -> Recipe:
-    recipe = recipe_of("distilbert", load_config(teacher), layers=layers)
+def student(teacher: str, files: Files, task: str, layers: int) -> Recipe:
+    recipe = named("distilbert", load_config(teacher), None, layers, None, files)
     return with_settings(recipe, SETTINGS[task]) if SETTINGS[task] else recipe
 
 
@@ -72,7 +72,7 @@ def pair(data: Path, out: Path, task: str, seed: int, layers: int, share: float)
         train, others = split(Path(files.train), out / task / "parts", share)
         files = replace(files, train=train)
         rest = replace(files, unlabelled=others)
-    recipe = student(teacher, task, layers)
+    recipe = student(teacher, files, task, layers)
     run(
         Job(recipe, out / task / f"{name}-distilled-{seed}", teacher=teacher, files=rest, seed=seed)
     )

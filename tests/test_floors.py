@@ -218,8 +218,8 @@ def test_the_core_is_at_most_1870_lines() -> None:
     assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1870
 
 
-def test_the_package_is_at_most_14_000_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 14_000
+def test_the_package_is_at_most_16_000_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 16_000
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:

@@ -4,23 +4,25 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from houses import saved, task_file
 from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
 from alembert.job import Job
-from alembert.models.load import load_config
+from alembert.models.load import load_config, load_model
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.run import run
+from alembert.start import named
 
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
 
 
 def pairs(path: Path) -> str:
     rows = [
-        f"the film is good {i % 3},a book was bad,{'same' if i % 2 else 'other'}" for i in range(40)
+        f"the film is good {i % 3},a book was bad,{'up' if i % 2 else 'down'}" for i in range(40)
     ]
     path.write_text("sentence1,sentence2,label\n" + "\n".join(rows) + "\n")
     return str(path)
@@ -81,6 +83,37 @@ def test_it_goes_the_whole_way(kind: str, tmp_path: Path, tokenizer: BertTokeniz
     assert metric in metrics["student"]
     log = (tmp_path / "run/stages/01-task/log.jsonl").read_text().splitlines()
     assert all(json.loads(line).get("loss", 0) < 100 for line in log)
+
+
+@pytest.mark.parametrize("kind", ["bert", "electra", "mobilebert", "roberta"])
+def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
+    kind: str, tmp_path: Path, tokenizer: BertTokenizerFast, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
+    config = load_config(teacher)
+    files = Files(pairs(tmp_path / "p.csv"), evaluation=pairs(tmp_path / "e.csv"))
+    recipe = named("distilbert", config, None, None, None, files)
+    said = "keeps the teacher's token types" in capsys.readouterr().out
+    if kind == "roberta":  # it has one type only
+        assert recipe.name == "distilbert"
+        assert not said
+        return
+    assert recipe.name == "distilbert-pairs"
+    assert said
+    assert recipe == recipe_of("distilbert-pairs", config)
+    single = Files(task_file(tmp_path / "single.csv"))
+    assert named("distilbert", config, None, None, None, single).name == "distilbert"
+    start = {"init.start": "scratch"} if kind == "mobilebert" else {}
+    short = with_settings(recipe, SHORT | start | {"stages.task.learning_rate": "1e-12"})
+    run(Job(short, tmp_path / "run", teacher=teacher, files=files))
+    student = load_model(str(tmp_path / "run"), "classification")
+    assert student.config.model_type == "bert"
+    if kind != "mobilebert":
+        mine, theirs = (
+            model.base_model.get_parameter("embeddings.token_type_embeddings.weight")
+            for model in (student, load_model(teacher, "classification"))
+        )
+        assert torch.allclose(mine, theirs, atol=1e-6)
 
 
 def test_a_student_can_be_named_to_start_from(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:

@@ -8,8 +8,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert.data.batches import Rows
 from alembert.data.collate import pad
+from alembert.data.splits import Files, are_pairs
 from alembert.errors import UserError
-from alembert.job import Job
+from alembert.job import Job, Say
 from alembert.models.load import load_config, load_model
 from alembert.recipe import Init, Recipe
 from alembert.recipes import recipe_of
@@ -26,9 +27,15 @@ def named(
     student: str | None,
     layers: int | None,
     hidden_size: int | None,
+    files: Files | None = None,
+    say: Say = print,
 ) -> Recipe:
     """A shipped recipe for a teacher, and for the student that is named: it has its own shape."""
     if student is None:
+        typed = getattr(teacher, "type_vocab_size", 0) > 1
+        if name == "distilbert" and typed and files is not None and are_pairs(files):
+            name = "distilbert-pairs"
+            say("pairs of texts: the student keeps the teacher's token types (distilbert-pairs)")
         return recipe_of(name, teacher, layers=layers, hidden_size=hidden_size)
     config = load_config(student)
     for option, given, own in (

@@ -105,14 +105,14 @@ def distill(
     from alembert.start import named
 
     config = load_config(teacher)
+    files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     if recipe.endswith((".yaml", ".yml")):
         if layers is not None or hidden_size is not None:
             raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
         chosen = from_yaml(Path(recipe))
     else:
-        chosen = named(recipe, config, student, layers, hidden_size)
+        chosen = named(recipe, config, student, layers, hidden_size, files, typer.echo)
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
-    files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     job = Job(
         changed(chosen, changes), out, teacher, general_teacher, student, corpus, files,
         mlm, vectors, seed, precision_of(precision),

@@ -106,9 +106,7 @@ def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
     From a folder as GLUE's own download lays it out (`folder` or `folder/SST-2` holds train.tsv),
     or from the hub when no folder is given.
     """
-    if task not in GLUE:
-        raise UserError(f"--task {task}: no such task; there are {', '.join(GLUE)}")
-    wanted = GLUE[task]
+    wanted = _glue(task)
     matched = "_matched" if task == "mnli" else ""
     if folder is None:
         splits = {"train": "train", "eval": f"validation{matched}"}
@@ -120,6 +118,17 @@ def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
         if not file.is_file():
             raise UserError(f"{file}: no such file; give a folder with {wanted.folder}/{file.name}")
     return {key: _from_file(task, wanted, file) for key, file in files.items()}
+
+
+def has_pairs(task: str) -> bool:
+    """Whether the rows of a GLUE task hold two texts each."""
+    return len(_glue(task).names) == 2
+
+
+def _glue(task: str) -> Glue:
+    if task not in GLUE:
+        raise UserError(f"--task {task}: no such task; there are {', '.join(GLUE)}")
+    return GLUE[task]
 
 
 def _from_hub(task: str, wanted: Glue, split: str) -> Dataset:

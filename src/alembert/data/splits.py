@@ -86,6 +86,15 @@ def prepare(
     return Splits(task, train, valid, test, train_rows, columns, texts)
 
 
+def are_pairs(files: Files) -> bool:
+    """Whether the rows trained on hold two texts each."""
+    if files.task is not None:
+        return sources.has_pairs(files.task)
+    rows = sources.read(files.train)
+    columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
+    return columns.text_pair is not None
+
+
 def shown(rows: Dataset, columns: Columns) -> tuple[str, ...]:
     """Each row's text as a person reads it: words joined, a second text on a second line."""
     parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]

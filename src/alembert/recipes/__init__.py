@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 
 from alembert.errors import UserError
 from alembert.recipe import Recipe
-from alembert.recipes.distilbert import distilbert
+from alembert.recipes.distilbert import distilbert, distilbert_pairs
 from alembert.recipes.ibbert import ibbert
 from alembert.recipes.minilm import minilm
 from alembert.recipes.mobilebert import (
@@ -20,6 +20,7 @@ from alembert.recipes.tinybert import tinybert, tinybert6
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "distilbert": distilbert,
+    "distilbert-pairs": distilbert_pairs,
     "tinybert": tinybert,
     "tinybert6": tinybert6,
     "mobilebert": mobilebert,

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 from alembert.errors import UserError
 from alembert.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.recipes import tinybert
 
 TRIPLE_LOSS = (
     SoftLabels(weight=5.0, temperature=2.0),
@@ -45,6 +46,23 @@ def distilbert(
             "start: the teacher's token type 0 is added to the positions; the authors drop it",
             "general: the masked-word head's transform is copied too (optional in their code)",
         ),
+    )
+
+
+def distilbert_pairs(
+    teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
+) -> Recipe:
+    """A DistilBERT for pairs of texts: it keeps the token types that tell them apart."""
+    recipe = distilbert(teacher, layers, hidden_size)
+    student = tinybert.student_config(
+        teacher, recipe.student["n_layers"], int(teacher.hidden_size)
+    ) | {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    changed = (
+        "student: a BERT, which has the token types that the paper's student leaves out",
+        *(line for line in recipe.deviations if "token type" not in line),
+    )
+    return recipe.model_copy(
+        update={"name": "distilbert-pairs", "student": student, "deviations": changed}
     )
 
 
