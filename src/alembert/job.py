@@ -56,6 +56,12 @@ class Job:
     def stages(self, say: Say) -> list[Stage]:
         """Stages whose data is given; what is left out is said."""
         given = {"corpus": self.corpus is not None, "task": self.files is not None}
+        for data, option in OPTIONS.items():
+            if given[data] and all(stage.data != data for stage in self.recipe.stages):
+                raise UserError(
+                    f"{option}: recipe '{self.recipe.name}' has no stage that reads it: leave it "
+                    "out"
+                )
         for stage in self.recipe.stages:
             if not given[stage.data]:
                 say(

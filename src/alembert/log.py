@@ -11,15 +11,20 @@ from alembert.writing import in_place, named
 
 
 class Log:
-    """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped."""
+    """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped.
 
-    def __init__(self, path: Path, step: int) -> None:
+    Without a path (a process that does not lead) nothing is written.
+    """
+
+    def __init__(self, path: Path | None, step: int) -> None:
+        self._path = path
+        self._tokens, self._since = 0, time.perf_counter()
+        if path is None:
+            return
         kept: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
         kept = [line for line in kept if line.endswith("}") and json.loads(line)["step"] <= step]
         with in_place(path) as partial:
             partial.write_text("".join(line + "\n" for line in kept))
-        self._path = path
-        self._tokens, self._since = 0, time.perf_counter()
 
     def count(self, batch: dict[str, Tensor]) -> None:
         self._tokens += int(batch["attention_mask"].sum())
@@ -33,5 +38,7 @@ class Log:
         return row
 
     def note(self, row: dict[str, float]) -> None:
+        if self._path is None:
+            return
         with named(self._path), self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")

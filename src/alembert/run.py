@@ -1,12 +1,15 @@
 """A run folder: stages in order, evaluation, what is already done is not done again."""
 
 import time
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import evaluate, fit, folder, judge
@@ -30,18 +33,26 @@ ANSWERS = Reads(logits=True)
 
 
 def run(job: Job, say: Say = print) -> dict[str, Any]:
-    """Do what is left of a job; returns metrics.json's content. Raises UserError."""
+    """Do what is left of a job; returns metrics.json's content. Raises UserError.
+
+    Of several processes (torchrun, accelerate launch) one leads: it alone speaks and writes.
+    """
+    accelerator = _accelerator(job)
+    leads = accelerator.is_main_process
+    say = say if leads else _silent
     stages = job.stages(say)
-    with folder.claimed(job.out):
-        folder.check(job.out, job.recipe, job.arguments)
+    with folder.claimed(job.out) if leads else nullcontext():
+        if leads:
+            folder.check(job.out, job.recipe, job.arguments)
+        accelerator.wait_for_everyone()
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
         tokenizer = load_tokenizer(job.student or job.teacher_for(stages[0]) or "")
-        splits = _splits(job, stages, tokenizer)
-        _check(job, stages, tokenizer, splits)
-        splits = varied(job, stages, splits, tokenizer, say)
-        accelerator = _accelerator(job)
+        with accelerator.main_process_first():  # what it makes, the others find
+            splits = _splits(job, stages, tokenizer)
+            _check(job, stages, tokenizer, splits)
+            splits = varied(job, stages, splits, tokenizer, say)
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
         last: Path | None = None
@@ -49,18 +60,27 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
                 _run_stage(job, stage, place, last, tokenizer, splits, accelerator, say)
+            accelerator.wait_for_everyone()
             last = place / "model"
         assert last is not None
-        folder.copy_model(last, job.result)
-        teacher = job.teacher if judged(stages) else None
-        return judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
+        if leads:
+            folder.copy_model(last, job.result)
+            teacher = job.teacher if judged(stages) else None
+            judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
+        accelerator.wait_for_everyone()
+        return dict(folder.read_json(job.out / "metrics.json"))
+
+
+def _silent(_: str) -> None:
+    """What a process that does not lead says."""
 
 
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, cpu = precision_of(job.precision, device), device.type == "cpu"
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
-    return Accelerator(mixed_precision=precision, cpu=cpu)
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=4))  # while one of them evaluates
+    return Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[patience])
 
 
 def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -> Splits | None:
@@ -105,15 +125,13 @@ def _run_stage(
 ) -> None:
     """Train one stage and put its model in place."""
     distillation, rows, masking = _begun(job, stage, place, last, tokenizer, splits, accelerator)
-    batches = Batches(
-        rows, stage.batch_size, job.seed, int(tokenizer.pad_token_id or 0),
-        masking, accelerator.process_index, accelerator.num_processes,
-    )  # fmt: skip
+    batches = Batches(rows, stage.batch_size, job.seed, int(tokenizer.pad_token_id or 0), masking)
     steps = steps_of(stage, len(rows))
     watch = None
     if splits is not None and stage.data == "task" and stage.answers:
         watch = _watch(stage, distillation.student, splits, tokenizer, steps, len(rows))
-    folder.open_run(job.out, job.recipe, job.arguments)
+    if accelerator.is_main_process:
+        folder.open_run(job.out, job.recipe, job.arguments)
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
     for line in distillation.rounded:
         say(line)
@@ -123,6 +141,8 @@ def _run_stage(
         seed=job.seed, accelerator=accelerator, watch=watch,
     )  # fmt: skip
     accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
+    if not accelerator.is_main_process:
+        return
     facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
     folder.write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, tokenizer, place / "model")
@@ -143,7 +163,8 @@ def _begun(
     words, head = stage.data == "corpus", head_of(stage, splits)
     labels = () if splits is None or words else splits.task.labels
     pad_token_id = int(tokenizer.pad_token_id or 0)
-    rows, masking = _rows(job, stage, tokenizer, splits)
+    with accelerator.main_process_first():
+        rows, masking = _rows(job, stage, tokenizer, splits)
     sample = sample_of(rows, pad_token_id)
     teacher = load_model(path, head) if (path := job.asked(stage)) else None
     student = student_for(job, head, labels, last, teacher, sample)
@@ -153,7 +174,8 @@ def _begun(
     if not (place / "checkpoint" / "state.safetensors").is_file():
         distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
-        rows = answered(teacher, rows, pad_token_id, accelerator)
+        with accelerator.main_process_first():
+            rows = answered(teacher, rows, pad_token_id, accelerator)
     return distillation, rows, masking
 
 

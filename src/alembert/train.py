@@ -16,13 +16,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from alembert import checkpoint
+from alembert import checkpoint, several
 from alembert.distillation import Distillation
 from alembert.errors import UserError
 from alembert.log import Log
 from alembert.recipe import Stage
 
-Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> this process's batch of that step
+Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
 LOG_EVERY = 10
 SAVE_SECONDS = 120.0
 
@@ -70,11 +70,14 @@ def train(
     """Train in place; `folder` gets checkpoint/ and log.jsonl. Returns the facts of the end.
 
     The student has its dropout on. Batch, masks and dropout are functions of (seed, step): killed
-    and started again, a run ends in the same weights. With a watch, the best student is kept.
+    and started again, a run ends in the same weights. Of several processes each computes its share
+    of every batch, and one leads: it writes and looks. With a watch, the best student is kept.
     Raises UserError when loss or gradient are no longer numbers, before they reach a file.
     """
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     distillation.train()  # a loaded model comes in eval mode
+    if accelerator.num_processes > 1:
+        _freeze_unread(distillation, stage, batches(0), accelerator)
     optimizer = _optimizer(distillation, stage)
     rates = [group["lr"] for group in optimizer.param_groups]
     module, optimizer = accelerator.prepare(distillation, optimizer)
@@ -84,36 +87,40 @@ def train(
     if state.is_file():
         facts = checkpoint.load(state, distillation, optimizer)
     looks = _looks(steps, watch.times if watch else 0)
-    log = Log(folder / "log.jsonl", facts["step"])
+    leads = accelerator.is_main_process
+    log = Log(folder / "log.jsonl" if leads else None, facts["step"])
     saved_at = time.monotonic()
     bar = tqdm(
         total=steps, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
-        disable=not accelerator.is_main_process or None, mininterval=0.5,
+        disable=not leads or None, mininterval=0.5,
     )  # fmt: skip
     with bar:
         for step, batch in _prefetched(batches, facts["step"], steps):
             factor = _schedule(stage, step, steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            torch.manual_seed(hash((seed, step)) % 2**63)
+            torch.manual_seed(hash((seed, step, *several.others(accelerator))) % 2**63)
             values = _step(module, stage, optimizer, batch, accelerator)
             log.count(batch)
             bar.update()
             facts["step"] = step + 1
             look = facts["step"] in looks or facts["step"] == steps
-            due = look or time.monotonic() - saved_at > SAVE_SECONDS
-            if due or facts["step"] % LOG_EVERY == 0:
+            due = leads and (look or time.monotonic() - saved_at > SAVE_SECONDS)
+            logged = look or facts["step"] % LOG_EVERY == 0
+            if logged:
+                values = several.summed(values, accelerator)
+            if due or logged:
                 _finite(facts["step"], values, accelerator.scaler is not None)
             if facts["step"] % LOG_EVERY == 0 or facts["step"] == steps:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
-            if watch is not None and facts["step"] in looks:
+            if leads and watch is not None and facts["step"] in looks:
                 _look(watch, distillation, best, facts, log)
             if due:
                 checkpoint.save(state, distillation, optimizer, facts)
                 _trim()
                 saved_at = time.monotonic()
-    if watch is not None and best.is_file():
+    if leads and watch is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
 
@@ -136,18 +143,20 @@ def _step(
     batch: dict[str, Tensor],
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
-    """One optimiser update; returns loss and terms of the batch, whatever its micro batches."""
-    rows = len(batch["input_ids"])
+    """One optimiser update; returns this process's share of the loss and terms of the batch."""
+    mine, weight = several.share(batch, accelerator)
+    rows = len(mine["input_ids"])
     size = stage.micro_batch_size or rows
     sums: dict[str, Tensor] = {}
     for start in range(0, rows, size):
-        micro = {k: v[start : start + size].to(accelerator.device) for k, v in batch.items()}
+        micro = {k: v[start : start + size].to(accelerator.device) for k, v in mine.items()}
         last = start + size >= rows
         with _sync(module, accelerator, last), accelerator.autocast():
             loss, values = module(micro, batch)
-            accelerator.backward(loss)
+            # gradients are averaged over processes, and their shares add up to the whole batch's
+            accelerator.backward(loss * (weight * accelerator.num_processes))
         for name, value in {"loss": loss.detach(), **values}.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            sums[name] = sums.get(name, torch.zeros_like(value)) + weight * value
     norm = accelerator.clip_grad_norm_(module.parameters(), stage.clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -159,13 +168,27 @@ def _sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
     return torch.enable_grad() if last else accelerator.no_sync(module)
 
 
+def _freeze_unread(
+    distillation: Distillation, stage: Stage, batch: dict[str, Tensor], accelerator: Accelerator
+) -> None:
+    """What the objective does not reach gets no gradient, and processes would wait for it."""
+    distillation.to(accelerator.device)
+    rows = stage.micro_batch_size or len(batch["input_ids"])
+    with accelerator.autocast():
+        loss, _ = distillation({k: v[:rows].to(accelerator.device) for k, v in batch.items()})
+    loss.backward()
+    for parameter in distillation.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
+
+
 def _optimizer(distillation: Distillation, stage: Stage) -> torch.optim.Optimizer:
     """AdamW; rates by name, none at 0; no decay of biases and norms, as in BERT."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in distillation.named_parameters():
         factor = next((f for pattern, f in stage.rates if re.search(pattern, name)), 1.0)
-        parameter.requires_grad_(factor > 0)
-        if factor > 0:
+        parameter.requires_grad_(factor > 0 and parameter.requires_grad)
+        if parameter.requires_grad:
             decay = stage.weight_decay if parameter.dim() > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     if not groups:

@@ -122,6 +122,10 @@ def distill(
 
 def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
     """The model card, the report, and one line that says what was made and where."""
+    from alembert import several
+
+    if not several.leads():
+        return
     from alembert import card
     from alembert.report import page
 

@@ -21,9 +21,9 @@ class Rows(Protocol):
 
 @dataclass
 class Batches:
-    """batches(step) -> this process's share of the step's batch, padded on the right.
+    """batches(step) -> the step's whole batch, padded on the right.
 
-    Every row once an epoch, rows of similar length together; batch_size counts all processes.
+    Every row once an epoch, rows of similar length together.
     """
 
     rows: Rows
@@ -31,8 +31,6 @@ class Batches:
     seed: int
     pad_token_id: int
     masking: Masking | None = None
-    rank: int = 0
-    world: int = 1
     _plans: dict[int, list[list[int]]] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
@@ -42,10 +40,8 @@ class Batches:
         if epoch not in self._plans:
             lengths = self.rows.lengths
             self._plans = {epoch: plan(lengths, self.batch_size, self.seed, epoch)}
-        chosen = self._plans[epoch][place]
-        mine = chosen[self.rank :: self.world] or chosen[:1]
-        batch = pad([self.rows[i] for i in mine], self.pad_token_id)
+        batch = pad([self.rows[i] for i in self._plans[epoch][place]], self.pad_token_id)
         if self.masking is None:
             return batch
-        generator = torch.Generator().manual_seed(hash((self.seed, step, self.rank)) % 2**63)
+        generator = torch.Generator().manual_seed(hash((self.seed, step, 0)) % 2**63)
         return self.masking(batch, generator)
