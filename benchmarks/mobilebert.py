@@ -26,7 +26,11 @@ STRATEGIES = {
     "auxiliary": "mobilebert-auxiliary",
 }
 TASKS = {  # steps that take some minutes
-    "sst2": {"stages.task.epochs": "1", "stages.task.min_steps": "0"},
+    "sst2": {
+        "stages.intermediate.steps": "1500",
+        "stages.task.epochs": "1",
+        "stages.task.min_steps": "0",
+    },
     "mrpc": {"stages.task.epochs": "8", "stages.task.min_steps": "0"},
     "clinc150": {"stages.task.epochs": "4"},
 }
@@ -49,8 +53,12 @@ def on_corpus(name: str, teacher: str, steps: int) -> Recipe:
 
 def on_task(teacher: str, task: str) -> Recipe:
     recipe = recipe_of("mobilebert", load_config(teacher))
-    recipe = recipe.model_copy(update={"stages": recipe.stages[-1:]})
+    recipe = recipe.model_copy(update={"stages": recipe.stages[-2:]})
     return with_settings(recipe, TASKS[task])
+
+
+def last_of(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"stages": recipe.stages[-1:]})
 
 
 def main() -> None:
@@ -75,7 +83,7 @@ def main() -> None:
         recipe, files = on_task(teacher, task), files_of(given.data, task)
         out = given.out / task
         if given.alone:
-            run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
+            run(Job(alone(last_of(recipe)), out / f"mobile-alone-{given.seed}", builtin_teacher(),
                     files=files, seed=given.seed))  # fmt: skip
         for name in given.strategies:
             start = given.out / "corpus" / f"{given.name}{name}" / "student"

@@ -53,6 +53,7 @@ FLOORS = {
             6,
         ),
         **dict.fromkeys(("options", "verbs", "deploy_verbs", "serve_verb", "cli"), 7),
+        "__main__": 8,
     },
 }
 SEES_ALL = FLOORS["whole"].keys()
@@ -214,8 +215,8 @@ def test_no_file_is_over_250_lines() -> None:
     assert long == {}
 
 
-def test_the_core_is_at_most_1870_lines() -> None:
-    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1870
+def test_the_core_is_at_most_1900_lines() -> None:
+    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1900
 
 
 def test_the_package_is_at_most_16_000_lines() -> None:

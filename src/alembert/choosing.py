@@ -61,8 +61,8 @@ def choose(
         if task.kind != work.kind:
             raise UserError(f"{files.train}: is for {task.kind} and {path} does {work.kind}")
         judge = Judge(data, task, int(tokenizer.pad_token_id or 0), keep)
-        variants = [exporting.made(work, facts, backend) for backend in backends]
-        facts = _judged(work, replace(facts, variants=tuple(variants)), judge)
+        variants = exporting.made_all(work, facts, backends)
+        facts = _judged(work, replace(facts, variants=variants), judge)
         if not any(v.precision == "int8" and _holds(v, facts, judge) for v in _candidates(facts)):
             facts = _spared(work, facts, judge)
         facts = replace(facts, chosen=_fastest(facts, judge))
@@ -132,7 +132,7 @@ def _fastest(facts: Facts, judge: Judge) -> str:
 
 
 def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
-    """int8 with the parts that cost most in fp32: as few as hold, of 1, 2, 4 ... the half of them.
+    """int8 with the parts that cost most in fp32: the first count of 1, 2, 4 ... that holds.
 
     Where that does not hold either, the facts as they were.
     """
@@ -140,8 +140,8 @@ def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
     worst = sorted(costs, key=lambda part: -costs[part])
     shown = ", ".join(f"{part} {costs[part]:.2g}" for part in worst[:3])
     work.say(f"no int8 variant keeps {judge.keep:.1%}; what costs most in int8: {shown}")
-    count = 1
-    while count <= len(worst) / 2:
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n < len(worst) // 2]
+    for count in [*counts, max(len(worst) // 2, 1)]:
         spare = tuple(sorted(worst[:count]))
         variant = exporting.made(work, facts, "int8", spare)
         metric = _metric(work, facts, judge, variant)
@@ -150,9 +150,8 @@ def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
         variant = replace(variant, measured={judge.task.metric: metric})
         if _holds(variant, facts, judge):
             return _judged(work, replace(facts, variants=variants), judge)
-        count *= 2
-    work.say("int8 does not hold with half of the model in fp32: it is not chosen")
-    exporting.made(work, facts, "int8")
+    work.say(f"int8 does not hold with {count} of {len(worst)} parts in fp32: it is not chosen")
+    quantize.dynamic_int8(work.at / FILES["onnx"][0], work.at / FILES["int8"][0])
     return facts
 
 
@@ -174,9 +173,9 @@ def _table(facts: Facts, judge: Judge) -> None:
     metric, fp32 = judge.task.metric, _candidates(facts)[0].measured
     rows = Table("variant", "MB", metric, "kept", "CPU ms", "to onnx", "")
     for v in _candidates(facts):
-        kept = v.measured[metric] / fp32[metric] if fp32[metric] else 1.0
+        kept = f"{v.measured[metric] / fp32[metric]:.1%}" if fp32[metric] > 0 else "-"
         rows.add_row(
-            v.backend, f"{v.size_mb:.1f}", f"{v.measured[metric]:.4f}", f"{kept:.1%}",
+            v.backend, f"{v.size_mb:.1f}", f"{v.measured[metric]:.4f}", kept,
             f"{v.measured['cpu_ms']:.2f}", f"{fp32['cpu_ms'] / v.measured['cpu_ms']:.2f}x",
             "chosen" if v.backend == facts.chosen else "",
         )  # fmt: skip

@@ -30,6 +30,7 @@ from alembert.writing import named
 
 Say = Callable[[str], None]
 EXACT = 1e-4  # of the largest number: what fp32 may differ by
+ALIKE = 0.5  # the least correlation with torch's numbers of what is kept in bf16 or int8
 SEEN, COMPARED = 200, 200  # texts that calibrate int8, texts that fidelity is measured on
 FILES = {  # backend: file, runtime, precision
     "onnx": ("onnx/model.onnx", "onnxruntime", "fp32"),
@@ -73,8 +74,8 @@ def export(
 ) -> Facts:
     """Make these variants of a saved model (onnx always) and put them beside it at once."""
     with begun(path, backends, files, max_length, say) as (work, facts):
-        variants = tuple(made(work, facts, backend) for backend in backends)
-        chosen = "int8" if "int8" in backends else "onnx"
+        variants = made_all(work, facts, backends)
+        chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"
         facts = replace(facts, variants=variants, chosen=chosen)
         keep(work, facts)
     return facts
@@ -92,6 +93,7 @@ def begun(
     folder = Path(place(path))
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder: an export goes beside a saved model")
+    _check_ours(folder, backends)
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_words(tokenizer, config, path)
     room, kind = fit.positions(config), kind_of(config, path)
@@ -123,6 +125,18 @@ def _check_installed(backends: Sequence[str]) -> None:
                 raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
 
 
+def _check_ours(folder: Path, backends: Sequence[str]) -> None:
+    """Files that another program exported are not overwritten."""
+    if (folder / deployed.FILE).is_file():
+        return
+    for file in (FILES[backend][0] for backend in backends):
+        if (folder / file).exists():
+            raise UserError(
+                f"{folder / file}: is there already, and no {deployed.FILE} says that it is an "
+                "export of this model: move it away"
+            )
+
+
 def _work(
     at: Path, model: PreTrainedModel, kind: str, pooling: str, texts: list[Ids],
     shapes: list[Ids], say: Say,
@@ -132,6 +146,18 @@ def _work(
     shapes_true = fidelity.truth(model, kind, pooling, shapes)
     true = fidelity.truth(model, kind, pooling, compared) if texts else shapes_true
     return Work(at, model, kind, pooling, texts[:SEEN], compared, true, shapes, shapes_true, say)
+
+
+def made_all(work: Work, facts: Facts, backends: Sequence[str]) -> tuple[Variant, ...]:
+    """The variants that follow the model; one that does not is left out, and said."""
+    found = []
+    for backend in backends:
+        variant = made(work, facts, backend)
+        if variant.fidelity.get("correlation", 1.0) < ALIKE:
+            work.say(f"{backend} is left out: its answers are not the model's any more")
+            continue
+        found.append(variant)
+    return tuple(found)
 
 
 def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) -> Variant:
@@ -198,13 +224,15 @@ def keep(work: Work, facts: Facts) -> None:
     new = {each for variant in facts.variants for each in _files(variant.file)}
     old = {each for file, _, _ in FILES.values() for each in _files(file)}
     ours = (folder / exported).is_file()
-    (folder / exported).unlink(missing_ok=True)  # until the end nothing is said to be exported
+    deployed.write(work.at, facts)
     for each in sorted(new):
         (folder / each).parent.mkdir(exist_ok=True)
+    (folder / exported).unlink(missing_ok=True)  # until the end nothing is said to be exported
+    for each in sorted(new):
         (work.at / each).replace(folder / each)
     for each in old - new if ours else ():
         (folder / each).unlink(missing_ok=True)
-    deployed.write(folder, facts)
+    (work.at / exported).replace(folder / exported)
 
 
 def _files(file: str) -> list[str]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import evaluate, fit, folder, judge
@@ -37,22 +36,24 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
 
     Of several processes (torchrun, accelerate launch) one leads: it alone speaks and writes.
     """
-    accelerator = _accelerator(job)
-    leads = accelerator.is_main_process
+    patience = timedelta(hours=4)  # of the others, while the one that leads evaluates
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
+    leads = state.is_main_process
     say = say if leads else _silent
     stages = job.stages(say)
     with folder.claimed(job.out) if leads else nullcontext():
         if leads:
             folder.check(job.out, job.recipe, job.arguments)
-        accelerator.wait_for_everyone()
+        state.wait_for_everyone()
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
         tokenizer = load_tokenizer(job.student or job.teacher_for(stages[0]) or "")
-        with accelerator.main_process_first():  # what it makes, the others find
+        with state.main_process_first():  # what it makes, the others find
             splits = _splits(job, stages, tokenizer)
             _check(job, stages, tokenizer, splits)
             splits = varied(job, stages, splits, tokenizer, say)
+        accelerator = _accelerator(job)
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
         last: Path | None = None
@@ -60,14 +61,14 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
                 _run_stage(job, stage, place, last, tokenizer, splits, accelerator, say)
-            accelerator.wait_for_everyone()
+            state.wait_for_everyone()
             last = place / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if judged(stages) else None
             judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
-        accelerator.wait_for_everyone()
+        state.wait_for_everyone()
         return dict(folder.read_json(job.out / "metrics.json"))
 
 
@@ -79,8 +80,7 @@ def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, cpu = precision_of(job.precision, device), device.type == "cpu"
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=4))  # while one of them evaluates
-    return Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[patience])
+    return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -> Splits | None:

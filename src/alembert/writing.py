@@ -34,7 +34,8 @@ def named(path: Path, mend: str = MEND) -> Iterator[None]:
 def in_place(path: Path) -> Iterator[Path]:
     """A temporary name beside a file or folder, that gets its name when all is written.
 
-    When the block fails, the temporary is gone and what was at `path` before is still there.
+    When the block fails, the temporary is gone and what was at `path` before is still there. A
+    folder takes the place of a folder only, a file that of a file.
     """
     partial = path.with_name(path.name + ".partial")
     with named(path):
@@ -43,6 +44,8 @@ def in_place(path: Path) -> Iterator[Path]:
         try:
             yield partial
             if path.is_dir():
+                if not partial.is_dir():
+                    raise UserError(f"{path}: is a folder: name a file in it")
                 shutil.rmtree(path)
             partial.replace(path)
         finally:

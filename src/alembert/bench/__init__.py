@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alembert import hub
-from alembert.bench.rows import Round, Row, Subject, row
+from alembert.bench.rows import Round, Row, Subject, row, weights_mb
 from alembert.bench.side_by_side import FEWEST, measure
 from alembert.bench.worker import Spec, eager, ids_of
 from alembert.deploy import facts as deployed
@@ -115,7 +115,10 @@ def _references(specs: Sequence[Spec], baselines: Sequence[str], first: str) -> 
 
 
 def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
-    """At most MOST_TEXTS rows of a file, drawn from all over it; empty ones are left out."""
+    """At most MOST_TEXTS rows of a file, drawn from all over it; empty ones are left out.
+
+    Raises UserError for a file without a text.
+    """
     try:
         from alembert.data.columns import find_columns, is_list
         from alembert.data.sources import read
@@ -125,10 +128,20 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
     columns = find_columns(rows, file, text, text_pair, labelled=False)
     order = np.random.default_rng(0).permutation(len(rows))[:MOST_TEXTS]
     chosen = rows.select(order.tolist())
-    first, pair = chosen[columns.text], columns.text_pair
-    texts = [" ".join(each) if is_list(rows, columns.text) else str(each) for each in first]
-    found = list(zip(texts, map(str, chosen[pair]), strict=True)) if pair else texts
-    return [each for each in found if (each.strip() if isinstance(each, str) else all(each))]
+    words = is_list(rows, columns.text)
+
+    def column(name: str) -> list[str]:
+        cells = ["" if each is None else each for each in chosen[name]]
+        return [" ".join(each) if words else str(each).strip() for each in cells]
+
+    texts = column(columns.text)
+    found: list[Text] = [text for text in texts if text]
+    if columns.text_pair:
+        pairs = zip(texts, column(columns.text_pair), strict=True)
+        found = [pair for pair in pairs if all(pair)]
+    if not found:
+        raise UserError(f"{file}: no row with a text: nothing to time")
+    return found
 
 
 def quick(
@@ -168,7 +181,7 @@ def quick(
     first = next(iter(models))
     found = []
     for name, (model, folder) in models.items():
-        size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+        size = weights_mb(folder)
         parameters = sum(each.numel() for each in model.parameters())
         others = [(f"{first}:torch", rounds[first][5:])] if name != first else []
         found.append(row(Subject(name, "torch", 1, size, parameters), 1, rounds[name][5:], others))

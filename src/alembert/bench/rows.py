@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,3 +131,8 @@ def ratio(
 def _ms(seconds: Sequence[Sequence[float]]) -> dict[str, float]:
     every = 1000 * np.concatenate(seconds)
     return {"median": float(np.median(every)), "min": float(every.min())}
+
+
+def weights_mb(folder: str | Path) -> float:
+    """Megabytes of a saved model's weights."""
+    return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) / 1e6

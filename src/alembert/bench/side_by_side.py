@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from alembert.bench.rows import APART, Round, Row, per_round, ratio, row
+from alembert.bench.rows import APART, Round, Row, per_round, ratio, row, weights_mb
 from alembert.bench.worker import Failed, Spec, work
 from alembert.errors import UserError
 
@@ -149,8 +149,7 @@ def _groups(specs: Sequence[Spec], references: Sequence[str]) -> list[list[Spec]
 
 def _needs_mb(spec: Spec) -> float:
     """What a worker may hold, estimated: its libraries, and files that are read and repacked."""
-    files = [file.stat().st_size for file in Path(spec.folder).glob("*.safetensors")]
-    return (500 if spec.backend == "torch" else 200) + 2 * sum(files) / 1e6
+    return (500 if spec.backend == "torch" else 200) + 2 * weights_mb(spec.folder)
 
 
 def _free_mb() -> float:

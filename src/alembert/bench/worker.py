@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.bench.rows import Round, Subject
+from alembert.bench.rows import Round, Subject, weights_mb
 from alembert.deploy import facts as deployed
 from alembert.deploy.engine import Ids, open_engine
 from alembert.deploy.tokens import Reader
@@ -98,10 +98,10 @@ def _torch(spec: Spec) -> tuple[Subject, Run]:
     _check_length(spec, fit.positions(config))
     kind = kind_of(config, spec.model)
     model = load_model(spec.folder, kind)
-    files = [*Path(spec.folder).glob("*.safetensors"), *Path(spec.folder).glob("*.bin")]
-    size = sum(file.stat().st_size for file in files) / 1e6
     parameters = sum(each.numel() for each in model.parameters())
-    return Subject(spec.model, "torch", spec.threads, size, parameters), eager(model, kind)
+    return Subject(spec.model, "torch", spec.threads, weights_mb(spec.folder), parameters), eager(
+        model, kind
+    )
 
 
 def eager(model: "PreTrainedModel", kind: str) -> Run:

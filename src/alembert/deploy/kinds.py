@@ -28,7 +28,13 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
     name = (config.architectures or ["Model"])[0]
     if name.endswith("ForSequenceClassification"):
         usual = "regression" if config.num_labels == 1 else "classification"
-        return PROBLEMS.get(config.problem_type or "", usual)
+        kind = PROBLEMS.get(config.problem_type or "", usual)
+        if kind == "regression" and config.num_labels != 1:
+            raise UserError(
+                f"{path}: a regression with {config.num_labels} scores cannot be exported: there "
+                "are models of one score"
+            )
+        return kind
     for ending, kind in HEADS.items():
         if name.endswith(ending):
             return kind

@@ -1,5 +1,6 @@
 """Texts become rows of token ids, cut to the model's length or in overlapping windows."""
 
+import json
 import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -95,13 +96,12 @@ class Reader:
         if room < 2:
             raise UserError(f"max_length {max_length}: no room beside the special tokens")
         # from the side on which training cut; windows go over the whole text
-        side = "right" if windows else (tokenizer.truncation or {}).get("direction", "right")
+        side = "right" if windows else _side(folder, tokenizer)
         stride = room // 4 if windows else 0
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length, stride=stride, direction=side)
         self.tokenizer = tokenizer
         self.windows, self.max_length = windows, max_length
-        self._longest = 20 * max_length  # characters; of pairs in windows
         ids = [tokenizer.token_to_id(name) for name in MASKS]
         self._mask = next((i for i in ids if i is not None), None)
 
@@ -146,9 +146,22 @@ class Reader:
 
     def _check_pairs(self, texts: Sequence[Any], first: int) -> None:
         for number, text in enumerate(texts, start=first + 1):
-            # every window of one text meets every window of the other
-            if not isinstance(text, str) and min(map(len, text)) > self._longest:
+            # every window of one text meets every window of the other, unless one has no second
+            if isinstance(text, str) or min(map(len, text)) < self.max_length // 2 - 2:
+                continue
+            if len(text[0]) * len(text[1]) > (20 * self.max_length) ** 2:
                 raise UserError(
                     f"{named(text, number)}: both texts of the pair are too long for windows: cut "
                     "them"
                 )
+
+
+def _side(folder: Path, tokenizer: Tokenizer) -> str:
+    """Where a text is cut: what the tokenizer was saved with."""
+    if tokenizer.truncation:
+        return str(tokenizer.truncation["direction"])
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        return "left" if settings.get("truncation_side") == "left" else "right"
+    except (OSError, ValueError, AttributeError):
+        return "right"

@@ -19,11 +19,11 @@ RATE = 1.5e-3
 def mobilebert(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """Progressive transfer, then pre-training distillation, then the task."""
+    """Progressive transfer, then pre-training distillation, then layers and answers on the task."""
     student, pairs = _student(teacher, layers, hidden_size)
     transfer = tuple(_progressive(pairs[:k], len(pairs), not bottlenecked(teacher))
                      for k in range(1, len(pairs) + 1))  # fmt: skip
-    return _recipe("mobilebert", teacher, student, (*transfer, _pretraining(), _task()))
+    return _recipe("mobilebert", teacher, student, (*transfer, _pretraining(), *_task(pairs)))
 
 
 def mobilebert_tiny(
@@ -43,7 +43,7 @@ def mobilebert_joint(
     student, pairs = _student(teacher, layers, hidden_size)
     rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not bottlenecked(teacher)), ("", 0.0))
     stage = _transfer("transfer", _compared(pairs), 3.0, rates)
-    return _recipe("mobilebert-joint", teacher, student, (stage, _pretraining(), _task()))
+    return _recipe("mobilebert-joint", teacher, student, (stage, _pretraining(), *_task(pairs)))
 
 
 def mobilebert_auxiliary(
@@ -52,7 +52,7 @@ def mobilebert_auxiliary(
     """The layers' losses beside pre-training distillation, in one stage; then the task."""
     student, pairs = _student(teacher, layers, hidden_size)
     stage = _pretraining((*PRETRAINING, *_compared(pairs)))
-    return _recipe("mobilebert-auxiliary", teacher, student, (stage, _task()))
+    return _recipe("mobilebert-auxiliary", teacher, student, (stage, *_task(pairs)))
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
@@ -119,7 +119,8 @@ def _recipe(
             "adds gaps of means and variances, with a slip in both",
             "pre-training: no next-sentence prediction",
             "batches of 256; the paper's have 2,048",
-            "the task stage learns soft and hard labels; the paper fine-tunes",
+            "on a task the layers' losses again (intermediate), then soft and hard labels; the "
+            "paper fine-tunes",
             *(() if bottlenecked(teacher) else (
                 "embeddings: principal components of the teacher's, which is no IB-BERT; they move "
                 "with the first layer",
@@ -166,9 +167,11 @@ def _pretraining(objective: Objective = PRETRAINING) -> Stage:
     )  # fmt: skip
 
 
-def _task() -> Stage:
-    return Stage(
-        name="task", data="task",
-        objective=(SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0)),
-        epochs=5, min_steps=1500, batch_size=32, learning_rate=3e-4, warmup=0.1, weight_decay=0.01,
+def _task(pairs: Pairs) -> tuple[Stage, Stage]:
+    answers = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0))
+    layers = Stage(
+        name="intermediate", data="task", objective=_compared(pairs), epochs=3, min_steps=1500,
+        batch_size=32, learning_rate=RATE, warmup=0.1, weight_decay=0.01,
     )  # fmt: skip
+    changes = {"name": "task", "objective": answers, "epochs": 5, "learning_rate": 3e-4}
+    return layers, layers.model_copy(update=changes)

@@ -108,7 +108,8 @@ def _as_exported(
 ) -> Entry:
     """With what export --auto measured, on texts of its own: quality by that of fp32 (`plain`)."""
     if student is not None and metric in measured and plain.get(metric):
-        entry = replace(entry, metric=student * measured[metric] / plain[metric], estimated=True)
+        estimate = min(student * measured[metric] / plain[metric], 1.0)  # the most of any metric
+        entry = replace(entry, metric=estimate, estimated=True)
     if entry.ms is None and "cpu_ms" in measured:
         entry = replace(entry, ms=measured["cpu_ms"], elsewhere=True)
     return entry

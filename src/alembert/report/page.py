@@ -141,7 +141,8 @@ def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
             teacher = row
         elif row.backend == "torch":
             best = max(
-                (r for r in rows if r.name == row.name and r.faster and r.backend != "torch"),
+                (r for r in rows if r.name == row.name and r.faster and r.backend != "torch"
+                 and not r.same),
                 key=lambda r: r.faster or 0, default=None,
             )  # fmt: skip
             found.append((row.name, _headline(row, teacher, best, metric)))
@@ -167,20 +168,21 @@ def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric:
         if student.same:
             tiles.append(("no", "difference in speed was shown", times))
         else:
-            tiles.append((f"{student.faster:.1f}{TIMES}", "faster", times))
-    if best is not None and best.ms:
+            tiles.append(_speed(student.faster, "", times))
+    if best is not None and best.ms and best.faster:
         size = f", {best.size_mb:.0f} MB" if best.size_mb else ""
-        tiles.append(
-            (
-                f"{best.faster:.1f}{TIMES}",
-                f"faster as {best.backend}",
-                f"{best.ms:.2g} ms a text{size}",
-            )
-        )
+        as_what = f" as {best.backend}"
+        tiles.append(_speed(best.faster, as_what, f"{best.ms:.2g} ms a text{size}"))
     if student.kept is not None and teacher.metric is not None and student.metric is not None:
         values = f"{teacher.metric:.3f} → {student.metric:.3f}"
         tiles.append((f"{student.kept:.1%}", "kept", values))
     return tiles
+
+
+def _speed(faster: float, as_what: str, times: str) -> Tile:
+    if faster < 1:
+        return f"{1 / faster:.1f}{TIMES}", f"slower{as_what}", times
+    return f"{faster:.1f}{TIMES}", f"faster{as_what}", times
 
 
 def _front(runs: Sequence[Run], rows: Sequence[Entry]) -> str:
