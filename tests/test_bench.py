@@ -14,7 +14,8 @@ from houses import saved, task_file
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from alembert import bench, cli
-from alembert.bench import rows, side_by_side, worker
+from alembert.bench import rows, show, side_by_side, worker
+from alembert.bench.rows import weights_mb
 from alembert.data.encoded import Encoded
 from alembert.errors import UserError
 from alembert.exporting import export
@@ -178,6 +179,7 @@ def test_masked_words_are_guessed_at_one_place_a_text(
         ("run --baseline run:tpu", r"--baseline run:tpu: no such row; there are run:torch, run:o"),
         ("run --chart bars.txt", r"--chart bars\.txt: name a file that ends in \.svg or \.png"),
         ("run --data none.csv", r"none\.csv: no such file"),
+        ("run --data blank.csv --text text", r"blank\.csv: no row with a text: nothing to time"),
         ("nothing", r"nothing: no such folder, and the hub cannot be reached"),
     ],
 )
@@ -188,11 +190,27 @@ def test_a_mistake_gets_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (here / "blank.csv").write_text("text,label\n  ,a\n,b\n")
     threads = "" if "--threads" in line else " --threads 1"
     assert command(line + threads, monkeypatch) == 2
     (said,) = (x for x in capsys.readouterr().err.splitlines() if not x.startswith("loading"))
     assert re.match(f"alembert: {says}", said), said
     assert multiprocessing.active_children() == []
+
+
+def test_a_folder_that_is_there_is_not_taken_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("kept")
+    with pytest.raises(UserError, match="mine: is a folder: name a file in it"):
+        show.write([], {}, tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "kept"
+
+
+def test_weights_are_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(3000))
+    (tmp_path / "pytorch_model.bin").write_bytes(bytes(3000))
+    assert weights_mb(tmp_path) == 0.003
 
 
 def test_a_worker_that_dies_is_named_and_none_is_left(house: Path) -> None:

@@ -1,8 +1,10 @@
 """What is exported answers as torch does, whole or not at all, and the variant chosen is earned."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,8 @@ def test_the_kind_of_a_model_is_read_off_its_config() -> None:
     assert kind_of(config("BertModel"), "m") == "encoder"
     with pytest.raises(UserError, match="m: a BertForQuestionAnswering cannot be exported"):
         kind_of(config("BertForQuestionAnswering"), "m")
+    with pytest.raises(UserError, match="m: a regression with 2 scores cannot be exported"):
+        kind_of(config(text, num_labels=2, problem_type="regression"), "m")
 
 
 def test_fidelity_is_worked_out_by_hand() -> None:
@@ -263,11 +267,47 @@ def test_an_export_that_fails_leaves_the_one_before(
     assert after == before
 
 
+def test_an_export_that_cannot_be_put_in_place_leaves_the_one_before(
+    tmp_path: Path, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(house / "model", model)
+    (model / "openvino").write_text("in the way")
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    variant = Variant("openvino-int8", "openvino/model_int8.xml", "openvino", "int8", 0)
+    made = (house / "model" / "onnx" / "model.onnx").read_bytes()
+    monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
+    monkeypatch.setattr(exporting, "made", lambda *given: variant)
+    with pytest.raises(UserError, match="cannot be written"):
+        exporting.export(str(model), ["openvino-int8"], None, 64, print)
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
+def test_what_another_program_exported_is_not_overwritten(tmp_path: Path, house: Path) -> None:
+    shutil.copytree(house / "model", tmp_path / "model")
+    (tmp_path / "model" / deployed.FILE).unlink()
+    with pytest.raises(UserError, match=r"onnx/model\.onnx: is there already, and no deploy\.json"):
+        exporting.export(str(tmp_path / "model"), ["onnx"], None, 64, print)
+
+
+def test_a_variant_that_follows_its_model_no_more_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = {
+        name: Variant(name, name, "onnxruntime", name, 0, fidelity={"correlation": alike})
+        for name, alike in (("onnx", 1.0), ("int8", 0.2))
+    }
+    monkeypatch.setattr(exporting, "made", lambda work, facts, backend: made[backend])
+    lines: list[str] = []
+    work: Any = SimpleNamespace(say=lines.append)
+    found = exporting.made_all(work, one("onnx", "onnx"), ["onnx", "int8"])
+    assert [variant.backend for variant in found] == ["onnx"]
+    assert lines == ["int8 is left out: its answers are not the model's any more"]
+
+
 def test_a_new_export_takes_the_place_of_the_old_one(
     tmp_path: Path, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     shutil.copytree(house / "model", tmp_path / "model")
     (tmp_path / "model" / "onnx" / "mine.txt").write_text("kept")
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
@@ -282,8 +322,6 @@ def test_a_new_export_takes_the_place_of_the_old_one(
 def test_openvino_answers_as_torch_does_and_int8_needs_texts(
     house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     lines: list[str] = []
     assert "openvino-int8" not in exporting.backends_of(False, True, False, False, lines.append)
     assert "openvino-int8 is left out: it needs real texts" in lines[0]

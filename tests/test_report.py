@@ -287,6 +287,15 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
     assert comparison.FOOTNOTE in Reader(made(copied)).text
 
 
+def test_an_estimate_stays_a_share_and_what_is_slower_is_called_so(copied: Path) -> None:
+    student = comparison.Entry("s", "student", "torch", "", 1, 1.0, 0.98, ms=2.0, faster=0.5)
+    variant = comparison._as_exported(student, {"f1": 0.36}, {"f1": 0.34}, 0.98, "f1")
+    assert variant.metric == 1.0
+    teacher = comparison.Entry("t", "teacher", "torch", "", 2, 2.0, 0.99, ms=1.0)
+    tiles = page._headline(student, teacher, None, "f1")
+    assert ("2.0\u00d7", "slower", "2.0 ms a text in torch") in tiles
+
+
 def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) -> None:
     teacher, ratio = str(home / "teacher"), {"value": 5.0, "same": False}
 

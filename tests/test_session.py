@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import tiny
 from tokenizers import ByteLevelBPETokenizer
-from transformers import BertTokenizerFast, RobertaTokenizerFast
+from transformers import AutoTokenizer, BertTokenizerFast, RobertaTokenizerFast
 
 from alembert import cli, evaluate
 from alembert.answering import torch_session
@@ -31,6 +31,7 @@ from alembert.deploy.batcher import CALL, plan
 from alembert.deploy.facts import Facts
 from alembert.deploy.predictions import Tag, labelled, likeliest, softmax, spans_of
 from alembert.deploy.texts import parted
+from alembert.deploy.tokens import Reader
 from alembert.errors import UserError
 from alembert.exporting import export
 from alembert.models.load import load_model
@@ -210,6 +211,30 @@ def test_windows_share_a_quarter_and_their_logits_are_averaged_by_tokens(
     # a b c d e f g h i | h i j k: 11 and 6 tokens
     value = session.predict("a b c d e f g h i j k").value
     assert value == pytest.approx((11 * 5 + 6 * 12) / 17)
+
+
+def test_a_pair_of_long_texts_is_not_cut_into_windows_times_windows(
+    folders: dict[str, Path],
+) -> None:
+    session = fake(folders["regression"], "regression", lambda inputs: np.zeros((1, 1)),
+                   long="window", max_length=16)  # fmt: skip
+    with pytest.raises(UserError, match="both texts of the pair are too long for windows"):
+        session.tokenize([("a " * 150, "b " * 20_000)])
+    assert session.tokenize([("a", "b " * 2000)])  # one that fits meets each window once
+
+
+def test_a_text_is_cut_on_the_side_that_its_tokenizer_was_saved_with(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "left"
+    shutil.copytree(folders["regression"], home)
+    path = home / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncation_side": "left"}))
+    text = " ".join("abcdefghijklmnop")
+    reader = Reader(home, 6, windows=False)
+    kept = AutoTokenizer.from_pretrained(home)(text, truncation=True, max_length=6)["input_ids"]
+    assert reader([text]).encodings[0].ids == kept
+    assert kept[-2] == ord("p") - ord("a") + 5
 
 
 def test_a_tag_is_taken_from_the_window_that_shows_most_around_it(folders: dict[str, Path]) -> None:
