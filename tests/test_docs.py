@@ -121,6 +121,9 @@ def run_lines(
             assert (done.returncode, bool(done.stdout)) == (0, True), line
         elif first == "alembert":
             run_alembert(words, line.endswith("# refused"), monkeypatch, capsys)
+        elif first == "torchrun":
+            launcher = [sys.executable, "-m", "torch.distributed.run", *words]
+            assert subprocess.run(launcher, check=False).returncode == 0, line
         elif first == "make":
             assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), line
         elif first == "pip":
