@@ -230,6 +230,8 @@ def test_evaluate_asks_the_exported_model(
         ("export model --auto", "--auto needs --data F"),
         ("export words --auto --data data.csv --text text", "--auto: a model of kind 'words' has"),
         ("export model --auto --data data.csv --keep 2", "--keep 2: a share of the metric"),
+        ("export model --keep 0.5", "--keep is for choosing among variants: it needs --auto"),
+        ("export model --label x", "--label is for choosing among variants: it needs --auto"),
         ("export nowhere", "nowhere: no such folder: an export goes beside a saved model"),
         ("export model --data none.csv", "none.csv: no such file"),
         ("evaluate words --data data.csv --backend onnx", "words: not exported: 'alembert export"),

@@ -647,6 +647,27 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(
     assert tree() == before
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (DISTIL, "alembert: interrupted; the same command goes on where it stopped\n"),
+        ("predict teacher good", "alembert: interrupted\n"),
+        ("serve teacher", ""),
+    ],
+)
+def test_what_is_interrupted_says_so_in_a_line(
+    line: str, says: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def interrupted(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alembert.models.load.load_config", interrupted)
+    monkeypatch.setattr("alembert.deploy.session.place", interrupted)
+    capsys.readouterr()
+    assert command(line, monkeypatch) == 130
+    assert capsys.readouterr().err == says
+
+
 def test_a_cache_that_cannot_be_written_is_named(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

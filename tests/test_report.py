@@ -16,7 +16,7 @@ from houses import saved, task_file
 from huggingface_hub import ModelCard
 from transformers import BertTokenizerFast
 
-from alembert import card
+from alembert import card, deploy_verbs
 from alembert.data.splits import Files
 from alembert.deploy import facts as deployed
 from alembert.errors import UserError
@@ -437,6 +437,14 @@ def test_a_card_that_somebody_wrote_is_left_alone(copied: Path) -> None:
     assert card.write(copied, lines.append) is None
     assert mine.read_text() == "my own words"
     assert "left as it is" in lines[0]
+
+
+def test_a_run_named_twice_has_its_card_named_once(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "make", lambda *given: copied / "report.html")
+    deploy_verbs.report([copied, Path(f"{copied}/")])
+    assert capsys.readouterr().out.count("README.md") == 1
 
 
 def test_a_teachers_card_that_is_no_yaml_names_no_language(home: Path, copied: Path) -> None:

@@ -549,6 +549,9 @@ def test_lines_of_standard_input_are_texts_or_pairs(
     ):
         assert predict([model, "-", *words], monkeypatch, stdin)[0] == 2
         assert error in capsys.readouterr().err
+    lines = b"a [MASK]\n" * 1200 + b"none\n"
+    assert predict([str(folders["words"]), "-", "--top", "1"], monkeypatch, lines)[0] == 2
+    assert "alembert: text 1201 ('none'): no [MASK]" in capsys.readouterr().err
     assert predict([model, "a", "b", "c", "--pair"], monkeypatch)[0] == 2
     assert "--pair: 3 texts are no pairs" in capsys.readouterr().err
 
