@@ -29,10 +29,10 @@ from alembert.errors import UserError
 IBBERT = {"intra_bottleneck_size": 32, "true_hidden_size": 32, "embedding_size": 8}
 
 
-def one(backend: str, file: str, precision: str = "fp32") -> Facts:
+def one(file: str, kind: str, inputs: tuple[str, ...]) -> Facts:
     """Facts of a single file, as the engine needs them."""
-    variant = Variant(backend, file, "onnxruntime", precision, 0)
-    return Facts("classification", (), 64, (), 1, backend, (variant,))
+    variant = Variant("onnx", file, "onnxruntime", "fp32", 0)
+    return Facts(kind, (), 64, inputs, 1, "onnx", (variant,))
 
 
 def said(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -67,7 +67,7 @@ def test_a_graph_answers_as_torch_does_for_every_shape(
     assert shapes[0] == (1, 1)
     assert shapes[-1] == (1, room)
     assert shapes[3] == (16, room)
-    engine = open_engine(tmp_path, one("onnx", "model.onnx"))
+    engine = open_engine(tmp_path, one("model.onnx", kind, names))
     found = fidelity.said(engine, kind, batches)
     for mine, true in zip(found, fidelity.truth(model, kind, pooling, batches), strict=True):
         np.testing.assert_allclose(mine, true, rtol=1e-4, atol=1e-4 * float(np.abs(true).max()))
@@ -188,6 +188,7 @@ def test_an_export_says_what_it_is(house: Path) -> None:
     assert facts.variants[0].fidelity["max_error"] < 1e-5
     assert facts.variants[1].fidelity["correlation"] > 0.99
     assert {"torch", "onnxruntime", "onnx"} <= facts.versions.keys()
+    assert (facts.vocabulary, facts.width) == (99, 16)
     model = house / "model"
     assert not list(model.glob(".export*"))
     for variant in facts.variants:
@@ -233,6 +234,8 @@ def test_evaluate_asks_the_exported_model(
         ("export model --auto", "--auto needs --data F"),
         ("export words --auto --data data.csv --text text", "--auto: a model of kind 'words' has"),
         ("export model --auto --data data.csv --keep 2", "--keep 2: a share of the metric"),
+        ("export model --keep 0.5", "--keep is for choosing among variants: it needs --auto"),
+        ("export model --label x", "--label is for choosing among variants: it needs --auto"),
         ("export nowhere", "nowhere: no such folder: an export goes beside a saved model"),
         ("export model --data none.csv", "none.csv: no such file"),
         ("evaluate words --data data.csv --backend onnx", "words: not exported: 'alembert export"),

@@ -293,6 +293,24 @@ MODELS: list[tuple[str, Files, str, str]] = [
         f"{DISTIL} --teacher broken",
         r"broken: cannot be read as a saved model",
     ),
+    (
+        "pickled weights are never read",
+        {},
+        f"{DISTIL} --teacher pickled",
+        r"pickled: its weights are pickled \(pytorch_model\.bin\), which is never read: save the",
+    ),
+    (
+        "a config with a word for a number is named",
+        {},
+        f"{DISTIL} --teacher odd",
+        r"odd: cannot be read as a saved model: .*'num_hidden_layers'",
+    ),
+    (
+        "weights of another shape than the config says are named",
+        {},
+        f"{DISTIL} --teacher stale",
+        r"stale: weights are missing from the file or of another shape: bert\.encoder.* \(6 in all",
+    ),
 ]
 
 OPTIONS: list[tuple[str, Files, str, str]] = [
@@ -543,13 +561,20 @@ def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast
     numbers = tokenizer.get_vocab()
     swapped = {word: numbers[{"good": "bad", "bad": "good"}.get(word, word)] for word in numbers}
     saved(home / "other", BertTokenizerFast(vocab=swapped))
-    for name in ("mute", "broken", "wordy"):
+    for name in ("mute", "broken", "wordy", "pickled", "odd", "stale"):
         saved(home / name, tokenizer, "classification")
     for path in (home / "mute").glob("*token*"):
         path.unlink()
     BertTokenizerFast(vocab=numbers | {"more": 99}).save_pretrained(home / "wordy")
     weights = home / "broken" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
+    (home / "pickled" / "model.safetensors").rename(home / "pickled" / "pytorch_model.bin")
+    for name, field, value in (
+        ("odd", "num_hidden_layers", '"two"'),
+        ("stale", "intermediate_size", 48),
+    ):
+        config = home / name / "config.json"
+        config.write_text(re.sub(rf'"{field}": \d+', f'"{field}": {value}', config.read_text()))
     task_file(home / "train.csv")
     corpus_file(home / "corpus.txt")
     return home
@@ -620,6 +645,27 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(
     assert re.fullmatch(r"alembert: [^\n]+\n", printed), printed
     assert re.search(says, printed), printed
     assert tree() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (DISTIL, "alembert: interrupted; the same command goes on where it stopped\n"),
+        ("predict teacher good", "alembert: interrupted\n"),
+        ("serve teacher", ""),
+    ],
+)
+def test_what_is_interrupted_says_so_in_a_line(
+    line: str, says: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def interrupted(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alembert.models.load.load_config", interrupted)
+    monkeypatch.setattr("alembert.deploy.session.place", interrupted)
+    capsys.readouterr()
+    assert command(line, monkeypatch) == 130
+    assert capsys.readouterr().err == says
 
 
 def test_a_cache_that_cannot_be_written_is_named(

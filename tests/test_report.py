@@ -16,7 +16,7 @@ from houses import saved, task_file
 from huggingface_hub import ModelCard
 from transformers import BertTokenizerFast
 
-from alembert import card
+from alembert import card, deploy_verbs
 from alembert.data.splits import Files
 from alembert.deploy import facts as deployed
 from alembert.errors import UserError
@@ -260,6 +260,31 @@ def test_a_broken_file_is_named(copied: Path, name: str) -> None:
         made(copied)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "missing"),
+    [
+        ("metrics.json", '{"task": "classification"}', "metric"),
+        ("metrics.json", "[1]", "metric"),
+        ("bench.json", '{"rows": [{}]}', "model"),
+        ("bench.json", '{"rows": 3}', "rows"),
+        ("environment.json", '{"arguments": []}', "arguments"),
+    ],
+)
+def test_a_file_that_lacks_what_the_page_needs_is_named(
+    copied: Path, name: str, content: str, missing: str
+) -> None:
+    (copied / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(no '{missing}' in it\): mend"):
+        made(copied)
+
+
+def test_a_broken_line_of_a_log_is_left_out(copied: Path) -> None:
+    before = Run(copied).stages[0].rows
+    log = copied / "stages/01-task/log.jsonl"
+    log.write_bytes(b'\xff\xfe{"step": 1}\n{"step": }\n3\n' + log.read_bytes())
+    assert Run(copied).stages[0].rows == before
+
+
 def test_a_job_ends_well_without_the_extra(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     lines: list[str] = []
@@ -421,6 +446,23 @@ def test_a_card_that_somebody_wrote_is_left_alone(copied: Path) -> None:
     assert card.write(copied, lines.append) is None
     assert mine.read_text() == "my own words"
     assert "left as it is" in lines[0]
+
+
+def test_a_run_named_twice_has_its_card_named_once(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "make", lambda *given: copied / "report.html")
+    deploy_verbs.report([copied, Path(f"{copied}/")])
+    assert capsys.readouterr().out.count("README.md") == 1
+
+
+def test_a_teachers_card_that_is_no_yaml_names_no_language(home: Path, copied: Path) -> None:
+    theirs = home / "teacher/README.md"
+    theirs.write_text("---\nlicense: [mit\n foo: : bar\n---\nEin Lehrer\n")
+    place = card.write(copied, print)
+    theirs.unlink()
+    assert place is not None
+    assert ModelCard.load(place).data.language is None
 
 
 def test_a_language_that_the_teachers_card_names_is_the_students(home: Path, copied: Path) -> None:

@@ -585,7 +585,7 @@ def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nowhere"], "nowhere: not exported"),
+        (["nowhere"], "nowhere: no such folder; check the path"),
         (["{model}", "--backend", "int8"], "not exported for int8; there is onnx"),
         (["x={model}", "{model}", "x={model}"], "a second model"),
         (["{model}", "--host", "256.1.1.1"], "cannot be taken"),

@@ -357,7 +357,8 @@ def test_no_text_has_no_answer(folders: dict[str, Path]) -> None:
     assert Session(folders["classification"]).predict([]) == []
     assert Session(folders["tokens"]).tag([]) == []
     assert Session(folders["words"]).fill_mask([]) == []
-    assert len(Session(folders["encoder"]).embed([])) == 0
+    for session in (Session(folders["encoder"]), torch_session(str(folders["encoder"]))):
+        assert session.embed([]).shape == (0, 16)
 
 
 def test_the_method_that_serves_a_model_is_named(folders: dict[str, Path]) -> None:
@@ -412,6 +413,43 @@ def test_a_broken_folder_is_named(
         (folder / file).write_bytes(content)
     with pytest.raises(UserError, match=said):
         Session(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (
+            "max_length",
+            "64",
+            r"deploy\.json: cannot be read \(.*max_length '64'\): export the model",
+        ),
+        ("kind", "answers", r"deploy\.json: cannot be read \(kind 'answers'.*: export the model"),
+        (
+            "kind",
+            "tokens",
+            r"model\.onnx: is of another model than deploy\.json says: export the m",
+        ),
+        ("labels", ["a", "b"], r"model\.onnx: is of another model than deploy\.json says: export"),
+        ("inputs", ["input_ids"], r"model\.onnx: is of another model than deploy\.json says: expo"),
+        ("vocabulary", 98, r"tokenizer\.json: has 99 words and the model 98: put the tokenizer"),
+    ],
+)
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_files_that_do_not_fit_each_other_are_named(
+    folders: dict[str, Path], tmp_path: Path, field: str, value: Any, said: str, runtime: str
+) -> None:
+    shutil.copytree(folders["classification"], tmp_path / "mixed")
+    path = tmp_path / "mixed" / "deploy.json"
+    content = json.loads(path.read_text()) | {field: value}
+    content["variants"][0]["runtime"] = runtime
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        Session(tmp_path / "mixed")
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such folder; check the path"):
+        Session(tmp_path / "nowhere")
 
 
 def test_a_megabyte_is_cut_or_windowed_in_seconds(folders: dict[str, Path]) -> None:
@@ -536,6 +574,9 @@ def test_lines_of_standard_input_are_texts_or_pairs(
     ):
         assert predict([model, "-", *words], monkeypatch, stdin)[0] == 2
         assert error in capsys.readouterr().err
+    lines = b"a [MASK]\n" * 1200 + b"none\n"
+    assert predict([str(folders["words"]), "-", "--top", "1"], monkeypatch, lines)[0] == 2
+    assert "alembert: text 1201 ('none'): no [MASK]" in capsys.readouterr().err
     assert predict([model, "a", "b", "c", "--pair"], monkeypatch)[0] == 2
     assert "--pair: 3 texts are no pairs" in capsys.readouterr().err
 

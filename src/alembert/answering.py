@@ -41,7 +41,8 @@ def torch_session(
     parameters = sum(each.numel() for each in model.parameters())
     labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
     facts = Facts(
-        kind, labels, fit.positions(config), (), parameters, "torch", (), pooling=pooling
+        kind, labels, fit.positions(config), (), parameters, "torch", (), pooling=pooling,
+        width=config.hidden_size,
     )  # fmt: skip
     if not folder.is_dir():  # the hub's cache has it now
         folder = Path(str(cached_file(path, "tokenizer.json"))).parent

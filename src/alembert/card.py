@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
 from alembert.report.comparison import FOOTNOTE, Entry, entries, table
@@ -98,7 +99,7 @@ def _language(run: Run) -> Any:
         return None
     try:
         return ModelCard.load(card).data.language
-    except ValueError:  # its head is no YAML
+    except (ValueError, yaml.YAMLError):  # somebody wrote it by hand
         return None
 
 

@@ -20,6 +20,8 @@ from alembert.options import (
     option,
 )  # fmt: skip
 
+INTERRUPTED = 130  # the exit code of Ctrl-C
+GOES_ON = ("quickstart", "finetune", "distill")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -175,8 +177,12 @@ def main() -> None:
         sys.exit(_said(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
     except OSError as error:
         sys.exit(_said(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
-    except KeyboardInterrupt:
-        sys.exit(_said("interrupted; the same command goes on where it stopped", 130))
+    except SystemExit as end:  # typer's, of Ctrl-C too, which is how a server is meant to end
+        verb = next(iter(sys.argv[1:]), "")
+        if end.code == INTERRUPTED and verb != "serve":
+            more = "; the same command goes on where it stopped" if verb in GOES_ON else ""
+            _said(f"interrupted{more}", INTERRUPTED)
+        raise
 
 
 def _said(line: str, code: int) -> int:

@@ -1,6 +1,7 @@
 """The verbs that put a model to work on CPU. Nothing heavy is imported before one is called."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -28,7 +29,8 @@ def report(
         typer.echo(line, err=True)
 
     made = make(runs, out, say)
-    cards = [str(place) for run in runs if (place := card.write(run, say)) is not None]
+    each = dict.fromkeys(runs)  # "run" and "run/" are one path
+    cards = [str(place) for run in each if (place := card.write(run, say)) is not None]
     typer.echo(": made, ".join([str(made), *cards]) + ": made")
 
 
@@ -113,9 +115,16 @@ def predict(
     }
     ask = asks.get(session.kind, session.predict)
     show = lines.json_line if json_ else lines.line
+    done = 0
     for given in _given(texts, pair):
-        for text, answer in zip(given, ask(given), strict=True):
+        try:
+            answers = ask(given)
+        except UserError as error:  # counts from the first of those that were given to it
+            found = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
+            raise UserError(f"text {done + int(found[1])}{found[2]}") if found else error from error
+        for text, answer in zip(given, answers, strict=True):
             typer.echo(show(text, answer))
+        done += len(given)
 
 
 def _given(texts: list[str], pair: bool) -> Iterator[list[Any]]:
@@ -166,7 +175,9 @@ def export(
         bool, typer.Option("--auto", help="all of them; the best on --data is chosen")
     ] = False,
     data: Annotated[str | None, option("--data", text="real texts, not those that judge")] = None,
-    keep: Annotated[float, option("--keep", text="share of the metric, with --auto")] = 0.99,
+    keep: Annotated[
+        float | None, option("--keep", text="share of the metric, with --auto; default 0.99")
+    ] = None,
     max_length: Annotated[int, option("--max-length", text="tokens a text of --data")] = 128,
     text: Text = None,
     text_pair: Pair = None,
@@ -176,13 +187,18 @@ def export(
     from alembert.data.splits import Files
     from alembert.models.load import place
 
+    if not auto and (keep is not None or label is not None):
+        name = "--label" if keep is None else "--keep"
+        raise UserError(f"{name} is for choosing among variants: it needs --auto")
     files = Files(data, text=text, text_pair=text_pair, label=label) if data else None
     if auto:
         if files is None:
             raise UserError("--auto needs --data F: the texts that the variants are measured on")
         from alembert.choosing import choose
 
-        facts = choose(model, files, keep, attentions, max_length, typer.echo)
+        facts = choose(
+            model, files, 0.99 if keep is None else keep, attentions, max_length, typer.echo
+        )
     else:
         from alembert.exporting import backends_of
         from alembert.exporting import export as export_to

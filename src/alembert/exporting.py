@@ -103,7 +103,7 @@ def begun(
     labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
     facts = Facts(
         kind, labels, room, names, model.num_parameters(), "", (), _versions(backends),
-        onnx_export.OPSET, pooling,
+        onnx_export.OPSET, pooling, config.vocab_size, config.hidden_size,
     )  # fmt: skip
     texts = _texts(files, tokenizer, min(max_length, room), names) if files else []
     shapes = fidelity.made_up(names, config.vocab_size, config.pad_token_id or 0, room)

@@ -2,13 +2,14 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.deploy.facts import Facts, Variant
+from alembert.deploy.facts import FILE, Facts, Variant
 from alembert.errors import UserError
 
 Ids = dict[str, NDArray[np.int64]]
@@ -34,7 +35,8 @@ def open_engine(
 ) -> Engine:
     """The engine of one variant, by default the chosen one; threads None: all cores.
 
-    Raises UserError for a variant that is not there, a broken file, a runtime not installed.
+    Raises UserError for a variant that is not there, a broken file or one of another model, a
+    runtime not installed.
     """
     check_threads(threads)
     variant = facts.variant(backend, folder)
@@ -42,7 +44,13 @@ def open_engine(
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
     made = _OpenVino if variant.runtime == "openvino" else _Onnx
-    return made(path, variant, threads or os.cpu_count() or 1)
+    engine = made(path, variant, threads or os.cpu_count() or 1)
+    rank, width = 2 + (facts.kind == "tokens"), str(len(facts.labels) or engine.shape[-1])
+    if (set(engine.takes), len(engine.shape)) != (set(facts.inputs), rank) or (
+        str(engine.shape[-1]) != width
+    ):
+        raise UserError(f"{path}: is of another model than {FILE} says: export the model again")
+    return engine
 
 
 def check_threads(threads: int | None) -> None:
@@ -71,15 +79,16 @@ class _Onnx:
             )
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
-        self._takes = [entry.name for entry in self._session.get_inputs()]
+        self.takes = [entry.name for entry in self._session.get_inputs()]
         self._gives = [self._session.get_outputs()[0].name]  # of attentions nothing is read
+        self.shape: Sequence[Any] = self._session.get_outputs()[0].shape
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
-        found = self._session.run(self._gives, {name: inputs[name] for name in self._takes})
+        found = self._session.run(self._gives, {name: inputs[name] for name in self.takes})
         return np.asarray(found[0], np.float32)
 
     def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
-        found = self._session.run(None, {name: inputs[name] for name in self._takes})
+        found = self._session.run(None, {name: inputs[name] for name in self.takes})
         return [np.asarray(output, np.float32) for output in found]
 
 
@@ -93,7 +102,8 @@ class _OpenVino:
             self._model = core.compile_model(str(path), "CPU", settings)
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
-        self._takes = [entry.any_name for entry in self._model.inputs]
+        self.takes = [entry.any_name for entry in self._model.inputs]
+        self.shape: Sequence[Any] = list(self._model.outputs[0].partial_shape)
         self._idle: list[Any] = []  # requests: making one takes as long as a short text
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
@@ -104,7 +114,7 @@ class _OpenVino:
             request = self._idle.pop()  # nobody else has it: safe between threads
         except IndexError:
             request = self._model.create_infer_request()
-        found = request.infer({name: inputs[name] for name in self._takes})
+        found = request.infer({name: inputs[name] for name in self.takes})
         outputs = [np.array(found[i], np.float32) for i in range(len(self._model.outputs))]
         self._idle.append(request)
         return outputs

@@ -10,6 +10,7 @@ from alembert.writing import in_place
 
 FILE = "deploy.json"
 FORMAT = 1
+KINDS = ("classification", "multilabel", "regression", "tokens", "words", "encoder")
 # what --backend says, beside torch, which needs no export
 BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions")
 
@@ -37,7 +38,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Facts:
-    """kind: classification, multilabel, regression, tokens, words or encoder.
+    """kind: one of KINDS.
 
     inputs: the names that the graph takes, of input_ids, attention_mask, token_type_ids and, for
     words, places: (N,) int64, b * T + t of the tokens to be guessed. One output: (B, C), for tokens
@@ -54,6 +55,8 @@ class Facts:
     versions: dict[str, str] = field(default_factory=dict)
     opset: int = 0
     pooling: str = ""  # of an encoder: mean or cls, with "+norm" where vectors get length 1
+    vocabulary: int = 0  # words that the model knows; 0, and width too, in older files
+    width: int = 0  # of its hidden states, so of an encoder's vectors
 
     def variant(self, backend: str | None, folder: Path) -> Variant:
         """The one that was asked for, or the one that was chosen."""
@@ -74,6 +77,8 @@ def write(folder: Path, facts: Facts) -> None:
 def read(folder: Path) -> Facts:
     """Raises UserError where there is none, or it cannot be read."""
     path = folder / FILE
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; check the path")
     if not path.is_file():
         raise UserError(f"{folder}: not exported: 'alembert export {folder}' makes {FILE}")
     try:
@@ -86,6 +91,9 @@ def read(folder: Path) -> Facts:
         )
         for name in ("labels", "inputs"):
             content[name] = tuple(content[name])
-        return Facts(variants=variants, **content)
+        found = Facts(variants=variants, **content)
+        if type(found.max_length) is not int or found.kind not in KINDS:
+            raise ValueError(f"kind {found.kind!r}, max_length {found.max_length!r}")
+        return found
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): export the model again") from error

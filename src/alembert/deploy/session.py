@@ -80,6 +80,12 @@ class Session:
                 f"max_length {self.max_length}: the model takes 1 to {self.facts.max_length} tokens"
             )
         self.reader = Reader(home, self.max_length, long == "window")
+        words, known = self.reader.tokenizer.get_vocab_size(), self.facts.vocabulary
+        if known and words > known:
+            raise UserError(
+                f"{home / 'tokenizer.json'}: has {words} words and the model {known}: put the "
+                "tokenizer that it was trained with there"
+            )
         self.engine = engine or open_engine(home, self.facts, backend, threads)
         self._budget = tokens_per_batch
         self._home = home
@@ -164,7 +170,8 @@ class Session:
             ]
         else:
             values = list(self._pooled(given))
-            found = np.concatenate(values) if values else np.empty((0, len(self.labels)), "f4")
+            width = len(self.labels) or self.facts.width
+            found = np.concatenate(values) if values else np.empty((0, width), np.float32)
         return found[0] if one else found
 
     def tokenize(self, texts: Any) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -33,6 +34,11 @@ HEADS: dict[str, Any] = {
     "multilabel": AutoModelForSequenceClassification,
     "tokens": AutoModelForTokenClassification,
 }
+# what transformers raises for a folder that it cannot make a model of
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
+    StrictDataclassError,
+)  # fmt: skip
 PROBLEMS = {
     "classification": "single_label_classification",
     "regression": "regression",
@@ -109,21 +115,26 @@ def load_model(
     absence is a UserError that says how to train one. changes: other values of config fields.
     """
     fields = label_fields(head, labels) if fresh_head else {}
-    if fields:
-        fields["ignore_mismatched_sizes"] = True
     model, missing = _load(path, head, **fields, **(changes or {}))
     if missing and not fresh_head:
         how = "--corpus FILE" if head == "words" else "--train FILE"
         what = "masked-word" if head == "words" else head
         raise UserError(
-            f"{path}: the model has no {what} head ({missing[0]} is not in the file): train one "
+            f"{path}: the model has no {what} head ({missing[0]} is not in the file, or "
+            "of another shape): train one "
             f"with 'alembert finetune {path} {how} --out DIR' and name DIR instead"
         )
     return model
 
 
 def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[str]]:
-    """The model and the parameters of its head that the file lacks."""
+    """The model and the parameters of its head that the file lacks, or has in another shape."""
+    folder = Path(place(path))
+    if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
+            "model again, as model.safetensors"
+        )
     quiet = logging.getLogger("transformers")
     level = quiet.level
     transformers_logging.set_verbosity_error()  # its table of missing keys: said below, in a line
@@ -134,6 +145,8 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             HEADS[head].from_pretrained,
             output_loading_info=True,
             dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # told below, in a line
             **fields,
         )
     finally:
@@ -156,7 +169,7 @@ def _reading(path: str, read: Any, **options: Any) -> Any:
     alone = not Path(at).is_dir() and not hub.reachable()
     try:
         return read(at, **options, **({"local_files_only": True} if alone else {}))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except UNREADABLE as error:
         if alone:
             raise UserError(
                 f"{path}: no such folder, and the hub cannot be reached; check the path or the "

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import shlex
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,12 @@ from safetensors import SafetensorError, safe_open
 from alembert.deploy import facts as deployed
 from alembert.errors import UserError
 
+# what a page cannot do without, of a file that is there
+ENVIRONMENT = {"arguments": dict}
+METRICS = {"metric": str, "student": dict}
+ROW = {
+    "model": str, "backend": str, "threads": int, "batch": int, "cpu_ms": dict, "latency_ms": dict
+}  # fmt: skip
 COURSE = ("stage", "data", "weighted terms", "training")
 
 
@@ -62,9 +70,12 @@ class Run:
             raise UserError(f"{path}: not a run folder, it has no recipe.yaml{hint}")
         self.path = path
         self.recipe: dict[str, Any] = _yaml(path / "recipe.yaml")
-        self.environment: dict[str, Any] = _json(path / "environment.json") or {}
-        self.metrics: dict[str, Any] = _json(path / "metrics.json") or {}
-        self.bench: list[dict[str, Any]] = (_json(path / "bench.json") or {}).get("rows", [])
+        self.environment: dict[str, Any] = _fields(path / "environment.json", ENVIRONMENT)
+        self.metrics: dict[str, Any] = _fields(path / "metrics.json", METRICS)
+        timed = path / "bench.json"
+        self.bench: list[dict[str, Any]] = _fields(timed, {"rows": list}).get("rows", [])
+        for row in self.bench:
+            _check(timed, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
         self.finished = (path / "metrics.json").is_file() and self.student is not None
@@ -95,9 +106,7 @@ class Run:
         found = []
         for place in sorted((self.path / "stages").glob("*")):
             if (place / "log.jsonl").is_file():
-                lines = (place / "log.jsonl").read_text(encoding="utf-8").splitlines()
-                rows = [json.loads(line) for line in lines if line.endswith("}")]
-                name = place.name.partition("-")[2]
+                name, rows = place.name.partition("-")[2], _logged(place / "log.jsonl")
                 found.append(Stage(name, rows, _json(place / "facts.json") or {}))
         return found
 
@@ -167,6 +176,29 @@ def size_of(model: str | Path) -> Size | None:
         parameters += sum(math.prod(shape) for shape in shapes)
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     return Size(config.get("model_type", ""), f"{layers} layers of {width}", parameters, megabytes)
+
+
+def _logged(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log: one that a killed run or a full disk broke is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict) and "step" in row]
+
+
+def _fields(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
+    """A JSON file's fields, none where there is no file or nothing in it."""
+    found = _json(path) or {}
+    if found:
+        _check(path, found, needed)
+    return dict(found)
+
+
+def _check(path: Path, found: Any, needed: Mapping[str, type]) -> None:
+    for name, kind in needed.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise UserError(f"{path}: cannot be read (no {name!r} in it): mend or delete it")
 
 
 def _json(path: Path) -> Any:
