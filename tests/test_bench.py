@@ -166,6 +166,7 @@ def test_masked_words_are_guessed_at_one_place_a_text(
         ("run --backends cuda", r"--backends cuda: choose among torch, onnx, int8, "),
         ("run --batch 0", r"--batch 0: must be over 0"),
         ("run --seconds nan", r"--seconds nan: must be over 0"),
+        ("run --seconds inf", r"--seconds inf: must be over 0 and finite"),
         ("run --threads 0", r"--threads 0: must be over 0"),
         ("run --threads one", r"--threads one: give numbers, such as 1,2"),
         (

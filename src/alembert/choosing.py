@@ -17,8 +17,9 @@ from alembert.data.tasks import Encoded, Task
 from alembert.deploy import fidelity, quantize
 from alembert.deploy.engine import Engine, Ids, open_engine
 from alembert.deploy.facts import Facts, Variant
+from alembert.deploy.files import FILES
 from alembert.errors import UserError
-from alembert.exporting import FILES, Say, Work
+from alembert.exporting import Say, Work
 from alembert.models.load import load_tokenizer, names_of
 
 ALL = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8")

@@ -1,12 +1,10 @@
 """A saved model becomes files that run without torch, each checked against torch."""
 
-import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,14 @@ from alembert.deploy import facts as deployed
 from alembert.deploy import fidelity, quantize
 from alembert.deploy.engine import Ids, open_engine
 from alembert.deploy.facts import Facts, Variant
+from alembert.deploy.files import (
+    FILES,
+    check_installed,
+    check_ours,
+    files_of,
+    megabytes,
+    versions,
+)  # fmt: skip
 from alembert.deploy.kinds import kind_of, pooling_of
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of, place
@@ -32,15 +38,6 @@ Say = Callable[[str], None]
 EXACT = 1e-4  # of the largest number: what fp32 may differ by
 ALIKE = 0.5  # the least correlation with torch's numbers of what is kept in bf16 or int8
 SEEN, COMPARED = 200, 200  # texts that calibrate int8, texts that fidelity is measured on
-FILES = {  # backend: file, runtime, precision
-    "onnx": ("onnx/model.onnx", "onnxruntime", "fp32"),
-    "int8": ("onnx/model_int8.onnx", "onnxruntime", "int8"),
-    "openvino": ("onnx/model.onnx", "openvino", "fp32"),
-    "openvino-bf16": ("onnx/model.onnx", "openvino", "bf16"),
-    "openvino-int8": ("openvino/model_int8.xml", "openvino", "int8"),
-    "attentions": ("onnx/model_attentions.onnx", "onnxruntime", "fp32"),
-}
-PACKAGES = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
 
 
 @dataclass(frozen=True)
@@ -89,11 +86,11 @@ def begun(
 
     Raises UserError for what cannot be exported. Whatever happens, no half-made file stays.
     """
-    _check_installed(backends)
+    check_installed(backends)
     folder = Path(place(path))
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder: an export goes beside a saved model")
-    _check_ours(folder, backends)
+    check_ours(folder, backends)
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_words(tokenizer, config, path)
     room, kind = fit.positions(config), kind_of(config, path)
@@ -102,7 +99,7 @@ def begun(
     names = onnx_export.inputs_of(model, kind)
     labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
     facts = Facts(
-        kind, labels, room, names, model.num_parameters(), "", (), _versions(backends),
+        kind, labels, room, names, model.num_parameters(), "", (), versions(backends),
         onnx_export.OPSET, pooling, config.vocab_size, config.hidden_size,
     )  # fmt: skip
     texts = _texts(files, tokenizer, min(max_length, room), names) if files else []
@@ -116,25 +113,6 @@ def begun(
             yield _work(at, model, kind, pooling, texts, shapes, say), facts
         finally:
             shutil.rmtree(at, ignore_errors=True)
-
-
-def _check_installed(backends: Sequence[str]) -> None:
-    for runtime in sorted({FILES[backend][1] for backend in backends}):
-        for name in PACKAGES[runtime]:
-            if importlib.util.find_spec(name) is None:
-                raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
-
-
-def _check_ours(folder: Path, backends: Sequence[str]) -> None:
-    """Files that another program exported are not overwritten."""
-    if (folder / deployed.FILE).is_file():
-        return
-    for file in (FILES[backend][0] for backend in backends):
-        if (folder / file).exists():
-            raise UserError(
-                f"{folder / file}: is there already, and no {deployed.FILE} says that it is an "
-                "export of this model: move it away"
-            )
 
 
 def _work(
@@ -173,7 +151,7 @@ def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) ->
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.at / file, work.pooling, both)
     variant = Variant(
-        backend, file, runtime, precision, _megabytes(work.at, file), kept_fp32=spare, how=how
+        backend, file, runtime, precision, megabytes(work.at, file), kept_fp32=spare, how=how
     )
     found = _checked(work, facts, variant)
     error, alike = found["max_error"], found.get("correlation", 1.0)
@@ -221,8 +199,8 @@ def _calibrated(work: Work, facts: Facts) -> str:
 def keep(work: Work, facts: Facts) -> None:
     """Put the files in their places, the facts last; what an older export left goes."""
     folder, exported = work.at.parent, deployed.FILE
-    new = {each for variant in facts.variants for each in _files(variant.file)}
-    old = {each for file, _, _ in FILES.values() for each in _files(file)}
+    new = {each for variant in facts.variants for each in files_of(variant.file)}
+    old = {each for file, _, _ in FILES.values() for each in files_of(file)}
     ours = (folder / exported).is_file()
     deployed.write(work.at, facts)
     for each in sorted(new):
@@ -233,22 +211,6 @@ def keep(work: Work, facts: Facts) -> None:
     for each in old - new if ours else ():
         (folder / each).unlink(missing_ok=True)
     (work.at / exported).replace(folder / exported)
-
-
-def _files(file: str) -> list[str]:
-    """OpenVINO keeps the weights in a file of their own."""
-    return [file, file.removesuffix(".xml") + ".bin"] if file.endswith(".xml") else [file]
-
-
-def _megabytes(at: Path, file: str) -> float:
-    return sum((at / each).stat().st_size for each in _files(file)) / 1e6
-
-
-def _versions(backends: Sequence[str]) -> dict[str, str]:
-    names = ["alembert", "torch", "transformers", *PACKAGES["onnxruntime"]]
-    if any(FILES[backend][1] == "openvino" for backend in backends):
-        names += PACKAGES["openvino"]
-    return {name: version(name) for name in names}
 
 
 def _texts(

@@ -57,8 +57,8 @@ def bench(
 
 def _check(numbers: dict[str, float]) -> None:
     for name, number in numbers.items():
-        if not number > 0:
-            raise UserError(f"{name} {number:g}: must be over 0")
+        if not 0 < number < float("inf"):
+            raise UserError(f"{name} {number:g}: must be over 0 and finite")
 
 
 def place(model: str) -> Path:

@@ -188,7 +188,7 @@ def ids_of(
         "input_ids": input_ids,
         "attention_mask": ones if attention_mask is None else attention_mask,
         "token_type_ids": nought if token_type_ids is None else token_type_ids,
-        "places": np.arange(len(input_ids)) * input_ids.shape[1] + 1,
+        "places": np.arange(len(input_ids)) * input_ids.shape[1] + min(1, input_ids.shape[1] - 1),
     }
 
 
