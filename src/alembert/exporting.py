@@ -89,7 +89,10 @@ def begun(
     check_installed(backends)
     folder = Path(place(path))
     if not folder.is_dir():
-        raise UserError(f"{path}: no such folder: an export goes beside a saved model")
+        raise UserError(
+            f"{path}: no such folder: an export goes beside a saved model: save a model of the hub "
+            "with its save_pretrained, and its tokenizer, and name that folder"
+        )
     check_ours(folder, backends)
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_words(tokenizer, config, path)
