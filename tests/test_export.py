@@ -12,9 +12,9 @@ import pytest
 import torch
 from houses import WORDS, saved, task_file
 from models import tiny
-from transformers import BertConfig, BertTokenizerFast, PreTrainedConfig
+from transformers import BertConfig, BertTokenizerFast, MPNetConfig, PreTrainedConfig, T5Config
 
-from alembert import choosing, cli, exporting
+from alembert import choosing, cli, exporting, fit
 from alembert.data.splits import Files
 from alembert.deploy import facts as deployed
 from alembert.deploy import fidelity
@@ -408,3 +408,9 @@ def test_a_part_that_int8_ruins_stays_in_fp32(
     assert int8["accuracy"] >= 0.9
     assert facts.chosen == min(("onnx", fp32), ("int8", int8), key=lambda v: v[1]["cpu_ms"])[0]
     assert deployed.read(home) == facts
+
+
+def test_a_model_that_is_no_encoder_is_refused_by_its_type(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a model of type 't5' is no encoder"):
+        fit.positions(T5Config())
+    assert fit.positions(MPNetConfig(max_position_embeddings=514)) == 512

@@ -598,3 +598,11 @@ def test_answers_are_plain_values(folders: dict[str, Path]) -> None:
     label, score, scores = astuple(answer)
     assert (type(label), type(score)) == (str, float)
     assert {type(chance) for chance in scores.values()} == {float}
+
+
+def test_torch_gives_a_model_of_one_type_no_types(folders: dict[str, Path], tmp_path: Path) -> None:
+    home = tmp_path / "roberta"
+    shutil.copytree(folders["classification"], home)
+    tiny("roberta", "classification", id2label={0: "a", 1: "b"}).save_pretrained(home)
+    answer = torch_session(str(home)).predict(("a", "b"))  # its tokenizer gives types of pairs
+    assert set(answer.scores) == {"a", "b"}

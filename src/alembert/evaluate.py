@@ -84,7 +84,9 @@ def _inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """What this model reads of a batch, on its device; DistilBERT has no token types."""
     device = next(model.parameters()).device
     read = inspect.signature(model.forward).parameters
-    keys = ("input_ids", "attention_mask", "token_type_ids")
+    keys = ["input_ids", "attention_mask", "token_type_ids"]
+    if getattr(getattr(model, "config", None), "type_vocab_size", 2) < 2:  # RoBERTa: of one type
+        keys.remove("token_type_ids")
     return {key: batch[key].to(device) for key in keys if key in batch and key in read}
 
 

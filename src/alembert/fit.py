@@ -7,13 +7,20 @@ from alembert.errors import UserError
 from alembert.models.load import load_config, load_tokenizer
 from alembert.recipe import Stage
 
+# their positions begin after the padding's number
+SHIFTED = ("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta")
+
 
 def positions(config: PreTrainedConfig) -> int:
     """How many tokens a text of this model may have."""
-    room = int(config.max_position_embeddings)
-    if config.model_type in ("roberta", "xlm-roberta"):
+    if (room := getattr(config, "max_position_embeddings", None)) is None:
+        raise UserError(
+            f"a model of type '{config.model_type}' is no encoder with positions of its own: take "
+            "a BERT, DistilBERT, RoBERTa, ELECTRA, MobileBERT, ModernBERT or the like"
+        )
+    if config.model_type in SHIFTED:
         room -= int(config.pad_token_id) + 1
-    return room
+    return int(room)
 
 
 def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:

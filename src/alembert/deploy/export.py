@@ -56,16 +56,23 @@ def export(
     shapes = {name: {0: "batch", 1: "length"} for name in names}
     if kind == "words":
         shapes["places"] = {0: "count"}
-    with quiet():
-        program = torch.onnx.export(
-            graph,
-            kwargs={name: given[name] for name in names},
-            dynamic_shapes=shapes,
-            output_names=["logits", "attentions"][: 1 + attentions],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                graph,
+                kwargs={name: given[name] for name in names},
+                dynamic_shapes=shapes,
+                output_names=["logits", "attentions"][: 1 + attentions],
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except (RuntimeError, IndexError) as error:
+        kind = model.config.model_type
+        raise UserError(
+            f"a model of type '{kind}' cannot be exported: its graph cannot be written "
+            f"({' '.join(str(error).split())[:200]})"
+        ) from error
     assert program is not None
     proto = program.model_proto
     _named(proto)
