@@ -456,20 +456,21 @@ def test_a_run_named_twice_has_its_card_named_once(
     assert capsys.readouterr().out.count("README.md") == 1
 
 
-def test_a_teachers_card_that_is_no_yaml_names_no_language(home: Path, copied: Path) -> None:
+def _card_of(home: Path, copied: Path, head: str) -> Any:
+    """What the student's card says where the teacher's begins so."""
     theirs = home / "teacher/README.md"
-    theirs.write_text("---\nlicense: [mit\n foo: : bar\n---\nEin Lehrer\n")
+    theirs.write_text(f"---\n{head}\n---\nEin Lehrer\n")
     place = card.write(copied, print)
     theirs.unlink()
     assert place is not None
-    assert ModelCard.load(place).data.language is None
+    return ModelCard.load(place).data
+
+
+def test_a_teachers_card_that_is_no_yaml_names_no_language(home: Path, copied: Path) -> None:
+    assert _card_of(home, copied, "license: [mit\n foo: : bar").language is None
 
 
 def test_a_language_that_the_teachers_card_names_is_the_students(home: Path, copied: Path) -> None:
-    theirs = home / "teacher/README.md"
-    theirs.write_text("---\nlanguage: de\nlicense: mit\n---\nEin Lehrer\n")
-    place = card.write(copied, print)
-    theirs.unlink()
-    assert place is not None
-    assert ModelCard.load(place).data.language == "de"
-    assert ModelCard.load(place).data.license is None
+    data = _card_of(home, copied, "language: de\nlicense: mit")
+    assert data.language == "de"
+    assert data.license is None

@@ -11,11 +11,12 @@ from transformers.utils.hub import cached_file
 
 from alembert import evaluate, fit
 from alembert.deploy.engine import Ids, check_threads
-from alembert.deploy.export import inputs_of, pooled
+from alembert.deploy.export import pooled
 from alembert.deploy.facts import Facts
 from alembert.deploy.kinds import kind_of, pooling_of
 from alembert.deploy.session import Session
 from alembert.errors import UserError
+from alembert.inputs import inputs_of
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of, place
 
 
@@ -54,15 +55,13 @@ class _Torch:
 
     def __init__(self, model: PreTrainedModel, kind: str, pooling: str) -> None:
         self._model, self._kind, self._pooling = model, kind, pooling
-        self._takes = inputs_of(model, kind)
+        self._takes = inputs_of(model)
         self._lock = Lock()  # the masked-word head is told by a hook where to look
 
     @torch.inference_mode()
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
         batch = {name: torch.from_numpy(each) for name, each in inputs.items()}
-        given = {
-            name: each for name, each in batch.items() if name in self._takes and name != "places"
-        }
+        given = {name: batch[name] for name in self._takes}
         with self._lock:
             if self._kind == "words":
                 found = evaluate.logits_of(self._model, given, batch["places"])

@@ -141,8 +141,8 @@ def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
     worst = sorted(costs, key=lambda part: -costs[part])
     shown = ", ".join(f"{part} {costs[part]:.2g}" for part in worst[:3])
     work.say(f"no int8 variant keeps {judge.keep:.1%}; what costs most in int8: {shown}")
-    counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n < len(worst) // 2]
-    for count in [*counts, max(len(worst) // 2, 1)]:
+    half = max(len(worst) // 2, 1)
+    for count in [*(2**k for k in range(half.bit_length()) if 2**k < half), half]:
         spare = tuple(sorted(worst[:count]))
         variant = exporting.made(work, facts, "int8", spare)
         metric = _metric(work, facts, judge, variant)

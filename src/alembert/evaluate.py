@@ -1,6 +1,5 @@
 """A model and encoded rows -> predictions and metrics; a model and a corpus -> perplexity."""
 
-import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from alembert.data.corpus import Corpus
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.tasks import Task, is_bio
 from alembert.errors import UserError
+from alembert.inputs import inputs_of
 
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
 
@@ -81,13 +81,9 @@ def _asking(model: nn.Module) -> Iterator[None]:
 
 
 def _inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What this model reads of a batch, on its device; DistilBERT has no token types."""
+    """What this model reads of a batch, on its device."""
     device = next(model.parameters()).device
-    read = inspect.signature(model.forward).parameters
-    keys = ["input_ids", "attention_mask", "token_type_ids"]
-    if getattr(getattr(model, "config", None), "type_vocab_size", 2) < 2:  # RoBERTa: of one type
-        keys.remove("token_type_ids")
-    return {key: batch[key].to(device) for key in keys if key in batch and key in read}
+    return {name: batch[name].to(device) for name in inputs_of(model) if name in batch}
 
 
 def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:

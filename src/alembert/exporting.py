@@ -99,7 +99,7 @@ def begun(
     room, kind = fit.positions(config), kind_of(config, path)
     model = load_model(path, kind)
     pooling = pooling_of(folder) if kind == "encoder" else ""
-    names = onnx_export.inputs_of(model, kind)
+    names = onnx_export.names_of(model, kind)
     labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
     facts = Facts(
         kind, labels, room, names, model.num_parameters(), "", (), versions(backends),

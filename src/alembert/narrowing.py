@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from alembert import anatomy
 from alembert.errors import UserError
+from alembert.inputs import inputs_of
 from alembert.layermap import Pairs
-from alembert.trace import Batch, Reads, no_grad_trace, takes
+from alembert.trace import Batch, Reads, no_grad_trace
 
 WHY = "starting from a wider teacher"
 
@@ -217,7 +218,7 @@ def _neurons(
 
         part = anatomy.layers(teacher, WHY)[layer - 1].get_submodule(name)
         handles.append(part.register_forward_pre_hook(keep))
-    inputs = {k: v for k, v in sample.items() if k != "labels" and takes(teacher, k)}
+    inputs = {name: sample[name] for name in inputs_of(teacher) if name in sample}
     teacher.base_model(**inputs)
     for handle in handles:
         handle.remove()

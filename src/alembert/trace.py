@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 
 from alembert import anatomy
 from alembert.errors import UserError
+from alembert.inputs import inputs_of
 from alembert.vocabulary import Vocabulary
 
 Batch = Mapping[str, Tensor]
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     words == "masked" labels (B, T), -100 where nothing is hidden. Without logits no head is run,
     and no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
     """
-    inputs = {k: batch[k] for k in INPUTS if k in batch and takes(model, k)}
+    inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
     if not anatomy.known(model.config) and (reads.hidden or reads.attention):
         return _foreign(model, batch, inputs, reads)
     left = Trace()
@@ -98,13 +98,6 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
         if reads.hidden or reads.attention:
             _run(model.base_model, inputs)
     return left
-
-
-def takes(model: PreTrainedModel, name: str) -> bool:
-    """Whether a model's forward pass has an input of this name (DistilBERT: no token types)."""
-    return name != "token_type_ids" or (
-        model.config.model_type != "distilbert" and getattr(model.config, "type_vocab_size", 0) > 1
-    )
 
 
 def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:

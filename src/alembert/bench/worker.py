@@ -99,18 +99,17 @@ def _torch(spec: Spec) -> tuple[Subject, Run]:
     kind = kind_of(config, spec.model)
     model = load_model(spec.folder, kind)
     parameters = sum(each.numel() for each in model.parameters())
-    return Subject(spec.model, "torch", spec.threads, weights_mb(spec.folder), parameters), eager(
-        model, kind
-    )
+    size = weights_mb(spec.folder)
+    return Subject(spec.model, "torch", spec.threads, size, parameters), eager(model, kind)
 
 
 def eager(model: "PreTrainedModel", kind: str) -> Run:
     """The model as it is; of masked words its head sees the places that are asked for alone."""
-    import inspect
-
     import torch
 
-    takes = inspect.signature(model.forward).parameters
+    from alembert.inputs import inputs_of
+
+    takes = inputs_of(model)
 
     def run(ids: Ids) -> None:
         batch = {name: torch.from_numpy(each) for name, each in ids.items()}
@@ -121,7 +120,7 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
 
                 logits_of(model, batch, places)
             else:
-                model(**{name: each for name, each in batch.items() if name in takes})
+                model(**{name: batch[name] for name in takes})
 
     return run
 

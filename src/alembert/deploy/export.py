@@ -1,6 +1,5 @@
 """A loaded transformers model -> one ONNX file with dynamic batch and length."""
 
-import inspect
 import io
 import logging
 import warnings
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 
 from alembert.deploy.folding import folded
 from alembert.errors import UserError
+from alembert.inputs import inputs_of
 
 OPSET = 20
 MOST = 2_000_000_000  # bytes that one ONNX file can hold
@@ -24,12 +24,9 @@ MASKED = -1e9  # added to the scores of padding: nothing after softmax, finite i
 PLAIN = ("bert", "distilbert", "roberta", "xlm-roberta", "electra", "mobilebert", "ibbert")
 
 
-def inputs_of(model: PreTrainedModel, kind: str) -> tuple[str, ...]:
+def names_of(model: PreTrainedModel, kind: str) -> tuple[str, ...]:
     """The names that the graph of this model takes."""
-    read = inspect.signature(model.forward).parameters
-    types = "token_type_ids" in read and getattr(model.config, "type_vocab_size", 1) > 1
-    names = ["input_ids", "attention_mask"]
-    return (*names, *["token_type_ids"] * types, *["places"] * (kind == "words"))
+    return (*inputs_of(model), *["places"] * (kind == "words"))
 
 
 def export(
@@ -48,7 +45,7 @@ def export(
     if 4 * sum(p.numel() for p in model.parameters()) > MOST:
         raise UserError("the model is over 2 GB: one ONNX file cannot hold it")
     graph = _Graph(folded(model), kind, pooling, attentions).eval()
-    names = inputs_of(model, kind)
+    names = names_of(model, kind)
     ids = torch.arange(16).reshape(2, 8) % 5 + 2
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])  # four tensors: one twice would be one input
     given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from alembert.errors import UserError
+from alembert.inputs import inputs_of
 from alembert.layermap import round_half_up
 from alembert.models.load import has_head, load_model, load_tokenizer
 from alembert.report.facts import Run
-from alembert.trace import takes
 
 LAYERS = 4  # of the student that are shown
 TOKENS = 16
@@ -79,7 +79,7 @@ def insides(run: Run, text: str) -> Insides:
 
 
 def _asked(model: PreTrainedModel, batch: Any) -> Any:
-    inputs = {k: v for k, v in batch.items() if takes(model, k)}
+    inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
     with torch.inference_mode():
         return model(**inputs, output_attentions=True)
 
