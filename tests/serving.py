@@ -29,7 +29,7 @@ def facts_of(kind: str, labels: Sequence[str] = (), inputs: Sequence[str] = ()) 
 
 def exported(path: Path, tokenizer: BertTokenizerFast) -> Path:
     """A tiny classifier as ONNX with its tokenizer and its facts."""
-    from alembert.deploy.export import export, inputs_of
+    from alembert.deploy.export import export, names_of
 
     path.mkdir(parents=True)
     kind, labels = "classification", LABELS
@@ -39,7 +39,7 @@ def exported(path: Path, tokenizer: BertTokenizerFast) -> Path:
         kind,
         path / "model.onnx",
     )
-    facts.write(path, facts_of(kind, labels, inputs_of(model, kind)))
+    facts.write(path, facts_of(kind, labels, names_of(model, kind)))
     tokenizer.save_pretrained(path)
     return path
 
