@@ -19,7 +19,7 @@ from alembert.data.splits import Files
 from alembert.deploy import facts as deployed
 from alembert.deploy import fidelity
 from alembert.deploy.engine import open_engine
-from alembert.deploy.export import export, inputs_of, pooled
+from alembert.deploy.export import export, names_of, pooled
 from alembert.deploy.facts import Facts, Variant
 from alembert.deploy.folding import folded
 from alembert.deploy.kinds import kind_of, pooling_of
@@ -61,7 +61,7 @@ def test_a_graph_answers_as_torch_does_for_every_shape(
     pooling = "mean+norm" if kind == "encoder" else ""
     export(model, kind, tmp_path / "model.onnx", pooling)
     room = 64
-    names = inputs_of(model, kind)
+    names = names_of(model, kind)
     batches = fidelity.made_up(names, 99, int(model.config.pad_token_id), room)
     shapes = [batch["input_ids"].shape for batch in batches]
     assert shapes[0] == (1, 1)
