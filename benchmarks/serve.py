@@ -207,6 +207,15 @@ def started(kind: str, model: str, port: int, options: list[str]) -> Iterator[in
             child.kill()
 
 
+def bodies_of(path: str | None) -> list[bytes]:
+    """A request for each row of a CSV; none named: the built-in messages."""
+    path = path or str(files("alembert") / "data" / "intents" / "test.csv")
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    column = "text" if "text" in rows[0] else "sentence"
+    return [json.dumps({"inputs": row[column], "truncate": True}).encode() for row in rows]
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -225,11 +234,7 @@ def main() -> None:
     parser.add_argument("--options", default="", help="of alembert serve: '--max-wait 0.02'")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    path = given.data or str(files("alembert") / "data" / "intents" / "test.csv")
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    column = "text" if "text" in rows[0] else "sentence"
-    bodies = [json.dumps({"inputs": row[column], "truncate": True}).encode() for row in rows]
+    bodies = bodies_of(given.data)
     kinds = given.servers.split(",")
     ports = {kind: free_port() for kind in kinds}
     loads = [given.rate] if given.rate else [int(each) for each in given.clients.split(",")]
