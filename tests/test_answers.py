@@ -1,5 +1,6 @@
 """A teacher that is asked for logits alone reads each text once."""
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     forward = BertForSequenceClassification.forward
 
+    @functools.wraps(forward)
     def counted(self: Any, input_ids: Any = None, **more: Any) -> Any:
         if self.config.num_hidden_layers == 4:
             counts.append(len(input_ids))
