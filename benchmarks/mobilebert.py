@@ -19,6 +19,7 @@ from alembert.quickstart import builtin_teacher
 from alembert.recipe import Recipe, with_settings
 from alembert.recipes import recipe_of
 from alembert.run import run
+from alembert.start import named
 
 STRATEGIES = {
     "progressive": "mobilebert",
@@ -51,8 +52,8 @@ def on_corpus(name: str, teacher: str, steps: int) -> Recipe:
     return with_settings(recipe.model_copy(update={"stages": kept}), changes)
 
 
-def on_task(teacher: str, task: str) -> Recipe:
-    recipe = recipe_of("mobilebert", load_config(teacher))
+def on_task(teacher: str, task: str, student: str | None) -> Recipe:
+    recipe = named("mobilebert", load_config(teacher), student, None, None)
     recipe = recipe.model_copy(update={"stages": recipe.stages[-2:]})
     return with_settings(recipe, TASKS[task])
 
@@ -80,16 +81,16 @@ def main() -> None:
         run(Job(recipe, place, given.teacher, corpus=given.corpus, seed=given.seed))
     for task in given.tasks:
         teacher = tune(given.data, given.out, task, given.seed)
-        recipe, files = on_task(teacher, task), files_of(given.data, task)
+        files = files_of(given.data, task)
         out = given.out / task
         if given.alone:
-            run(Job(alone(last_of(recipe)), out / f"mobile-alone-{given.seed}", builtin_teacher(),
+            recipe = last_of(on_task(teacher, task, None))
+            run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
                     files=files, seed=given.seed))  # fmt: skip
         for name in given.strategies:
-            start = given.out / "corpus" / f"{given.name}{name}" / "student"
-            chosen = with_settings(recipe, {"init.start": "checkpoint"})
-            run(Job(chosen, out / f"mobile-{given.name}{name}-{given.seed}", teacher,
-                    student=str(start), files=files, seed=given.seed))  # fmt: skip
+            start = str(given.out / "corpus" / f"{given.name}{name}" / "student")
+            run(Job(on_task(teacher, task, start), out / f"mobile-{given.name}{name}-{given.seed}",
+                    teacher, student=start, files=files, seed=given.seed))  # fmt: skip
 
 
 if __name__ == "__main__":
