@@ -40,6 +40,7 @@ from alembert.deploy import Session
 from alembert.deploy.asking import opened
 from alembert.deploy.queue import _Line
 from alembert.deploy.service import Limits
+from alembert.deploy.turns import Turns
 
 
 @pytest.fixture(scope="module")
@@ -345,20 +346,31 @@ def test_a_long_wait_is_refused_too_and_said(model: Path) -> None:
 
 
 def test_a_loop_that_is_behind_lets_nobody_in(model: Path) -> None:
-    async def run() -> list[int]:
-        async with running([made_up(model, counting)], Limits(wait=0.05)) as (client, service, _):
-            watching = asyncio.create_task(service.watch())
-            await asyncio.sleep(0.05)
-            time.sleep(0.2)  # what a rush of requests does to the loop
-            await wait_for(lambda: service.lag > 0.05)
-            body = {"inputs": "a"}
-            rushed = await client.post("/predict", json=body)
-            await wait_for(lambda: service.lag < 0.05)
-            later = await client.post("/predict", json=body)
-            watching.cancel()
-            return [rushed.status_code, later.status_code]
+    turns = Turns()
 
-    assert asyncio.run(run()) == [429, 200]
+    async def run() -> list[int]:
+        limits, options = Limits(wait=0.05), {"lag": turns.lag}
+        async with running([made_up(model, counting)], limits, **options) as (client, _, _):
+            body = {"inputs": "a"}
+            before = await client.post("/predict", json=body)
+            time.sleep(0.2)  # what a rush of requests does to the loop
+            rushed = await client.post("/predict", json=body)
+            await asyncio.sleep(0.01)
+            later = await client.post("/predict", json=body)
+            return [each.status_code for each in (before, rushed, later)]
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+        assert runner.run(run()) == [200, 429, 200]
+
+
+def test_a_loop_that_waits_for_its_sockets_is_not_behind() -> None:
+    turns = Turns()
+    for seconds in (0.05, 0.0):
+        turns.select(seconds)
+        assert turns.lag() < 0.03
+    time.sleep(0.05)
+    turns.select(0)  # nothing had to be waited for: what was read may have come 50 ms ago
+    assert turns.lag() > 0.04
 
 
 def test_for_a_client_that_hung_up_nothing_is_computed(model: Path) -> None:

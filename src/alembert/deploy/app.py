@@ -67,13 +67,15 @@ def app_of(
     origins: Sequence[str] = (),
     failed: Callable[[], None] = lambda: None,
     wait: bool = False,
+    lag: Callable[[], float] = lambda: 0.0,
 ) -> tuple[ASGIApp, Service]:
     """An ASGI application that serves models by name; the first where none is named.
 
     origins: of pages that may ask (CORS). failed: called where a model cannot be opened.
     wait: be up only when the models are loaded, instead of answering 503 until then.
+    lag: seconds that the event loop is behind.
     """
-    service = Service(openers, limits)
+    service = Service(openers, limits, lag)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -82,9 +84,7 @@ def app_of(
             await loading
             if service.failed is not None:
                 raise service.failed
-        watching = asyncio.create_task(service.watch())
         yield
-        watching.cancel()
         await loading
         await service.stop()
 

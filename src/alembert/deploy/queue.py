@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from alembert.deploy.batcher import CALL
 
 NICE = 5  # those who compute leave the core to the event loop: in a rush it must say no quickly
-CAP = 0.02  # seconds that a batch may take: who comes next waits that long at worst
+CAP = 0.02  # seconds of a batch: who comes next waits that long at worst
 
 
 class Row(Protocol):
@@ -97,11 +97,18 @@ class Queue:
     """
 
     def __init__(
-        self, threads: int, tokens: int, seen: Callable[[Batch], None] = lambda batch: None
+        self,
+        threads: int,
+        tokens: int,
+        seen: Callable[[Batch], None] = lambda batch: None,
+        cap: float = CAP,
     ) -> None:
-        """tokens: of a batch, at most, padding included. seen: told of each batch, on a thread."""
+        """tokens: of a batch, at most, padding included. seen: told of each batch, on a thread.
+
+        cap: seconds that a batch may take, by the pace of those before.
+        """
         self._loop = asyncio.get_running_loop()
-        self._tokens, self._seen = tokens, seen
+        self._tokens, self._seen, self._cap = tokens, seen, cap
         self._lines: dict[Model, _Line] = {}
         self._arrived = 0
         self._change = Condition()
@@ -180,7 +187,9 @@ class Queue:
                 if heads:
                     (_, longest), model = min(heads, key=lambda head: head[0])
                     line = self._lines[model]
-                    tokens = min(self._tokens, int(CAP / line.rate)) if line.rate else self._tokens
+                    tokens = (
+                        min(self._tokens, int(self._cap / line.rate)) if line.rate else self._tokens
+                    )
                     share = -(-sum(map(len, line.lengths.values())) // self._idle)
                     if taken := line.take(longest, tokens, share):
                         self._idle -= 1

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from alembert.deploy.app import app_of
 from alembert.deploy.service import Limits, Opener, Service
+from alembert.deploy.turns import Turns
 from alembert.errors import UserError
 
 HEAD = 16_384  # bytes of the head of a request
@@ -35,13 +36,15 @@ def serve(
     Port 0 takes one that is free. Raises UserError where a model cannot be opened, or the address
     be taken.
     """
-    app, service = app_of(openers, limits, api_key, origins, failed=lambda: server.leave())
+    turns = Turns()
+    app, service = app_of(
+        openers, limits, api_key, origins, failed=lambda: server.leave(), lag=turns.lag
+    )
     sockets = [_bound(host, port)]
     server = _Server(
         uvicorn.Config(
             app,
             http=_guarded(limits.reading),
-            loop="asyncio",  # uvloop takes in one connection a turn: rushes wait
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -52,10 +55,13 @@ def serve(
         ),
         service,
     )
+    # not uvloop: it takes in one connection a turn, and rushes wait
+    runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns))
     sys.setswitchinterval(SWITCH)
     shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{sockets[0].getsockname()[1]} is up; Ctrl+C stops it")
-    server.run(sockets)
+    with runner:
+        runner.run(server.serve(sockets))
     if service.failed is not None:
         raise service.failed
 

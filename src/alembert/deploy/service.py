@@ -1,19 +1,18 @@
 """The models that are served, what is taken at a time, and who is let in."""
 
 import asyncio
+import gc
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from alembert.deploy.asking import Served
 from alembert.deploy.metrics import Metrics
-from alembert.deploy.queue import Queue
+from alembert.deploy.queue import CAP, Queue
 from alembert.deploy.wire import RefusedError
 from alembert.errors import UserError
 
-BEAT = 0.02  # seconds between two looks at the lag of the event loop
 Opener = Callable[[], Served]
 
 
@@ -38,35 +37,37 @@ class Limits:
 class Service:
     """Loads the models one after the other, lets requests in while it can, ends in order."""
 
-    def __init__(self, openers: Sequence[Opener], limits: Limits) -> None:
+    def __init__(
+        self,
+        openers: Sequence[Opener],
+        limits: Limits,
+        lag: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """lag: seconds that the event loop is behind; it too has a line."""
         self.limits, self._openers = limits, openers
         self.models: dict[str, Served] = {}
         self.queue: Queue | None = None
         self.ready = self.leaving = False
         self.active = 0
-        self.lag = 0.0  # seconds that the event loop is behind: it too has a line
+        self._lag = lag
         self.failed: UserError | None = None
         self.metrics = Metrics(lambda: self.queue.waiting if self.queue else 0, lambda: self.active)
 
     async def load(self, failed: Callable[[], None]) -> None:
         """Open the models, away from the event loop; failed: called where one cannot be."""
-        self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch)
+        cap = min(CAP, self.limits.wait / 2)
+        self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch, cap)
         try:
             for opener in self._openers:
                 model = await asyncio.to_thread(opener)
                 await asyncio.to_thread(model.warm)
                 self.models[model.name] = model
+            gc.collect()
+            gc.freeze()  # what stays: to look through it again and again takes 50 ms each time
             self.ready = True
         except UserError as error:
             self.failed = error
             failed()
-
-    async def watch(self) -> None:
-        """Measure the lag, for ever."""
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(BEAT)
-            self.lag = time.monotonic() - began - BEAT
 
     async def stop(self) -> None:
         """Answer what was accepted."""
@@ -89,7 +90,7 @@ class Service:
 
     def refusal(self) -> RefusedError | None:
         """Why a question may not come in now: 429 where there is no room, or the wait is long."""
-        wait = self.queue.seconds + self.lag if self.queue else 0.0
+        wait = self.queue.seconds + self._lag() if self.queue else 0.0
         if self.active < self.limits.requests and wait <= self.limits.wait:
             return None
         return RefusedError(429, "too many requests: come back later", max(1, math.ceil(wait)))
