@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
 from alembert.data import corpus as corpus_module
-from alembert.data.corpus import Corpus, pack, read_corpus
+from alembert.data.corpus import Corpus, read_corpus
+from alembert.data.packing import pack
 from alembert.errors import UserError
 
 TEN = "a b c d e f g h i j"  # with [CLS] and [SEP] just long enough to be kept
@@ -26,27 +27,33 @@ def sequences(corpus: Corpus) -> list[list[int]]:
 
 
 def test_paragraphs_of_a_document_share_a_sequence_while_they_fit() -> None:
-    paragraphs = [[1, 2], [3], [4, 5], [], [6], [], [], [7]]
-    assert list(pack(paragraphs, room=4)) == [[1, 2, 3], [4, 5], [6], [7]]
+    assert pack([2, 1, 2, 0, 1, 0, 0, 1], room=4) == ([3, 2, 1], 1)
+    assert pack([0], room=4, held=1) == ([1], 0)
 
 
 def test_a_long_paragraph_is_cut_and_its_rest_goes_on() -> None:
-    assert list(pack([[1, 2, 3, 4, 5, 6, 7], [8], [9, 9]], room=3)) == [
-        [1, 2, 3],
-        [4, 5, 6],
-        [7, 8],
-        [9, 9],
-    ]
-    assert list(pack([[1, 2, 3, 4]], room=2)) == [[1, 2], [3, 4]]
+    assert pack([7, 1, 2, 0], room=3) == ([3, 3, 2, 2], 0)
+    assert pack([4, 0], room=2) == ([2, 2], 0)
 
 
-@given(st.lists(st.lists(st.integers(0, 9), max_size=20), max_size=30), st.integers(1, 9))
-def test_packing_loses_no_token_and_overfills_nothing(
-    paragraphs: list[list[int]], room: int
+LENGTHS = st.lists(st.integers(0, 20), max_size=30)
+
+
+@given(LENGTHS, st.integers(1, 9))
+def test_packing_loses_no_token_and_overfills_nothing(lengths: list[int], room: int) -> None:
+    packed, left = pack(lengths, room)
+    assert sum(packed) + left == sum(lengths)
+    assert all(1 <= size <= room for size in packed)
+    assert 0 <= left <= room
+
+
+@given(LENGTHS, LENGTHS, st.integers(1, 9))
+def test_packing_goes_on_where_it_was_cut(
+    first: list[int], second: list[int], room: int
 ) -> None:
-    packed = list(pack(paragraphs, room))
-    assert [i for part in packed for i in part] == [i for part in paragraphs for i in part]
-    assert all(1 <= len(part) <= room for part in packed)
+    packed, held = pack(first, room)
+    more, left = pack(second, room, held)
+    assert (packed + more, left) == pack(first + second, room)
 
 
 def test_a_text_becomes_sequences_between_special_tokens(
@@ -56,7 +63,7 @@ def test_a_text_becomes_sequences_between_special_tokens(
     corpus = read(tmp_path, text, tokenizer)
     # documents: [10 + 2 | 4 letters], [11 letters], [5 letters]; 14 fit between [CLS] and [SEP]
     assert sequences(corpus) == [[2, *range(5, 17), 3], [2, *range(5, 16), 3]]
-    assert corpus.lengths == [14, 13]
+    assert corpus.lengths.tolist() == [14, 13]
     assert corpus.dropped == {"under 12 tokens": 2}
     counts = {5: 2, 15: 2, 16: 1, 2: 2, 3: 2, 17: 0, 0: 0}
     assert {i: corpus.counts[i] for i in counts} == counts
@@ -80,11 +87,12 @@ def test_the_same_text_is_made_once(
     first = read(tmp_path, TEN, tokenizer)
     tokenizer(["a b"], padding="max_length", truncation=True, max_length=5)  # leaves settings
     with monkeypatch.context() as patch:
-        patch.setattr(corpus_module, "_write", None)
+        patch.setattr(corpus_module, "prepare", None)
         assert sequences(read(tmp_path, TEN, tokenizer)) == sequences(first)
     for text, length in ((TEN + " k", 16), (TEN, 17)):
         assert read(tmp_path, text, tokenizer, length).folder != first.folder
-    assert not list((tmp_path / "cache").glob("unfinished-*"))
+    made = {path.name for path in first.folder.iterdir()}
+    assert made == {"corpus.json", "ids.bin", "lengths.bin", "counts.npy"}
 
 
 def test_the_cache_has_its_usual_place(
@@ -111,14 +119,7 @@ def test_several_files_and_tables_are_one_corpus(
     (tmp_path / "two.csv").write_text(f'id,text\n1,"{TEN}\nk"\n2,{TEN}\n')
     paths = [str(tmp_path / "one.txt"), str(tmp_path / "two.csv")]
     corpus = read_corpus(paths, tokenizer, 16, tmp_path / "cache")
-    assert corpus.lengths == [12, 13, 12]
-
-
-def test_a_limit_stops_early(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
-    path = tmp_path / "text.txt"
-    path.write_text(f"{TEN}\n\n" * 50)
-    corpus = read_corpus(str(path), tokenizer, 16, tmp_path / "cache", limit_tokens=30)
-    assert corpus.lengths == [12, 12, 12]
+    assert corpus.lengths.tolist() == [12, 13, 12]
 
 
 def test_many_batches_of_text_are_read_like_one(
@@ -126,8 +127,8 @@ def test_many_batches_of_text_are_read_like_one(
 ) -> None:
     corpus = read(tmp_path, f"{TEN}\n\n" * 60_000, tokenizer)  # over a million characters
     assert len(corpus) == 60_000
-    assert np.array_equal(corpus.ids.reshape(60_000, 12), np.tile(corpus.ids[:12], (60_000, 1)))
-    assert corpus.ids.dtype == np.uint16
+    ids = np.fromfile(corpus.folder / "ids.bin", np.uint16).reshape(60_000, 12)
+    assert (ids == corpus[0]["input_ids"]).all()
     assert corpus.counts.sum() == 720_000
 
 
@@ -137,7 +138,7 @@ def test_many_batches_of_text_are_read_like_one(
         ("", "text.txt: no sequence is left .no text.; give more text"),
         ("\n \n", "text.txt: no sequence is left .no text.; give more text"),
         ("a b\n\nc", "text.txt: no sequence is left .2 under 12 tokens.; give more text"),
-        (b"fine\n\xff\n", "text.txt, line 2: not UTF-8; save the file as UTF-8"),
+        (b"fine\n\xff\n", "text.txt, line 2: byte 5 is not UTF-8; save the file as UTF-8"),
     ],
 )
 def test_text_that_makes_no_corpus_is_said(

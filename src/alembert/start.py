@@ -63,7 +63,7 @@ def named(
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
     """Texts from all over the rows as one batch, without labels."""
-    longest = max(rows.lengths)
+    longest = int(np.max(rows.lengths))
     count = max(min(SAMPLE, TOKENS // longest), 1)
     places = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
     chosen = [rows[int(i)] for i in places]

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from alembert.data.collate import Masking, pad, plan
+from alembert.data.collate import Masking, Plan, pad, plan
 
 
 class Rows(Protocol):
@@ -31,7 +31,7 @@ class Batches:
     seed: int
     pad_token_id: int
     masking: Masking | None = None
-    _plans: dict[int, list[list[int]]] = field(default_factory=dict, init=False, repr=False)
+    _plans: dict[int, Plan] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """input_ids, attention_mask (B, T), labels, and token_type_ids where the rows have them."""

@@ -18,7 +18,27 @@ from alembert.errors import UserError
 _WINDOW = 50  # batches whose rows are sorted by length together: wide enough to save padding
 
 
-def plan(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Batches of row numbers: plan[place] (B,). A few bytes a row, however many there are."""
+
+    order: NDArray[Any]  # (N,), unsigned
+    places: NDArray[np.int64]  # of the full batches
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, place: int) -> list[int]:
+        if not 0 <= place < len(self):
+            raise IndexError(f"batch {place} of {len(self)}")
+        full = place < len(self.places)
+        start = int(self.places[place] if full else place) * self.batch_size
+        rows: list[int] = self.order[start : start + self.batch_size].tolist()
+        return rows
+
+
+def plan(lengths: Sequence[int] | NDArray[Any], batch_size: int, seed: int, epoch: int) -> Plan:
     """Batches of row numbers: every row once, rows of similar length together, in random order.
 
     The same for the same (seed, epoch). What fills no batch is a short batch at the end.
@@ -27,13 +47,13 @@ def plan(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list
         raise UserError(f"batch size {batch_size}: must be at least 1")
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    window = np.arange(len(order)) // (_WINDOW * batch_size)
-    order = order[np.lexsort((np.asarray(lengths)[order], window))]
-    full = len(order) // batch_size
-    batches: list[list[int]] = order[: full * batch_size].reshape(full, batch_size).tolist()
-    shuffled = [batches[i] for i in rng.permutation(full)]
-    rest: list[int] = order[full * batch_size :].tolist()
-    return [*shuffled, rest] if rest else shuffled
+    order = order.astype(np.min_scalar_type(len(lengths)))
+    lengths = np.asarray(lengths)
+    width = _WINDOW * batch_size
+    for start in range(0, len(order), width):
+        window = order[start : start + width]
+        window[:] = window[np.argsort(lengths[window], kind="stable")]
+    return Plan(order, rng.permutation(len(order) // batch_size), batch_size)
 
 
 def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dict[str, Tensor]:

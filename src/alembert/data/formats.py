@@ -1,20 +1,19 @@
 """One file -> a `datasets.Dataset`: a reader for each kind of file, chosen by suffix."""
 
-import codecs
 import csv
-import io
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
+from alembert.data.lines import lines, unpacked
 from alembert.errors import UserError
 
 # A number with leading zeros is a name (a zip code, an id): it stays a string.
@@ -22,27 +21,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|NAN")
 
 Reader = Callable[[Path], Dataset]
-
-
-def _text(path: Path) -> str:
-    """The file as text, with or without a byte order mark; says where the UTF-8 breaks."""
-    raw = path.read_bytes()
-    if not raw.removeprefix(codecs.BOM_UTF8).strip():
-        raise UserError(f"{path}: the file is empty; give a file with at least one row")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}, line {line}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end) of the lines; blank ones are there too."""
-    # str.splitlines would also split at form feeds and U+2028, which texts contain
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        yield number, line.removesuffix("\r")
+Rows = Callable[[BinaryIO, Path], Iterator[tuple[int, list[str]]]]  # (line, cells)
 
 
 def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
@@ -68,46 +47,58 @@ def _typed(cells: list[str]) -> list[Any]:
     return cells
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of the rows; a quoted cell may hold commas and lines."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
-    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    while True:
-        line = rows.line_num + 1  # where the row begins; line_num is where the last one ended
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise UserError(f"{path}, line {line}: {error}; mend the quotes of this row") from None
-        if row:
-            yield line, row
+    with unpacked(file, path, newline="") as text:
+        rows = csv.reader(text, strict=True)
+        while True:
+            line = rows.line_num + 1  # where the row begins; line_num is where the last one ended
+            try:
+                row = next(rows)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                raise UserError(
+                    f"{path}, line {line}: {error}; mend the quotes of this row"
+                ) from None
+            if row:
+                yield line, row
 
 
-def tsv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def tsv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Without quoting: GLUE's files hold single quotation marks that belong to the text."""
-    return ((number, line.split("\t")) for number, line in _lines(path) if line)
+    return ((number, line.split("\t")) for number, line in lines(file, path) if line)
 
 
-def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Reader:
+def table(rows: Rows, file: BinaryIO, path: Path) -> Iterator[list[str]]:
+    """The names of the columns, and then rows of as many cells."""
+    found = rows(file, path)
+    _, header = next(found, (0, None))
+    if header is None:
+        raise UserError(f"{path}: the file is empty; give a file with at least one row")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise UserError(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
+    yield header
+    line = 0
+    for line, row in found:
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}, line {line}: {len(row)} fields where the header has {len(header)}; "
+                "mend the row (in CSV, quote a text that holds a comma)"
+            )
+        yield row
+    if not line:
+        raise UserError(f"{path}: no rows below the header; give a file with at least one")
+
+
+def _delimited(rows: Rows) -> Reader:
     """A reader of rows of cells whose first row names the columns."""
 
     def reader(path: Path) -> Dataset:
-        found = rows(path)
-        _, header = next(found)
-        repeated = sorted({name for name in header if header.count(name) > 1})
-        if repeated:
-            raise UserError(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
-        body = []
-        for line, row in found:
-            if len(row) != len(header):
-                raise UserError(
-                    f"{path}, line {line}: {len(row)} fields where the header has {len(header)}; "
-                    "mend the row (in CSV, quote a text that holds a comma)"
-                )
-            body.append(row)
-        if not body:
-            raise UserError(f"{path}: no rows below the header; give a file with at least one")
+        with path.open("rb") as file:
+            header, *body = table(rows, file, path)
         cells = zip(*body, strict=True)
         return dataset({n: _typed(list(c)) for n, c in zip(header, cells, strict=True)}, path)
 
@@ -150,13 +141,20 @@ def _loads(path: Path, text: str, line: int) -> Any:
         raise UserError(f"{where}: not JSON ({error.msg}); mend the line") from None
 
 
+def objects(file: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
+    """(where, what it holds) of the filled lines of a JSONL file."""
+    filled = ((number, line) for number, line in lines(file, path) if line.strip())
+    return ((f"line {n}", _loads(path, line, n)) for n, line in filled)
+
+
 def _jsonl(path: Path) -> Dataset:
-    lines = ((number, line) for number, line in _lines(path) if line.strip())
-    return _records(path, ((f"line {n}", _loads(path, line, n)) for n, line in lines))
+    with path.open("rb") as file:
+        return _records(path, objects(file, path))
 
 
 def _json(path: Path) -> Dataset:
-    found = _loads(path, _text(path), 1)
+    with path.open("rb") as file:
+        found = _loads(path, "\n".join(line for _, line in lines(file, path)), 1)
     inner = found.get("data") if isinstance(found, dict) else None
     if isinstance(inner, list) and all(isinstance(row, dict) for row in inner):
         found = inner
@@ -179,13 +177,16 @@ def _parquet(path: Path) -> Dataset:
 
 
 def _plain(path: Path) -> Dataset:
-    return dataset({"text": [line for _, line in _lines(path) if line.strip()]}, path)
+    with path.open("rb") as file:
+        return dataset({"text": [line for _, line in lines(file, path) if line.strip()]}, path)
 
 
 def _conll(path: Path) -> Dataset:
     """Sentences apart by blank lines; a word first and its tag last on every line."""
     sentences: list[tuple[list[str], list[str]]] = [([], [])]
-    for number, line in _lines(path):
+    with path.open("rb") as file:
+        found = list(lines(file, path))
+    for number, line in found:
         if line.startswith("-DOCSTART-"):
             continue
         cells = line.split("\t") if "\t" in line else line.split()
@@ -201,7 +202,7 @@ def _conll(path: Path) -> Dataset:
 
 
 READERS: dict[str, Reader] = {
-    ".csv": _delimited(_csv_rows),
+    ".csv": _delimited(csv_rows),
     ".tsv": _delimited(tsv_rows),
     ".json": _json,
     ".jsonl": _jsonl,

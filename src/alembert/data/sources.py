@@ -11,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from alembert import hub
 from alembert.data.formats import READERS, dataset, tsv_rows
+from alembert.data.lines import kind
 from alembert.errors import UserError
 
 
@@ -25,10 +26,10 @@ def read(path: str, split: str = "train") -> Dataset:
     if place.is_dir():
         return _folder(place, split)
     if place.is_file():
-        reader = READERS.get(place.suffix.lower())
+        reader = READERS.get(kind(place))
         if reader is None:
             known = " ".join(READERS)
-            raise UserError(f"{path}: unknown kind of file {place.suffix!r}; known are {known}")
+            raise UserError(f"{path}: unknown kind of file {kind(place)!r}; known are {known}")
         data = reader(place)
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
@@ -158,14 +159,15 @@ def _from_file(task: str, wanted: Glue, file: Path) -> Dataset:
 def _rows(file: Path, header: bool) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of the rows; those of another width than the first are left out aloud."""
     width = 0
-    for line, row in tsv_rows(file):
-        width = width or len(row)
-        if len(row) != width:  # the official QQP has a few lines broken in two
-            logging.getLogger(__name__).warning(
-                "%s, line %d: left out, %d fields for %d", file, line, len(row), width
-            )
-        elif line > 1 or not header:
-            yield line, row
+    with file.open("rb") as opened:
+        for line, row in tsv_rows(opened, file):
+            width = width or len(row)
+            if len(row) != width:  # the official QQP has a few lines broken in two
+                logging.getLogger(__name__).warning(
+                    "%s, line %d: left out, %d fields for %d", file, line, len(row), width
+                )
+            elif line > 1 or not header:
+                yield line, row
 
 
 def _label(cell: str, wanted: Glue, where: str) -> str | float:
