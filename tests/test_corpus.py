@@ -48,9 +48,7 @@ def test_packing_loses_no_token_and_overfills_nothing(lengths: list[int], room: 
 
 
 @given(LENGTHS, LENGTHS, st.integers(1, 9))
-def test_packing_goes_on_where_it_was_cut(
-    first: list[int], second: list[int], room: int
-) -> None:
+def test_packing_goes_on_where_it_was_cut(first: list[int], second: list[int], room: int) -> None:
     packed, held = pack(first, room)
     more, left = pack(second, room, held)
     assert (packed + more, left) == pack(first + second, room)

@@ -21,7 +21,7 @@ from alembert.options import (
 )  # fmt: skip
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
-GOES_ON = ("quickstart", "finetune", "distill")
+GOES_ON = ("quickstart", "finetune", "distill", "corpus")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -123,6 +123,24 @@ def augment(
         text_pair=text_pair, say=typer.echo,
     )  # fmt: skip
     typer.echo(f"{out}: made, {count:,} rows")
+
+
+@app.command(
+    epilog="\b\nalembert corpus texts.jsonl more.txt.zst --tokenizer bert-base-uncased --out corpus"
+)
+def corpus(
+    texts: Annotated[list[str], typer.Argument(help=".txt .jsonl .csv .parquet, .zst of them ...")],
+    tokenizer: Annotated[str, option("--tokenizer", text="the model that has it: folder or id")],
+    out: Annotated[Path, option("--out", text="folder to make; the same command goes on in it")],
+    max_length: Annotated[int, option("--max-length", text="tokens a sequence")] = 128,
+) -> None:
+    """Prepare texts once, for the --corpus of finetune, distill and evaluate."""
+    from alembert.data.corpus import write_corpus
+    from alembert.models.load import load_tokenizer
+
+    made = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
+    left = "".join(f", {n:,} left out ({why})" for why, n in made.dropped.items())
+    typer.echo(f"{out}: made, {len(made):,} sequences, {made.counts.sum():,} tokens{left}")
 
 
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")

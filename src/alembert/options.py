@@ -26,7 +26,7 @@ GeneralTeacher = Annotated[
 ]
 Mlm = Annotated[str | None, option("--mlm", text="masked-word model that varies the texts")]
 Vectors = Annotated[str | None, option("--vectors", text="word vectors for it, a GloVe text file")]
-CorpusFile = Annotated[str | None, option("--corpus", text="plain text for masked words")]
+CorpusFile = Annotated[str | None, option("--corpus", text="text, or a folder of `corpus`")]
 Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
 Text = Annotated[str | None, option("--text", text="column of the text")]
 Pair = Annotated[str | None, option("--text-pair", text="column of the second text")]

@@ -15,7 +15,7 @@ from alembert import evaluate, fit, folder, judge
 from alembert.answers import answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
-from alembert.data.corpus import read_corpus
+from alembert.data.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded, said_cut
 from alembert.data.splits import Splits, prepare
 from alembert.distillation import Distillation, check_layers
@@ -132,6 +132,8 @@ def _run_stage(
         watch = _watch(stage, distillation.student, splits, tokenizer, steps, len(rows))
     if accelerator.is_main_process:
         folder.open_run(job.out, job.recipe, job.arguments)
+    if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
+        say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
     for line in distillation.rounded:
         say(line)
