@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
 from transformers import PreTrainedTokenizerFast as Wrapped
 
-from alembert import pieces
+from alembert import fit, pieces
 from alembert.data.splits import Files
 from alembert.errors import UserError
 from alembert.job import Job
@@ -273,3 +273,24 @@ def test_a_new_vocabulary_and_a_saved_student_are_not_put_together(tmp_path: Pat
         Job(recipe, tmp_path, "teacher", student="student", vocabulary="task")
     with pytest.raises(UserError, match=r"^--vocabulary corpus: task, or leave it out"):
         Job(recipe, tmp_path, "teacher", vocabulary="corpus")
+
+
+@pytest.mark.parametrize(
+    ("data", "head", "term"),
+    [
+        ("task", "classification", "HiddenCosine"),
+        ("corpus", "words", "SoftLabels"),
+        ("task", "tokens", "SoftLabels"),
+    ],
+)
+def test_what_two_tokenizers_cannot_compare_is_refused_by_the_terms_name(
+    data: str, head: str, term: str, tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "words")
+    stages = recipe_of("distilbert", load_config(teacher)).stages
+    asked = next(each for each in stages if each.data == data)
+    other = BertTokenizerFast(vocab={word: i for i, word in enumerate(reversed(VOCABULARY))})
+    said = f"student and .*teacher have different vocabularies: {term} of stage '{asked.name}'"
+    with pytest.raises(UserError, match=said):
+        fit.check_teacher(asked.model_copy(update={"max_length": 32}), head, teacher, "student",
+                          other)  # fmt: skip

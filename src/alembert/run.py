@@ -51,30 +51,22 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
         with state.main_process_first():  # what it makes, the others find
-            mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
-            _check(job, stages, mine)
-            mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
-            theirs = whole = by_teacher(job, stages, mine)  # whole: as they were before any trim
-            work = job
-            if job.vocabulary is not None:
-                work, mine = own_vocabulary(job, stages, mine, say, leads)
-                theirs = mine
-        accelerator = _accelerator(job)
-        splits = mine.splits
+            work, read, judging = _texts(job, stages, say, leads)
+        accelerator, splits = _accelerator(job), read[0].splits
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
         last: Path | None = None
         for number, stage in enumerate(stages, start=1):
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
-                _run_stage(work, stage, place, last, (mine, theirs), accelerator, say)
+                _run_stage(work, stage, place, last, read, accelerator, say)
             state.wait_for_everyone()
             last = place / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if judged(stages) else None
-            judge.judge_run(job.out, job.result, teacher, mine, whole, say)
+            judge.judge_run(job.out, job.result, teacher, read[0], judging, say)
         state.wait_for_everyone()
         return dict(folder.read_json(job.out / "metrics.json"))
 
@@ -88,6 +80,23 @@ def _accelerator(job: Job) -> Accelerator:
     precision, cpu = precision_of(job.precision, device), device.type == "cpu"
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
     return Accelerator(mixed_precision=precision, cpu=cpu)
+
+
+def _texts(
+    job: Job, stages: list[Stage], say: Say, leads: bool
+) -> tuple[Job, tuple[Reading, Reading], Reading]:
+    """The job as its stages see it, its texts as student and teacher read them in training.
+
+    The last is how the teacher reads them that the run was given, by which it is judged.
+    """
+    mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
+    _check(job, stages, mine)
+    mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
+    theirs = by_teacher(job, stages, mine)
+    if job.vocabulary is None:
+        return job, (mine, theirs), theirs
+    work, fewer = own_vocabulary(job, stages, mine, say, leads)
+    return work, (fewer, fewer), theirs
 
 
 def _check(job: Job, stages: list[Stage], mine: Reading) -> None:

@@ -22,7 +22,7 @@ from alembert.data.tasks import texts_in
 from alembert.deploy.kinds import kind_of
 from alembert.errors import UserError
 from alembert.job import Say
-from alembert.models.load import load_config, load_model, load_tokenizer, place
+from alembert.models.load import has_head, load_config, load_model, load_tokenizer, place
 from alembert.writing import in_place
 
 Text = str | list[str]  # or a text's words
@@ -81,9 +81,10 @@ def always(state: pieces.State, config: PreTrainedConfig) -> set[int]:
 
 def write(path: str, kept: Sequence[int], to: Path) -> None:
     """Save in `to` the model with the pieces of these ids alone, and its tokenizer."""
-    tokenizer = load_tokenizer(path)
-    model = load_model(path, kind_of(load_config(path), path))
-    fewer(model, kept).save_pretrained(to)
+    tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
+    if kind == "words" and not has_head(path, kind):  # an ELECTRA that tells replaced words
+        kind = "encoder"
+    fewer(load_model(path, kind), kept).save_pretrained(to)
     tokenizer.save_pretrained(to)
     state = pieces.trimmed(pieces.state_of(tokenizer, path), kept)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
