@@ -1,10 +1,11 @@
 """A student's vocabulary cut to the texts of its task: size, accuracy and latency before and after.
 
-    python benchmarks/trim.py DATA STUDENT OUT --distilled RUN --results results/trim
+    python benchmarks/trim.py DATA STUDENT OUT --distilled RUN --corpus TEXT --results results/trim
 
-DATA holds train.csv, valid.csv and test.csv. STUDENT is trimmed to the texts of train, and once
-more with fewer pieces; RUN is a run with --vocabulary task. All are exported to int8, judged on
-test, and timed on its texts: one thread, one text a batch, tokenisation included, in turns.
+DATA holds train.csv, valid.csv and test.csv. STUDENT is trimmed to the texts of train, to their
+most frequent pieces, and to them and those of TEXT; RUN is a run with --vocabulary task. All are
+exported to int8, judged on test, and timed on its texts: one thread, one text a batch, tokenisation
+included, in turns.
 """
 
 import argparse
@@ -23,19 +24,22 @@ from alembert.models.load import place
 from alembert.trim import trim_model
 
 LENGTH = 64
-FEWER = 4000  # pieces
+FEWER, MORE = 4_000, 15_000  # pieces
 
 
-def made(data: Path, student: str, out: Path, distilled: str) -> dict[str, Path]:
+def made(data: Path, student: str, out: Path, distilled: str, corpus: str) -> dict[str, Path]:
     """The models, each in a folder of its own: what is made of it -> folder."""
-    found = {
-        name: out / name for name in ("whole", "trimmed", "trimmed further", "distilled trimmed")
-    }
-    for name, source in (("whole", student), ("distilled trimmed", distilled)):
-        shutil.copytree(place(source), found[name])
-    for name, keep in (("trimmed", None), ("trimmed further", FEWER)):
+    found = {}
+    for name, source in (("whole", student), ("distilled-trimmed", distilled)):
+        found[name] = Path(shutil.copytree(place(source), out / name))
+    for name, text, keep in (
+        ("trimmed", None, None),
+        ("trimmed-fewer", None, FEWER),
+        ("trimmed-more", corpus, MORE),
+    ):
+        found[name] = out / name
         trim_model(
-            student, found[name], data=[str(data / "train.csv")], corpus=None, keep=keep,
+            student, found[name], data=[str(data / "train.csv")], corpus=text, keep=keep,
             coverage=1.0, text=None, text_pair=None, say=print,
         )  # fmt: skip
     return found
@@ -106,9 +110,11 @@ def main() -> None:
     parser.add_argument("student")
     parser.add_argument("out", type=Path)
     parser.add_argument("--distilled", required=True)
+    parser.add_argument("--corpus", required=True)
     parser.add_argument("--results", type=Path, required=True)
     given = parser.parse_args()
-    rows = measured(made(given.data, given.student, given.out, given.distilled), given.data)
+    models = made(given.data, given.student, given.out, given.distilled, given.corpus)
+    rows = measured(models, given.data)
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))

@@ -85,7 +85,7 @@ def test_a_text_of_kept_pieces_is_read_as_before_and_no_other_breaks(
     for text in seen:
         for number in ids_of(before, text):
             counts[number] += 1
-    kept = pieces.chosen(state, pieces.needed(state), counts, None, 1.0)
+    kept = pieces.chosen(state, pieces.needed(state), None, 1.0, counts)
     assert {number for number, count in enumerate(counts) if count} <= set(kept)
     after = Tokenizer.from_str(json.dumps(pieces.trimmed(state, kept)))
     assert after.get_vocab_size() == len(kept)
@@ -110,14 +110,25 @@ def test_pieces_go_in_the_order_of_their_counts(kind: str) -> None:
     for rank, number in enumerate(rest):
         counts[number] = 1000 - rank
     room = len(stay) + 4
-    kept = pieces.chosen(state, stay, counts, room, 1.0)
+    kept = pieces.chosen(state, stay, room, 1.0, counts)
     assert len(kept) <= room
     assert rest[0] in kept
-    half = pieces.chosen(state, stay, counts, None, 0.5)
+    half = pieces.chosen(state, stay, None, 0.5, counts)
     covered = sum(counts[number] for number in half)
     assert 0.5 * sum(counts) <= covered < 0.5 * sum(counts) + 2 * 1000
     with pytest.raises(UserError, match=r"^--keep 3: special tokens and single characters alone"):
-        pieces.chosen(state, stay, counts, 3, 1.0)
+        pieces.chosen(state, stay, 3, 1.0, counts)
+
+
+def test_pieces_of_the_task_come_before_those_of_a_corpus_however_frequent() -> None:
+    state = json.loads(learnt("WordPiece").to_str())
+    stay = pieces.needed(state)
+    own, other, rare = [n for n in range(learnt("WordPiece").get_vocab_size()) if n not in stay][:3]
+    task, corpus = ([0] * learnt("WordPiece").get_vocab_size() for _ in range(2))
+    task[own], corpus[own], corpus[other], corpus[rare] = 1, 1, 1000, 2
+    kept = [pieces.chosen(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)]
+    assert set(kept[0]) - stay == {own}
+    assert set(kept[1]) - stay == {own, other}
 
 
 @pytest.mark.parametrize("tied", [True, False])

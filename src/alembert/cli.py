@@ -132,7 +132,9 @@ def trim(
     data: Annotated[
         list[str] | None, option("--data", text="texts whose pieces stay; may be given again")
     ] = None,
-    corpus: Annotated[str | None, option("--corpus", text="plain text whose pieces stay")] = None,
+    corpus: Annotated[
+        str | None, option("--corpus", text="plain text whose pieces come next")
+    ] = None,
     keep: Annotated[int | None, option("--keep", text="pieces in all, at most")] = None,
     coverage: Annotated[
         float, option("--coverage", text="share of the texts' pieces that has to stay whole")

@@ -81,14 +81,15 @@ class Parts:
 
 
 def chosen(
-    state: State, stay: Iterable[int], counts: Sequence[int], keep: int | None, coverage: float
+    state: State, stay: Iterable[int], keep: int | None, coverage: float, *texts: Sequence[int]
 ) -> list[int]:
     """The ids that are kept, in order: `stay`, then the most frequent of the texts.
 
-    counts (V,): how often each id occurs. keep: at most so many in all; None for enough of them to
-    make up `coverage` of all occurrences. Raises UserError when `stay` alone is more than `keep`.
+    texts: how often each id occurs, (V,) each; those of the first come before those of the next.
+    keep: at most so many in all; None for enough of them to make up `coverage` of all occurrences.
+    Raises UserError when `stay` alone is more than `keep`.
     """
-    parts, kept = Parts(state), set[int]()
+    parts, kept, counts = Parts(state), set[int](), [sum(each) for each in zip(*texts, strict=True)]
     for number in stay:
         kept |= parts.of(number, kept)
     if keep is not None and keep < len(kept):
@@ -97,8 +98,8 @@ def chosen(
             "more"
         )
     wanted, covered = coverage * sum(counts), sum(counts[number] for number in kept)
-    order = sorted((n for n, count in enumerate(counts) if count), key=lambda n: (-counts[n], n))
-    for number in order:
+    seen = (number for number, count in enumerate(counts) if count)
+    for number in sorted(seen, key=lambda n: (*(-each[n] for each in texts), n)):
         if keep is None and covered >= wanted:
             break
         more = parts.of(number, kept)

@@ -112,4 +112,4 @@ def _kept(job: Job, stages: list[Stage], mine: Reading, teachers: list[str]) -> 
         if stage.data == "corpus" and job.corpus is not None:
             found = read_corpus(job.corpus, mine.tokenizer, stage.max_length).counts
             counts[: len(found)] += found
-    return pieces.chosen(state, stay, counts.tolist(), None, 1.0)
+    return pieces.chosen(state, stay, None, 1.0, counts.tolist())

@@ -59,11 +59,10 @@ def trim_model(
     config, tokenizer = load_config(path), load_tokenizer(path)
     fit.check_words(tokenizer, config, path)
     state = pieces.state_of(tokenizer, path)
-    texts = list(_texts(data, corpus, text, text_pair))
-    counts = np.zeros(config.vocab_size, np.int64)
-    for ids in _read(texts, tokenizer, "counting"):
-        np.add.at(counts, ids, 1)
-    kept = pieces.chosen(state, always(state, config), counts.tolist(), keep, coverage)
+    texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
+    counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]
+    kept = pieces.chosen(state, always(state, config), keep, coverage, *counts)
+    texts += more
     with in_place(out) as partial:
         write(path, kept, partial)
         alike = _alike(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
@@ -130,21 +129,32 @@ def _named_ids(config: PreTrainedConfig) -> dict[str, int]:
     }
 
 
-def _texts(
-    data: Sequence[str], corpus: str | None, text: str | None, text_pair: str | None
-) -> Iterator[Text]:
-    """The texts of all files, those of a pair one by one, the paragraphs of a corpus."""
+def _labelled(data: Sequence[str], text: str | None, text_pair: str | None) -> Iterator[Text]:
+    """The texts of all files, those of a pair one by one."""
     for source in data:
         rows = read(source)
         columns = find_columns(rows, source, text, text_pair, labelled=False)
         for name in filter(None, (columns.text, columns.text_pair)):
             yield from texts_in(rows, name, source)
-    if corpus is not None:
-        documents = open_documents(corpus)
-        with tqdm(
-            total=documents.size(), unit="B", unit_scale=True, desc="reading text", disable=None
-        ) as bar:
-            yield from filter(None, paragraphs(documents, bar))
+
+
+def _paragraphs(corpus: str | None) -> Iterator[str]:
+    if corpus is None:
+        return
+    documents = open_documents(corpus)
+    with tqdm(
+        total=documents.size(), unit="B", unit_scale=True, desc="reading text", disable=None
+    ) as bar:
+        yield from filter(None, paragraphs(documents, bar))
+
+
+def _counts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, size: int) -> list[int]:
+    """(V,): how often each id occurs."""
+    counts = np.zeros(size, np.int64)
+    for ids in _read(texts, tokenizer, "counting"):
+        np.add.at(counts, ids, 1)
+    found: list[int] = counts.tolist()
+    return found
 
 
 def _read(
