@@ -24,7 +24,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -200,11 +200,15 @@ def started(kind: str, model: str, port: int, options: list[str]) -> Iterator[in
                 time.sleep(0.2)
         yield child.pid
     finally:
+        below = family(child.pid)
         child.send_signal(signal.SIGTERM)
         try:
             child.wait(20)
         except subprocess.TimeoutExpired:
             child.kill()
+        for each in below:  # some servers leave their workers behind, which then take the cores
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
 
 
 def bodies_of(path: str | None) -> list[bytes]:

@@ -84,7 +84,7 @@ def test_the_student_is_the_one_that_a_teacher_at_hand_makes(
 ) -> None:
     kept, live = job(tmp_path, tokenizer, "kept"), job(tmp_path, tokenizer, "live")
     run.run(kept, lambda _: None)
-    monkeypatch.setattr(run, "answered", lambda teacher, rows, *_: rows)
+    monkeypatch.setattr(run, "Answered", lambda rows, _: rows)
     run.run(live, lambda _: None)
     mine, other = (load_file(made.result / "model.safetensors") for made in (kept, live))
     for name, weight in mine.items():

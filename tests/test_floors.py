@@ -23,7 +23,17 @@ FLOORS = {
     ),  # "": __init__.py, the version
     "distillation": {
         **dict.fromkeys(
-            ("losses", "vocabulary", "layermap", "anatomy", "attention", "models", "checkpoint"), 1
+            (
+                "losses",
+                "vocabulary",
+                "layermap",
+                "anatomy",
+                "attention",
+                "models",
+                "checkpoint",
+                "pieces",
+            ),
+            1,
         ),
         **dict.fromkeys(("trace", "narrowing", "thinning", "student"), 2),
         **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
@@ -36,6 +46,8 @@ FLOORS = {
         **dict.fromkeys(
             (
                 "job",
+                "trim",
+                "reading",
                 "start",
                 "answers",
                 "augmentation",
@@ -59,7 +71,7 @@ FLOORS = {
 SEES_ALL = FLOORS["whole"].keys()
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning"}
+APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning", "pieces"}
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}

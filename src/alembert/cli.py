@@ -143,6 +143,33 @@ def corpus(
     typer.echo(f"{out}: made, {len(made):,} sequences, {made.counts.sum():,} tokens{left}")
 
 
+@app.command(epilog="alembert trim run --data train.csv --out smaller")
+def trim(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    out: Annotated[Path, option("--out", text="folder of the smaller model")],
+    data: Annotated[
+        list[str] | None, option("--data", text="texts whose pieces stay; may be given again")
+    ] = None,
+    corpus: Annotated[
+        str | None, option("--corpus", text="plain text whose pieces come next")
+    ] = None,
+    keep: Annotated[int | None, option("--keep", text="pieces in all, at most")] = None,
+    coverage: Annotated[
+        float, option("--coverage", text="share of the texts' pieces that has to stay whole")
+    ] = 1.0,
+    text: Text = None,
+    text_pair: Pair = None,
+) -> None:
+    """Make a saved model's vocabulary smaller: the pieces that texts like these need."""
+    from alembert.trim import trim_model
+
+    before, after = trim_model(
+        model, out, data=data or (), corpus=corpus, keep=keep, coverage=coverage, text=text,
+        text_pair=text_pair, say=typer.echo,
+    )  # fmt: skip
+    typer.echo(f"{out}: made, {after:,} of {before:,} pieces")
+
+
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
 def evaluate_(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],

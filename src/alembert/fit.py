@@ -51,16 +51,23 @@ def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
         )
 
 
-def check_teacher(stage: Stage, path: str, source: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a teacher without room for a stage's texts, or of other words.
+def check_teacher(
+    stage: Stage, head: str, path: str, source: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a teacher without room for a stage's texts, or of other words than its terms can pair.
 
-    `source`: the model that the run's tokenizer comes from.
+    `source`: the model that the run's tokenizer comes from. Answers of whole texts are compared
+    whatever pieces each model reads; everything else is compared piece by piece.
     """
-    config = load_config(path)
+    config, own = load_config(path), load_tokenizer(path)
     check_length(stage.max_length, config, path)
-    if path != source and load_tokenizer(path).get_vocab() != tokenizer.get_vocab():
+    by_text = head not in ("words", "encoder", "tokens")
+    paired = [t.kind for t in stage.objective if not by_text or t.over not in ("labels", "answers")]
+    if paired and own.get_vocab() != tokenizer.get_vocab():
+        less = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
         raise UserError(
-            f"{source} and {path} have different vocabularies: the student would read other "
-            "words than its teacher; use a student made with this teacher's tokenizer"
+            f"{source} and {path} have different vocabularies: {paired[0]} of stage "
+            f"'{stage.name}' compares them piece by piece; use a student made with this teacher's "
+            f"tokenizer{less if by_text else ''}"
         )
-    check_words(tokenizer, config, path)
+    check_words(own, config, path)

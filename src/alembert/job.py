@@ -28,11 +28,19 @@ class Job:
     vectors: str | None = None
     seed: int = 0
     precision: str = "auto"
+    vocabulary: str | None = None  # "task": the student keeps the pieces of the run's texts alone
     model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+        if self.vocabulary not in (None, "task"):
+            raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
+        if self.vocabulary is not None and self.student is not None:
+            raise UserError(
+                "--vocabulary makes a new student's of its teacher's, and --student has its own: "
+                "leave one out (alembert trim makes that of a saved model smaller)"
+            )
         for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
             if given is not None and self.recipe.augment is None:
                 raise UserError(

@@ -6,19 +6,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from alembert import bench, evaluate, fit, folder
 from alembert.bench import show
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import read_corpus
 from alembert.data.encoded import said_cut
-from alembert.data.splits import Files, Splits, prepare_one
+from alembert.data.splits import Files, prepare_one
 from alembert.deploy import facts as deployed
 from alembert.deploy import fidelity
 from alembert.deploy.engine import open_engine
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of, place
+from alembert.reading import Reading
 from alembert.report.judged import judged, save
 
 
@@ -26,14 +26,16 @@ def judge_run(
     out: Path,
     student: Path,
     teacher: str | None,
-    splits: Splits | None,
-    tokenizer: PreTrainedTokenizerBase,
+    mine: Reading,
+    theirs: Reading,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
 
-    What they said of each text is kept beside it, and how long a few texts took them.
+    mine, theirs: its texts as the student and as the teacher reads them. What they said of each
+    text is kept beside it, and how long a few texts took them.
     """
+    splits = mine.splits
     if splits is None or splits.test is None:
         if splits is not None:
             say("no --eval file: the result is not judged")
@@ -42,19 +44,19 @@ def judge_run(
     name = splits.task.metric
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
     logits: dict[str, evaluate.Logits] = {}
-    models = {}
-    for who, path in (("teacher", teacher), ("student", str(student))):
-        if path is not None:
-            model = load_model(path, splits.task.kind)
+    models, data = {}, {}
+    for who, path, read in (("teacher", teacher, theirs), ("student", str(student), mine)):
+        if path is not None and read.splits is not None and read.splits.test is not None:
+            model, data[who] = load_model(path, splits.task.kind), read.splits.test
             models[who] = model, Path(place(path))
-            logits[who] = evaluate.predict(model, splits.test, int(tokenizer.pad_token_id or 0))
-            metrics[who] = evaluate.metrics(splits.task, logits[who], splits.test)
+            logits[who] = evaluate.predict(model, data[who], read.pad)
+            metrics[who] = evaluate.metrics(splits.task, logits[who], data[who])
             metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
-    save(out, judged(splits.task, splits.texts, splits.test, logits, tokenizer))
+    save(out, judged(splits.task, splits.texts, data, logits, mine.tokenizer))
     if "teacher" in models:
-        rows = bench.quick(models, splits.test, texts=60, seconds=5)
+        rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
     folder.write_json(out / "metrics.json", metrics)
     return metrics

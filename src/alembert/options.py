@@ -38,6 +38,9 @@ Length = Annotated[int | None, option("--max-length", text="tokens a text, all s
 Settings = Annotated[
     list[str] | None, option("--set", text="FIELD=VALUE of the recipe: stages.task.clip=2")
 ]
+Vocabulary = Annotated[
+    str | None, option("--vocabulary", text="task: the pieces of the run's texts; default: all")
+]
 Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
 Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
 

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from alembert import evaluate, fit, folder, judge
-from alembert.answers import answered
+from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded, said_cut
-from alembert.data.splits import Splits, prepare
+from alembert.data.splits import Splits
 from alembert.distillation import Distillation, check_layers
-from alembert.job import Job, Say, head_of, judged, longest
-from alembert.models.load import load_config, load_model, load_tokenizer, names_of
+from alembert.job import Job, Say, head_of, judged
+from alembert.models.load import load_config, load_model
 from alembert.models.new import config_of
+from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.trace import Reads
@@ -48,26 +50,23 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
-        tokenizer = load_tokenizer(job.student or job.teacher_for(stages[0]) or "")
         with state.main_process_first():  # what it makes, the others find
-            splits = _splits(job, stages, tokenizer)
-            _check(job, stages, tokenizer, splits)
-            splits = varied(job, stages, splits, tokenizer, say)
-        accelerator = _accelerator(job)
+            work, read, judging = _texts(job, stages, say, leads)
+        accelerator, splits = _accelerator(job), read[0].splits
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
         last: Path | None = None
         for number, stage in enumerate(stages, start=1):
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
-                _run_stage(job, stage, place, last, tokenizer, splits, accelerator, say)
+                _run_stage(work, stage, place, last, read, accelerator, say)
             state.wait_for_everyone()
             last = place / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if judged(stages) else None
-            judge.judge_run(job.out, job.result, teacher, splits, tokenizer, say)
+            judge.judge_run(job.out, job.result, teacher, read[0], judging, say)
         state.wait_for_everyone()
         return dict(folder.read_json(job.out / "metrics.json"))
 
@@ -83,31 +82,38 @@ def _accelerator(job: Job) -> Accelerator:
     return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
-def _splits(job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase) -> Splits | None:
-    if job.files is None:
-        return None
-    known = None
-    if job.teacher is not None and judged(stages):
-        known = names_of(load_config(job.teacher))
-    return prepare(job.files, tokenizer, longest(stages), known, job.seed)
+def _texts(
+    job: Job, stages: list[Stage], say: Say, leads: bool
+) -> tuple[Job, tuple[Reading, Reading], Reading]:
+    """The job as its stages see it, its texts as student and teacher read them in training.
+
+    The last is how the teacher reads them that the run was given, by which it is judged.
+    """
+    mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
+    _check(job, stages, mine)
+    mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
+    theirs = by_teacher(job, stages, mine)
+    if job.vocabulary is None:
+        return job, (mine, theirs), theirs
+    work, fewer = own_vocabulary(job, stages, mine, say, leads)
+    return work, (fewer, fewer), theirs
 
 
-def _check(
-    job: Job, stages: list[Stage], tokenizer: PreTrainedTokenizerBase, splits: Splits | None
-) -> None:
+def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
     """Refuse what one of the stages cannot do before the first is run."""
     source = job.student or job.teacher_for(stages[0]) or ""
     config = load_config(job.student) if job.student else config_of(job.recipe.student)
     read: set[tuple[str, str]] = set()
     for stage in stages:
         if teacher := job.asked(stage):
-            fit.check_teacher(stage, teacher, source, tokenizer)
+            head = head_of(stage, mine.splits)
+            fit.check_teacher(stage, head, teacher, source, mine.tokenizer)
             taught = load_config(teacher)
             fit.check_precision(job.precision, taught, teacher)
             check_layers(config, taught, stage.objective, job.recipe.projections)
-            read.add((teacher, head_of(stage, splits)))
+            read.add((teacher, head))
         fit.check_length(stage.max_length, config, job.student or "the student")
-    fit.check_words(tokenizer, config, source)
+    fit.check_words(mine.tokenizer, config, source)
     fit.check_precision(job.precision, config, job.student or "the student")
     for teacher, head in sorted(read):
         load_model(teacher, head)  # refused now when the head is not there
@@ -118,18 +124,18 @@ def _run_stage(
     stage: Stage,
     place: Path,
     last: Path | None,
-    tokenizer: PreTrainedTokenizerBase,
-    splits: Splits | None,
+    read: tuple[Reading, Reading],
     accelerator: Accelerator,
     say: Say,
 ) -> None:
-    """Train one stage and put its model in place."""
-    distillation, rows, masking = _begun(job, stage, place, last, tokenizer, splits, accelerator)
-    batches = Batches(rows, stage.batch_size, job.seed, int(tokenizer.pad_token_id or 0), masking)
+    """Train one stage and put its model in place. read: its texts, the student's way first."""
+    distillation, rows, masking = _begun(job, stage, place, last, read, accelerator)
+    mine, splits = read[0], read[0].splits
+    batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
     steps = steps_of(stage, len(rows))
     watch = None
     if splits is not None and stage.data == "task" and stage.answers:
-        watch = _watch(stage, distillation.student, splits, tokenizer, steps, len(rows))
+        watch = _watch(stage, distillation.student, splits, mine.pad, steps, len(rows))
     if accelerator.is_main_process:
         folder.open_run(job.out, job.recipe, job.arguments)
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
@@ -147,7 +153,7 @@ def _run_stage(
         return
     facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
     folder.write_json(place / "facts.json", facts)
-    folder.save_model(distillation.student, tokenizer, place / "model")
+    folder.save_model(distillation.student, mine.tokenizer, place / "model")
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
     say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")
 
@@ -157,17 +163,16 @@ def _begun(
     stage: Stage,
     place: Path,
     last: Path | None,
-    tokenizer: PreTrainedTokenizerBase,
-    splits: Splits | None,
+    read: tuple[Reading, Reading],
     accelerator: Accelerator,
 ) -> tuple[Distillation, Rows, Masking | None]:
     """A stage's models, the rows that it reads, and how their words are hidden."""
-    words, head = stage.data == "corpus", head_of(stage, splits)
-    labels = () if splits is None or words else splits.task.labels
-    pad_token_id = int(tokenizer.pad_token_id or 0)
+    mine, theirs = read
+    words, head = stage.data == "corpus", head_of(stage, mine.splits)
+    labels = () if mine.splits is None or words else mine.splits.task.labels
     with accelerator.main_process_first():
-        rows, masking = _rows(job, stage, tokenizer, splits)
-    sample = sample_of(rows, pad_token_id)
+        rows, masking = _rows(job, stage, mine)
+    sample = sample_of(rows, mine.pad)
     teacher = load_model(path, head) if (path := job.asked(stage)) else None
     student = student_for(job, head, labels, last, teacher, sample)
     distillation = Distillation(
@@ -176,37 +181,36 @@ def _begun(
     if not (place / "checkpoint" / "state.safetensors").is_file():
         distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
+        assert theirs.splits is not None
         with accelerator.main_process_first():
-            rows = answered(teacher, rows, pad_token_id, accelerator)
+            said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+        rows = Answered(rows, said.logits)
     return distillation, rows, masking
 
 
-def _rows(
-    job: Job, stage: Stage, tokenizer: PreTrainedTokenizerBase, splits: Splits | None
-) -> tuple[Rows, Masking | None]:
+def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:
     """What a stage reads, and how its words are hidden."""
     if stage.data == "task":
-        assert splits is not None
-        return splits.train, None
+        assert mine.splits is not None
+        return mine.splits.train, None
     assert job.corpus is not None
-    corpus = read_corpus(job.corpus, tokenizer, stage.max_length)
+    corpus = read_corpus(job.corpus, mine.tokenizer, stage.max_length)
     if stage.masking is None:
         return corpus, None
     share, rare_words = stage.masking.share, stage.masking.rare_words
-    return corpus, masking_for(tokenizer, share, rare_words, corpus.counts)
+    return corpus, masking_for(mine.tokenizer, share, rare_words, corpus.counts)
 
 
 def _watch(
     stage: Stage,
     student: PreTrainedModel,
     splits: Splits,
-    tokenizer: PreTrainedTokenizerBase,
+    pad: int,
     steps: int,
     rows: int,
 ) -> Watch:
     """The held-out slice chooses the best student: each epoch, at most 10 times."""
     epochs = round(steps * stage.batch_size / rows)
-    pad = int(tokenizer.pad_token_id or 0)
 
     def measure() -> float:
         logits = evaluate.predict(student, splits.valid, pad)

@@ -27,6 +27,7 @@ from alembert.options import (
     Unlabelled,
     Valid,
     Vectors,
+    Vocabulary,
     changed,
     files_of,
     option,
@@ -94,6 +95,7 @@ def distill(
     learning_rate: Rate = None,
     max_length: Length = None,
     settings: Settings = None,
+    vocabulary: Vocabulary = None,
     seed: Seed = 0,
     precision: Precision = "auto",
 ) -> None:
@@ -115,7 +117,7 @@ def distill(
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     job = Job(
         changed(chosen, changes), out, teacher, general_teacher, student, corpus, files,
-        mlm, vectors, seed, precision_of(precision),
+        mlm, vectors, seed, precision_of(precision), vocabulary,
     )  # fmt: skip
     _end(job, run(job, typer.echo), reported=True)
 

@@ -146,7 +146,7 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
 
 def quick(
     models: "dict[str, tuple[PreTrainedModel, Path]]",
-    data: "Encoded",
+    data: "Encoded | dict[str, Encoded]",
     texts: int = 200,
     seconds: float = 10.0,
 ) -> list[Row]:
@@ -154,8 +154,9 @@ def quick(
 
     Keys are the names in the rows, in whose order they come; the first is what the others are
     compared with. The folders are those they were saved in (for the size). Each of the first
-    `texts` rows of the data goes through every model before the next one does; it ends early after
-    `seconds`. Peak memory is not told, being the whole process's.
+    `texts` rows of the data (of each model's own, where they read differently) goes through every
+    model before the next one does; it ends early after `seconds`. Peak memory is not told, being
+    the whole process's.
     """
     import torch
 
@@ -168,8 +169,9 @@ def quick(
     began = time.monotonic()
     try:
         for i in [*range(5), *range(texts)]:  # the first five warm up
-            ids = ids_of(np.array([data[i % len(data)]["input_ids"]]))
             for name in models:
+                rows = data[name] if isinstance(data, dict) else data
+                ids = ids_of(np.array([rows[i % len(rows)]["input_ids"]]))
                 start, used = time.perf_counter(), time.process_time()
                 run[name](ids)
                 used, wall = time.process_time() - used, time.perf_counter() - start

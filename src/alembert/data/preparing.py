@@ -110,7 +110,8 @@ def _held(folder: Path, mend: str) -> Iterator[None]:
         try:
             yield
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
+            if (folder / FACTS).is_file() or not (folder / IDS).is_file():  # else others may wait
+                (folder / LOCK).unlink(missing_ok=True)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 

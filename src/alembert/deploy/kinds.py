@@ -31,7 +31,7 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
         kind = PROBLEMS.get(config.problem_type or "", usual)
         if kind == "regression" and config.num_labels != 1:
             raise UserError(
-                f"{path}: a regression with {config.num_labels} scores cannot be exported: there "
+                f"{path}: a regression with {config.num_labels} scores is not known here: there "
                 "are models of one score"
             )
         return kind
@@ -39,7 +39,7 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
         if name.endswith(ending):
             return kind
     raise UserError(
-        f"{path}: a {name} cannot be exported: there are models of sequence classification, token "
+        f"{path}: a {name} is not known here: there are models of sequence classification, token "
         "classification, masked words, and encoders without a head"
     )
 

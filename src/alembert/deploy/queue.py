@@ -113,7 +113,7 @@ class Queue:
         self._arrived = 0
         self._change = Condition()
         self._idle = 0
-        self._stopped = False
+        self._stopped = self._called = False
         self._threads = [
             Thread(target=self._serve, name=f"answers-{i}", daemon=True) for i in range(threads)
         ]
@@ -138,8 +138,16 @@ class Queue:
                 self._arrived += 1
                 line.lengths.setdefault(length, deque()).append((self._arrived, work, place, row))
                 line.tokens += length
-            self._change.notify(len(rows))
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._wake)
         return work.future
+
+    def _wake(self) -> None:
+        """After a turn of the loop: its requests are there, not the first of them alone."""
+        self._called = False
+        with self._change:
+            self._change.notify_all()
 
     @property
     def waiting(self) -> int:

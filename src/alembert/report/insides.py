@@ -41,14 +41,15 @@ def insides(run: Run, text: str) -> Insides:
     if run.student is None:
         raise UserError("the run has not made its student yet")
     head = run.metrics.get("task") or "words"
-    paths = {"teacher": run.teacher} if run.teacher else {}
+    tokenizer, paths = load_tokenizer(str(run.student)), {}
+    if run.teacher and load_tokenizer(run.teacher).get_vocab() == tokenizer.get_vocab():
+        paths["teacher"] = run.teacher  # another's pieces cannot be laid beside the student's
     own = "student" if paths else "model"
     paths[own] = str(run.student)
     if head == "words" and not all(has_head(path, "words") for path in paths.values()):
         head = "encoder"
     eager = {"attn_implementation": "eager"}  # the fused kinds keep no attention
     models = {who: load_model(path, head, changes=eager) for who, path in paths.items()}
-    tokenizer = load_tokenizer(str(run.student))
     first, _, second = text.partition("\n")
     batch = tokenizer(
         first, second or None, truncation=True, max_length=TOKENS, return_tensors="pt"

@@ -69,30 +69,43 @@ class Judged:
 def judged(
     task: Task,
     texts: Sequence[str],
-    data: Encoded,
+    read: dict[str, Encoded],
     logits: dict[str, evaluate.Logits],
     tokenizer: PreTrainedTokenizerBase,
 ) -> Judged:
-    """What is kept of a judgement: logits of teacher and student, or of a student alone."""
+    """What is kept of a judgement: logits of teacher and student, or of a student alone.
+
+    read: the texts as each of them reads them; tokenizer: the student's. Of tags those words
+    count that both have read.
+    """
     if "teacher" not in logits:
-        logits = {"model": logits["student"]}
+        logits, read = {"model": logits["student"]}, {"model": read["student"]}
+    data = read[own := next(reversed(read))]
     rows = [i for i in range(len(data)) if _labelled(data[i]["labels"])]
     width = len(task.labels) * (sum(data.lengths) if data.per_token else len(rows))
     step = -(-width // MOST) or 1
-    kept, places, words = rows[::step], {}, []
+    kept, words = rows[::step], []
+    places: dict[str, dict[int, Any]] = {who: {} for who in read}
     if data.per_token:
         for i in kept:
-            places[i] = np.flatnonzero(np.array(data[i]["labels"]) != IGNORED)
-            words.append(_spelt(data[i]["input_ids"], places[i], tokenizer))
+            found = {who: np.flatnonzero(_tags(each, i) != IGNORED) for who, each in read.items()}
+            both = min(map(len, found.values()))
+            for who, where in found.items():
+                places[who][i] = where[:both]
+            words.append(_spelt(data[i]["input_ids"], places[own][i], tokenizer))
     return Judged(
         task.kind,
         task.labels,
         [texts[i] for i in kept],
         words,
-        [np.array(data[i]["labels"])[places.get(i, ...)] for i in kept],
-        {who: [said[i][places.get(i, ...)] for i in kept] for who, said in logits.items()},
+        [_tags(data, i)[places[own].get(i, ...)] for i in kept],
+        {who: [said[i][places[who].get(i, ...)] for i in kept] for who, said in logits.items()},
         len(rows),
     )
+
+
+def _tags(data: Encoded, row: int) -> NDArray[Any]:
+    return np.array(data[row]["labels"])
 
 
 def _labelled(labels: Any) -> bool:
@@ -169,10 +182,12 @@ def again(run: Run) -> Judged:
     known = names_of(load_config(str(student)))
     task = infer_task(rows, columns, source, known, run.metrics.get("metric"), files["task"])
     tokenizer = load_tokenizer(str(student))
-    data = encode(rows, task, columns, tokenizer, run.max_length, source)
-    logits = {}
+    data, logits = {}, {}
     for who, path in (("teacher", run.teacher), ("student", str(student))):
         if path is not None and (who == "student" or "teacher" in run.metrics):
-            model, pad = load_model(path, task.kind), int(tokenizer.pad_token_id or 0)
-            logits[who] = evaluate.predict(model, data, pad, progress=f"asking the {who} again")
+            own = load_tokenizer(path)
+            data[who] = encode(rows, task, columns, own, run.max_length, source)
+            model, pad = load_model(path, task.kind), int(own.pad_token_id or 0)
+            said = f"asking the {who} again"
+            logits[who] = evaluate.predict(model, data[who], pad, progress=said)
     return judged(task, shown(rows, columns), data, logits, tokenizer)
