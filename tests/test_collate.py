@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,6 +55,11 @@ def test_rows_of_similar_length_share_a_batch_and_batches_come_in_any_order() ->
     assert padded < 1.05 * sum(lengths)
     longest = torch.tensor([max(lengths[i] for i in batch) for batch in batches]).float()
     assert abs(torch.corrcoef(torch.stack([longest[:-1], longest[1:]]))[0, 1]) < 0.15
+
+
+def test_a_plan_is_a_few_bytes_a_row() -> None:
+    found = plan(np.ones(100_000, np.int32), 8, 0, 0)
+    assert found.order.nbytes + found.places.nbytes == 100_000 * 4 + 12_500 * 8
 
 
 def test_a_batch_of_none_is_refused() -> None:

@@ -170,6 +170,30 @@ DATA: list[tuple[str, Files, str, str]] = [
         f"{WORDS} --corpus nowhere.txt --max-length 32",
         r"nowhere\.txt: no such file; check the path",
     ),
+    (
+        "a corpus is not prepared where other things lie",
+        {"home/letter.doc": "dear"},
+        "corpus corpus.txt --tokenizer words --out home",
+        r"home: holds letter\.doc and no corpus: choose an empty or new folder",
+    ),
+    (
+        "a text that is not there is no corpus",
+        {},
+        "corpus corpus.txt nowhere.txt --tokenizer words --out prepared",
+        r"nowhere\.txt: no such file; check the path",
+    ),
+    (
+        "a begun corpus is not trained on",
+        {"prepared/state.json": "{}"},
+        f"{WORDS} --corpus prepared --max-length 32",
+        r"prepared: is not finished: run its 'alembert corpus' command again",
+    ),
+    (
+        "a prepared corpus has all pieces",
+        {"prepared/corpus.json": "{}"},
+        f"{WORDS} --corpus prepared --max-length 32 --vocabulary task",
+        r"prepared: was prepared with all pieces, and --vocabulary keeps some: give --corpus the",
+    ),
 ]
 
 MODELS: list[tuple[str, Files, str, str]] = [
@@ -651,6 +675,10 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(
     ("line", "says"),
     [
         (DISTIL, "alembert: interrupted; the same command goes on where it stopped\n"),
+        (
+            "corpus corpus.txt --tokenizer words --out prepared",
+            "alembert: interrupted; the same command goes on where it stopped\n",
+        ),
         ("predict teacher good", "alembert: interrupted\n"),
         ("serve teacher", ""),
     ],
@@ -662,6 +690,7 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("alembert.models.load.load_config", interrupted)
+    monkeypatch.setattr("alembert.models.load.load_tokenizer", interrupted)
     monkeypatch.setattr("alembert.deploy.session.place", interrupted)
     capsys.readouterr()
     assert command(line, monkeypatch) == 130

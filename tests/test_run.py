@@ -7,10 +7,11 @@ import pytest
 from houses import corpus_file, saved, task_file
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
+from alembert.data.corpus import write_corpus
 from alembert.data.splits import Files
 from alembert.errors import UserError
 from alembert.job import Job
-from alembert.models.load import load_config
+from alembert.models.load import load_config, load_tokenizer
 from alembert.recipe import Recipe, from_yaml, with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
@@ -84,6 +85,24 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
     assert {"SoftLabels", "HardLabels", "HiddenCosine", "tokens_per_second"} <= logged[-1].keys()
     assert sorted(p.name for p in (out / "stages").iterdir()) == ["01-general", "02-task"]
     assert not list(out.rglob("*.partial"))
+
+
+def test_a_prepared_corpus_teaches_what_its_text_does(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    body, text = saved(tmp_path / "body", tokenizer), corpus_file(tmp_path / "corpus.txt")
+    prepared = write_corpus([text], load_tokenizer(body), 32, tmp_path / "corpus")
+    recipe, lines = short("finetune", body), list[str]()
+    for corpus in (text, str(prepared.folder)):
+        out = tmp_path / f"from-{Path(corpus).name}"
+        run(Job(recipe, out, student=body, corpus=corpus, model_at="."))
+    weights = [path.read_bytes() for path in tmp_path.glob("from-*/model.safetensors")]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
+    longer = short("finetune", body, **{"stages.general.max_length": "64"})
+    job = Job(longer, tmp_path / "longer", student=body, corpus=corpus, model_at=".")
+    run(job, lines.append)
+    assert f"{corpus}: prepared for 32 tokens, not for 64" in lines
 
 
 def test_the_same_command_again_does_nothing_and_another_is_refused(

@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from alembert import folder, pieces, trim
-from alembert.data.corpus import read_corpus
+from alembert.data.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
 from alembert.errors import UserError
 from alembert.job import Job, Say, judged, longest
@@ -71,6 +71,11 @@ def own_vocabulary(
     whole = {name: path for name, path in given.items() if path is not None}
     if not whole:
         raise UserError("--vocabulary trims the teacher's: name one with --teacher")
+    if job.corpus is not None and prepared(job.corpus):
+        raise UserError(
+            f"{job.corpus}: was prepared with all pieces, and --vocabulary keeps some: give "
+            "--corpus the text itself"
+        )
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in whole}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
         kept = _kept(job, stages, mine, list(whole.values()))

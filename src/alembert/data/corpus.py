@@ -72,7 +72,7 @@ def read_corpus(
     Made once for the same text, tokenizer and lengths, in `folder` ($XDG_CACHE_HOME/alembert);
     a folder that `write_corpus` made is taken as it is. Raises UserError.
     """
-    if isinstance(path, str) and any((Path(path) / name).is_file() for name in (FACTS, STATE)):
+    if isinstance(path, str) and prepared(path):
         return _written(Path(path).expanduser(), tokenizer, max_length)
     wanted = _wanted([path] if isinstance(path, str) else path, tokenizer, max_length)
     home = folder or cache("corpus")
@@ -91,6 +91,11 @@ def write_corpus(
     """What `read_corpus` reads, in a folder of its own; stopped, it goes on there."""
     prepare(out, _wanted(paths, tokenizer, max_length), MEND)
     return Corpus(out)
+
+
+def prepared(path: str) -> bool:
+    """Whether a folder is one of `write_corpus`, finished or begun."""
+    return any((Path(path).expanduser() / name).is_file() for name in (FACTS, STATE))
 
 
 def _written(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Corpus:
