@@ -90,7 +90,8 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
 def test_a_prepared_corpus_teaches_what_its_text_does(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
-    body, text = saved(tmp_path / "body", tokenizer), corpus_file(tmp_path / "corpus.txt")
+    body = saved(tmp_path / "body", tokenizer)
+    text = corpus_file(tmp_path / "corpus.txt")
     prepared = write_corpus([text], load_tokenizer(body), 32, tmp_path / "corpus")
     recipe, lines = short("finetune", body), list[str]()
     for corpus in (text, str(prepared.folder)):
