@@ -4,8 +4,9 @@
     python benchmarks/serve.py MODEL --servers alembert --rate 2000 --seconds 60
 
 Closed loop: each client asks again when it has its answer. Open loop (--rate, requests a second):
-requests come when they come, answered or not. The servers are up at the same time, on loopback, and
-take turns, round after round; the load comes from this process, on the same cores. Servers:
+requests come when they come, answered or not. The servers take turns on loopback, round after
+round, and only the one that is measured is up: some keep a core busy while nobody asks. The load
+comes from this process, on the same cores. Servers:
 alembert; plain (FastAPI, a Session call for each request on a pool of threads); first-in (FastAPI,
 whoever came first in one batch of 16, padded to the longest); litserve and ray, where installed.
 """
@@ -24,7 +25,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -32,6 +33,7 @@ from typing import Any
 
 SERVERS = ("alembert", "plain", "first-in", "litserve", "ray")
 TICK = os.sysconf("SC_CLK_TCK")
+WARM = 1  # seconds before the first measurement
 COLUMNS = {"requests_per_s": "8.0f", "p50_ms": "8.1f", "p95_ms": "8.1f", "p99_ms": "8.1f",
            "cpu_ms": "8.2f", "rss_mb": "6.0f"}  # fmt: skip
 
@@ -43,6 +45,7 @@ class Connection(asyncio.Protocol):
         self.head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         self.answer: asyncio.Future[int] | None = None
         self.received = b""
+        self.lost = False
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -69,6 +72,7 @@ class Connection(asyncio.Protocol):
             self.answer.set_result(int(head[9:12]))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(0)
 
@@ -100,17 +104,20 @@ async def closed(port: int, bodies: list[bytes], clients: int, seconds: float) -
 async def opened(port: int, bodies: list[bytes], rate: float, seconds: float) -> list[Any]:
     """The same, for requests whose times are drawn at random; at most 1,000 are under way."""
     found: list[Any] = []
-    dice, idle, tasks, lags = random.Random(0), [], set(), [0.0]
+    dice, tasks, lags = random.Random(0), set(), [0.0]
+    idle: list[Connection] = []
     count = 0
 
     async def one(due: float) -> None:
         nonlocal count
-        if not idle and count == 1000:
+        line = idle.pop() if idle else None
+        while line is not None and line.lost:  # servers close what was idle for seconds
+            count -= 1
+            line = idle.pop() if idle else None
+        if line is None and count == 1000:
             found.append((-1, 0.0))  # the generator's own bound
             return
-        if idle:
-            line = idle.pop()
-        else:
+        if line is None:
             count += 1
             line = await connected(port)
         began = time.perf_counter()
@@ -240,22 +247,19 @@ def main() -> None:
     given = parser.parse_args()
     bodies = bodies_of(given.data)
     kinds = given.servers.split(",")
-    ports = {kind: free_port() for kind in kinds}
     loads = [given.rate] if given.rate else [int(each) for each in given.clients.split(",")]
+    drive = opened if given.rate else closed
     found: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    with ExitStack() as stack:
-        pids = {}
+    for _ in range(given.rounds):
         for kind in kinds:
-            one = started(kind, given.model, ports[kind], given.options.split())
-            pids[kind] = stack.enter_context(one)
-        for _ in range(given.rounds):
-            for load in loads:
-                for kind in kinds:
-                    before, began = spent(pids[kind])[0], time.perf_counter()
-                    drive = opened if given.rate else closed
-                    answers = asyncio.run(drive(ports[kind], bodies, load, given.seconds))
+            port = free_port()
+            with started(kind, given.model, port, given.options.split()) as pid:
+                asyncio.run(closed(port, bodies, 8, WARM))
+                for load in loads:
+                    before, began = spent(pid)[0], time.perf_counter()
+                    answers = asyncio.run(drive(port, bodies, load, given.seconds))
                     wall = time.perf_counter() - began
-                    cpu, memory = spent(pids[kind])
+                    cpu, memory = spent(pid)
                     row = summary(answers, wall, cpu - before, memory)
                     found.setdefault((kind, load), []).append(row)
     print("server      load   req/s     p50     p95  p99 ms  CPU ms    MB  statuses")

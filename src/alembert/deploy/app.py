@@ -1,12 +1,13 @@
 """The routes: what text-embeddings-inference answers to, for one model or several."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -113,6 +114,17 @@ def app_of(
 Handler = Callable[[Request, str | None], Awaitable[Any]]
 
 
+class _Bare(APIRoute):
+    """A route whose function is given the request and its path, and nothing that costs time."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        async def handle(request: Request) -> Response:
+            answer: Response = await self.endpoint(request, **request.path_params)
+            return answer
+
+        return handle
+
+
 def _add(app: FastAPI, path: str, handler: Handler, said: dict[str, Any]) -> None:
     """The route for the first model, and for each under its name."""
 
@@ -122,8 +134,9 @@ def _add(app: FastAPI, path: str, handler: Handler, said: dict[str, Any]) -> Non
     async def named(request: Request, name: str) -> Response:
         return _json(await handler(request, name))
 
-    app.post(path, operation_id=path[1:], **said)(first)
-    app.post(f"/models/{{name}}{path}", operation_id=f"{path[1:]}-named", **said)(named)
+    said |= {"methods": ["POST"], "route_class_override": _Bare}
+    for full, answer, suffix in ((path, first, ""), (f"/models/{{name}}{path}", named, "-named")):
+        app.router.add_api_route(full, answer, operation_id=path[1:] + suffix, **said)
 
 
 def _json(content: Any) -> Response:
