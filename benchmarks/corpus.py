@@ -33,7 +33,7 @@ from alembert.models.load import load_tokenizer
 
 SHARD = 512_000_000  # characters
 ROUND = 200_000_000
-STEPS, BATCH = 50, 32
+STEPS = 50
 
 
 def documents(words: list[str], characters: int, seed: int) -> Iterator[str]:
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a saved BERT")
     parser.add_argument("--gigabytes", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3, help="against tokenizers alone")
+    parser.add_argument("--batch-size", type=int, default=8, help="sequences a step of training")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     compared = rounds(given.work / "rounds", given.model, given.rounds)
@@ -179,7 +180,7 @@ def main() -> None:
     trained = measured(
         "distill", "tinybert", "--teacher", str(given.model), "--corpus", str(corpus),
         "--out", str(run), "--set", f"stages.general.steps={STEPS}",
-        "--set", f"stages.general.batch_size={BATCH}",
+        "--set", f"stages.general.batch_size={given.batch_size}",
     )  # fmt: skip
     environment = json.loads((run / "environment.json").read_text())
     result = {
@@ -188,7 +189,7 @@ def main() -> None:
         "corpus_bytes": sum(path.stat().st_size for path in corpus.iterdir()),
         "sequences": facts["sequences"],
         "prepared": prepared,
-        "trained": {"steps": STEPS, "batch_size": BATCH, **trained},
+        "trained": {"steps": STEPS, "batch_size": given.batch_size, **trained},
         "rounds": compared,
         "share_of_tokenizers_alone": median(each["share_of_alone"] for each in compared),
         **{name: environment[name] for name in ("hardware", "versions")},
