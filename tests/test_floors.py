@@ -32,10 +32,11 @@ FLOORS = {
                 "models",
                 "checkpoint",
                 "pieces",
+                "regression",
             ),
             1,
         ),
-        **dict.fromkeys(("trace", "narrowing", "thinning", "student"), 2),
+        **dict.fromkeys(("trace", "narrowing", "thinning", "layerwise", "student"), 2),
         **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),
         **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
@@ -71,7 +72,17 @@ FLOORS = {
 SEES_ALL = FLOORS["whole"].keys()
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning", "pieces"}
+APART = {
+    "models",
+    "checkpoint",
+    "recipes",
+    "folder",
+    "fit",
+    "narrowing",
+    "thinning",
+    "layerwise",
+    "pieces",
+}
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}

@@ -13,6 +13,7 @@ from alembert import objective as terms
 from alembert.attention import use_fused
 from alembert.errors import UserError
 from alembert.objective import AttentionKL, AttentionMSE, LayerTerm, Objective, Relations
+from alembert.regression import least_squares
 from alembert.trace import Batch, Reads, Trace, no_grad_trace, trace
 
 Projections = Literal["none", "layer", "shared"]
@@ -98,7 +99,7 @@ class Distillation(nn.Module):
     def start_projections(self, sample: Batch) -> None:
         """Set each projection to the least squares answer on a batch of unmasked text.
 
-        Ridge of a thousandth of the mean variance; the loss starts where a random projection
+        The loss starts where a random projection
         would take hundreds of steps to come.
         """
         if not self.projections or self.teacher is None:
@@ -113,7 +114,7 @@ class Distillation(nn.Module):
         for name, projection in self.projections.items():
             pairs = [(s, t) for s, t in sorted(compared) if name in ("shared", str(s))]
             inputs = torch.cat([mine[s][real].float() for s, _ in pairs])
-            _least_squares(projection, inputs, torch.cat([theirs[t][real] for _, t in pairs]))
+            least_squares(projection, inputs, torch.cat([theirs[t][real] for _, t in pairs]), 1e-3)
 
     def _projections(self, choice: Projections) -> nn.ModuleDict:
         hidden = self.reads[0].hidden
@@ -174,18 +175,6 @@ def _check_heads(
             f"{counts[1]} (--set student.num_attention_heads={counts[1]}), or regroup both: --set "
             f"stages.NAME.objective.{term.kind}.heads=N with N one of {fit}"
         )
-
-
-def _least_squares(linear: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-    """Fit a Linear to rows of inputs (N, h) and targets (N, H)."""
-    centre, aim = inputs.mean(dim=0), targets.mean(dim=0)
-    inputs, targets = (inputs - centre).double(), (targets - aim).double()
-    square = inputs.T @ inputs
-    square.diagonal().add_(1e-3 * square.diagonal().mean() + 1e-9)
-    weight = torch.linalg.solve(square, inputs.T @ targets).T.float()
-    with torch.no_grad():
-        linear.get_parameter("weight").copy_(weight)
-        linear.get_parameter("bias").copy_(aim - weight @ centre)
 
 
 def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:

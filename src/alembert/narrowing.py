@@ -156,7 +156,11 @@ def match(
 ) -> None:
     """Give a layer's output, dimension by dimension, the mean and the spread of `states` (N, h)."""
     hidden = no_grad_trace(student, sample, Reads(hidden=frozenset({layer}))).hidden[layer]
-    found = hidden[sample["attention_mask"].bool()].float()
+    settle(norm, hidden[sample["attention_mask"].bool()].float(), states)
+
+
+def settle(norm: nn.Module, found: Tensor, states: Tensor) -> None:
+    """Give what a norm gives, `found` (N, h), the mean and the spread of `states` (N, h)."""
     gain, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
     ratio = states.std(dim=0) / found.std(dim=0).clamp(min=1e-6)
     gain.mul_(ratio)
@@ -175,10 +179,10 @@ def _attention(
     offset = view.basis.T @ there[3].get_parameter("bias")
     for head in range(min(heads)):
         rows, wide = slice(head * size, (head + 1) * size), slice(head * wider, (head + 1) * wider)
-        left, right = _factors(query[wide].T @ key[wide] * scale, size)
+        left, right = factors(query[wide].T @ key[wide] * scale, size)
         here[0].get_parameter("weight")[rows], here[0].get_parameter("bias")[rows] = _split(left.T)
         here[1].get_parameter("weight")[rows], here[1].get_parameter("bias")[rows] = _split(right)
-        left, right = _factors(out[:, wide] @ value[wide, :-1], size)
+        left, right = factors(out[:, wide] @ value[wide, :-1], size)
         here[2].get_parameter("weight")[rows] = right
         here[3].get_parameter("weight")[:, rows] = left
         offset += out[:, wide] @ value[wide, -1]  # attention adds up to 1: a constant
@@ -195,7 +199,7 @@ def _split(weight: Tensor) -> tuple[Tensor, Tensor]:
     return weight[:, :-1], weight[:, -1]
 
 
-def _factors(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def factors(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Two factors of the nearest matrix of this rank (Eckart and Young), of equal size."""
     left, sizes, right = torch.linalg.svd(product, full_matrices=False)
     root = sizes[:rank].sqrt()

@@ -51,7 +51,7 @@ def from_teacher(
             "order, as (student, teacher) pairs"
         )
     if anatomy.bottlenecked(student.config) and sample is not None:
-        thin(student, teacher, sample)
+        thin(student, teacher, pairs, sample)
         return student
     if student.config.hidden_size < teacher.config.hidden_size and sample is not None:
         narrow(student, teacher, pairs, sample, basis)

@@ -1,4 +1,4 @@
-"""A MobileBERT or IB-BERT starts with its teacher's embeddings, or what fits of them."""
+"""A MobileBERT or IB-BERT starts as what fits its teacher: embeddings, then layer by layer."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,37 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from alembert.layermap import Pairs
+from alembert.layerwise import fit_layers
 from alembert.narrowing import match, principal
 from alembert.trace import Batch, Reads, no_grad_trace
 
 
-def thin(student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch) -> None:
+def thin(student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sample: Batch) -> None:
+    """Fit embeddings and layers to the teacher's, in place.
+
+    Where both streams are equally wide they stand for the same states, else the student's for
+    the principal components of the teacher's.
+    """
+    read = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
+    states = read[sample["attention_mask"].bool()].float()
+    stream = int(student.config.hidden_size)
+    basis = torch.eye(states.shape[1])
+    if stream != states.shape[1]:
+        basis = principal(states - states.mean(dim=0), stream)
+    _embeddings(student, teacher, states, basis, sample)
+    fit_layers(student, teacher, pairs, basis, sample)
+
+
+def _embeddings(
+    student: PreTrainedModel, teacher: PreTrainedModel, states: Tensor, basis: Tensor, sample: Batch
+) -> None:
     """Copy the embeddings where both models have the same parts, else fit them; in place.
 
     Of a teacher that embeds words at its full width: principal components of its table, which the
     student's transformation turns back; positions and types through the components of the hidden
     states where the student's stream is narrower. The norm is set to give the mean and spread
-    that the teacher's embeddings have on the sample. Layers stay as they were drawn.
+    that the teacher's embeddings, `states` (N, H), have on the sample.
     """
     mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
     have, want = (dict(part.named_parameters()) for part in (mine, theirs))
@@ -24,12 +44,6 @@ def thin(student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch) -> N
         if {n: p.shape for n, p in have.items()} == {n: p.shape for n, p in want.items()}:
             mine.load_state_dict(theirs.state_dict())
             return
-        read = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
-        states = read[sample["attention_mask"].bool()].float()
-        stream = int(student.config.hidden_size)
-        basis = torch.eye(states.shape[1])
-        if stream != states.shape[1]:
-            basis = principal(states - states.mean(dim=0), stream)
         for name in ("position_embeddings.weight", "token_type_embeddings.weight"):
             if name in want:
                 rows = want[name] @ basis

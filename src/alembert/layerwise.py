@@ -1,0 +1,258 @@
+"""The layers of a MobileBERT or IB-BERT start at least squares answers to their teacher's.
+
+One layer after the other, each on what the layers before it make of a sample of text: what
+progressive transfer does by gradients (Sun et al. 2020, section 3.3), in closed form.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from alembert import anatomy
+from alembert.inputs import inputs_of
+from alembert.layermap import Pairs
+from alembert.narrowing import factors, principal, settle
+from alembert.regression import least_squares, ridge
+from alembert.trace import Batch, Reads, no_grad_trace
+
+WHY = "starting a bottlenecked student"
+DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a teacher's layer did on the sample's N real tokens; queries and keys are unscaled.
+
+    before, after (N, H); queries, keys, values, contexts (N, A * d): contexts are the heads' means
+    of values, side by side; neurons (N, n) before their activation, the most active first.
+    """
+
+    before: Tensor
+    after: Tensor
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    contexts: Tensor
+    neurons: Tensor
+
+
+def fit_layers(
+    student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, basis: Tensor, sample: Batch
+) -> None:
+    """Write least squares answers into the student's layers, in place.
+
+    basis (H, S): what of the teacher's states the student's stream stands for. Layers of other
+    numbers of heads than the teacher's, or wider inside than it, stay as they were drawn.
+    """
+    config, heads = student.config, int(teacher.config.num_attention_heads)
+    inside = int(config.intra_bottleneck_size)
+    if not config.use_bottleneck or config.num_attention_heads != heads or inside > len(basis):
+        return
+    with torch.no_grad():
+        read = no_grad_trace(student, sample, Reads(hidden=frozenset({0})))
+        stream = read.hidden[0].float()
+        mask = sample["attention_mask"].bool()
+        for layer, (_, source) in zip(anatomy.layers(student, WHY), pairs, strict=True):
+            seen = _seen(teacher, source, sample)
+            stream = _fit(layer, stream, mask, seen, basis, inside, heads)
+
+
+def _seen(teacher: PreTrainedModel, layer: int, sample: Batch) -> Seen:
+    name = anatomy.anatomy(teacher.config, WHY).copies[5:6] or ("intermediate.dense",)
+    part = anatomy.layers(teacher, WHY)[layer - 1].get_submodule(name[0])
+    caught: list[Tensor] = []
+    handle = part.register_forward_hook(lambda _, __, output: caught.append(output))
+    inputs = {k: sample[k] for k in (*inputs_of(teacher), "attention_mask") if k in sample}
+    left = no_grad_trace(
+        teacher, inputs, Reads(hidden=frozenset({layer - 1, layer}), attention=frozenset({layer}))
+    )
+    handle.remove()
+    real = sample["attention_mask"].bool()
+    q, k, v = (x[layer].float() for x in (left.queries, left.keys, left.values))
+    neurons = caught[0][real].float()
+    order = F.relu(neurons).std(dim=0).argsort(descending=True)
+    before, after = (left.hidden[i][real].float() for i in (layer - 1, layer))
+    rows = [_beside(x)[real] for x in (q, k, v, _attend(q, k, v, real))]
+    return Seen(before, after, rows[0], rows[1], rows[2], rows[3], neurons[:, order])
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
+    """The heads' means of values (B, A, T, d) over real tokens (B, T)."""
+    return F.scaled_dot_product_attention(queries, keys, values, real[:, None, None, :])
+
+
+def _beside(vectors: Tensor) -> Tensor:
+    """(B, A, T, d) -> (B, T, A * d)."""
+    return vectors.transpose(1, 2).flatten(2)
+
+
+def _fit(
+    layer: Any, stream: Tensor, real: Tensor, seen: Seen, basis: Tensor, inside: int,
+    heads: int,
+) -> Tensor:  # fmt: skip
+    """Fit one layer on its stream (B, T, S); returns the next layer's."""
+    there = _inside(seen, inside)
+    rows = stream[real]
+    there = _bottlenecks(layer, rows, seen, there)
+    queries, keys, values, start = layer.bottleneck(stream)
+    own = layer.attention.self
+    _scores(own, queries[real], seen, heads)
+    _values(own, values[real], seen, there[1] - start[real], heads)
+    q, k, v = (
+        part(x).unflatten(-1, (heads, -1)).transpose(1, 2)
+        for part, x in ((own.query, queries), (own.key, keys), (own.value, values))
+    )
+    context = _beside(_attend(q, k, v, real))
+    output = layer.attention.output
+    least_squares(output.dense, context[real], there[1] - start[real], *DAMPINGS)
+    _plain(output, context[real], start[real])
+    state: Tensor = output(context, start)[real]
+    state = _feed_forward(layer, state, seen.neurons, there[1])
+    return _widen(layer, stream, real, state, seen.after @ basis)
+
+
+def _inside(seen: Seen, width: int) -> tuple[Tensor, Tensor]:
+    """The teacher's states before and after, (N, width), as the narrow part should see them.
+
+    Through the directions in which its states lie and in which they change, counted alike.
+    """
+    if width == seen.before.shape[1]:
+        return seen.before, seen.after
+    parts = [x - x.mean(dim=0) for x in (seen.before, seen.after, seen.after - seen.before)]
+    found = principal(torch.cat([x / x.norm() for x in parts]), width)
+    return seen.before @ found, seen.after @ found
+
+
+def _bottlenecks(
+    layer: Any, rows: Tensor, seen: Seen, there: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The ways into the narrow part; returns the states there that these ways lead to."""
+    part = layer.bottleneck
+    asked = torch.cat([seen.queries, seen.keys], dim=1)
+    if part.use_bottleneck_attention:  # one way for all
+        blocks = [x / (x - x.mean(dim=0)).norm() for x in (asked, seen.values, there[0])]
+        _reduced(part.input, rows, torch.cat(blocks, dim=1))
+        weight, bias = ridge(seen.before, part.input(rows), *DAMPINGS)
+        return seen.before @ weight.T + bias, seen.after @ weight.T + bias
+    least_squares(part.input.dense, rows, there[0], *DAMPINGS)
+    _plain(part.input, rows)
+    if part.key_query_shared_bottleneck:
+        _reduced(part.attention, rows, asked)
+    return there
+
+
+def _reduced(bottleneck: Any, rows: Tensor, targets: Tensor) -> None:
+    """The few combinations of rows (N, S) that say most of the targets: reduced-rank regression."""
+    weight, _ = ridge(rows, targets, *DAMPINGS)
+    dense = bottleneck.dense
+    told = (rows - rows.mean(dim=0)) @ weight.T
+    ways = principal(told, len(dense.weight)).T @ weight
+    spread = ((rows - rows.mean(dim=0)) @ ways.T).std()
+    dense.weight.copy_(ways / spread)
+    dense.bias.copy_(-(ways / spread) @ rows.mean(dim=0))
+    _plain(bottleneck, rows)
+
+
+def _plain(part: Any, rows: Tensor, *residual: Tensor) -> None:
+    """A norm with statistics is set to give, on the whole, what it is given."""
+    if isinstance(norm := part.LayerNorm, nn.LayerNorm):
+        given = sum(residual, part.dense(rows))
+        settle(norm, norm(given), given)
+
+
+def _whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (h,) and Cholesky factor (h, h) of the covariance of rows (N, h)."""
+    mean = rows.mean(dim=0)
+    square = ((rows - mean).T @ (rows - mean)).double() / len(rows)
+    square.diagonal().add_(1e-4 * square.diagonal().mean() + 1e-9)
+    return mean, torch.linalg.cholesky(square).float()
+
+
+def _unwhitened(factor: Tensor, lower: Tensor) -> Tensor:
+    """factor (d, h) over whitened rows -> over the rows themselves."""
+    found: Tensor = torch.linalg.solve_triangular(lower, factor, upper=False, left=False)
+    return found
+
+
+def _scores(own: Any, rows: Tensor, seen: Seen, heads: int) -> None:
+    """Each head's query-key product at the student's rank, best on the sample's tokens.
+
+    What all keys have in common drops out of the softmax and is left out.
+    """
+    mean, lower = _whitened(rows)
+    query, query_bias = ridge(rows, seen.queries, *DAMPINGS)
+    key, key_bias = ridge(rows, seen.keys, *DAMPINGS)
+    if len(query) == len(own.query.weight):
+        for part, weight, bias in ((own.query, query, query_bias), (own.key, key, key_bias)):
+            part.weight.copy_(weight)
+            part.bias.copy_(bias)
+        return
+    mine, theirs = (len(w) // heads for w in (own.query.weight, query))
+    scale = math.sqrt(mine / theirs)
+    asking = torch.cat([query @ lower, (query @ mean + query_bias)[:, None]], dim=1)
+    for head in range(heads):
+        to = slice(head * mine, (head + 1) * mine)
+        of = slice(head * theirs, (head + 1) * theirs)
+        left, right = factors(asking[of].T @ (key[of] @ lower) * scale, mine)
+        weight = _unwhitened(left[:-1].T, lower)
+        own.query.weight[to], own.query.bias[to] = weight, left[-1] - weight @ mean
+        own.key.weight[to] = weight = _unwhitened(right, lower)
+        own.key.bias[to] = -weight @ mean
+
+
+def _values(own: Any, rows: Tensor, seen: Seen, wanted: Tensor, heads: int) -> None:
+    """The values of each head that say most of what its context adds to `wanted` (N, I)."""
+    mean, lower = _whitened(rows)
+    value, bias = ridge(rows, seen.values, *DAMPINGS)
+    if len(value) == len(own.value.weight):
+        own.value.weight.copy_(value)
+        own.value.bias.copy_(bias)
+        return
+    out, _ = ridge(seen.contexts, wanted, *DAMPINGS)
+    mine, theirs = len(own.value.weight) // heads, len(value) // heads
+    for head in range(heads):
+        to = slice(head * mine, (head + 1) * mine)
+        of = slice(head * theirs, (head + 1) * theirs)
+        weight = _unwhitened(factors(out[:, of] @ value[of] @ lower, mine)[1], lower)
+        own.value.weight[to], own.value.bias[to] = weight, -weight @ mean
+
+
+def _feed_forward(layer: Any, state: Tensor, neurons: Tensor, aim: Tensor) -> Tensor:
+    """Each network takes its share of the teacher's neurons and what the ones before left over."""
+    stack: list[Any] = [*getattr(layer, "ffn", ()), layer]
+    for number, part in enumerate(stack):
+        first, output = part.intermediate.dense, part.output
+        mine = neurons[:, number :: len(stack)][:, : len(first.weight)]
+        if mine.shape[1]:  # a student with more neurons keeps the others as drawn
+            weight, bias = ridge(state, mine, *DAMPINGS)
+            first.weight[: len(weight)] = weight
+            first.bias[: len(bias)] = bias
+        active = part.intermediate(state)
+        least_squares(output.dense, active, aim - state, *DAMPINGS)
+        _plain(output, active, state)
+        following: Tensor = output.LayerNorm(output.dense(active) + state)
+        state = following
+    return state
+
+
+def _widen(layer: Any, stream: Tensor, real: Tensor, state: Tensor, aim: Tensor) -> Tensor:
+    """The way back (N, I) -> (N, S), beside a stream that each dimension keeps a share of."""
+    part, rows = layer.output.bottleneck, stream[real]
+    weight, bias = ridge(state, rows, *DAMPINGS)
+    left = rows - state @ weight.T - bias  # of the stream, what the state does not say
+    kept = (left * (aim - aim.mean(dim=0))).sum(dim=0) / left.square().sum(dim=0).clamp(min=1e-6)
+    norm = part.LayerNorm
+    kept = kept.clamp(0.3, 1.5)
+    if isinstance(norm, nn.LayerNorm):
+        kept = kept.mean().expand_as(kept)
+    least_squares(part.dense, state, aim / kept - rows, *DAMPINGS)
+    given = part.dense(state) + rows
+    settle(norm, norm(given), aim)
+    following = torch.zeros_like(stream)  # what padding holds reaches nobody
+    following[real] = norm(given)
+    return following
