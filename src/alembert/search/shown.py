@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def table(done: dict[str, Any]) -> None:
     """Print the candidates that were trained, the quickest first, and what it all cost."""
     rungs, times = done["rungs"], latencies(done)
-    heads = [f"{done['metric']} after {rung['share']:.1%}" for rung in rungs]
-    shown = Table("candidate", "ms a text", *heads, "")
+    heads = [f"after {rung['share']:.1%}" for rung in rungs]
+    caption = f"held-out {done['metric']} after these shares of their training" if rungs else None
+    shown = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
     names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
     for name in sorted(names, key=lambda each: times[each]):
         cells = [f"{r['values'][name]:.4f}" if name in r["values"] else "" for r in rungs]

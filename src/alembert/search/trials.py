@@ -85,18 +85,16 @@ def brief(task: Task, shape: Shape, vocabulary: str, steps: int, say: Say) -> di
     """The record of a training of so many steps: candidate, held_out, what it took."""
     name = f"{shape.name}-{vocabulary}-{steps}"
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
-    if record.is_file():
-        return dict(folder.read_json(record))
-    recipe = shortened(task.recipe(shape, None), steps, task.rows)
-    files = replace(task.files, evaluation=None, unlabelled=None)
-    with _spent() as spent:
-        run(task.job(recipe, vocabulary, out, files), _silent)
-    found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
-             "held_out": _held_out(out), **spent}  # fmt: skip
-    folder.write_json(record, found)
-    shutil.rmtree(out)
-    say(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
-    return found
+    if not record.is_file():
+        recipe = shortened(task.recipe(shape, None), steps, task.rows)
+        with _spent() as spent:
+            run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)), _silent)
+        found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
+                 "held_out": _held_out(out), **spent}  # fmt: skip
+        folder.write_json(record, found)
+        say(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
+    shutil.rmtree(out, ignore_errors=True)  # what an interrupted search may have left, too
+    return dict(folder.read_json(record))
 
 
 def full(
