@@ -62,10 +62,13 @@ FLOORS = {
                 "report",
                 "card",
                 "quickstart",
+                "search",
             ),
             6,
         ),
-        **dict.fromkeys(("options", "verbs", "deploy_verbs", "serve_verb", "cli"), 7),
+        **dict.fromkeys(
+            ("options", "verbs", "deploy_verbs", "serve_verb", "search_verb", "cli"), 7
+        ),
         "__main__": 8,
     },
 }
@@ -242,8 +245,8 @@ def test_the_core_is_at_most_1900_lines() -> None:
     assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1900
 
 
-def test_the_package_is_at_most_16_000_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 16_000
+def test_the_package_is_at_most_16_500_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 16_500
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:

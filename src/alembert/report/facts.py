@@ -70,10 +70,10 @@ class Run:
             raise UserError(f"{path}: not a run folder, it has no recipe.yaml{hint}")
         self.path = path
         self.recipe: dict[str, Any] = _yaml(path / "recipe.yaml")
-        self.environment: dict[str, Any] = _fields(path / "environment.json", ENVIRONMENT)
-        self.metrics: dict[str, Any] = _fields(path / "metrics.json", METRICS)
+        self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
+        self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
         timed = path / "bench.json"
-        self.bench: list[dict[str, Any]] = _fields(timed, {"rows": list}).get("rows", [])
+        self.bench: list[dict[str, Any]] = fields_of(timed, {"rows": list}).get("rows", [])
         for row in self.bench:
             _check(timed, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
@@ -187,7 +187,7 @@ def _logged(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
-def _fields(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
+def fields_of(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
     """A JSON file's fields, none where there is no file or nothing in it."""
     found = _json(path) or {}
     if found:

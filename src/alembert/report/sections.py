@@ -12,11 +12,12 @@ from alembert.report.errors import Section, by_class, disagreements, errors
 from alembert.report.facts import COURSE, Run
 from alembert.report.insides import SENTENCE, Insides, alike, insides
 from alembert.report.judged import Judged
+from alembert.report.searched import searched
 
 
 def sections(run: Run, found: Judged | None, why: str) -> list[Section]:
     """What a run has to show; `why` says what keeps its predictions from being there."""
-    parts = [losses(run)]
+    parts = [searched(run), losses(run)]
     if found is not None:
         parts += [errors(found), by_class(found), disagreements(found)]
     elif run.files:

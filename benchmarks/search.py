@@ -1,0 +1,126 @@
+"""Students that a search finds for 0.5 and 2 ms, against TinyBERT's default shape at that time.
+
+    python benchmarks/search.py DATA OUT --teachers RUNS --results results/search
+
+DATA holds clinc150/ and sst2/ with train.csv, valid.csv and test.csv; RUNS their teachers,
+NAME/teacher-0. The other side is TinyBERT as its recipe makes it (its default width and inner size)
+at the depth whose latency is nearest to that of what was found, trained as the search trains a
+winner. In the end all are timed side by side: int8, one thread, 32 tokens. It goes on where it
+stopped.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from alembert.bench import bench
+from alembert.data.splits import Files, prepare
+from alembert.models.load import load_config, load_tokenizer, names_of
+from alembert.recipes import recipe_of
+from alembert.search import FILE, search
+from alembert.search.budget import Budget
+from alembert.search.grid import Shape
+from alembert.search.latency import latency_of
+from alembert.search.trials import Task, full
+
+BUDGETS = (0.5, 2.0)  # ms
+EPOCHS = {"clinc150": None, "sst2": 2.0}  # of each stage of full trainings; None: the recipe's own
+LENGTH, MAX_LENGTH = 32, 64
+
+
+def default_shape(teacher: str, labels: tuple[str, ...], kind: str, ms: float) -> Shape:
+    """TinyBERT's default shape at the depth that takes nearest to `ms`."""
+    config = load_config(teacher)
+    made = recipe_of("tinybert", config).student
+    shapes = [
+        Shape("tinybert", n, int(made["hidden_size"]), int(made["num_attention_heads"]),
+              int(made["intermediate_size"]))
+        for n in range(1, config.num_hidden_layers + 1)
+    ]  # fmt: skip
+    took = {s: latency_of(s.recipe_for(config).student, kind, labels, LENGTH)[0].ms for s in shapes}
+    return min(shapes, key=lambda shape: abs(took[shape] - ms))
+
+
+def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespace) -> list[Any]:
+    """Both budgets on one task: (what, record of the student, its search), a row each."""
+    files = Files(*(str(data / name / f"{part}.csv") for part in ("train", "valid", "test")))
+    config = load_config(teacher)
+    splits = prepare(files, load_tokenizer(teacher), MAX_LENGTH, names_of(config), 0)
+    rows = []
+    for ms in BUDGETS:
+        place = out / name / f"{ms:g}-ms"
+        budget = Budget(ms, None, given.trials, given.steps, EPOCHS[name], LENGTH)
+        print(search(budget, teacher, files, place, MAX_LENGTH, 0, "auto", print), flush=True)
+        done = json.loads((place / FILE).read_text())
+        found = done["winner"]
+        rows.append((f"found for {ms:g} ms", found, place / found["run"], done["cost"]))
+        task = Task(
+            out / name, teacher, config, replace(files), len(splits.train), MAX_LENGTH, 0, "auto"
+        )  # fmt: skip
+        shape = default_shape(teacher, splits.task.labels, splits.task.kind, found["latency_ms"])
+        other = full(task, shape, found["vocabulary"], EPOCHS[name], LENGTH, print)
+        rows.append((f"TinyBERT nearest to it ({ms:g} ms)", other, task.out / other["run"], None))
+    return rows
+
+
+def measured(name: str, rows: list[Any]) -> list[dict[str, Any]]:
+    """The rows with their time, all students of a task in turns."""
+    places = list(dict.fromkeys(str(place) for _, _, place, _ in rows))
+    timed = bench(places, ["int8"], [1], 1, LENGTH, [], 10.0, [], print)
+    cpu = {row.model: row.cpu_ms["median"] for row in timed}
+    found = []
+    for what, record, place, cost in rows:
+        metrics = record["metrics"]
+        metric = metrics["metric"]
+        teacher, int8 = metrics["teacher"][metric], record["int8"][metric]
+        found.append(
+            {
+                "task": name, "what": what, "shape": record["name"],
+                "vocabulary": record["vocabulary"], "cpu_ms": cpu[str(place)],
+                "parameters": record["parameters"], "size_mb": record["size_mb"],
+                "held_out": record["held_out"], "int8": int8, "teacher": teacher,
+                "kept": int8 / teacher, "train_cpu_s": record["cpu_s"], "cost": cost,
+            }
+        )  # fmt: skip
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line a student."""
+    lines = [
+        "| task | student | shape | vocabulary | CPU ms a text | parameters | int8 MB | test, int8 "
+        "| kept | search, CPU min |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cost = sum(part["cpu_s"] for part in row["cost"].values()) if row["cost"] else 0
+        lines.append(
+            f"| {row['task']} | {row['what']} | {row['shape']} | {row['vocabulary']} | "
+            f"{row['cpu_ms']:.3f} | {row['parameters'] / 1e6:.2f} M | {row['size_mb']:.1f} | "
+            f"{row['int8']:.4f} | {row['kept']:.1%} | {f'{cost / 60:.1f}' if cost else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", default=list(EPOCHS), choices=list(EPOCHS))
+    parser.add_argument("--trials", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=100)
+    given = parser.parse_args()
+    given.results.mkdir(parents=True, exist_ok=True)
+    for name in given.tasks:
+        rows = one(name, given.data, given.out, str(given.teachers / name / "teacher-0"), given)
+        found = measured(name, rows)
+        (given.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(table(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

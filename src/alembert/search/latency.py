@@ -1,0 +1,93 @@
+"""What a shape costs on this machine: random weights in onnxruntime's int8, timed."""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from alembert import folder
+from alembert.bench.worker import ids_of
+from alembert.deploy import export as onnx_export
+from alembert.deploy import quantize
+from alembert.deploy.engine import Ids, open_engine
+from alembert.deploy.facts import Facts, Variant
+from alembert.deploy.files import FILES
+from alembert.models.load import names_of
+from alembert.student import from_scratch
+from alembert.writing import cache
+
+ROWS = 1024  # of the table of words: looking words up takes as long in a large one
+WARM, ROUNDS, PASSES = 20, 10, 20
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of CPU time a text, and what finding it out took."""
+
+    ms: float
+    cpu_s: float
+    wall_s: float
+
+
+def latency_of(
+    student: dict[str, Any], kind: str, labels: tuple[str, ...], length: int
+) -> tuple[Latency, bool]:
+    """Of a student of these config fields, and whether it was known.
+
+    Kept under the user's cache by what it depends on: shape, head, length, processor, runtime.
+    """
+    rows = min(int(student["vocab_size"]), max(ROWS, int(student.get("pad_token_id", 0)) + 1))
+    fields = student | {"vocab_size": rows}
+    asked = [1, fields, kind, len(labels), length, onnxruntime.__version__,
+             torch.cpu.get_capabilities().get("cpu_name")]  # fmt: skip
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+    at = cache("latency") / f"{key}.json"
+    if at.is_file():
+        return Latency(**folder.read_json(at)), True
+    cpu, wall = time.process_time(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as home:
+        ms = _random(Path(home), fields, kind, labels, length)
+    found = Latency(ms, time.process_time() - cpu, time.perf_counter() - wall)
+    folder.write_json(at, found.__dict__)
+    return found, False
+
+
+def _random(
+    home: Path, fields: dict[str, Any], kind: str, labels: tuple[str, ...], length: int
+) -> float:
+    model = from_scratch(fields, kind, labels, seed=0).eval()
+    source, file = home / FILES["onnx"][0], FILES["int8"][0]
+    source.parent.mkdir(parents=True)
+    onnx_export.export(model, kind, source)
+    quantize.dynamic_int8(source, home / file)
+    names = onnx_export.names_of(model, kind)
+    variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
+    found = Facts(kind, tuple(names_of(model.config) or ()), length, names, 0, "int8", (variant,))
+    return timed(open_engine(home, found, "int8", 1), length, int(fields["vocab_size"]))
+
+
+def timed(run: Callable[[Ids], Any], length: int, vocabulary: int) -> float:
+    """Milliseconds of the thread's CPU time for one made-up text of `length` tokens.
+
+    The median of the passes of a round, in the round that was disturbed least.
+    """
+    drawn = np.random.default_rng(0).integers(5, vocabulary, (1, length))
+    ids, medians = ids_of(drawn), []
+    for _ in range(WARM):
+        run(ids)
+    for _ in range(ROUNDS):
+        spent = []
+        for _ in range(PASSES):
+            began = time.thread_time()
+            run(ids)
+            spent.append(time.thread_time() - began)
+        medians.append(float(np.median(spent)))
+    return 1000 * min(medians)

@@ -1,0 +1,172 @@
+"""Trainings of one candidate: brief ones, and the full one that ends in an exported student."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert import folder
+from alembert.data.splits import Files
+from alembert.deploy.engine import open_engine
+from alembert.errors import UserError
+from alembert.exporting import export
+from alembert.job import Job, Say
+from alembert.judge import judge
+from alembert.recipe import Recipe, Stage
+from alembert.run import run
+from alembert.search.grid import Shape
+from alembert.search.latency import timed
+from alembert.train import steps_of
+from alembert.writing import in_place
+
+HOME = "searched"  # in the folder of a search: what it goes by, a record of each training
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every candidate learns: a teacher, texts, how many of them train, tokens at most."""
+
+    out: Path
+    teacher: str
+    config: PreTrainedConfig
+    files: Files
+    rows: int
+    max_length: int
+    seed: int
+    precision: str
+
+    @property
+    def home(self) -> Path:
+        return self.out / HOME
+
+    def job(self, recipe: Recipe, vocabulary: str, out: Path, files: Files) -> Job:
+        return Job(
+            recipe, out, self.teacher, files=files, seed=self.seed, precision=self.precision,
+            vocabulary="task" if vocabulary == "task" else None,
+        )  # fmt: skip
+
+    def recipe(self, shape: Shape, epochs: float | None) -> Recipe:
+        """A shape's recipe for these texts, as long as it is or of so many epochs."""
+        recipe = shape.recipe_for(self.config)
+        changes: dict[str, Any] = {"max_length": self.max_length}
+        if epochs is not None:
+            changes |= {"epochs": epochs, "steps": None, "min_steps": 0}
+        return _changed(recipe, [changes] * len(recipe.stages))
+
+
+def _changed(recipe: Recipe, changes: list[dict[str, Any]]) -> Recipe:
+    pairs = zip(recipe.stages, changes, strict=True)
+    stages: tuple[Stage, ...] = tuple(stage.model_copy(update=new) for stage, new in pairs)
+    return recipe.model_copy(update={"stages": stages})
+
+
+def shortened(recipe: Recipe, steps: int, rows: int) -> Recipe:
+    """The recipe in `steps` steps, shared among its stages as its own are; looked at once."""
+    usual = [steps_of(stage, rows) for stage in recipe.stages]
+    changes = [
+        {"steps": max(round(steps * each / sum(usual)), 1), "epochs": None, "min_steps": 0,
+         "evaluations": 1}
+        for each in usual
+    ]  # fmt: skip
+    return _changed(recipe, changes)
+
+
+def usual_steps(task: Task, shape: Shape) -> int:
+    """Steps of a shape's whole training, as its recipe has them."""
+    return sum(steps_of(stage, task.rows) for stage in task.recipe(shape, None).stages)
+
+
+def brief(task: Task, shape: Shape, vocabulary: str, steps: int, say: Say) -> dict[str, Any]:
+    """The record of a training of so many steps: candidate, held_out, what it took."""
+    name = f"{shape.name}-{vocabulary}-{steps}"
+    record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
+    if not record.is_file():
+        recipe = shortened(task.recipe(shape, None), steps, task.rows)
+        with _spent() as spent:
+            run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)), _silent)
+        found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
+                 "held_out": _held_out(out), **spent}  # fmt: skip
+        folder.write_json(record, found)
+        say(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
+    shutil.rmtree(out, ignore_errors=True)  # what an interrupted search may have left, too
+    return dict(folder.read_json(record))
+
+
+def full(
+    task: Task, shape: Shape, vocabulary: str, epochs: float | None, length: int, say: Say
+) -> dict[str, Any]:
+    """The record of a candidate trained to the end, exported to int8, judged and timed."""
+    name = f"{shape.name}-{vocabulary}" + (f"-{epochs:g}-epochs" if epochs is not None else "")
+    record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
+    if not record.is_file():
+        job = task.job(task.recipe(shape, epochs), vocabulary, out, task.files)
+        with _spent() as spent:
+            metrics = run(job, say)
+        with _spent() as exporting:
+            exported = _exported(job, task, length, say)
+        found: dict[str, Any] = {
+            "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
+            "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **spent,
+            "export": exporting,
+        }  # fmt: skip
+        folder.write_json(record, found)
+    for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
+        shutil.rmtree(each, ignore_errors=True)
+    return dict(folder.read_json(record))
+
+
+def _exported(job: Job, task: Task, length: int, say: Say) -> dict[str, Any]:
+    """The student's int8 graph: its metrics on --eval, milliseconds, megabytes, parameters."""
+    student, files = job.result, task.files
+    named = (files.valid or files.train) if files.task is None else None
+    texts = replace(files, train=named, valid=None, evaluation=None) if named else None
+    facts = export(str(student), ["onnx", "int8"], texts, task.max_length, say)
+    if all(variant.backend != "int8" for variant in facts.variants):
+        raise UserError(
+            f"{student}: does not answer as it was trained once it is in int8, and the latency "
+            f"was int8's: 'alembert export {student} --auto --data FILE' finds what it can spare"
+        )
+    ms = timed(open_engine(student, facts, "int8", 1), length, facts.vocabulary)
+    found: dict[str, Any] = {"latency_ms": ms, "size_mb": facts.variant("int8", student).size_mb,
+             "parameters": facts.parameters}  # fmt: skip
+    if files.evaluation is not None:
+        test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
+        found["int8"] = judge(str(student), test, task.max_length, say, "int8")
+    return found
+
+
+def keep(run_folder: Path, out: Path) -> None:
+    """The winner's run laid out in `out`, as distill would have left it there."""
+    for name in ("report.html", "bench.json", "predictions.parquet", "metrics.json"):
+        (out / name).unlink(missing_ok=True)  # of an earlier winner
+    for name in ("student", "stages"):
+        with in_place(out / name) as partial:
+            shutil.copytree(run_folder / name, partial)
+    names = ("recipe.yaml", "environment.json", "bench.json", "predictions.parquet", "metrics.json")
+    for name in names:
+        if (run_folder / name).is_file():
+            with in_place(out / name) as partial:
+                shutil.copyfile(run_folder / name, partial)
+
+
+def _held_out(out: Path) -> float:
+    """The best value of the last stage on the held-out texts."""
+    return float(folder.read_json(sorted(out.glob("stages/*"))[-1] / "facts.json")["best"])
+
+
+@contextmanager
+def _spent() -> Iterator[dict[str, float]]:
+    """cpu_s and wall_s of a block, once it has ended."""
+    found: dict[str, float] = {}
+    cpu, wall = time.process_time(), time.perf_counter()
+    yield found
+    found |= {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+
+
+def _silent(_: str) -> None:
+    """Of a brief training one line is said, when it has ended."""

@@ -1,0 +1,74 @@
+"""The verb that finds a student for a budget. Nothing heavy is imported before it is called."""
+
+from typing import Annotated
+
+import typer
+
+from alembert.errors import UserError
+from alembert.options import (
+    Eval,
+    Glue,
+    Label,
+    Out,
+    Pair,
+    Precision,
+    Seed,
+    Text,
+    Train,
+    Valid,
+    files_of,
+    option,
+    precision_of,
+)  # fmt: skip
+
+
+def search(
+    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    out: Out,
+    max_latency_ms: Annotated[
+        float | None, option("--max-latency-ms", text="of a text in int8, one thread")
+    ] = None,
+    min_retention: Annotated[
+        float | None, option("--min-retention", text="share of the teacher's metric: 0.97")
+    ] = None,
+    train: Train = None,
+    valid: Valid = None,
+    evaluation: Eval = None,
+    task: Glue = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    length: Annotated[int, option("--length", text="tokens of the text that is timed")] = 32,
+    trials: Annotated[int, option("--trials", text="candidates that are trained briefly")] = 9,
+    steps: Annotated[int, option("--steps", text="of the first rung; the next has 3 times")] = 100,
+    epochs: Annotated[float | None, option("--epochs", text="of the winner's stages")] = None,
+    recipes: Annotated[
+        str, option("--recipes", text="that students may be of")
+    ] = "distilbert,tinybert,minilm,mobilebert",
+    vocabulary: Annotated[
+        str, option("--vocabulary", text="task: the texts' pieces; all; or both are tried")
+    ] = "both",
+    max_length: Annotated[int, option("--max-length", text="tokens a text, in training")] = 128,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+) -> None:
+    """Find the student for a latency, or for a share of the teacher's quality."""
+    try:
+        import onnx  # noqa: F401
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
+    from alembert.search import search as find
+    from alembert.search.budget import VOCABULARIES, Budget
+
+    files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    if files is None:
+        raise UserError("a search needs texts to learn from: give --train")
+    if vocabulary not in ("both", *VOCABULARIES):
+        raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
+    kept = VOCABULARIES if vocabulary == "both" else (vocabulary,)
+    names = tuple(dict.fromkeys(recipes.split(",")))
+    budget = Budget(max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
+    typer.echo(
+        find(budget, teacher, files, out, max_length, seed, precision_of(precision), typer.echo)
+    )
