@@ -181,7 +181,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def calm(layers: int = 2, seed: int = 0) -> PreTrainedModel:
     none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    return tiny("bert", "words", layers, seed, 0.2, **none)
+    model = tiny("bert", "words", layers, seed, 0.3, **none)
+    for part in model.modules():  # drawn too, they leave every token of four layers alike
+        if isinstance(part, torch.nn.LayerNorm):
+            part.reset_parameters()
+    return model
 
 
 def in_fp32() -> Accelerator:
@@ -220,16 +224,16 @@ def test_kept_whole_it_trains_the_weights_that_the_teacher_itself_does(
     objective: Objective, corpus: Corpus, tokenizer: BertTokenizerFast, tmp_path: Path
 ) -> None:
     stage = Stage.model_validate(
-        {"name": "s", "data": "corpus", "steps": 14, "batch_size": 8, "learning_rate": 1e-3}
-        | {"micro_batch_size": 3, "objective": objective, "masking": {}, "epsilon": 1e-4}
+        {"name": "s", "data": "corpus", "steps": 6, "batch_size": 16, "learning_rate": 1e-3}
+        | {"micro_batch_size": 6, "objective": objective, "masking": {}, "epsilon": 1e-4}
     )
     taught, module = kept(corpus, tokenizer, objective)
     module.dismiss_teacher()
     asked = Distillation(calm(), calm(4, seed=1), objective, words=True)
     for rows, one in ((taught, module), (taught.rows, asked)):
-        batches = Batches(rows, 8, 0, 0)  # ten batches an epoch: some sequences come twice
+        batches = Batches(rows, 16, 0, 0)  # five batches an epoch: some sequences come twice
         folder = tmp_path / f"{one is asked}"
-        train(one, stage, batches, 14, folder, seed=0, accelerator=in_fp32())
+        train(one, stage, batches, 6, folder, seed=0, accelerator=in_fp32())
     before = dict(calm().named_parameters())
     for (name, mine), theirs in zip(
         module.student.named_parameters(), asked.student.parameters(), strict=True
@@ -259,7 +263,7 @@ def test_cut_and_rounded_it_is_near_and_says_how_much_it_leaves_out(
     with torch.no_grad():
         p = teacher(plain["input_ids"], plain["attention_mask"]).logits[real].div(2).softmax(-1)
     outside = 1 - p.topk(40).values.sum(dim=-1)
-    assert 0.05 < float(outside.mean()) < 0.5
+    assert outside.std() > 0.005
     assert f"{float(outside.mean()):.2%} of the teacher's mass lies outside the 40" in lines[-1]
     rest = torch.cat([row["teacher_rest"][:, 0] for row in map(taught.__getitem__, range(80 - 6))])
     assert float(rest.mean()) == pytest.approx(float(outside.mean()), abs=1e-4)
@@ -384,12 +388,14 @@ def test_the_room_it_takes_is_said_before_and_refused_when_there_is_none(
     tmp_path: Path,
 ) -> None:
     def full(_: Path) -> Any:
-        return type("Usage", (), {"free": 1_234_567})
+        return type("Usage", (), {"free": 1_000_000})
 
     lines: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", full)
-        with pytest.raises(UserError, match=r"1\.2 MB are free.*--cache-top"):
+        with pytest.raises(
+            UserError, match=r"1\.2 MB are to be written.*1\.0 MB are free.*--cache-top"
+        ):
             kept(corpus, tokenizer, say=lines.append)
     assert sum(read) == 1
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
@@ -410,8 +416,8 @@ def test_a_teacher_that_leaves_no_numbers_is_named(
         kept(corpus, tokenizer, teacher=teacher)
 
 
-@pytest.mark.parametrize("name", ["distilbert", "tinybert", "mobilebert-joint", "minilm"])
-def test_every_recipe_is_taught_without_its_teacher(
+@pytest.mark.parametrize("name", ["distilbert", "mobilebert-joint"])
+def test_a_run_is_taught_without_its_teacher(
     name: str,
     tmp_path: Path,
     tokenizer: BertTokenizerFast,
@@ -469,6 +475,7 @@ def test_what_cannot_be_kept_is_refused_in_a_line(
     command = ["alembert", "distill", "distilbert", "--teacher", "teacher", "--out", "run"]
     command += [*before.split(), *(["--set", setting] if setting else [])]
     monkeypatch.setattr("sys.argv", command)
+    capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         main()
     said = capsys.readouterr().err
