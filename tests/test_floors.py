@@ -33,11 +33,12 @@ FLOORS = {
                 "checkpoint",
                 "pieces",
                 "regression",
+                "likeliest",
             ),
             1,
         ),
         **dict.fromkeys(("trace", "narrowing", "thinning", "layerwise", "student"), 2),
-        **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
+        **dict.fromkeys(("term", "label_terms", "layer_terms", "objective", "kept"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),
         **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
     },
@@ -51,6 +52,8 @@ FLOORS = {
                 "reading",
                 "start",
                 "answers",
+                "kept_part",
+                "teacher_cache",
                 "augmentation",
                 "variants",
                 "judge",
@@ -85,6 +88,8 @@ APART = {
     "thinning",
     "layerwise",
     "pieces",
+    "likeliest",
+    "kept",
 }
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}

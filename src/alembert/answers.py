@@ -111,10 +111,18 @@ def _read(
 
 
 def _key(teacher: PreTrainedModel, rows: Encoded, precision: str) -> str:
-    known = hashlib.sha256(f"1 {precision} {teacher.config.to_json_string()}".encode())
-    for name, weight in teacher.state_dict().items():
-        known.update(name.encode())
-        known.update(weight.cpu().contiguous().view(torch.uint8).numpy().data)
+    known = hashlib.sha256(f"1 {precision} ".encode())
+    add_weights(known, teacher)
     for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):
         known.update(b"-" if array is None else np.ascontiguousarray(array).data)
     return known.hexdigest()[:32]
+
+
+def add_weights(known: "hashlib._Hash", model: PreTrainedModel, unread: str | None = None) -> None:
+    """Take a model's config and its weights, but those named so, into a hash."""
+    known.update(model.config.to_json_string().encode())
+    for name, weight in model.state_dict().items():
+        if unread is not None and unread in name:
+            continue
+        known.update(name.encode())
+        known.update(weight.cpu().contiguous().view(torch.uint8).numpy().data)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from alembert import anatomy, layermap
+from alembert import anatomy, kept, layermap
 from alembert import objective as terms
 from alembert.attention import use_fused
 from alembert.errors import UserError
@@ -43,7 +43,9 @@ class Distillation(nn.Module):
         self.objective = objective
         if teacher is not None:
             teacher.requires_grad_(False)
-        self._teacher = (teacher,)  # in a tuple: no submodule, so neither saved nor trained
+        self._teacher: tuple[PreTrainedModel | None] = (
+            teacher,
+        )  # in a tuple: no submodule, so neither saved nor trained
         student_depth = anatomy.depth(student.config)
         teacher_depth = anatomy.depth(teacher.config) if teacher is not None else student_depth
         self.pairs = [term.pairs(student_depth, teacher_depth) for term in objective]
@@ -79,10 +81,16 @@ class Distillation(nn.Module):
                 if isinstance(part, nn.Linear):
                     part.to(torch.bfloat16)
 
+    def dismiss_teacher(self) -> None:
+        """Let go of the teacher: all batches to come bring what it left."""
+        self._teacher = (None,)
+
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         theirs = Trace()
         if "teacher_logits" in batch:  # it answered before (answers.answered)
             theirs = Trace(logits=batch["teacher_logits"])
+        elif kept.inside(batch):  # on a corpus too (teacher_cache.taught)
+            theirs = kept.trace_of(batch, kept.wanted(self.objective, self.reads[1]))
         elif self.teacher is not None and self.reads[1] != Reads():
             theirs = no_grad_trace(self.teacher, batch, self.reads[1])
         mine = self._project(trace(self.student, batch, self.reads[0]))

@@ -14,6 +14,20 @@ OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a
 
 
 @dataclass(frozen=True)
+class Caching:
+    """How what a teacher says of a corpus is kept: words of a soft label, precision of states."""
+
+    top: int = 128
+    precision: str = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise UserError(f"--cache-top {self.top}: keep 1 word or more")
+        if self.precision not in ("bf16", "fp32"):
+            raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
+
+
+@dataclass(frozen=True)
 class Job:
     """One run: a recipe, its models, its data. general_teacher teaches on the corpus."""
 
@@ -29,6 +43,7 @@ class Job:
     seed: int = 0
     precision: str = "auto"
     vocabulary: str | None = None  # "task": the student keeps the pieces of the run's texts alone
+    caching: Caching | None = None  # of what the teacher says of the corpus; None: it is asked anew
     model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
 
     def __post_init__(self) -> None:
@@ -41,6 +56,8 @@ class Job:
                 "--vocabulary makes a new student's of its teacher's, and --student has its own: "
                 "leave one out (alembert trim makes that of a saved model smaller)"
             )
+        if self.caching is not None:
+            _check_caching(self)
         for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
             if given is not None and self.recipe.augment is None:
                 raise UserError(
@@ -93,6 +110,21 @@ class Job:
         if (path := self.teacher_for(stage)) is None:
             raise UserError(f"stage '{stage.name}' imitates a teacher: name one with --teacher")
         return path
+
+
+def _check_caching(job: Job) -> None:
+    if job.corpus is None:
+        raise UserError(
+            "--cache-teacher keeps what a teacher says of a corpus, and answers to a task's texts "
+            "are kept anyhow: give --corpus, or leave it out"
+        )
+    for stage in job.recipe.stages:
+        if stage.data == "corpus" and any(term.kind == "LogitsMSE" for term in stage.objective):
+            raise UserError(
+                f"--cache-teacher: LogitsMSE of stage '{stage.name}' compares the logits of all "
+                "words, and the likeliest alone are kept: take SoftLabels, or leave "
+                "--cache-teacher out"
+            )
 
 
 def imitates(stage: Stage) -> bool:

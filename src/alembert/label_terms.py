@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from alembert import losses, vocabulary
+from alembert import likeliest, losses, vocabulary
 from alembert.layermap import Pairs
 from alembert.term import Term
 from alembert.trace import Batch, Reads, Trace
@@ -50,12 +50,15 @@ class SoftLabels(Term):
         return read, read
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        if student.words is not None and teacher.words is not None:
+        if student.words is not None:
             where = batch["attention_mask"].bool()
             if self.rows == "masked":
                 where = batch["labels"] != -100
-            here, there = student.words.only(where), teacher.words.only(where)
-            return vocabulary.soft_labels(here, there, self.temperature)
+            here = student.words.only(where)
+            if teacher.likeliest is not None:
+                return likeliest.soft_labels(here, teacher.likeliest.only(where), self.temperature)
+            assert teacher.words is not None
+            return vocabulary.soft_labels(here, teacher.words.only(where), self.temperature)
         mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
         if labels.is_floating_point() and labels.dim() == 1:
             return losses.squared_error(mine.reshape(-1), theirs.reshape(-1))

@@ -41,6 +41,13 @@ Settings = Annotated[
 Vocabulary = Annotated[
     str | None, option("--vocabulary", text="task: the pieces of the run's texts; default: all")
 ]
+CacheTeacher = Annotated[
+    bool, option("--cache-teacher", text="the teacher reads the corpus once; fixed masks")
+]
+CacheTop = Annotated[int | None, option("--cache-top", text="words kept of it a row; default 128")]
+CachePrecision = Annotated[
+    str | None, option("--cache-precision", text="of states kept: bf16, the default, or fp32")
+]
 Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
 Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
 
@@ -86,6 +93,19 @@ def settings_of(
             raise UserError(f"--set {setting}: write it as FIELD=VALUE")
         changes[key.strip()] = value
     return changes
+
+
+def caching_of(wanted: bool, top: int | None, precision: str | None) -> Any:
+    """The options of --cache-teacher as a value; None where it is not asked for."""
+    from alembert.job import Caching
+
+    given = {"top": top, "precision": precision}
+    given = {name: value for name, value in given.items() if value is not None}
+    if wanted:
+        return Caching(**given)  # type: ignore[arg-type]
+    for name in given:
+        raise UserError(f"--cache-{name} speaks to --cache-teacher: give that too, or leave it out")
+    return None
 
 
 def changed(recipe: Any, changes: dict[str, str]) -> Any:

@@ -12,7 +12,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel
 
-from alembert import evaluate, fit, folder, judge
+from alembert import evaluate, fit, folder, judge, teacher_cache
 from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
@@ -129,7 +129,7 @@ def _run_stage(
     say: Say,
 ) -> None:
     """Train one stage and put its model in place. read: its texts, the student's way first."""
-    distillation, rows, masking = _begun(job, stage, place, last, read, accelerator)
+    distillation, rows, masking = _begun(job, stage, place, last, read, accelerator, say)
     mine, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
     steps = steps_of(stage, len(rows))
@@ -165,6 +165,7 @@ def _begun(
     last: Path | None,
     read: tuple[Reading, Reading],
     accelerator: Accelerator,
+    say: Say,
 ) -> tuple[Distillation, Rows, Masking | None]:
     """A stage's models, the rows that it reads, and how their words are hidden."""
     mine, theirs = read
@@ -185,7 +186,34 @@ def _begun(
         with accelerator.main_process_first():
             said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
         rows = Answered(rows, said.logits)
+    if isinstance(rows, Corpus) and job.caching is not None:
+        rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)
     return distillation, rows, masking
+
+
+def _taught(
+    job: Job,
+    stage: Stage,
+    distillation: Distillation,
+    rows: Corpus,
+    masking: Masking | None,
+    pad: int,
+    accelerator: Accelerator,
+    say: Say,
+) -> tuple[Rows, Masking | None]:
+    """The corpus with what the teacher says of it, and its words hidden already."""
+    if distillation.teacher is None:
+        say(f"stage '{stage.name}': asks no teacher: there is nothing to keep of one")
+        return rows, masking
+    assert job.caching is not None
+    if masking is not None:
+        say(f"stage '{stage.name}': masks are drawn once a sequence, the same in every epoch")
+    with accelerator.main_process_first():
+        found = teacher_cache.taught(
+            distillation, rows, masking, pad, job.caching, job.seed, accelerator, say
+        )
+    distillation.dismiss_teacher()
+    return found, None
 
 
 def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:

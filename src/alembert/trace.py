@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from alembert import anatomy
 from alembert.errors import UserError
 from alembert.inputs import inputs_of
+from alembert.likeliest import Likeliest
 from alembert.vocabulary import Vocabulary
 
 Batch = Mapping[str, Tensor]
@@ -52,6 +53,7 @@ class Trace:
     values: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
     words: Vocabulary | None = None
+    likeliest: Likeliest | None = None  # of a teacher that was asked before, in place of words
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
         """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""

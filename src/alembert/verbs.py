@@ -8,6 +8,9 @@ import typer
 from alembert.errors import UserError
 from alembert.options import (
     BatchSize,
+    CachePrecision,
+    CacheTeacher,
+    CacheTop,
     CorpusFile,
     Epochs,
     Eval,
@@ -28,6 +31,7 @@ from alembert.options import (
     Valid,
     Vectors,
     Vocabulary,
+    caching_of,
     changed,
     files_of,
     option,
@@ -96,6 +100,9 @@ def distill(
     max_length: Length = None,
     settings: Settings = None,
     vocabulary: Vocabulary = None,
+    cache_teacher: CacheTeacher = False,
+    cache_top: CacheTop = None,
+    cache_precision: CachePrecision = None,
     seed: Seed = 0,
     precision: Precision = "auto",
 ) -> None:
@@ -118,6 +125,7 @@ def distill(
     job = Job(
         changed(chosen, changes), out, teacher, general_teacher, student, corpus, files,
         mlm, vectors, seed, precision_of(precision), vocabulary,
+        caching_of(cache_teacher, cache_top, cache_precision),
     )  # fmt: skip
     _end(job, run(job, typer.echo), reported=True)
 

@@ -55,7 +55,7 @@ def soft_labels(student: Vocabulary, teacher: Vocabulary, temperature: float) ->
     def chunk(logits: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         return _soft(logits, frozen.logits(part).float(), temperature, scale)
 
-    return _apply(student, chunk)
+    return by_chunks(student, chunk)
 
 
 def hard_labels(student: Vocabulary, labels: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def hard_labels(student: Vocabulary, labels: Tensor) -> Tensor:
         gradient.scatter_add_(1, target, torch.full_like(target, -1, dtype=gradient.dtype))
         return loss, gradient.div_(count)
 
-    return _apply(student, chunk)
+    return by_chunks(student, chunk)
 
 
 def logits_mse(student: Vocabulary, teacher: Vocabulary) -> Tensor:
@@ -81,25 +81,26 @@ def logits_mse(student: Vocabulary, teacher: Vocabulary) -> Tensor:
         gap = logits.sub_(frozen.logits(part).float())
         return gap.square().sum() / count, gap.mul_(2 / count)
 
-    return _apply(student, chunk)
+    return by_chunks(student, chunk)
 
 
 def _soft(s: Tensor, t: Tensor, temperature: float, scale: float) -> tuple[Tensor, Tensor]:
     """Loss and gradient of one chunk; with x = logits / T: KL = p_t (t - s) - lse(t) + lse(s)."""
-    p_s, lse_s = _softmax(s.div_(temperature))
-    p_t, lse_t = _softmax(t.div_(temperature))
+    p_s, lse_s = softmax(s.div_(temperature))
+    p_t, lse_t = softmax(t.div_(temperature))
     kl = torch.linalg.vecdot(p_t, t) - torch.linalg.vecdot(p_t, s) - lse_t + lse_s
     return kl.sum() * temperature * scale, p_s.sub_(p_t).mul_(scale)
 
 
-def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+def softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (n, V) and the logarithm of their divisor (n,)."""
     probabilities = torch.softmax(logits, dim=-1)
     # the largest probability is exp(top - lse): one more reduction instead of a second exp pass
     return probabilities, logits.amax(dim=-1) - probabilities.amax(dim=-1).log()
 
 
-def _apply(student: Vocabulary, chunk: ChunkLoss) -> Tensor:
+def by_chunks(student: Vocabulary, chunk: ChunkLoss) -> Tensor:
+    """The sum over all chunks of the student's rows, (); its gradient is ready."""
     loss: Tensor = _Chunked.apply(student.rows, student.weight, student.bias, chunk)  # type: ignore[no-untyped-call]
     return loss
 

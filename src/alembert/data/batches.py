@@ -19,6 +19,31 @@ class Rows(Protocol):
     def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
+@dataclass(frozen=True)
+class Masked:
+    """Rows whose words are hidden once: what is hidden of a row depends on (seed, its number).
+
+    ceil(share * tokens) places of every row, where a batch would draw them of all its rows.
+    """
+
+    rows: Rows
+    masking: Masking
+    seed: int
+
+    @property
+    def lengths(self) -> Any:
+        return self.rows.lengths
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        ids = torch.tensor([self.rows[index]["input_ids"]])
+        generator = torch.Generator().manual_seed(hash((self.seed, index, 1)) % 2**63)
+        masked = self.masking({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, generator)
+        return {name: masked[name][0].tolist() for name in ("input_ids", "labels")}
+
+
 @dataclass
 class Batches:
     """batches(step) -> the step's whole batch, padded on the right.

@@ -61,7 +61,8 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
 
     input_ids, attention_mask and, where rows have them, token_type_ids: (B, T) long. labels:
     (B,) long for ids, (B,) float for scores, (B, C) float for 0/1 rows, (B, T) long for tags,
-    padded with -100. teacher_logits: (B, C), or (B, T, C) of tags.
+    padded with -100. teacher_logits: (B, C), or (B, T, C) of tags; what else a teacher left has as
+    many places as the row that has most, filled with 0.
     """
     width = max(len(row["input_ids"]) for row in rows)
     width = -(-width // multiple) * multiple
@@ -81,9 +82,10 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
         tags = isinstance(first, list) and not isinstance(first[0], float)
         labels = padded("labels", IGNORED) if tags else torch.tensor([r["labels"] for r in rows])
         batch["labels"] = labels.float() if labels.is_floating_point() else labels
-    if "teacher_logits" in rows[0]:
-        logits = [torch.as_tensor(row["teacher_logits"]) for row in rows]
-        batch["teacher_logits"] = pad_sequence(logits, batch_first=True)
+    for name in rows[0]:
+        if name.startswith("teacher_"):
+            found = [torch.as_tensor(row[name]) for row in rows]
+            batch[name] = pad_sequence(found, batch_first=True)
     return batch
 
 
