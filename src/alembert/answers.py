@@ -2,7 +2,11 @@
 
 import fcntl
 import hashlib
+import io
+import logging
 import os
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
+from alembert.errors import UserError
 from alembert.trace import Reads, no_grad_trace
 from alembert.writing import cache, named
 
@@ -67,20 +73,31 @@ def answered(
 
 
 def _load(home: Path, rows: Encoded, part: range) -> NDArray[np.float32] | None:
-    """A part's logits; None where there is none, or a file that is not whole."""
+    """A part's logits; None where there is none, or a file that is not what was written: said."""
+    path = home / f"{part.start:09d}.npy"
     try:
-        found: NDArray[np.float32] = np.load(home / f"{part.start:09d}.npy")
-    except (OSError, ValueError, EOFError):
+        content = path.read_bytes()
+    except FileNotFoundError:
         return None
+    body, checksum = content[:-4], content[-4:]
     tokens = rows.offsets[[part.start, part.stop]]
     wanted = int(tokens[1] - tokens[0]) if rows.per_token else len(part)
-    return found if found.ndim == 2 and len(found) == wanted else None
+    if len(checksum) == 4 and int.from_bytes(checksum) == zlib.crc32(body):
+        found: NDArray[np.float32] = np.load(io.BytesIO(body))
+        if found.ndim == 2 and len(found) == wanted:
+            return found
+    logging.getLogger(__name__).warning("%s: is damaged: its answers are made anew", path)
+    return None
 
 
 def _save(path: Path, logits: NDArray[np.float32]) -> None:
+    """As np.save, and four bytes more: a CRC-32 of all before."""
+    held = io.BytesIO()
+    np.save(held, logits)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.save(file, logits)
+        file.write(held.getbuffer())
+        file.write(zlib.crc32(held.getbuffer()).to_bytes(4))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -103,6 +120,7 @@ def _read(
         with accelerator.autocast():
             logits = no_grad_trace(teacher, on_device, Reads(logits=True)).logits
         assert logits is not None
+        _check(teacher, logits, places)
         for place, row in zip(places, logits.float().cpu().numpy(), strict=True):
             found[place] = row[: rows.lengths[place]] if rows.per_token else row
         bar.update(len(places))
@@ -110,8 +128,19 @@ def _read(
     return join([found[i] for i in chosen])
 
 
+def _check(teacher: PreTrainedModel, logits: Tensor, places: Sequence[int]) -> None:
+    """Refuse answers that are no numbers before they are kept. logits (B, ...), of these rows."""
+    fine = logits.isfinite().flatten(1).all(dim=1).tolist()
+    if not all(fine):
+        raise UserError(
+            f"{teacher.name_or_path}: this teacher answers text {places[fine.index(False)] + 1} of "
+            "those trained on with NaN or infinity: train it with --precision fp32, or name "
+            "another with --teacher"
+        )
+
+
 def _key(teacher: PreTrainedModel, rows: Encoded, precision: str) -> str:
-    known = hashlib.sha256(f"1 {precision} ".encode())
+    known = hashlib.sha256(f"2 {precision} ".encode())
     add_weights(known, teacher)
     for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):
         known.update(b"-" if array is None else np.ascontiguousarray(array).data)

@@ -6,3 +6,6 @@ class UserError(Exception):
 
     The command line prints it without a stack trace and exits with code 2.
     """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(" ".join(said.splitlines()))  # what it names may hold line breaks

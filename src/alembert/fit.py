@@ -1,6 +1,7 @@
 """What a stage asks of its models, checked before anything is trained: heads, lengths, words."""
 
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import anatomy
 from alembert.errors import UserError
@@ -71,3 +72,20 @@ def check_teacher(
             f"tokenizer{less if by_text else ''}"
         )
     check_words(own, config, path)
+
+
+@torch.no_grad()
+def check_answers(teacher: PreTrainedModel, path: str) -> None:
+    """Refuse a teacher that says NaN or infinity of a text, which would be the student's to learn.
+
+    Raises UserError; asked are its first 512 words.
+    """
+    words = torch.arange(min(teacher.config.vocab_size, 512)).reshape(1, -1)
+    for ids in words.split(min(positions(teacher.config), 64), dim=1):
+        found = teacher(ids)
+        if not all(part.isfinite().all() for part in found.to_tuple() if torch.is_tensor(part)):
+            raise UserError(
+                f"{path}: this teacher answers with NaN or infinity, though its weights are "
+                "numbers: train it again (a lower --learning-rate, or --precision fp32), or name "
+                "another with --teacher"
+            )

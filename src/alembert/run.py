@@ -12,7 +12,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel
 
-from alembert import evaluate, fit, folder, judge, teacher_cache
+from alembert import checkpoint, evaluate, fit, folder, judge, teacher_cache
 from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
@@ -116,7 +116,7 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
     fit.check_words(mine.tokenizer, config, source)
     fit.check_precision(job.precision, config, job.student or "the student")
     for teacher, head in sorted(read):
-        load_model(teacher, head)  # refused now when the head is not there
+        fit.check_answers(load_model(teacher, head), teacher)  # refused now without the head too
 
 
 def _run_stage(
@@ -154,6 +154,7 @@ def _run_stage(
     facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
     folder.write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, mine.tokenizer, place / "model")
+    checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
     say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")
 
@@ -179,7 +180,8 @@ def _begun(
     distillation = Distillation(
         student, teacher, stage.objective, words=words, projections=job.recipe.projections
     )
-    if not (place / "checkpoint" / "state.safetensors").is_file():
+    state = place / "checkpoint" / checkpoint.STATE
+    if distillation.projections and checkpoint.newest(state)[0] is None:
         distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
         assert theirs.splits is not None

@@ -81,11 +81,10 @@ def train(
     optimizer = _optimizer(distillation, stage)
     rates = [group["lr"] for group in optimizer.param_groups]
     module, optimizer = accelerator.prepare(distillation, optimizer)
-    state = folder / "checkpoint" / "state.safetensors"
-    best = state.with_name("best.safetensors")
+    state = folder / "checkpoint" / checkpoint.STATE
+    best = state.with_name(checkpoint.BEST)
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
-    if state.is_file():
-        facts = checkpoint.load(state, distillation, optimizer)
+    facts |= checkpoint.resume(state, distillation, optimizer)
     looks = _looks(steps, watch.times if watch else 0)
     leads = accelerator.is_main_process
     log = Log(folder / "log.jsonl" if leads else None, facts["step"])
@@ -117,7 +116,7 @@ def train(
             if leads and watch is not None and facts["step"] in looks:
                 _look(watch, distillation, best, facts, log)
             if due:
-                checkpoint.save(state, distillation, optimizer, facts)
+                checkpoint.save(state, distillation, optimizer, facts, keep=True)
                 _trim()
                 saved_at = time.monotonic()
     if leads and watch is not None and best.is_file():

@@ -30,6 +30,15 @@ def named(path: Path, mend: str = MEND) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({reason}): {mend}") from error
 
 
+def settle(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 @contextmanager
 def in_place(path: Path) -> Iterator[Path]:
     """A temporary name beside a file or folder, that gets its name when all is written.
@@ -43,11 +52,14 @@ def in_place(path: Path) -> Iterator[Path]:
         _remove(partial)
         try:
             yield partial
+            if path.is_dir() and not partial.is_dir():
+                raise UserError(f"{path}: is a folder: name a file in it")
+            for each in (*partial.rglob("*"), partial):
+                settle(each)  # on disk before its name is, should the power fail
             if path.is_dir():
-                if not partial.is_dir():
-                    raise UserError(f"{path}: is a folder: name a file in it")
                 shutil.rmtree(path)
             partial.replace(path)
+            settle(path.parent)
         finally:
             _remove(partial)
 

@@ -54,6 +54,8 @@ class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
         start = int(self._ends[index]) - length
         # read and not mapped: pages that were looked at would count as this process's memory
         ids = np.fromfile(self._ids, self._dtype, length, offset=start * self._dtype.itemsize)
+        if len(ids) < length:  # cut off since it was opened
+            raise UserError(f"{self.folder}: is damaged: delete it and prepare it again")
         return {"input_ids": ids.tolist()}
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,8 @@ def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
     """Columns of equal length -> a Dataset; UserError names a column that mixes types."""
     arrays = {}
     for name, values in columns.items():
+        if "\0" in name:
+            raise UserError(f"{path}: the name of column {name!r} holds a NUL; rename it")
         try:
             arrays[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
@@ -169,10 +172,17 @@ def _json(path: Path) -> Dataset:
 
 
 def _parquet(path: Path) -> Dataset:
-    try:
+    with parquet(path):
         return Dataset(InMemoryTable(pq.read_table(path)))
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
+
+
+@contextmanager
+def parquet(path: Path) -> Iterator[None]:
+    """What is no Parquet file, or holds a type that datasets has no word for, is a UserError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not readable as Parquet ({reason})") from None
 
 

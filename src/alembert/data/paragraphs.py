@@ -9,13 +9,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from alembert.data.columns import find_columns, is_list
-from alembert.data.formats import READERS, Rows, csv_rows, dataset, objects, table, tsv_rows
+from alembert.data.formats import (
+    READERS,
+    Rows,
+    csv_rows,
+    dataset,
+    objects,
+    parquet,
+    table,
+    tsv_rows,
+)  # fmt: skip
 from alembert.data.lines import kind, unpacked
 from alembert.data.sources import read
 from alembert.errors import UserError
@@ -136,15 +144,12 @@ def _jsonl(file: BinaryIO, path: Path) -> Iterator[str]:
 
 def _parquet(file: BinaryIO, path: Path) -> Iterator[str]:
     """A few rows at a time, of the text's column alone."""
-    try:
+    with parquet(path):
         # a buffer lets it read in pages: without one, all of a row group is held
         table = pq.ParquetFile(file, buffer_size=1 << 20)
         column = _column(Dataset(InMemoryTable(table.schema_arrow.empty_table())), path)
         for rows in table.iter_batches(ROWS, columns=[column]):
             yield from _of_cells(rows.column(0).to_pylist())
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not readable as Parquet ({reason})") from None
 
 
 STREAMS: dict[str, Callable[[BinaryIO, Path], Iterator[str]]] = {

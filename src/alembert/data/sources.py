@@ -64,7 +64,8 @@ def _hub(path: str, split: str) -> Dataset:
         raise UserError(f"{path}: neither a file nor a data set on the hub; check it") from None
     except (ConnectionError, HfHubHTTPError):
         raise UserError(
-            f"{path}: no such file, and the hub cannot be reached; check the path or the network"
+            f"{path}: no such file, and the hub cannot be reached; check the path or the network, "
+            "or name a file or a folder that save_to_disk made"
         ) from None
     except ValueError as error:  # an unknown split or configuration: the message lists those there
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
@@ -144,6 +145,13 @@ def _from_hub(task: str, wanted: Glue, split: str) -> Dataset:
 
 def _from_file(task: str, wanted: Glue, file: Path) -> Dataset:
     rows = list(_rows(file, wanted.header))
+    least = 1 + max(*wanted.columns, wanted.label)
+    for line, row in rows:
+        if len(row) < least:
+            raise UserError(
+                f"{file}, line {line}: {len(row)} fields where {task} has {least}; is this the "
+                f"{task} of GLUE?"
+            )
     columns = {
         key: [row[position] for _, row in rows]
         for key, position in zip(("text", "text_pair"), wanted.columns, strict=False)

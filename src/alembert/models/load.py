@@ -161,11 +161,23 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             f"{path}: weights are missing from the file or of another shape: {body[0]} "
             f"({len(body)} in all)"
         )
+    _check_numbers(model, path)
     return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
+
+
+def _check_numbers(model: PreTrainedModel, path: str) -> None:
+    """Refuse weights that hold NaN or infinity: nothing can be learnt of such a model."""
+    if broken := [name for name, p in model.named_parameters() if not p.isfinite().all()]:
+        raise UserError(
+            f"{path}: its weights are broken: {broken[0]} holds NaN or infinity ({len(broken)} "
+            "such in all): train it again (a lower --learning-rate, or --precision fp32), or name "
+            "another model"
+        )
 
 
 def _reading(path: str, read: Any, **options: Any) -> Any:
     at = place(path)
+    options["trust_remote_code"] = False  # its code, should it have some, is never run
     alone = not Path(at).is_dir() and not hub.reachable()
     try:
         return read(at, **options, **({"local_files_only": True} if alone else {}))
@@ -173,7 +185,7 @@ def _reading(path: str, read: Any, **options: Any) -> Any:
         if alone:
             raise UserError(
                 f"{path}: no such folder, and the hub cannot be reached; check the path or the "
-                "network"
+                "network, or name a folder that save_pretrained made"
             ) from error
         first = " ".join(str(error).split())[:200]
         raise UserError(
