@@ -179,8 +179,7 @@ def _begun(
         distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
         assert theirs.splits is not None
-        with accelerator.main_process_first():
-            said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+        said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
         rows = Answered(rows, said.logits)
     return distillation, rows, masking
 
