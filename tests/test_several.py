@@ -17,6 +17,7 @@ from transformers import BertTokenizerFast
 
 from alembert import several
 from alembert.data.batches import Batches
+from alembert.errors import UserError
 from alembert.recipes import RECIPES
 
 STEPS = 20
@@ -63,7 +64,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast)
     task_file(home / "train.csv", rows=57)  # the last batch of 8 is a single row
     task_file(home / "valid.csv", rows=12, seed=1)
     corpus_file(home / "corpus.txt", lines=45)
-    main(home, home / "one", STEPS)
     return home
 
 
@@ -78,6 +78,7 @@ def rows(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def test_two_processes_train_every_recipe_as_one_does(home: Path) -> None:
+    main(home, home / "one", STEPS)
     done = launch(2, str(WORKER), str(home), str(home / "two"), str(STEPS))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not judged") == 0
@@ -127,6 +128,12 @@ def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_sam
     for key, row in whole.items():
         for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
             assert broken[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), key
+
+
+def test_shards_in_fp16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="--precision fp16"):
+        several.accelerator("fp16", cpu=True)
 
 
 class Numbered:

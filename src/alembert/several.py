@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from alembert import sharded
+from alembert.errors import UserError
 
 
 def leads() -> bool:
@@ -27,7 +28,9 @@ def begun(patience: timedelta) -> PartialState:
 
 
 def accelerator(precision: str, cpu: bool) -> Accelerator:
-    """An accelerator that leaves sharding to us: its own knows no CPU."""
+    """An accelerator that leaves sharding to us: its own knows no CPU. Raises UserError."""
+    if precision == "fp16" and sharded.asked():
+        raise UserError("--precision fp16: a student in shards is trained in bf16 or fp32")
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
     with patch_environment(accelerate_use_fsdp="false"):
         return Accelerator(mixed_precision=precision, cpu=cpu)
