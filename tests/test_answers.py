@@ -1,8 +1,11 @@
 """A teacher that is asked for logits alone reads each text once."""
 
 import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,3 +183,43 @@ def test_two_runs_at_once_read_each_text_once(
         found = [one.result() for one in both]
     assert sum(read) == 60
     assert (found[0][5]["teacher_logits"] == found[1][5]["teacher_logits"]).all()
+
+
+def test_several_processes_read_a_share_each_and_have_all(
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    home: Path,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = job(tmp_path, tokenizer, "unused")
+    assert made.files is not None
+    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
+    teacher = load_model(str(made.teacher), "classification")
+    monkeypatch.setattr(answers, "PART", 16)
+    whole = answers.answered(teacher, rows, 0, in_fp32())
+    for file in home.rglob("*.npy"):
+        file.unlink()
+    meeting, shares = threading.Barrier(2), {}
+
+    def process(number: int) -> answers.Answered:
+        def met() -> None:
+            shares.setdefault(number, sorted(int(p.stem) for p in home.rglob("*.npy")))
+            meeting.wait(60)
+
+        accelerator: Any = SimpleNamespace(
+            process_index=number, num_processes=2, is_main_process=number == 0,
+            mixed_precision="no", device=torch.device("cpu"), autocast=nullcontext,
+            wait_for_everyone=met,
+        )  # fmt: skip
+        return answers.answered(teacher, rows, 0, accelerator)
+
+    read.clear()
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(process, range(2)))
+    assert sum(read) == 60
+    assert {0, 32} <= set(shares[0])
+    assert {16, 48} <= set(shares[1])
+    for i in range(60):
+        for one in both:
+            assert (one[i]["teacher_logits"] == whole[i]["teacher_logits"]).all()

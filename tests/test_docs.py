@@ -31,6 +31,10 @@ from alembert.search.latency import Latency
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STEPS = 2
+LAUNCHERS = {
+    "torchrun": "torch.distributed.run",
+    "accelerate": "accelerate.commands.accelerate_cli",
+}
 
 
 def lines_of(page: Path) -> list[str]:
@@ -127,8 +131,8 @@ def run_lines(
             assert (done.returncode, bool(done.stdout)) == (0, True), line
         elif first == "alembert":
             run_alembert(words, line.endswith("# refused"), monkeypatch, capsys)
-        elif first == "torchrun":
-            launcher = [sys.executable, "-m", "torch.distributed.run", *words]
+        elif first in LAUNCHERS:
+            launcher = [sys.executable, "-m", LAUNCHERS[first], *words]
             assert subprocess.run(launcher, check=False).returncode == 0, line
         elif first == "make":
             assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), line

@@ -5,16 +5,45 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from houses import corpus_file, saved, task_file
+from safetensors.torch import load_file
 from several_worker import main
 from transformers import BertTokenizerFast
 
+from alembert import several
+from alembert.data.batches import Batches
+from alembert.errors import UserError
 from alembert.recipes import RECIPES
 
 STEPS = 20
 WORKER = Path(__file__).with_name("several_worker.py")
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from alembert import checkpoint
+from alembert.data.splits import Files
+from alembert.job import Job
+from alembert.recipe import with_settings
+from alembert.run import run
+sys.path.insert(0, sys.argv[4])
+from several_worker import short
+home, out, last = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
+whole = checkpoint.save
+def save(path, module, optimizer, facts):
+    whole(path, module, optimizer, facts)
+    if optimizer is not None and str(facts["step"]) in last and os.environ.get("RANK", "0") == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save = save
+recipe = with_settings(short("tinybert", str(home / "teacher"), 50),
+                       {"stages.*.evaluations": "5", "augment": "null"})
+files = Files(str(home / "train.csv"), str(home / "valid.csv"))
+run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))
+"""  # a checkpoint every ten steps; the process that leads dies when it has written one of `last`
 
 
 def launch(processes: int, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +64,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast)
     task_file(home / "train.csv", rows=57)  # the last batch of 8 is a single row
     task_file(home / "valid.csv", rows=12, seed=1)
     corpus_file(home / "corpus.txt", lines=45)
-    main(home, home / "one", STEPS)
     return home
 
 
@@ -50,6 +78,7 @@ def rows(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def test_two_processes_train_every_recipe_as_one_does(home: Path) -> None:
+    main(home, home / "one", STEPS)
     done = launch(2, str(WORKER), str(home), str(home / "two"), str(STEPS))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not judged") == 0
@@ -65,3 +94,68 @@ def test_two_processes_train_every_recipe_as_one_does(home: Path) -> None:
         assert ends[0] == ends[1]
         said = [line for line in done.stdout.splitlines() if "steps of 8" in line]
     assert len(said) == len(list((home / "two").glob("*/stages/*")))  # each line once
+
+
+@pytest.mark.slow
+def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_same_weights(
+    home: Path, tmp_path: Path
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(KILLED)
+    out = tmp_path / "broken"
+
+    def words(at: Path, last: str) -> tuple[str, ...]:
+        return (str(worker), str(home), str(at), last, str(WORKER.parent))
+
+    def alone(at: Path, last: str = "") -> int:
+        return subprocess.run([sys.executable, *words(at, last)], capture_output=True).returncode
+
+    assert alone(tmp_path / "unbroken") == 0
+    assert alone(out, "20") == -9  # of both stages the second look
+    twice = launch(2, "--max-restarts=1", *words(out, "30,40"))
+    assert twice.returncode == 1, twice.stderr  # restarted after step 30, not after step 40
+    assert "exitcode  : -9" in twice.stderr
+    sharded = launch(2, *words(out, "20"), ACCELERATE_USE_FSDP="true")
+    assert sharded.returncode == 1, sharded.stderr
+    assert alone(out) == 0
+    mine, other = (
+        load_file(at / "student/model.safetensors") for at in (tmp_path / "unbroken", out)
+    )
+    for name, weight in mine.items():
+        torch.testing.assert_close(weight, other[name], atol=1e-4, rtol=1e-4)
+    whole, broken = rows(tmp_path / "unbroken"), rows(out)
+    assert whole.keys() == broken.keys()
+    for key, row in whole.items():
+        for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
+            assert broken[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), key
+
+
+def test_shards_in_fp16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="--precision fp16"):
+        several.accelerator("fp16", cpu=True)
+
+
+class Numbered:
+    """Rows that hold nothing but their number."""
+
+    lengths = tuple(3 + i % 5 for i in range(57))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": [index] * self.lengths[index], "labels": index}
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 64])
+def test_processes_share_the_rows_of_an_epoch_each_row_once(world: int) -> None:
+    batches = Batches(Numbered(), 8, 0, 0)
+    seen: list[int] = []
+    for step in range(8):  # 57 rows in batches of 8, the last of one
+        for rank in range(world):
+            accelerator: Any = SimpleNamespace(process_index=rank, num_processes=world)
+            mine, weight = several.share(batches(step), accelerator)
+            assert len(mine["labels"]) >= 1
+            seen += mine["labels"].tolist() if weight else []
+    assert sorted(seen) == list(range(57))

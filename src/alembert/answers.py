@@ -50,31 +50,58 @@ def answered(
 ) -> Answered:
     """The rows with their teacher's logits; each text is read once, whatever is trained on them.
 
-    Kept under the user's cache by what they depend on: weights, token ids, precision.
+    Of several processes each makes its share of the parts; all must call it. Kept under the
+    user's cache by what they depend on: weights, token ids, precision.
     """
     home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision)
     teacher.to(accelerator.device)
     parts = [range(first, min(first + PART, len(rows))) for first in range(0, len(rows), PART)]
+    mine = parts[accelerator.process_index :: accelerator.num_processes]
+    kept: dict[int, NDArray[np.float32]] = {}
     with named(home, "free some space, or name another folder in XDG_CACHE_HOME"):
         home.mkdir(parents=True, exist_ok=True)
-        with (home / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
-            kept = {part.start: _load(home, rows, part) for part in parts}
-            missing = [part for part in parts if kept[part.start] is None]
-            with tqdm(
-                total=sum(map(len, missing)), unit="text", desc="teacher", dynamic_ncols=True,
-                disable=not missing or None, mininterval=0.5,
-            ) as bar:  # fmt: skip
-                for part in missing:
-                    logits = _read(teacher, rows, part, pad_token_id, accelerator, bar)
-                    _save(home / f"{part.start:09d}.npy", logits)
-                    kept[part.start] = logits
-    return Answered(rows, [logits for logits in kept.values() if logits is not None])
+        missing = [part for part in mine if not _file(home, part).is_file()]
+        with tqdm(
+            total=sum(map(len, missing)), unit="text", desc="teacher", dynamic_ncols=True,
+            disable=not missing or not accelerator.is_main_process or None, mininterval=0.5,
+        ) as bar:  # fmt: skip
+            for share in (mine, parts):  # the others' is there then, or their cache is another
+                for part in share:
+                    if part.start not in kept:
+                        kept[part.start] = _made(
+                            home, teacher, rows, part, pad_token_id, accelerator, bar
+                        )
+                accelerator.wait_for_everyone()
+    return Answered(rows, [kept[part.start] for part in parts])
+
+
+def _made(
+    home: Path,
+    teacher: PreTrainedModel,
+    rows: Encoded,
+    part: range,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    bar: "tqdm[Any]",
+) -> NDArray[np.float32]:
+    """A part's logits, read from disk or made and put there."""
+    path = _file(home, part)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
+        logits = _load(home, rows, part)
+        if logits is None:
+            logits = _read(teacher, rows, part, pad_token_id, accelerator, bar)
+            _save(path, logits)
+    return logits
+
+
+def _file(home: Path, part: range) -> Path:
+    return home / f"{part.start:09d}.npy"
 
 
 def _load(home: Path, rows: Encoded, part: range) -> NDArray[np.float32] | None:
     """A part's logits; None where there is none, or a file that is not what was written: said."""
-    path = home / f"{part.start:09d}.npy"
+    path = _file(home, part)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from alembert import several
 from alembert.errors import UserError
+from alembert.sharded import like, unsharded
 from alembert.writing import in_place, settle
 
 STATE, BEST = "state.safetensors", "best.safetensors"
@@ -33,16 +34,22 @@ def save(
 ) -> None:
     """Write parameters, AdamW's moments and JSON facts to `path`, whole or not at all.
 
-    keep: what was there is kept as the one `before`, once the new one is on disk. Raises UserError
-    when the disk takes no more; what was at `path` is still there then.
+    keep: what was there is kept as the one `before`, once the new one is on disk. Of a module in
+    shards all processes call it, and the one that leads writes. Raises UserError when the disk
+    takes no more; what was at `path` is still there then.
     """
     tensors: dict[str, Tensor] = {}
+    writes = several.leads()
     for name, parameter in module.named_parameters():  # tied parameters come once
-        tensors[f"parameter:{name}"] = parameter.detach().contiguous()
+        found = {f"parameter:{name}": parameter.detach()}
         state = {} if optimizer is None else optimizer.state.get(parameter, {})
-        for moment in MOMENTS:
-            if moment in state:
-                tensors[f"{moment}:{name}"] = state[moment].detach().contiguous()
+        found |= {f"{moment}:{name}": state[moment] for moment in MOMENTS if moment in state}
+        for key, tensor in found.items():
+            full = unsharded(tensor)
+            if writes:
+                tensors[key] = full.cpu().contiguous()
+    if not writes:
+        return
     told = json.dumps(facts)
     checksum = _checksum(told, tensors, tensors.__getitem__)
     with in_place(path) as partial:
@@ -121,11 +128,11 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None)
     with _opened(path) as file, torch.no_grad():
         names = set(file.keys())
         for name, parameter in module.named_parameters():
-            parameter.copy_(file.get_tensor(f"parameter:{name}"))
+            parameter.copy_(like(parameter, file.get_tensor(f"parameter:{name}")))
             if optimizer is not None and f"step:{name}" in names:
                 moments = {m: file.get_tensor(f"{m}:{name}") for m in MOMENTS}
                 optimizer.state[parameter] = {
-                    m: t if m == "step" and t.device == parameter.device else t.to(parameter.device)
+                    m: t.to(parameter.device) if m == "step" else like(parameter, t)
                     for m, t in moments.items()
                 }
     return facts(path)

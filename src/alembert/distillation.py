@@ -67,6 +67,14 @@ class Distillation(nn.Module):
         """The frozen teacher; None when the objective is the data's labels alone."""
         return self._teacher[0]
 
+    @property
+    def parts(self) -> list[str]:
+        """Paths of the student's layers, where they are known: a shard each (sharded.shard)."""
+        if not anatomy.known(self.student.config):
+            return []
+        layers = set(anatomy.layers(self.student, "").children())
+        return [name for name, module in self.named_modules() if module in layers]
+
     def ready(self, device: torch.device, half: bool) -> None:
         """Put the teacher on its device; with autocast in bf16 (`half`), its layers' matrices too.
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from alembert import checkpoint, evaluate, fit, folder, judge, teacher_cache
+from alembert import checkpoint, evaluate, fit, folder, judge, several, teacher_cache
 from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
@@ -39,7 +38,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
     Of several processes (torchrun, accelerate launch) one leads: it alone speaks and writes.
     """
     patience = timedelta(hours=4)  # of the others, while the one that leads evaluates
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
+    state = several.begun(patience)
     leads = state.is_main_process
     say = say if leads else _silent
     stages = job.stages(say)
@@ -77,9 +76,7 @@ def _silent(_: str) -> None:
 
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision, cpu = precision_of(job.precision, device), device.type == "cpu"
-    AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
-    return Accelerator(mixed_precision=precision, cpu=cpu)
+    return several.accelerator(precision_of(job.precision, device), device.type == "cpu")
 
 
 def _texts(
@@ -185,8 +182,7 @@ def _begun(
         distillation.start_projections(sample)
     if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
         assert theirs.splits is not None
-        with accelerator.main_process_first():
-            said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+        said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
         rows = Answered(rows, said.logits)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)

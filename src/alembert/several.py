@@ -1,16 +1,39 @@
 """Several processes of one run: each computes its share of a batch, and one leads and writes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import patch_environment
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from alembert import sharded
+from alembert.errors import UserError
 
 
 def leads() -> bool:
     """Whether this process is the one that writes; a launcher numbers its processes in RANK."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def begun(patience: timedelta) -> PartialState:
+    """The processes of this run. patience: how long they wait for the one that leads."""
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # models come with weights everywhere
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
+
+
+def accelerator(precision: str, cpu: bool) -> Accelerator:
+    """An accelerator that leaves sharding to us: its own knows no CPU. Raises UserError."""
+    if precision == "fp16" and sharded.asked():
+        raise UserError("--precision fp16: a student in shards is trained in bf16 or fp32")
+    AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
+    with patch_environment(accelerate_use_fsdp="false"):
+        return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def others(accelerator: Accelerator) -> tuple[int, ...]:
@@ -34,3 +57,51 @@ def summed(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Ten
     names = [name for name in values if name != "gradient_norm"]  # that of the whole already
     total: Tensor = accelerator.reduce(torch.stack([values[name] for name in names]))
     return values | dict(zip(names, total.unbind(), strict=True))
+
+
+def agreed(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether any process says so; all must call it."""
+    told: Tensor = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device))
+    return bool(told > 0)
+
+
+def spread(
+    module: nn.Module,
+    parts: list[str],
+    shared: nn.Module | None,
+    optimizer_of: Callable[[nn.Module], torch.optim.Optimizer],
+    accelerator: Accelerator,
+) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """What holds the weights that are trained, what is called, and the optimizer.
+
+    Alone the module is both; DDP wraps it; in shards (sharded.shard) a copy of it is both.
+    """
+    if accelerator.num_processes == 1 or not sharded.asked():
+        return module, *accelerator.prepare(module, optimizer_of(module))
+    shards = sharded.shard(module, parts, shared, accelerator.device)
+    return shards, shards, accelerator.prepare(optimizer_of(shards))
+
+
+def gather(trained: nn.Module, whole: nn.Module, accelerator: Accelerator) -> None:
+    """Where a copy in shards is trained, put its weights into the whole module that leads."""
+    if trained is not whole:
+        sharded.gather(trained, whole, accelerator.is_main_process, accelerator.device)
+
+
+def sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
+    """Gradients cross processes once a step, with the last micro batch."""
+    if isinstance(module, FSDPModule):
+        sharded.hold(module, last)
+        return torch.enable_grad()
+    return torch.enable_grad() if last else accelerator.no_sync(module)
+
+
+def freeze_unread(module: nn.Module, batch: Mapping[str, Tensor], accelerator: Accelerator) -> None:
+    """What a module's loss does not reach gets no gradient, and processes would wait for it."""
+    module.to(accelerator.device)
+    with accelerator.autocast():
+        loss, _ = module({k: v.to(accelerator.device) for k, v in batch.items()})
+    loss.backward()
+    for parameter in module.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from alembert import checkpoint, several
+from alembert import checkpoint, several, sharded
 from alembert.distillation import Distillation
 from alembert.errors import UserError
 from alembert.log import Log
@@ -77,14 +77,18 @@ def train(
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     distillation.train()  # a loaded model comes in eval mode
     if accelerator.num_processes > 1:
-        _freeze_unread(distillation, stage, batches(0), accelerator)
-    optimizer = _optimizer(distillation, stage)
+        some = {k: v[: stage.micro_batch_size] for k, v in batches(0).items()}
+        several.freeze_unread(distillation, some, accelerator)
+    trained, module, optimizer = several.spread(
+        distillation, distillation.parts, distillation.teacher,
+        lambda module: _optimizer(module, stage), accelerator,
+    )  # fmt: skip
     rates = [group["lr"] for group in optimizer.param_groups]
-    module, optimizer = accelerator.prepare(distillation, optimizer)
+    shards = trained is not distillation
     state = folder / "checkpoint" / checkpoint.STATE
     best = state.with_name(checkpoint.BEST)
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
-    facts |= checkpoint.resume(state, distillation, optimizer)
+    facts |= checkpoint.resume(state, trained, optimizer)
     looks = _looks(steps, watch.times if watch else 0)
     leads = accelerator.is_main_process
     log = Log(folder / "log.jsonl" if leads else None, facts["step"])
@@ -104,8 +108,11 @@ def train(
             bar.update()
             facts["step"] = step + 1
             look = facts["step"] in looks or facts["step"] == steps
-            due = leads and (look or time.monotonic() - saved_at > SAVE_SECONDS)
             logged = look or facts["step"] % LOG_EVERY == 0
+            late = leads and time.monotonic() - saved_at > SAVE_SECONDS
+            if shards:  # saved by all together
+                late = logged and several.agreed(late, accelerator)
+            due = (leads or shards) and (look or late)
             if logged:
                 values = several.summed(values, accelerator)
             if due or logged:
@@ -113,12 +120,15 @@ def train(
             if facts["step"] % LOG_EVERY == 0 or facts["step"] == steps:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
-            if leads and watch is not None and facts["step"] in looks:
-                _look(watch, distillation, best, facts, log)
+            if watch is not None and facts["step"] in looks:
+                several.gather(trained, distillation, accelerator)
+                if leads:
+                    _look(watch, distillation, best, facts, log)
             if due:
-                checkpoint.save(state, distillation, optimizer, facts, keep=True)
+                checkpoint.save(state, trained, optimizer, facts, keep=True)
                 _trim()
                 saved_at = time.monotonic()
+    several.gather(trained, distillation, accelerator)
     if leads and watch is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
@@ -150,7 +160,7 @@ def _step(
     for start in range(0, rows, size):
         micro = {k: v[start : start + size].to(accelerator.device) for k, v in mine.items()}
         last = start + size >= rows
-        with _sync(module, accelerator, last), accelerator.autocast():
+        with several.sync(module, accelerator, last), accelerator.autocast():
             loss, values = module(micro, batch)
             # gradients are averaged over processes, and their shares add up to the whole batch's
             accelerator.backward(loss * (weight * accelerator.num_processes))
@@ -159,29 +169,10 @@ def _step(
     norm = accelerator.clip_grad_norm_(module.parameters(), stage.clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return sums | ({} if norm is None else {"gradient_norm": norm})
+    return sums | ({} if norm is None else {"gradient_norm": sharded.unsharded(norm)})
 
 
-def _sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
-    """Gradients cross processes once a step, with the last micro batch."""
-    return torch.enable_grad() if last else accelerator.no_sync(module)
-
-
-def _freeze_unread(
-    distillation: Distillation, stage: Stage, batch: dict[str, Tensor], accelerator: Accelerator
-) -> None:
-    """What the objective does not reach gets no gradient, and processes would wait for it."""
-    distillation.to(accelerator.device)
-    rows = stage.micro_batch_size or len(batch["input_ids"])
-    with accelerator.autocast():
-        loss, _ = distillation({k: v[:rows].to(accelerator.device) for k, v in batch.items()})
-    loss.backward()
-    for parameter in distillation.parameters():
-        parameter.requires_grad_(parameter.grad is not None)
-        parameter.grad = None
-
-
-def _optimizer(distillation: Distillation, stage: Stage) -> torch.optim.Optimizer:
+def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """AdamW; rates by name, none at 0; no decay of biases and norms, as in BERT."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in distillation.named_parameters():

@@ -1,0 +1,116 @@
+"""How long the papers' schedules take on 1, 8 and 64 GPUs, from operations counted per token.
+
+    python benchmarks/schedules.py --out results/several/schedules.json
+
+Computed, not measured. A multiply-add is two operations; counted are matrix products: of the
+layers that a stage's objective makes run, attention, heads at the rows that count, projections,
+attention scores that are compared. A student costs three times its forward pass. A GPU is taken to
+do SHARE of PEAK, GPUs to add up, a word to be TOKENS_A_WORD pieces.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig, PreTrainedModel
+
+from alembert import anatomy
+from alembert import objective as terms
+from alembert.models.ibbert import IBBertConfig
+from alembert.models.new import config_of
+from alembert.recipe import Recipe, Stage
+from alembert.recipes import recipe_of
+from alembert.trace import Reads
+
+PEAK, SHARE = 989e12, 0.4  # H100, bf16 without sparsity
+TOKENS_A_WORD = 1.3
+WORDS = {"Wikipedia and books": 3.3e9, "Wikipedia": 2.5e9}
+BERT_BASE = BertConfig()
+
+
+def schedules() -> list[tuple[str, PreTrainedConfig, str, str, int, float]]:
+    """(name, teacher, recipe, stages, tokens a sequence, tokens read by these stages together)."""
+    books, wiki = (3 * TOKENS_A_WORD * words for words in WORDS.values())
+    step = 2048 * 512
+    large = IBBertConfig()
+    return [
+        ("DistilBERT, general", BERT_BASE, "distilbert", "general", 512, books),
+        ("TinyBERT4, general", BERT_BASE, "tinybert", "general", 128, wiki),
+        ("TinyBERT6, general", BERT_BASE, "tinybert6", "general", 128, wiki),
+        ("MobileBERT, transfer 1 to 24", large, "mobilebert", "transfer-", 512, 240e3 * step),
+        ("MobileBERT, pre-training", large, "mobilebert", "pretraining", 512, 500e3 * step),
+    ]
+
+
+def empty(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model with a masked-word head and without memory."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)
+    return model
+
+
+def products(module: nn.Module) -> int:
+    """Operations per token of a module's Linears, each called once."""
+    return sum(2 * part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+
+
+def forward(model: PreTrainedModel, reads: Reads, tokens: int, masked: float) -> float:
+    """Operations per token of a forward pass that leaves what is read."""
+    blocks = anatomy.layers(model, "")
+    run = len(blocks) if reads.words else reads.deepest
+    width = anatomy.attention_width(model.config)
+    total = products(model.base_model.get_submodule("embeddings"))
+    total += sum(products(block) + 4 * tokens * width for block in blocks[:run])
+    total += len(reads.attention) * 2 * tokens * width  # scores, made once more to be compared
+    rows = {"": 0.0, "masked": masked, "all": 1.0}[reads.words]
+    first, *_ = anatomy.anatomy(model.config, "").transform
+    weight, _ = anatomy.vocabulary_matrix(model)
+    return total + rows * (products(model.get_submodule(first)) + 2 * weight.numel())
+
+
+def of_stage(recipe: Recipe, stage: Stage, teacher: PreTrainedConfig, tokens: int) -> list[float]:
+    """Operations per token of a step: of the student, of the teacher."""
+    student = config_of(recipe.student)
+    reads = terms.reads(
+        stage.objective, anatomy.depth(student), anatomy.depth(teacher), stage.data == "corpus"
+    )
+    masked = stage.masking.share if stage.masking else 0.0
+    mine = forward(empty(student), reads[0], tokens, masked)
+    if recipe.projections != "none":
+        mine += len(reads[0].hidden) * 2 * student.hidden_size * teacher.hidden_size
+    return [3 * mine, forward(empty(teacher), reads[1], tokens, masked)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for name, teacher, recipe_name, prefix, tokens, read in schedules():
+        recipe = recipe_of(recipe_name, teacher)
+        stages = [stage for stage in recipe.stages if stage.name.startswith(prefix)]
+        costs = [of_stage(recipe, stage, teacher, tokens) for stage in stages]
+        mine, theirs = (sum(column) / len(costs) for column in zip(*costs, strict=True))
+        speed = PEAK * SHARE / (mine + theirs)
+        rows.append({
+            "schedule": name, "tokens": read, "length": tokens, "student_flop_a_token": mine,
+            "teacher_flop_a_token": theirs, "tokens_per_second": speed,
+            "hours": {gpus: read / speed / gpus / 3600 for gpus in (1, 8, 64)},
+        })  # fmt: skip
+    assumed = {"peak_flop_per_second": PEAK, "share": SHARE, "tokens_a_word": TOKENS_A_WORD}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps({"assumed": assumed, "rows": rows}, indent=1) + "\n")
+    print("| schedule | tokens | MFLOP a token | tokens/s a GPU | hours on 1 | 8 | 64 |")
+    print("|---" * 7 + "|")
+    for row in rows:
+        cost = (row["student_flop_a_token"] + row["teacher_flop_a_token"]) / 1e6
+        hours = " | ".join(f"{h:,.2g}" if h < 10 else f"{h:,.0f}" for h in row["hours"].values())
+        print(f"| {row['schedule']} | {row['tokens'] / 1e9:,.1f}B | {cost:,.0f} | "
+              f"{row['tokens_per_second'] / 1e3:,.0f}k | {hours} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
