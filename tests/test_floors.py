@@ -38,7 +38,7 @@ FLOORS = {
         **dict.fromkeys(("trace", "narrowing", "thinning", "student"), 2),
         **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),
-        **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
+        **dict.fromkeys(("train", "watching", "recipes", "folder", "fit"), 5),
     },
     "data": {"data": 1, "evaluate": 2, "candidates": 2},
     "deploy": {"deploy": 1, "client": 2},
@@ -57,6 +57,9 @@ FLOORS = {
                 "bench",
                 "exporting",
                 "choosing",
+                "class_weights",
+                "ensemble",
+                "tune",
                 "answering",
                 "report",
                 "card",
@@ -71,7 +74,10 @@ FLOORS = {
 SEES_ALL = FLOORS["whole"].keys()
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning", "pieces"}
+APART = {
+    "models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning", "pieces",
+    "watching",
+}  # fmt: skip
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}

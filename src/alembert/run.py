@@ -12,7 +12,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel
 
-from alembert import evaluate, fit, folder, judge
+from alembert import class_weights, evaluate, fit, folder, judge
 from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
@@ -27,8 +27,9 @@ from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.trace import Reads
-from alembert.train import Watch, precision_of, steps_of, train
+from alembert.train import precision_of, steps_of, train
 from alembert.variants import varied
+from alembert.watching import Watch
 
 ANSWERS = Reads(logits=True)
 
@@ -105,6 +106,7 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
     config = load_config(job.student) if job.student else config_of(job.recipe.student)
     read: set[tuple[str, str]] = set()
     for stage in stages:
+        class_weights.weighed(stage, mine.splits)
         if teacher := job.asked(stage):
             head = head_of(stage, mine.splits)
             fit.check_teacher(stage, head, teacher, source, mine.tokenizer)
@@ -129,6 +131,7 @@ def _run_stage(
     say: Say,
 ) -> None:
     """Train one stage and put its model in place. read: its texts, the student's way first."""
+    stage = class_weights.weighed(stage, read[0].splits)
     distillation, rows, masking = _begun(job, stage, place, last, read, accelerator)
     mine, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
@@ -141,7 +144,7 @@ def _run_stage(
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
-    for line in distillation.rounded:
+    for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
         say(line)
     began = time.perf_counter()
     facts = train(
@@ -152,6 +155,9 @@ def _run_stage(
     if not accelerator.is_main_process:
         return
     facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
+    if watch and facts["step"] < steps:
+        facts["stopped"] = said = f"{facts['since']} looks without a better {watch.name}"
+        say(f"stage '{stage.name}': ended at step {facts['step']:,} of {steps:,}: {said}")
     folder.write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, mine.tokenizer, place / "model")
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
@@ -216,4 +222,5 @@ def _watch(
         logits = evaluate.predict(student, splits.valid, pad)
         return evaluate.metrics(splits.task, logits, splits.valid)[splits.task.metric]
 
-    return Watch(measure, splits.task.metric, stage.evaluations or min(max(epochs, 3), 10))
+    times = stage.evaluations or min(max(epochs, 3), 10)
+    return Watch(measure, splits.task.metric, times, stage.patience)

@@ -27,6 +27,14 @@ def share(batch: Mapping[str, Tensor], accelerator: Accelerator) -> tuple[dict[s
     return {name: rows[:1] for name, rows in batch.items()}, 0.0
 
 
+def as_leader(decision: bool, accelerator: Accelerator) -> bool:
+    """What the process that leads has decided; all must call it."""
+    if accelerator.num_processes == 1:
+        return decision
+    said = torch.tensor(float(decision and accelerator.is_main_process), device=accelerator.device)
+    return bool(accelerator.reduce(said))
+
+
 def summed(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
     """Loss and terms of the whole batch out of every process's share; all must call it."""
     if accelerator.num_processes == 1:
