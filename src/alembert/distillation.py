@@ -79,11 +79,14 @@ class Distillation(nn.Module):
                     part.to(torch.bfloat16)
 
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        theirs = Trace()
-        if "teacher_logits" in batch:  # it answered before (answers.answered)
-            theirs = Trace(logits=batch["teacher_logits"])
-        elif self.teacher is not None and self.reads[1] != Reads():
-            theirs = no_grad_trace(self.teacher, batch, self.reads[1])
+        theirs, reads = Trace(), self.reads[1]
+        said = batch.get("teacher_logits")  # it answered before (answers.answered)
+        if said is not None:
+            reads = replace(reads, logits=False)
+        if self.teacher is not None and reads != Reads():
+            theirs = no_grad_trace(self.teacher, batch, reads)
+        if said is not None:
+            theirs = replace(theirs, logits=said)
         mine = self._project(trace(self.student, batch, self.reads[0]))
         total: Tensor = torch.zeros((), device=batch["input_ids"].device)
         values: dict[str, Tensor] = {}

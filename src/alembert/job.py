@@ -29,6 +29,7 @@ class Job:
     seed: int = 0
     precision: str = "auto"
     vocabulary: str | None = None  # "task": the student keeps the pieces of the run's texts alone
+    more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
     model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
 
     def __post_init__(self) -> None:
@@ -41,6 +42,9 @@ class Job:
                 "--vocabulary makes a new student's of its teacher's, and --student has its own: "
                 "leave one out (alembert trim makes that of a saved model smaller)"
             )
+        named = (*self.more_teachers, self.teacher)
+        if twice := [path for path in self.more_teachers if named.count(path) > 1]:
+            raise UserError(f"--teacher {twice[0]}: is named twice: leave one out")
         for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
             if given is not None and self.recipe.augment is None:
                 raise UserError(

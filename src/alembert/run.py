@@ -12,7 +12,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel
 
-from alembert import class_weights, evaluate, fit, folder, judge
+from alembert import class_weights, ensemble, evaluate, fit, folder, judge
 from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
@@ -32,6 +32,7 @@ from alembert.variants import varied
 from alembert.watching import Watch
 
 ANSWERS = Reads(logits=True)
+Others = tuple[ensemble.Member, ...]
 
 
 def run(job: Job, say: Say = print) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
         with state.main_process_first():  # what it makes, the others find
-            work, read, judging = _texts(job, stages, say, leads)
+            work, read, judging, others = _texts(job, stages, say, leads)
         accelerator, splits = _accelerator(job), read[0].splits
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
@@ -60,14 +61,14 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         for number, stage in enumerate(stages, start=1):
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
-                _run_stage(work, stage, place, last, read, accelerator, say)
+                _run_stage(work, stage, place, last, read, others, accelerator, say)
             state.wait_for_everyone()
             last = place / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if judged(stages) else None
-            judge.judge_run(job.out, job.result, teacher, read[0], judging, say)
+            judge.judge_run(job.out, job.result, teacher, read[0], judging, others, say)
         state.wait_for_everyone()
         return dict(folder.read_json(job.out / "metrics.json"))
 
@@ -85,19 +86,22 @@ def _accelerator(job: Job) -> Accelerator:
 
 def _texts(
     job: Job, stages: list[Stage], say: Say, leads: bool
-) -> tuple[Job, tuple[Reading, Reading], Reading]:
+) -> tuple[Job, tuple[Reading, Reading], Reading, Others]:
     """The job as its stages see it, its texts as student and teacher read them in training.
 
-    The last is how the teacher reads them that the run was given, by which it is judged.
+    The third is how the teacher reads them that the run was given, by which it is judged; then come
+    the teachers beside it.
     """
     mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
     _check(job, stages, mine)
+    ensemble.check(job, stages, mine)
     mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
     theirs = by_teacher(job, stages, mine)
+    others = ensemble.members(job, stages, mine)
     if job.vocabulary is None:
-        return job, (mine, theirs), theirs
+        return job, (mine, theirs), theirs, others
     work, fewer = own_vocabulary(job, stages, mine, say, leads)
-    return work, (fewer, fewer), theirs
+    return work, (fewer, fewer), theirs, others
 
 
 def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
@@ -127,12 +131,16 @@ def _run_stage(
     place: Path,
     last: Path | None,
     read: tuple[Reading, Reading],
+    others: Others,
     accelerator: Accelerator,
     say: Say,
 ) -> None:
-    """Train one stage and put its model in place. read: its texts, the student's way first."""
+    """Train one stage and put its model in place. read: its texts, the student's way first.
+
+    others: the teachers beside the first.
+    """
     stage = class_weights.weighed(stage, read[0].splits)
-    distillation, rows, masking = _begun(job, stage, place, last, read, accelerator)
+    distillation, rows, masking = _begun(job, stage, place, last, read, others, accelerator)
     mine, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
     steps = steps_of(stage, len(rows))
@@ -170,6 +178,7 @@ def _begun(
     place: Path,
     last: Path | None,
     read: tuple[Reading, Reading],
+    others: Others,
     accelerator: Accelerator,
 ) -> tuple[Distillation, Rows, Masking | None]:
     """A stage's models, the rows that it reads, and how their words are hidden."""
@@ -186,10 +195,14 @@ def _begun(
     )
     if not (place / "checkpoint" / "state.safetensors").is_file():
         distillation.start_projections(sample)
-    if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
+    reads = distillation.reads[1]
+    kept = reads == ANSWERS or (others and reads.logits)
+    if isinstance(rows, Encoded) and teacher is not None and kept:
         assert theirs.splits is not None
         with accelerator.main_process_first():
             said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+            if others:
+                said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
         rows = Answered(rows, said.logits)
     return distillation, rows, masking
 
