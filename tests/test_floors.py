@@ -40,7 +40,7 @@ FLOORS = {
         **dict.fromkeys(("trace", "narrowing", "thinning", "layerwise", "student"), 2),
         **dict.fromkeys(("term", "label_terms", "layer_terms", "objective", "kept"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),
-        **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
+        **dict.fromkeys(("train", "watching", "recipes", "folder", "fit"), 5),
     },
     "data": {"data": 1, "evaluate": 2, "candidates": 2},
     "deploy": {"deploy": 1, "client": 2},
@@ -61,6 +61,9 @@ FLOORS = {
                 "bench",
                 "exporting",
                 "choosing",
+                "class_weights",
+                "ensemble",
+                "tune",
                 "answering",
                 "report",
                 "card",
@@ -90,6 +93,7 @@ APART = {
     "pieces",
     "likeliest",
     "kept",
+    "watching",
 }
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}

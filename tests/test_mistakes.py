@@ -18,7 +18,8 @@ from alembert.recipe import to_yaml
 from alembert.recipes import recipe_of
 
 SHORT = "--max-length 32 --epochs 1"
-DISTIL = f"distill distilbert --teacher teacher --train train.csv --out run {SHORT}"
+BY = f"distill distilbert --train train.csv --out run {SHORT}"
+DISTIL = f"{BY} --teacher teacher"
 TUNE = f"finetune teacher --train train.csv --out run {SHORT}"
 WORDS = (
     "distill distilbert --teacher words --corpus corpus.txt --out run --set stages.general.steps=2"
@@ -206,7 +207,7 @@ MODELS: list[tuple[str, Files, str, str]] = [
     (
         "a teacher without the task head is told how to get one",
         {},
-        f"{DISTIL} --teacher words",
+        f"{BY} --teacher words",
         r"words: the model has no classification head .*'alembert finetune words --train FILE",
     ),
     (
@@ -230,8 +231,33 @@ MODELS: list[tuple[str, Files, str, str]] = [
     (
         "a teacher of other labels is refused",
         {},
-        f"{DISTIL} --teacher five",
+        f"{BY} --teacher five",
         r"train\.csv, row 1: label 'up' is none of the 5 known, a, b, c, d, e; mend",
+    ),
+    (
+        "teachers of other labels than the first are refused",
+        {},
+        f"{DISTIL} --teacher five",
+        r"five: its labels are not those of teacher: a, b, c, d, down, e, flat, up only one of",
+    ),
+    (
+        "a second teacher without the task head is told how to get one",
+        {},
+        f"{DISTIL} --teacher words",
+        r"words: (its labels are not those of teacher|the model has no classification head)",
+    ),
+    (
+        "a teacher that is named twice is refused",
+        {},
+        f"{DISTIL} --teacher teacher",
+        r"--teacher teacher: is named twice: leave one out",
+    ),
+    (
+        "several teachers of a corpus alone are refused",
+        {},
+        f"{WORDS} --max-length 32 --teacher teacher",
+        r"--teacher teacher: several teachers are averaged in what they answer to a task, and no "
+        r"stage of this run imitates that: give --train, or one --teacher",
     ),
     (
         "more layers than the teacher has are refused",
@@ -260,49 +286,49 @@ MODELS: list[tuple[str, Files, str, str]] = [
     (
         "a table is no teacher",
         {},
-        f"{DISTIL} --teacher train.csv",
+        f"{BY} --teacher train.csv",
         r"train\.csv: a model is a folder or a hub id, not a file",
     ),
     (
         "a file of weights is no teacher",
         {},
-        f"{DISTIL} --teacher teacher/model.safetensors",
+        f"{BY} --teacher teacher/model.safetensors",
         r"teacher/model\.safetensors: a model is a folder or a hub id, not a file",
     ),
     (
         "a misspelt folder with a dot is not sought on the hub",
         {},
-        f"{DISTIL} --teacher ./teacherr",
+        f"{BY} --teacher ./teacherr",
         r"\./teacherr: no such folder; check the path",
     ),
     (
         "a misspelt folder of several slashes is not sought on the hub",
         {},
-        f"{DISTIL} --teacher some/where/teacher",
+        f"{BY} --teacher some/where/teacher",
         r"some/where/teacher: no such folder; check the path",
     ),
     (
         "a misspelt folder beside others is not sought on the hub",
         {"runs/note.txt": "a"},
-        f"{DISTIL} --teacher runs/teacher",
+        f"{BY} --teacher runs/teacher",
         r"runs/teacher: no such folder; check the path",
     ),
     (
         "a name that is neither here nor on an unreachable hub is said to be so",
         {},
-        f"{DISTIL} --teacher teacherr",
+        f"{BY} --teacher teacherr",
         r"teacherr: no such folder, and the hub cannot be reached; check the path or the network",
     ),
     (
         "a folder without a model is no teacher",
         {"empty/note.txt": "a"},
-        f"{DISTIL} --teacher empty",
+        f"{BY} --teacher empty",
         r"empty: a folder without config\.json is not a saved model",
     ),
     (
         "a teacher without its tokenizer is refused",
         {},
-        f"{DISTIL} --teacher mute",
+        f"{BY} --teacher mute",
         r"mute: .*tokenizer",
     ),
     (
@@ -314,25 +340,25 @@ MODELS: list[tuple[str, Files, str, str]] = [
     (
         "a teacher with a broken weights file is named",
         {},
-        f"{DISTIL} --teacher broken",
+        f"{BY} --teacher broken",
         r"broken: cannot be read as a saved model",
     ),
     (
         "pickled weights are never read",
         {},
-        f"{DISTIL} --teacher pickled",
+        f"{BY} --teacher pickled",
         r"pickled: its weights are pickled \(pytorch_model\.bin\), which is never read: save the",
     ),
     (
         "a config with a word for a number is named",
         {},
-        f"{DISTIL} --teacher odd",
+        f"{BY} --teacher odd",
         r"odd: cannot be read as a saved model: .*'num_hidden_layers'",
     ),
     (
         "weights of another shape than the config says are named",
         {},
-        f"{DISTIL} --teacher stale",
+        f"{BY} --teacher stale",
         r"stale: weights are missing from the file or of another shape: bert\.encoder.* \(6 in all",
     ),
 ]

@@ -82,6 +82,9 @@ def test_two_processes_train_every_recipe_as_one_does(home: Path) -> None:
     done = launch(2, str(WORKER), str(home), str(home / "two"), str(STEPS))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not judged") == 0
+    ended = json.loads((home / "two/distilbert/stages/02-task/facts.json").read_text())
+    assert ended["step"] < ended["steps"] == STEPS
+    assert ended["stopped"] == "1 looks without a better accuracy"
     for name in RECIPES:
         one, two = rows(home / "one" / name), rows(home / "two" / name)
         assert one.keys() == two.keys()

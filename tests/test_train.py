@@ -23,7 +23,8 @@ from alembert.objective import (
     SoftLabels,
 )
 from alembert.recipe import Stage
-from alembert.train import Batches, Watch, train
+from alembert.train import Batches, train
+from alembert.watching import Watch
 
 HARD = (HardLabels(),)
 CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -117,3 +118,51 @@ def test_a_step_that_broke_reaches_no_file(broken: str, tmp_path: Path) -> None:
             None,
         )
         assert all(p.isfinite().all() for p in kept.parameters())
+
+
+VALUES = [0.5, 0.6, 0.6, 0.1, 0.9]  # what is seen on the held-out slice, look by look
+
+
+def test_a_stage_ends_when_its_patience_does_and_keeps_its_best(tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+    student = tiny("bert", "classification")
+
+    def measure() -> float:
+        seen.append(student.classifier.bias.detach().clone())
+        return VALUES[len(seen) - 1]
+
+    at = stage(steps=50, patience=2)
+    trained(student, at, tmp_path, watch=Watch(measure, "accuracy", 10, 2))
+    assert len(seen) == 4  # equal is not better
+    torch.testing.assert_close(student.classifier.bias, seen[1], rtol=0, atol=0)
+    facts = checkpoint.facts(tmp_path / "checkpoint/state.safetensors")
+    assert facts == {"step": 20, "best": 0.6, "best_step": 10, "since": 2}
+    again = tiny("bert", "classification")  # killed before its model was saved
+    trained(again, at, tmp_path, watch=Watch(measure, "accuracy", 10, 2))
+    assert len(seen) == 4
+    torch.testing.assert_close(again.classifier.bias, seen[1], rtol=0, atol=0)
+
+
+def test_patience_goes_on_counting_where_a_killed_stage_stopped(tmp_path: Path) -> None:
+    looked: list[int] = []
+
+    def measure() -> float:
+        looked.append(len(looked))
+        return 0.5
+
+    def dies(step: int) -> dict[str, Tensor]:
+        if step == 12:
+            raise KeyboardInterrupt
+        return rows(step)
+
+    at, watch = stage(steps=50, patience=3), Watch(measure, "accuracy", 10, 3)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tiny("bert", "classification"), at, tmp_path, None, dies, watch)
+    trained(tiny("bert", "classification"), at, tmp_path, watch=watch)
+    facts = checkpoint.facts(tmp_path / "checkpoint/state.safetensors")
+    assert (facts["step"], facts["since"], len(looked)) == (20, 3, 4)
+
+
+def test_patience_without_looks_is_refused() -> None:
+    with pytest.raises(ValueError, match="stage 's' is not looked at"):
+        stage((HiddenCosine(),), patience=1)

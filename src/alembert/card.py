@@ -110,6 +110,8 @@ def _body(run: Run, found: list[Entry]) -> str:
     origin = "Fine-tuned"
     if teacher:
         origin = f"Distilled from {teacher.name}" + f" ({teacher.shape})" * bool(teacher.shape)
+        if others := run.arguments.get("more_teachers"):
+            origin += ", averaged with " + ", ".join(Path(other).name for other in others)
     parts = [f"# {run.name}", f"{origin} by Alembert: {student.shape}."]
     if run.metrics:
         source = run.files.get("task") or run.files.get("evaluation") or ""

@@ -94,13 +94,16 @@ class Distillation(nn.Module):
         self._teacher = (None,)
 
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        theirs = Trace()
-        if "teacher_logits" in batch:  # it answered before (answers.answered)
-            theirs = Trace(logits=batch["teacher_logits"])
-        elif kept.inside(batch):  # on a corpus too (teacher_cache.taught)
-            theirs = kept.trace_of(batch, kept.wanted(self.objective, self.reads[1]))
-        elif self.teacher is not None and self.reads[1] != Reads():
-            theirs = no_grad_trace(self.teacher, batch, self.reads[1])
+        theirs, reads = Trace(), self.reads[1]
+        said = batch.get("teacher_logits")  # it answered before (answers.answered)
+        if said is not None:
+            reads = replace(reads, logits=False)
+        if kept.inside(batch):  # on a corpus too (teacher_cache.taught)
+            theirs = kept.trace_of(batch, kept.wanted(self.objective, reads))
+        elif self.teacher is not None and reads != Reads():
+            theirs = no_grad_trace(self.teacher, batch, reads)
+        if said is not None:
+            theirs = replace(theirs, logits=said)
         mine = self._project(trace(self.student, batch, self.reads[0]))
         total: Tensor = torch.zeros((), device=batch["input_ids"].device)
         values: dict[str, Tensor] = {}

@@ -44,6 +44,7 @@ class Job:
     precision: str = "auto"
     vocabulary: str | None = None  # "task": the student keeps the pieces of the run's texts alone
     caching: Caching | None = None  # of what the teacher says of the corpus; None: it is asked anew
+    more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
     model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
 
     def __post_init__(self) -> None:
@@ -58,6 +59,9 @@ class Job:
             )
         if self.caching is not None:
             _check_caching(self)
+        named = (*self.more_teachers, self.teacher)
+        if twice := [path for path in self.more_teachers if named.count(path) > 1]:
+            raise UserError(f"--teacher {twice[0]}: is named twice: leave one out")
         for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
             if given is not None and self.recipe.augment is None:
                 raise UserError(

@@ -1,13 +1,13 @@
 """What a finished model is worth: metrics of teacher and student on data that chose nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from alembert import bench, evaluate, fit, folder
+from alembert import bench, ensemble, evaluate, fit, folder
 from alembert.bench import show
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus import read_corpus
@@ -28,11 +28,13 @@ def judge_run(
     teacher: str | None,
     mine: Reading,
     theirs: Reading,
+    others: Sequence[ensemble.Member],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
 
-    mine, theirs: its texts as the student and as the teacher reads them. What they said of each
+    mine, theirs: its texts as the student and as the teacher reads them; others: the teachers
+    averaged with it. What they said of each
     text is kept beside it, and how long a few texts took them.
     """
     splits = mine.splits
@@ -52,6 +54,10 @@ def judge_run(
             logits[who] = evaluate.predict(model, data[who], read.pad)
             metrics[who] = evaluate.metrics(splits.task, logits[who], data[who])
             metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
+    if others and "teacher" in logits:
+        average, more = ensemble.judged(logits["teacher"], splits.task, others)
+        metrics["ensemble"] = evaluate.metrics(splits.task, average, data["teacher"])
+        metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
     save(out, judged(splits.task, splits.texts, data, logits, mine.tokenizer))

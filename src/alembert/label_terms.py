@@ -2,6 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -10,12 +11,33 @@ from alembert.layermap import Pairs
 from alembert.term import Term
 from alembert.trace import Batch, Reads, Trace
 
+Positive = Annotated[float, Field(gt=0)]
+
 
 class HardLabels(Term):
-    """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT)."""
+    """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT).
+
+    class_weights: of classes and tags, by name, or "balanced"; the run makes of them a weight for
+    each id (class_weights.weighed), with which the term is a weighted mean.
+    """
 
     kind: Literal["HardLabels"] = "HardLabels"
     over: ClassVar[str] = "labels"
+    class_weights: Literal["balanced"] | dict[str, Positive] | tuple[Positive, ...] | None = None
+
+    def weights(self, labels: Tensor) -> Tensor | None:
+        """(C,), the smallest 1, so that a labelled row never counts less; None: all alike."""
+        if self.class_weights is None:
+            return None
+        assert isinstance(self.class_weights, tuple), "weights by id: class_weights.weighed"
+        found = torch.tensor(self.class_weights, device=labels.device)
+        return found / found.min()
+
+    def count(self, batch: Batch) -> Tensor:
+        labels = batch["labels"]
+        if (weights := self.weights(labels)) is None:
+            return super().count(batch)
+        return weights[labels[labels != -100]].sum()
 
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         return (Reads(words="masked") if words else Reads(logits=True)), Reads()
@@ -27,7 +49,8 @@ class HardLabels(Term):
             return vocabulary.hard_labels(student.words.only(masked), labels[masked])
         logits = _logits(student)
         if not labels.is_floating_point():
-            return losses.hard_labels(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+            rows, weights = logits.reshape(-1, logits.shape[-1]), self.weights(labels)
+            return losses.hard_labels(rows, labels.reshape(-1), weights)
         if labels.dim() == 1:
             return losses.squared_error(logits.reshape(-1), labels)
         return losses.hard_bernoulli(logits, labels)

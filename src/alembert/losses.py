@@ -25,13 +25,15 @@ def soft_bernoulli(student: Tensor, teacher: Tensor, temperature: float) -> Tens
     return (cross - F.binary_cross_entropy_with_logits(teacher, target)) * temperature**2
 
 
-def hard_labels(student: Tensor, labels: Tensor) -> Tensor:
+def hard_labels(student: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy of logits (N, C) with class ids (N,), mean over labels that are not -100.
 
-    Zero, with a zero gradient, when no row is labelled.
+    weights (C,), none under 1: sum w_i l_i / sum w_i, w_i that of row i's class. Zero, with a zero
+    gradient, when no row is labelled.
     """
-    total = F.cross_entropy(student.float(), labels, ignore_index=-100, reduction="sum")
-    return total / (labels != -100).sum().clamp(min=1)
+    total = F.cross_entropy(student.float(), labels, weights, ignore_index=-100, reduction="sum")
+    known = labels != -100
+    return total / (known if weights is None else weights[labels[known]]).sum().clamp(min=1)
 
 
 def squared_error(student: Tensor, target: Tensor) -> Tensor:

@@ -21,6 +21,10 @@ Eval = Annotated[str | None, option("--eval", text="texts that judge the result,
 Unlabelled = Annotated[
     str | None, option("--unlabelled", text="texts that only the teacher labels")
 ]
+Teachers = Annotated[
+    list[str],
+    option("--teacher", text="a fine-tuned model: folder or hub id; of several, the average"),
+]
 GeneralTeacher = Annotated[
     str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
 ]

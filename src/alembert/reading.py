@@ -40,13 +40,17 @@ def reading(job: Job, stages: list[Stage], path: str) -> Reading:
     return Reading(tokenizer, prepare(job.files, tokenizer, longest(stages), known, job.seed))
 
 
-def by_teacher(job: Job, stages: list[Stage], mine: Reading) -> Reading:
-    """The rows of `mine` as the task's teacher reads them: the same where its words are."""
-    if job.teacher is None or job.files is None or mine.splits is None or not judged(stages):
+def by_teacher(job: Job, stages: list[Stage], mine: Reading, path: str | None = None) -> Reading:
+    """The rows of `mine` as the task's teacher reads them: the same where its words are.
+
+    path: of another teacher of the task than the first.
+    """
+    path = path or job.teacher
+    if path is None or job.files is None or mine.splits is None or not judged(stages):
         return mine
-    if load_tokenizer(job.teacher).get_vocab() == mine.tokenizer.get_vocab():
+    if load_tokenizer(path).get_vocab() == mine.tokenizer.get_vocab():
         return mine
-    return _with_rows_of(mine.splits, reading(job, stages, job.teacher), job, stages)
+    return _with_rows_of(mine.splits, reading(job, stages, path), job, stages)
 
 
 def _with_rows_of(splits: Splits, found: Reading, job: Job, stages: list[Stage]) -> Reading:

@@ -52,6 +52,7 @@ class Stage(_Frozen):
     evaluations: Annotated[int, Field(ge=0)] = (
         0  # times the held-out slice is looked at; 0 = each epoch
     )
+    patience: Annotated[int, Field(ge=0)] = 0  # looks without a better value; 0 = never ends early
 
     @property
     def answers(self) -> bool:
@@ -64,6 +65,11 @@ class Stage(_Frozen):
             raise ValueError("set exactly one of steps and epochs")
         if self.data == "task" and self.masking is not None:
             raise ValueError("masking belongs to a corpus stage: task texts are read whole")
+        if self.patience and (self.data != "task" or not self.answers):
+            raise ValueError(
+                f"patience: stage '{self.name}' is not looked at: it needs a task and a term that "
+                "compares answers"
+            )
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
         hard = any(term.kind == "HardLabels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):

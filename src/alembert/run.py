@@ -11,7 +11,17 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from alembert import checkpoint, evaluate, fit, folder, judge, several, teacher_cache
+from alembert import (
+    checkpoint,
+    class_weights,
+    ensemble,
+    evaluate,
+    fit,
+    folder,
+    judge,
+    several,
+    teacher_cache,
+)  # fmt: skip
 from alembert.answers import Answered, answered
 from alembert.data.batches import Batches, Rows
 from alembert.data.collate import Masking, masking_for
@@ -26,10 +36,12 @@ from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.trace import Reads
-from alembert.train import Watch, precision_of, steps_of, train
+from alembert.train import precision_of, steps_of, train
 from alembert.variants import varied
+from alembert.watching import Watch
 
 ANSWERS = Reads(logits=True)
+Others = tuple[ensemble.Member, ...]
 
 
 def run(job: Job, say: Say = print) -> dict[str, Any]:
@@ -50,7 +62,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
         with state.main_process_first():  # what it makes, the others find
-            work, read, judging = _texts(job, stages, say, leads)
+            work, read, judging, others = _texts(job, stages, say, leads)
         accelerator, splits = _accelerator(job), read[0].splits
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
@@ -58,14 +70,14 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         for number, stage in enumerate(stages, start=1):
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
-                _run_stage(work, stage, place, last, read, accelerator, say)
+                _run_stage(work, stage, place, last, read, others, accelerator, say)
             state.wait_for_everyone()
             last = place / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if judged(stages) else None
-            judge.judge_run(job.out, job.result, teacher, read[0], judging, say)
+            judge.judge_run(job.out, job.result, teacher, read[0], judging, others, say)
         state.wait_for_everyone()
         return dict(folder.read_json(job.out / "metrics.json"))
 
@@ -81,19 +93,22 @@ def _accelerator(job: Job) -> Accelerator:
 
 def _texts(
     job: Job, stages: list[Stage], say: Say, leads: bool
-) -> tuple[Job, tuple[Reading, Reading], Reading]:
+) -> tuple[Job, tuple[Reading, Reading], Reading, Others]:
     """The job as its stages see it, its texts as student and teacher read them in training.
 
-    The last is how the teacher reads them that the run was given, by which it is judged.
+    The third is how the teacher reads them that the run was given, by which it is judged; then come
+    the teachers beside it.
     """
     mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
     _check(job, stages, mine)
+    ensemble.check(job, stages, mine)
     mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
     theirs = by_teacher(job, stages, mine)
+    others = ensemble.members(job, stages, mine)
     if job.vocabulary is None:
-        return job, (mine, theirs), theirs
+        return job, (mine, theirs), theirs, others
     work, fewer = own_vocabulary(job, stages, mine, say, leads)
-    return work, (fewer, fewer), theirs
+    return work, (fewer, fewer), theirs, others
 
 
 def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
@@ -102,6 +117,7 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
     config = load_config(job.student) if job.student else config_of(job.recipe.student)
     read: set[tuple[str, str]] = set()
     for stage in stages:
+        class_weights.weighed(stage, mine.splits)
         if teacher := job.asked(stage):
             head = head_of(stage, mine.splits)
             fit.check_teacher(stage, head, teacher, source, mine.tokenizer)
@@ -122,11 +138,16 @@ def _run_stage(
     place: Path,
     last: Path | None,
     read: tuple[Reading, Reading],
+    others: Others,
     accelerator: Accelerator,
     say: Say,
 ) -> None:
-    """Train one stage and put its model in place. read: its texts, the student's way first."""
-    distillation, rows, masking = _begun(job, stage, place, last, read, accelerator, say)
+    """Train one stage and put its model in place. read: its texts, the student's way first.
+
+    others: the teachers beside the first.
+    """
+    stage = class_weights.weighed(stage, read[0].splits)
+    distillation, rows, masking = _begun(job, stage, place, last, read, others, accelerator, say)
     mine, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
     steps = steps_of(stage, len(rows))
@@ -138,7 +159,7 @@ def _run_stage(
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
-    for line in distillation.rounded:
+    for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
         say(line)
     began = time.perf_counter()
     facts = train(
@@ -149,6 +170,9 @@ def _run_stage(
     if not accelerator.is_main_process:
         return
     facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
+    if watch and facts["step"] < steps:
+        facts["stopped"] = said = f"{facts['since']} looks without a better {watch.name}"
+        say(f"stage '{stage.name}': ended at step {facts['step']:,} of {steps:,}: {said}")
     folder.write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, mine.tokenizer, place / "model")
     checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
@@ -162,6 +186,7 @@ def _begun(
     place: Path,
     last: Path | None,
     read: tuple[Reading, Reading],
+    others: Others,
     accelerator: Accelerator,
     say: Say,
 ) -> tuple[Distillation, Rows, Masking | None]:
@@ -180,9 +205,13 @@ def _begun(
     state = place / "checkpoint" / checkpoint.STATE
     if distillation.projections and checkpoint.newest(state)[0] is None:
         distillation.start_projections(sample)
-    if isinstance(rows, Encoded) and teacher is not None and distillation.reads[1] == ANSWERS:
+    reads = distillation.reads[1]
+    kept = reads == ANSWERS or (others and reads.logits)
+    if isinstance(rows, Encoded) and teacher is not None and kept:
         assert theirs.splits is not None
         said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+        if others:
+            said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
         rows = Answered(rows, said.logits)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)
@@ -242,4 +271,5 @@ def _watch(
         logits = evaluate.predict(student, splits.valid, pad)
         return evaluate.metrics(splits.task, logits, splits.valid)[splits.task.metric]
 
-    return Watch(measure, splits.task.metric, stage.evaluations or min(max(epochs, 3), 10))
+    times = stage.evaluations or min(max(epochs, 3), 10)
+    return Watch(measure, splits.task.metric, times, stage.patience)

@@ -61,6 +61,8 @@ def summed(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Ten
 
 def agreed(flag: bool, accelerator: Accelerator) -> bool:
     """Whether any process says so; all must call it."""
+    if accelerator.num_processes == 1:
+        return flag
     told: Tensor = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device))
     return bool(told > 0)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,11 @@ from alembert.distillation import Distillation
 from alembert.errors import UserError
 from alembert.log import Log
 from alembert.recipe import Stage
+from alembert.watching import Watch, looks
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
 LOG_EVERY = 10
 SAVE_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What is looked at during a stage: a value of the student, higher is better, `times` times."""
-
-    measure: Callable[[], float]
-    name: str
-    times: int
 
 
 def steps_of(stage: Stage, rows: int) -> int:
@@ -71,7 +62,8 @@ def train(
 
     The student has its dropout on. Batch, masks and dropout are functions of (seed, step): killed
     and started again, a run ends in the same weights. Of several processes each computes its share
-    of every batch, and one leads: it writes and looks. With a watch, the best student is kept.
+    of every batch, and one leads: it writes and looks. With a watch, the best student is kept, and
+    the stage ends when the watch's patience does.
     Raises UserError when loss or gradient are no longer numbers, before they reach a file.
     """
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
@@ -89,7 +81,8 @@ def train(
     best = state.with_name(checkpoint.BEST)
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
     facts |= checkpoint.resume(state, trained, optimizer)
-    looks = _looks(steps, watch.times if watch else 0)
+    due_looks = looks(steps, watch.times if watch else 0)
+    over = watch is not None and watch.over(facts)  # it ended, and was killed before it said so
     leads = accelerator.is_main_process
     log = Log(folder / "log.jsonl" if leads else None, facts["step"])
     saved_at = time.monotonic()
@@ -98,7 +91,7 @@ def train(
         disable=not leads or None, mininterval=0.5,
     )  # fmt: skip
     with bar:
-        for step, batch in _prefetched(batches, facts["step"], steps):
+        for step, batch in _prefetched(batches, steps if over else facts["step"], steps):
             factor = _schedule(stage, step, steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -107,7 +100,7 @@ def train(
             log.count(batch)
             bar.update()
             facts["step"] = step + 1
-            look = facts["step"] in looks or facts["step"] == steps
+            look = facts["step"] in due_looks or facts["step"] == steps
             logged = look or facts["step"] % LOG_EVERY == 0
             late = leads and time.monotonic() - saved_at > SAVE_SECONDS
             if shards:  # saved by all together
@@ -120,29 +113,22 @@ def train(
             if facts["step"] % LOG_EVERY == 0 or facts["step"] == steps:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
-            if watch is not None and facts["step"] in looks:
+            if watch is not None and facts["step"] in due_looks:
                 several.gather(trained, distillation, accelerator)
                 if leads:
-                    _look(watch, distillation, best, facts, log)
+                    watch.look(distillation, best, facts, log)
             if due:
                 checkpoint.save(state, trained, optimizer, facts, keep=True)
                 _trim()
                 saved_at = time.monotonic()
+            if watch is not None and watch.patience and facts["step"] in due_looks:
+                over = several.agreed(leads and watch.over(facts), accelerator)
+            if over:
+                break
     several.gather(trained, distillation, accelerator)
     if leads and watch is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
-
-
-def _look(
-    watch: Watch, distillation: Distillation, best: Path, facts: dict[str, Any], log: Log
-) -> None:
-    """Measure the student as it is now and keep it when it is the best so far."""
-    value = watch.measure()
-    log.note({"step": facts["step"], f"valid_{watch.name}": value})
-    if facts["best"] is None or value > facts["best"]:
-        facts |= {"best": value, "best_step": facts["step"]}
-        checkpoint.save(best, distillation, None, facts)
 
 
 def _step(
@@ -200,10 +186,6 @@ def _schedule(stage: Stage, step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / (warm + 1)
     return 1.0 if stage.schedule == "constant" else (steps - step) / max(steps - warm, 1)
-
-
-def _looks(steps: int, times: int) -> set[int]:
-    return {math.ceil(steps * k / times) for k in range(1, times + 1)} if times else set()
 
 
 def _prefetched(

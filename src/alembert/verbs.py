@@ -25,6 +25,7 @@ from alembert.options import (
     Rate,
     Seed,
     Settings,
+    Teachers,
     Text,
     Train,
     Unlabelled,
@@ -77,7 +78,7 @@ def finetune(
 
 def distill(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
-    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    teacher: Teachers,
     out: Out,
     train: Train = None,
     valid: Valid = None,
@@ -113,7 +114,7 @@ def distill(
     from alembert.run import run
     from alembert.start import named
 
-    config = load_config(teacher)
+    config = load_config(teacher[0])
     files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     if recipe.endswith((".yaml", ".yml")):
         if layers is not None or hidden_size is not None:
@@ -123,9 +124,9 @@ def distill(
         chosen = named(recipe, config, student, layers, hidden_size, files, typer.echo)
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     job = Job(
-        changed(chosen, changes), out, teacher, general_teacher, student, corpus, files,
+        changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, precision_of(precision), vocabulary,
-        caching_of(cache_teacher, cache_top, cache_precision),
+        caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
     _end(job, run(job, typer.echo), reported=True)
 

@@ -129,7 +129,11 @@ def _about(run: Run) -> str:
     if not run.metrics:
         return ""
     source = run.files.get("evaluation") or run.files.get("task") or ""
-    return f"{run.metrics['metric']} on {Path(source).name}"
+    metric = run.metrics["metric"]
+    together = run.metrics.get("ensemble", {}).get(metric)
+    count = 1 + len(run.arguments.get("more_teachers", ()))
+    more = "" if together is None else f"; {together:.3f} by the average of its {count} teachers"
+    return f"{metric} on {Path(source).name}{more}"
 
 
 def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
