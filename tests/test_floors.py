@@ -38,7 +38,7 @@ FLOORS = {
         **dict.fromkeys(("trace", "narrowing", "thinning", "student"), 2),
         **dict.fromkeys(("term", "label_terms", "layer_terms", "objective"), 3),
         **dict.fromkeys(("distillation", "recipe"), 4),
-        **dict.fromkeys(("train", "recipes", "folder", "fit"), 5),
+        **dict.fromkeys(("train", "recipes", "folder", "fit", "read_words"), 5),
     },
     "data": {"data": 1, "evaluate": 2, "candidates": 2},
     "deploy": {"deploy": 1, "client": 2},
@@ -71,7 +71,18 @@ FLOORS = {
 SEES_ALL = FLOORS["whole"].keys()
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
-APART = {"models", "checkpoint", "recipes", "folder", "fit", "narrowing", "thinning", "pieces"}
+APART = {
+    "attention",
+    "models",
+    "checkpoint",
+    "recipes",
+    "folder",
+    "fit",
+    "narrowing",
+    "thinning",
+    "pieces",
+    "read_words",
+}
 CORE = FLOORS["distillation"].keys() - APART
 NAMELESS = {"util", "utils", "common", "misc", "helper", "helpers", "base", "manager"}
 HEAVY = {"torch", "transformers", "datasets", "onnxruntime"}
@@ -227,8 +238,8 @@ def test_no_file_is_over_250_lines() -> None:
     assert long == {}
 
 
-def test_the_core_is_at_most_1900_lines() -> None:
-    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 1900
+def test_the_core_is_at_most_2000_lines() -> None:
+    assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 2000
 
 
 def test_the_package_is_at_most_16_000_lines() -> None:
