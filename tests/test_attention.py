@@ -8,6 +8,7 @@ import torch
 from models import tiny, words
 from transformers import AutoModel
 
+from alembert import attention
 from alembert.attention import NAME, use_fused
 from alembert.distillation import Distillation
 from alembert.objective import AttentionMSE, HiddenMSE
@@ -68,3 +69,45 @@ def test_a_teacher_in_halves_gives_the_loss_that_autocast_gives() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
             values.append(module(batch())[0].item())
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_with_dropout_is_the_plain_formula_with_the_same_words_left(
+    masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "BLOCK", 4 * 9 * 9)  # of three texts one at a time
+    torch.manual_seed(0)
+    made = [torch.randn(3, 9, 4, 8).bfloat16().transpose(1, 2).requires_grad_() for _ in range(3)]
+    mask = torch.ones(3, 1, 9, 9, dtype=torch.bool)
+    mask[0, :, :, 6:], mask[2, :, :, 2:] = False, False
+    upstream = torch.randn(3, 9, 4, 8)
+    module = torch.nn.Module()
+    module.is_causal = False  # type: ignore[assignment]
+    torch.manual_seed(7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attention._attention(module, *made, mask if masked else None, dropout=0.25)
+    (found.float() * upstream).sum().backward()
+    torch.manual_seed(7)
+    keep = attention._kept(torch.Size((3, 4, 9, 9)), 0.25)
+    exact = [part.detach().double().requires_grad_() for part in made]
+    query, key, value = exact
+    scores = query @ key.mT / 8**0.5
+    weights = torch.where(mask, scores, -torch.inf) if masked else scores
+    expected = ((weights.softmax(-1) * keep / 0.75) @ value).transpose(1, 2)
+    (expected * upstream).sum().backward()
+    for mine, theirs in (
+        (found, expected),
+        *((a.grad, b.grad) for a, b in zip(made, exact, strict=True)),
+    ):
+        assert (mine.double() - theirs).norm() < 0.01 * theirs.norm()
+
+
+def test_dropout_keeps_its_share_and_draws_every_value_apart() -> None:
+    torch.manual_seed(0)
+    keep = attention._kept(torch.Size((1001, 1001)), 0.1).float()
+    assert float(keep.mean()) == pytest.approx(0.9, abs=0.002)  # 6 standard errors
+    one, two = keep[:, :-1].flatten(), keep[:, 1:].flatten()
+    assert float((one * two).mean()) == pytest.approx(0.81, abs=0.003)
+    assert float(attention._kept(torch.Size((1000, 1000)), 0.5).float().mean()) == pytest.approx(
+        0.5, abs=0.004
+    )

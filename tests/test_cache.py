@@ -82,7 +82,7 @@ def test_value_and_gradient_are_those_of_the_plain_formula(
 ) -> None:
     student, teacher = pair(chunk, monkeypatch)
     best = likeliest.likeliest(words(*teacher), k, (temperature,))
-    loss = 3 * likeliest.soft_labels(words(*student), best, temperature)
+    loss = 3 * vocabulary.alone(words(*student), likeliest.soft(best, temperature))
     found = torch.autograd.grad(loss, student)
     plain = 3 * with_the_rest_as_one(F.linear(*student), F.linear(*teacher), k, temperature)
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-5)
@@ -95,8 +95,8 @@ def test_with_all_words_kept_it_is_the_whole_loss(monkeypatch: pytest.MonkeyPatc
     best = likeliest.likeliest(words(*teacher), 10 * V, (2.0,))
     assert not best.rest[2.0].any()
     losses = [
-        likeliest.soft_labels(words(*student), best, 2.0),
-        vocabulary.soft_labels(words(*student), words(*teacher), 2.0),
+        vocabulary.alone(words(*student), likeliest.soft(best, 2.0)),
+        vocabulary.alone(words(*student), vocabulary.soft(words(*teacher), 2.0)),
     ]
     torch.testing.assert_close(losses[0], losses[1])
     kept, whole = (torch.autograd.grad(loss, student) for loss in losses)
@@ -110,8 +110,8 @@ def test_what_it_falls_short_by_is_the_divergence_among_the_other_words(
 ) -> None:
     student, teacher = pair(512, monkeypatch)
     best = likeliest.likeliest(words(*teacher), k, (2.0,))
-    cut = likeliest.soft_labels(words(*student), best, 2.0)
-    whole = vocabulary.soft_labels(words(*student), words(*teacher), 2.0)
+    cut = vocabulary.alone(words(*student), likeliest.soft(best, 2.0))
+    whole = vocabulary.alone(words(*student), vocabulary.soft(words(*teacher), 2.0))
     outside = torch.ones(N, V, dtype=torch.bool).scatter_(1, best.ids, False)
     p, q = (F.linear(*x)[outside].view(N, V - k) / 2 for x in (teacher, student))
     rest = F.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
@@ -124,7 +124,7 @@ def test_a_student_that_says_what_its_teacher_says_has_no_loss(
     _, teacher = pair(512, monkeypatch)
     rows = [x.clone().requires_grad_() for x in teacher]
     best = likeliest.likeliest(words(*teacher), 7, (1.0,))
-    loss = likeliest.soft_labels(words(*rows), best, 1.0)
+    loss = vocabulary.alone(words(*rows), likeliest.soft(best, 1.0))
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
     assert all(x.abs().max() < 1e-6 for x in torch.autograd.grad(loss, rows))
 
@@ -143,7 +143,7 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
     student, teacher = pair(4, monkeypatch)
     with Watch():
         best = likeliest.likeliest(words(*teacher), 7, (2.0,))
-        likeliest.soft_labels(words(*student), best, 2.0).backward()
+        vocabulary.alone(words(*student), likeliest.soft(best, 2.0)).backward()
     assert (4, V) in shapes
     assert (N, V) not in shapes
 
@@ -152,7 +152,7 @@ def test_extreme_logits_and_no_rows_stay_finite() -> None:
     weight = torch.eye(3) * 1e4
     student = Vocabulary(torch.eye(3).requires_grad_(), weight, None, torch.ones(1, 3) > 0)
     teacher = Vocabulary(torch.eye(3).flip(0), weight, None, student.selected)
-    loss = likeliest.soft_labels(student, likeliest.likeliest(teacher, 2, (1.0,)), 1.0)
+    loss = vocabulary.alone(student, likeliest.soft(likeliest.likeliest(teacher, 2, (1.0,)), 1.0))
     loss.backward()
     assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)  # as if all were kept
     none = teacher.only(torch.zeros(1, 3, dtype=torch.bool))

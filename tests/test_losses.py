@@ -42,10 +42,11 @@ def test_the_triple_loss_is_that_of_the_authors_code(name: str) -> None:
         as_words(given["student_logits"], where),
         as_words(given["teacher_logits"], where),
     )
-    ce = vocabulary.soft_labels(student, teacher, given["temperature"])
+    ce = vocabulary.alone(student, vocabulary.soft(teacher, given["temperature"]))
     masked = labels != -100
-    mlm = vocabulary.hard_labels(as_words(given["student_logits"], masked), labels[masked])
-    mse = vocabulary.logits_mse(student, teacher)
+    hidden = as_words(given["student_logits"], masked)
+    mlm = vocabulary.alone(hidden, vocabulary.hard(labels[masked]))
+    mse = vocabulary.alone(student, vocabulary.squared(teacher))
     cos = losses.hidden_cosine(given["student_hidden"], given["teacher_hidden"], mask)
     assert float(ce) == pytest.approx(expected["ce"], rel=1e-5)
     assert float(mlm) == pytest.approx(expected["mlm"], rel=1e-5)

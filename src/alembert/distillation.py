@@ -105,15 +105,7 @@ class Distillation(nn.Module):
         if said is not None:
             theirs = replace(theirs, logits=said)
         mine = self._project(trace(self.student, batch, self.reads[0]))
-        total: Tensor = torch.zeros((), device=batch["input_ids"].device)
-        values: dict[str, Tensor] = {}
-        for term, pairs in zip(self.objective, self.pairs, strict=True):
-            value = term(mine, theirs, pairs, batch)
-            if whole is not None:
-                value = value * (term.count(batch) / term.count(whole).clamp(min=1))
-            total = total + term.weight * value
-            values[term.kind] = values.get(term.kind, torch.zeros_like(total)) + value.detach()
-        return total, values
+        return terms.total(self.objective, self.pairs, mine, theirs, batch, whole)
 
     def start_projections(self, sample: Batch) -> None:
         """Set each projection to the least squares answer on a batch of unmasked text.

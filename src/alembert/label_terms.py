@@ -42,12 +42,14 @@ class HardLabels(Term):
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         return (Reads(words="masked") if words else Reads(logits=True)), Reads()
 
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> vocabulary.Ask | None:
+        if student.words is None:
+            return None
+        masked = batch["labels"] != -100
+        return vocabulary.hard(batch["labels"][masked], student.words.numbers(masked))
+
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        labels = batch["labels"]
-        if student.words is not None:
-            masked = labels != -100
-            return vocabulary.hard_labels(student.words.only(masked), labels[masked])
-        logits = _logits(student)
+        labels, logits = batch["labels"], _logits(student)
         if not labels.is_floating_point():
             rows, weights = logits.reshape(-1, logits.shape[-1]), self.weights(labels)
             return losses.hard_labels(rows, labels.reshape(-1), weights)
@@ -72,16 +74,19 @@ class SoftLabels(Term):
         read = Reads(words=self.rows) if words else Reads(logits=True)
         return read, read
 
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> vocabulary.Ask | None:
+        if student.words is None:
+            return None
+        where = batch["attention_mask"].bool()
+        if self.rows == "masked":
+            where = batch["labels"] != -100
+        rows = student.words.numbers(where)
+        if teacher.likeliest is not None:
+            return likeliest.soft(teacher.likeliest.only(where), self.temperature, rows)
+        assert teacher.words is not None
+        return vocabulary.soft(teacher.words.only(where), self.temperature, rows)
+
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        if student.words is not None:
-            where = batch["attention_mask"].bool()
-            if self.rows == "masked":
-                where = batch["labels"] != -100
-            here = student.words.only(where)
-            if teacher.likeliest is not None:
-                return likeliest.soft_labels(here, teacher.likeliest.only(where), self.temperature)
-            assert teacher.words is not None
-            return vocabulary.soft_labels(here, teacher.words.only(where), self.temperature)
         mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
         if labels.is_floating_point() and labels.dim() == 1:
             return losses.squared_error(mine.reshape(-1), theirs.reshape(-1))
@@ -100,10 +105,13 @@ class LogitsMSE(Term):
         read = Reads(words="all") if words else Reads(logits=True)
         return read, read
 
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> vocabulary.Ask | None:
+        if student.words is None or teacher.words is None:
+            return None
+        where = batch["attention_mask"].bool()
+        return vocabulary.squared(teacher.words.only(where), student.words.numbers(where))
+
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        if student.words is not None and teacher.words is not None:
-            where = batch["attention_mask"].bool()
-            return vocabulary.logits_mse(student.words.only(where), teacher.words.only(where))
         return losses.squared_error(_real(_logits(student), batch), _real(_logits(teacher), batch))
 
 

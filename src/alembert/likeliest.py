@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alembert.vocabulary import CHUNK, Vocabulary, by_chunks, softmax
+from alembert.vocabulary import CHUNK, Ask, ChunkLoss, Vocabulary
 
 NOWHERE = -1e30  # a logit of no mass, that no sum makes NaN
 
@@ -65,20 +65,26 @@ def likeliest(teacher: Vocabulary, k: int, temperatures: tuple[float, ...]) -> L
     return Likeliest(torch.cat(ids), torch.cat(gaps), joined, teacher.selected)
 
 
-def soft_labels(student: Vocabulary, teacher: Likeliest, temperature: float) -> Tensor:
+def soft(teacher: Likeliest, temperature: float, rows: Tensor | None = None) -> Ask:
     """T^2 KL(teacher || student) over k words and the rest as one, mean over N; 0 when N is 0."""
-    scale = temperature / max(len(student.rows), 1)
+    scale = temperature / max(len(teacher.ids), 1)
 
-    def chunk(logits: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        x, places = logits.div_(temperature), teacher.ids[part].long()
-        rest = teacher.rest[temperature][part].float()
-        p = torch.softmax(teacher.gaps[part].float() / temperature, 1) * (1 - rest).unsqueeze(1)
-        inside = x.gather(1, places)
-        gradient, outside = softmax(x.scatter_(1, places, NOWHERE))  # q / Q of the others
-        lse = torch.logaddexp(inside.logsumexp(1), outside)
-        log_q, log_rest = inside - lse.unsqueeze(1), outside - lse
-        kl = (torch.xlogy(p, p) - p * log_q).sum(1) + torch.xlogy(rest, rest) - rest * log_rest
-        gradient.mul_((log_rest.exp() - rest).unsqueeze(1)).scatter_(1, places, log_q.exp() - p)
-        return kl.sum() * temperature * scale, gradient.mul_(scale)
+    def ready(part: slice) -> ChunkLoss:
+        ids, gaps = teacher.ids[part].long(), teacher.gaps[part].float()
+        masses = teacher.rest[temperature][part].float()
 
-    return by_chunks(student, chunk)
+        def chunk(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+            x, places, rest = logits.div_(temperature), ids[block], masses[block]
+            p = torch.softmax(gaps[block] / temperature, 1) * (1 - rest).unsqueeze(1)
+            inside = x.gather(1, places)
+            outside = x.scatter_(1, places, NOWHERE).logsumexp(1)
+            gradient = torch.softmax(x, 1)  # q / Q of the others
+            lse = torch.logaddexp(inside.logsumexp(1), outside)
+            log_q, log_rest = inside - lse.unsqueeze(1), outside - lse
+            kl = (torch.xlogy(p, p) - p * log_q).sum(1) + torch.xlogy(rest, rest) - rest * log_rest
+            gradient.mul_((log_rest.exp() - rest).unsqueeze(1)).scatter_(1, places, log_q.exp() - p)
+            return kl.sum() * temperature * scale, gradient.mul_(scale)
+
+        return chunk
+
+    return Ask(ready, rows)

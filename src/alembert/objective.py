@@ -2,8 +2,11 @@
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
+from alembert import vocabulary
 from alembert.label_terms import HardLabels, LogitsMSE, SoftLabels
 from alembert.layer_terms import (
     AttentionKL,
@@ -14,7 +17,8 @@ from alembert.layer_terms import (
     LayerTerm,
     Relations,
 )
-from alembert.trace import Reads
+from alembert.layermap import Pairs
+from alembert.trace import Batch, Reads, Trace
 
 __all__ = [
     "AttentionKL",
@@ -29,6 +33,7 @@ __all__ = [
     "Relations",
     "SoftLabels",
     "reads",
+    "total",
 ]
 
 AnyTerm = Annotated[
@@ -53,3 +58,40 @@ def reads(objective: Objective, student: int, teacher: int, words: bool) -> tupl
         more_mine, more_theirs = term.reads(term.pairs(student, teacher), words)
         mine, theirs = mine | more_mine, theirs | more_theirs
     return mine, theirs
+
+
+def total(
+    objective: Objective,
+    pairs: list[Pairs],
+    student: Trace,
+    teacher: Trace,
+    batch: Batch,
+    whole: Batch | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum () of an objective's terms, and {kind: unweighted value ()}.
+
+    Of a part of a `whole` batch: the part's share of them.
+    """
+    values: dict[int, Tensor] = {}
+    asked: dict[int, vocabulary.Ask] = {}
+    shares: list[float | Tensor] = []
+    loss = torch.zeros((), device=batch["input_ids"].device)
+    for i, (term, pairs_of) in enumerate(zip(objective, pairs, strict=True)):
+        shares.append(1.0)
+        if whole is not None:
+            shares[i] = term.count(batch) / term.count(whole).clamp(min=1)
+        if (ask := term.over_words(student, teacher, batch)) is not None:
+            asked[i] = ask
+            continue
+        values[i] = term(student, teacher, pairs_of, batch) * shares[i]
+        loss = loss + term.weight * values[i]
+    if asked:
+        assert student.words is not None
+        weights = [objective[i].weight * shares[i] for i in asked]
+        more, alone = vocabulary.together(student.words, list(asked.values()), weights)
+        loss = loss + more
+        values |= {i: value * shares[i] for i, value in zip(asked, alone.unbind(), strict=True)}
+    kinds: dict[str, Tensor] = {}
+    for i, term in enumerate(objective):
+        kinds[term.kind] = kinds.get(term.kind, torch.zeros_like(loss)) + values[i].detach()
+    return loss, kinds

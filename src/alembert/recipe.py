@@ -1,5 +1,6 @@
 """Stage and Recipe: a whole distillation as one frozen value; YAML in and out."""
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -58,6 +59,10 @@ class Stage(_Frozen):
     def answers(self) -> bool:
         """Whether a term reads what a head says, of words or of a task."""
         return any(term.over in ("labels", "answers") for term in self.objective)
+
+    def rate(self, parameter: str) -> float:
+        """The factor of the learning rate for the parameter of this name."""
+        return next((f for pattern, f in self.rates if re.search(pattern, parameter)), 1.0)
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

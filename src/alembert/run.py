@@ -32,6 +32,7 @@ from alembert.distillation import Distillation, check_layers
 from alembert.job import Job, Say, head_of, judged
 from alembert.models.load import load_config, load_model
 from alembert.models.new import config_of
+from alembert.read_words import narrow, pieces_of, widen
 from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
@@ -161,11 +162,18 @@ def _run_stage(
     say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
     for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
         say(line)
+    table = None
+    if splits is not None and stage.data == "task":
+        read_ids = (splits.train.input_ids, splits.valid.input_ids)
+        table = narrow(distillation.student, pieces_of(read_ids, mine.pad))
     began = time.perf_counter()
     facts = train(
         distillation, stage, batches, steps, place,
         seed=job.seed, accelerator=accelerator, watch=watch,
     )  # fmt: skip
+    if table is not None:
+        done = facts["best_step"] or facts["step"]
+        widen(distillation.student, table, stage, done, steps)
     accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
     if not accelerator.is_main_process:
         return

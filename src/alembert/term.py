@@ -9,6 +9,7 @@ from torch import Tensor
 
 from alembert.layermap import Pairs
 from alembert.trace import Batch, Reads, Trace
+from alembert.vocabulary import Ask
 
 
 class Term(BaseModel, ABC):
@@ -42,6 +43,10 @@ class Term(BaseModel, ABC):
             return mask.new_tensor(len(mask))
         a_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
         return mask.new_tensor(len(mask)) if self.over == "answers" and a_text else mask.sum()
+
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> Ask | None:
+        """Of a term over the words, what it asks of the logits; it is not called then."""
+        return None
 
     @abstractmethod
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor: ...

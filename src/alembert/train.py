@@ -2,7 +2,6 @@
 
 import ctypes
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +91,7 @@ def train(
     )  # fmt: skip
     with bar:
         for step, batch in _prefetched(batches, steps if over else facts["step"], steps):
-            factor = _schedule(stage, step, steps)
+            factor = schedule(stage, step, steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             torch.manual_seed(hash((seed, step, *several.others(accelerator))) % 2**63)
@@ -162,7 +161,7 @@ def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """AdamW; rates by name, none at 0; no decay of biases and norms, as in BERT."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in distillation.named_parameters():
-        factor = next((f for pattern, f in stage.rates if re.search(pattern, name)), 1.0)
+        factor = stage.rate(name)
         parameter.requires_grad_(factor > 0 and parameter.requires_grad)
         if parameter.requires_grad:
             decay = stage.weight_decay if parameter.dim() > 1 else 0.0
@@ -180,7 +179,7 @@ def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     )
 
 
-def _schedule(stage: Stage, step: int, steps: int) -> float:
+def schedule(stage: Stage, step: int, steps: int) -> float:
     """The share of the learning rate at a step: linear warm-up, then linear to 0 or constant."""
     warm = round(stage.warmup * steps)
     if step < warm:
