@@ -248,8 +248,19 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     # nothing is trained twice, for this budget or for another that takes the same candidates
     assert find(home, out, CAPPED, lines) == line
     assert lines[-1] == f"{out}: this was searched before; nothing to do"
+    pages: list[Any] = []
+    monkeypatch.setattr("alembert.search.page.attempt", lambda *given: pages.append(given))
     find(home, out, replace(CAPPED, max_latency_ms=0.95), lines)
-    assert len(runs) == 5
+    assert (len(runs), len(pages)) == (5, 1)
+    # where the teacher was better than that, the best that was found lies there all the same
+    real, aim = search.__globals__["_aim"], {**done["teacher"], "held_out": 2.0}
+    monkeypatch.setattr("alembert.search._aim", lambda *given: (real(*given)[0], aim))
+    monkeypatch.setattr("alembert.search.finish", lambda *_: [done["winner"]])
+    asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
+    with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
+        find(home, out, replace(CAPPED, min_retention=0.99), lines)
+    assert not json.loads((out / "search.json").read_text())["reached"]
+    assert (out / "student" / "onnx" / "model_int8.onnx").is_file()
 
 
 @pytest.mark.usefixtures("by_depth")

@@ -12,7 +12,7 @@ from alembert.recipes import recipe_of
 
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
 LAYERS = (1, 2, 3, 4, 6, 8, 12, 24)  # of students as wide as their teacher
-FEWER = (2, 4, 6)  # of narrower ones
+FEWER = (2, 3, 4, 6)  # of narrower ones
 FREE = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
 
 

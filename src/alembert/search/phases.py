@@ -1,5 +1,6 @@
 """The three phases of a search: shapes are timed, a few trained briefly, the winner fully."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,6 +25,8 @@ def sift(
 ) -> tuple[list[dict[str, Any]], dict[Shape, float]]:
     """A row for each shape, and the milliseconds of those within the budget."""
     limit = budget.max_latency_ms or float("inf")
+    if (load := os.getloadavg()[0]) > (cores := os.cpu_count() or 1):
+        say(f"{load:.0f} programs share {cores} cores: latencies come out too long, and are kept")
     kind, labels = splits.task.kind, splits.task.labels
     rows: list[dict[str, Any]] = []
     fits: dict[Shape, float] = {}
