@@ -17,7 +17,7 @@ from houses import saved, task_file
 from safetensors.torch import load_file
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
-from alembert import answers, run
+from alembert import answers, beginning, run
 from alembert.data.splits import Files, prepare
 from alembert.errors import UserError
 from alembert.job import Job
@@ -87,7 +87,7 @@ def test_the_student_is_the_one_that_a_teacher_at_hand_makes(
 ) -> None:
     kept, live = job(tmp_path, tokenizer, "kept"), job(tmp_path, tokenizer, "live")
     run.run(kept, lambda _: None)
-    monkeypatch.setattr(run, "Answered", lambda rows, _: rows)
+    monkeypatch.setattr(beginning, "Answered", lambda rows, _: rows)
     run.run(live, lambda _: None)
     mine, other = (load_file(made.result / "model.safetensors") for made in (kept, live))
     for name, weight in mine.items():

@@ -157,7 +157,7 @@ def test_extreme_logits_and_no_rows_stay_finite() -> None:
     assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)  # as if all were kept
     none = teacher.only(torch.zeros(1, 3, dtype=torch.bool))
     empty = likeliest.likeliest(none, 2, (1.0,))
-    assert float(likeliest.soft_labels(none, empty, 1.0)) == 0.0
+    assert float(vocabulary.alone(none, likeliest.soft(empty, 1.0))) == 0.0
 
 
 @pytest.fixture

@@ -110,8 +110,7 @@ class Distillation(nn.Module):
     def start_projections(self, sample: Batch) -> None:
         """Set each projection to the least squares answer on a batch of unmasked text.
 
-        The loss starts where a random projection
-        would take hundreds of steps to come.
+        The loss starts where a random projection would take hundreds of steps to come.
         """
         if not self.projections or self.teacher is None:
             return

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from alembert import anatomy
 from alembert.inputs import inputs_of
 from alembert.layermap import Pairs
-from alembert.narrowing import factors, principal, settle
-from alembert.regression import least_squares, ridge
+from alembert.narrowing import factors, principal
+from alembert.regression import least_squares, ridge, settle, unwhitened, whitened
 from alembert.trace import Batch, Reads, no_grad_trace
 
 WHY = "starting a bottlenecked student"
@@ -165,26 +165,12 @@ def _plain(part: Any, rows: Tensor, *residual: Tensor) -> None:
         settle(norm, norm(given), given)
 
 
-def _whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (h,) and Cholesky factor (h, h) of the covariance of rows (N, h)."""
-    mean = rows.mean(dim=0)
-    square = ((rows - mean).T @ (rows - mean)).double() / len(rows)
-    square.diagonal().add_(1e-4 * square.diagonal().mean() + 1e-9)
-    return mean, torch.linalg.cholesky(square).float()
-
-
-def _unwhitened(factor: Tensor, lower: Tensor) -> Tensor:
-    """factor (d, h) over whitened rows -> over the rows themselves."""
-    found: Tensor = torch.linalg.solve_triangular(lower, factor, upper=False, left=False)
-    return found
-
-
 def _scores(own: Any, rows: Tensor, seen: Seen, heads: int) -> None:
     """Each head's query-key product at the student's rank, best on the sample's tokens.
 
     What all keys have in common drops out of the softmax and is left out.
     """
-    mean, lower = _whitened(rows)
+    mean, lower = whitened(rows)
     query, query_bias = ridge(rows, seen.queries, *DAMPINGS)
     key, key_bias = ridge(rows, seen.keys, *DAMPINGS)
     if len(query) == len(own.query.weight):
@@ -199,15 +185,15 @@ def _scores(own: Any, rows: Tensor, seen: Seen, heads: int) -> None:
         to = slice(head * mine, (head + 1) * mine)
         of = slice(head * theirs, (head + 1) * theirs)
         left, right = factors(asking[of].T @ (key[of] @ lower) * scale, mine)
-        weight = _unwhitened(left[:-1].T, lower)
+        weight = unwhitened(left[:-1].T, lower)
         own.query.weight[to], own.query.bias[to] = weight, left[-1] - weight @ mean
-        own.key.weight[to] = weight = _unwhitened(right, lower)
+        own.key.weight[to] = weight = unwhitened(right, lower)
         own.key.bias[to] = -weight @ mean
 
 
 def _values(own: Any, rows: Tensor, seen: Seen, wanted: Tensor, heads: int) -> None:
     """The values of each head that say most of what its context adds to `wanted` (N, I)."""
-    mean, lower = _whitened(rows)
+    mean, lower = whitened(rows)
     value, bias = ridge(rows, seen.values, *DAMPINGS)
     if len(value) == len(own.value.weight):
         own.value.weight.copy_(value)
@@ -218,7 +204,7 @@ def _values(own: Any, rows: Tensor, seen: Seen, wanted: Tensor, heads: int) -> N
     for head in range(heads):
         to = slice(head * mine, (head + 1) * mine)
         of = slice(head * theirs, (head + 1) * theirs)
-        weight = _unwhitened(factors(out[:, of] @ value[of] @ lower, mine)[1], lower)
+        weight = unwhitened(factors(out[:, of] @ value[of] @ lower, mine)[1], lower)
         own.value.weight[to], own.value.bias[to] = weight, -weight @ mean
 
 

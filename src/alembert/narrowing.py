@@ -11,6 +11,7 @@ from alembert import anatomy
 from alembert.errors import UserError
 from alembert.inputs import inputs_of
 from alembert.layermap import Pairs
+from alembert.regression import settle
 from alembert.trace import Batch, Reads, no_grad_trace
 
 WHY = "starting from a wider teacher"
@@ -157,14 +158,6 @@ def match(
     """Give a layer's output, dimension by dimension, the mean and the spread of `states` (N, h)."""
     hidden = no_grad_trace(student, sample, Reads(hidden=frozenset({layer}))).hidden[layer]
     settle(norm, hidden[sample["attention_mask"].bool()].float(), states)
-
-
-def settle(norm: nn.Module, found: Tensor, states: Tensor) -> None:
-    """Give what a norm gives, `found` (N, h), the mean and the spread of `states` (N, h)."""
-    gain, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
-    ratio = states.std(dim=0) / found.std(dim=0).clamp(min=1e-6)
-    gain.mul_(ratio)
-    bias.copy_((bias - found.mean(dim=0)) * ratio + states.mean(dim=0))
 
 
 def _attention(

@@ -1,4 +1,4 @@
-"""Linear layers at their least squares answer."""
+"""What is fitted to rows in closed form: Linears, norms, whitening."""
 
 import torch
 from torch import Tensor, nn
@@ -40,3 +40,25 @@ def least_squares(linear: nn.Module, inputs: Tensor, targets: Tensor, *dampings:
     with torch.no_grad():
         linear.get_parameter("weight").copy_(weight)
         linear.get_parameter("bias").copy_(bias)
+
+
+def settle(norm: nn.Module, found: Tensor, states: Tensor) -> None:
+    """Give what a norm gives, `found` (N, h), the mean and the spread of `states` (N, h)."""
+    gain, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
+    ratio = states.std(dim=0) / found.std(dim=0).clamp(min=1e-6)
+    gain.mul_(ratio)
+    bias.copy_((bias - found.mean(dim=0)) * ratio + states.mean(dim=0))
+
+
+def whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (h,) and Cholesky factor (h, h) of the covariance of rows (N, h)."""
+    mean = rows.mean(dim=0)
+    square = ((rows - mean).T @ (rows - mean)).double() / len(rows)
+    square.diagonal().add_(1e-4 * square.diagonal().mean() + 1e-9)
+    return mean, torch.linalg.cholesky(square).float()
+
+
+def unwhitened(factor: Tensor, lower: Tensor) -> Tensor:
+    """factor (d, h) over whitened rows -> over the rows themselves."""
+    found: Tensor = torch.linalg.solve_triangular(lower, factor, upper=False, left=False)
+    return found

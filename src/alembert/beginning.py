@@ -1,0 +1,97 @@
+"""A stage at its beginning: its models, the rows that it reads, how their words are hidden."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from alembert import checkpoint, ensemble, teacher_cache
+from alembert.answers import Answered, answered
+from alembert.data.batches import Rows
+from alembert.data.collate import Masking, masking_for
+from alembert.data.corpus import Corpus, read_corpus
+from alembert.data.encoded import Encoded
+from alembert.distillation import Distillation
+from alembert.job import Job, Say, head_of
+from alembert.models.load import load_model
+from alembert.reading import Reading
+from alembert.recipe import Stage
+from alembert.start import sample_of, student_for
+from alembert.trace import Reads
+
+ANSWERS = Reads(logits=True)
+
+
+def begun(
+    job: Job,
+    stage: Stage,
+    place: Path,
+    last: Path | None,
+    read: tuple[Reading, Reading],
+    others: tuple[ensemble.Member, ...],
+    accelerator: Accelerator,
+    say: Say,
+) -> tuple[Distillation, Rows, Masking | None]:
+    """A stage's models, the rows that it reads, and how their words are hidden."""
+    mine, theirs = read
+    words, head = stage.data == "corpus", head_of(stage, mine.splits)
+    labels = () if mine.splits is None or words else mine.splits.task.labels
+    with accelerator.main_process_first():
+        rows, masking = _rows(job, stage, mine)
+    sample = sample_of(rows, mine.pad)
+    teacher = load_model(path, head) if (path := job.asked(stage)) else None
+    student = student_for(job, head, labels, last, teacher, sample)
+    distillation = Distillation(
+        student, teacher, stage.objective, words=words, projections=job.recipe.projections
+    )
+    state = place / "checkpoint" / checkpoint.STATE
+    if distillation.projections and checkpoint.newest(state)[0] is None:
+        distillation.start_projections(sample)
+    reads = distillation.reads[1]
+    kept = reads == ANSWERS or (others and reads.logits)
+    if isinstance(rows, Encoded) and teacher is not None and kept:
+        assert theirs.splits is not None
+        said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+        if others:
+            said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
+        rows = Answered(rows, said.logits)
+    if isinstance(rows, Corpus) and job.caching is not None:
+        rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)
+    return distillation, rows, masking
+
+
+def _taught(
+    job: Job,
+    stage: Stage,
+    distillation: Distillation,
+    rows: Corpus,
+    masking: Masking | None,
+    pad: int,
+    accelerator: Accelerator,
+    say: Say,
+) -> tuple[Rows, Masking | None]:
+    """The corpus with what the teacher says of it, and its words hidden already."""
+    if distillation.teacher is None:
+        say(f"stage '{stage.name}': asks no teacher: there is nothing to keep of one")
+        return rows, masking
+    assert job.caching is not None
+    if masking is not None:
+        say(f"stage '{stage.name}': masks are drawn once a sequence, the same in every epoch")
+    with accelerator.main_process_first():
+        found = teacher_cache.taught(
+            distillation, rows, masking, pad, job.caching, job.seed, accelerator, say
+        )
+    distillation.dismiss_teacher()
+    return found, None
+
+
+def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:
+    """What a stage reads, and how its words are hidden."""
+    if stage.data == "task":
+        assert mine.splits is not None
+        return mine.splits.train, None
+    assert job.corpus is not None
+    corpus = read_corpus(job.corpus, mine.tokenizer, stage.max_length)
+    if stage.masking is None:
+        return corpus, None
+    share, rare_words = stage.masking.share, stage.masking.rare_words
+    return corpus, masking_for(mine.tokenizer, share, rare_words, corpus.counts)
