@@ -67,7 +67,7 @@ FLOORS = {
             ),
             6,
         ),
-        **dict.fromkeys(("options", "verbs", "deploy_verbs", "serve_verb", "cli"), 7),
+        **dict.fromkeys(("options", "verbs", "deploy_verbs", "serve_verb", "tune_verb", "cli"), 7),
         "__main__": 8,
     },
 }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alembert import __version__, deploy_verbs, serve_verb, verbs
+from alembert import __version__, deploy_verbs, serve_verb, tune_verb, verbs
 from alembert.errors import UserError
 from alembert.options import (
     CorpusFile,
@@ -21,7 +21,7 @@ from alembert.options import (
 )  # fmt: skip
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
-GOES_ON = ("quickstart", "finetune", "distill", "corpus")
+GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -95,6 +95,10 @@ app.command(
     epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv "
     "--out run"
 )(verbs.distill)
+app.command(
+    epilog="\b\nalembert tune distilbert --teacher DIR --train train.csv --out tuned --try "
+    "stages.task.objective.SoftLabels.temperature=1,2,4"
+)(tune_verb.tune)
 
 
 @app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
