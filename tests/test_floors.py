@@ -74,7 +74,16 @@ FLOORS = {
             6,
         ),
         **dict.fromkeys(
-            ("options", "verbs", "deploy_verbs", "serve_verb", "search_verb", "cli"), 7
+            (
+                "options",
+                "verbs",
+                "deploy_verbs",
+                "serve_verb",
+                "search_verb",
+                "tune_verb",
+                "cli",
+            ),
+            7,
         ),
         "__main__": 8,
     },

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alembert import __version__, deploy_verbs, search_verb, serve_verb, verbs
+from alembert import __version__, deploy_verbs, search_verb, serve_verb, tune_verb, verbs
 from alembert.errors import UserError
 from alembert.options import (
     CorpusFile,
@@ -21,7 +21,7 @@ from alembert.options import (
 )  # fmt: skip
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
-GOES_ON = ("quickstart", "finetune", "distill", "corpus", "search")
+GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus", "search")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -99,6 +99,10 @@ app.command(
     epilog="\b\nalembert search --teacher DIR --train train.csv --eval test.csv --max-latency-ms 2 "
     "--out found"
 )(search_verb.search)
+app.command(
+    epilog="\b\nalembert tune distilbert --teacher DIR --train train.csv --out tuned --try "
+    "stages.task.objective.SoftLabels.temperature=1,2,4"
+)(tune_verb.tune)
 
 
 @app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")

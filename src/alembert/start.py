@@ -12,13 +12,31 @@ from alembert.data.splits import Files, are_pairs
 from alembert.errors import UserError
 from alembert.job import Job, Say
 from alembert.models.load import load_config, load_model
-from alembert.recipe import Init, Recipe
+from alembert.recipe import Init, Recipe, from_yaml
 from alembert.recipes import recipe_of
 from alembert.student import from_scratch, from_teacher
 from alembert.trace import Batch
 
 # texts, and tokens, by which a narrow student's view of its teacher is found
 SAMPLE, TOKENS = 256, 16_384
+
+
+def chosen_for(
+    recipe: str,
+    teacher: str,
+    student: str | None,
+    layers: int | None,
+    hidden_size: int | None,
+    files: Files | None = None,
+    say: Say = print,
+) -> Recipe:
+    """The recipe that was asked for, by a name or as a YAML file, for the teacher at a path."""
+    config = load_config(teacher)
+    if not recipe.endswith((".yaml", ".yml")):
+        return named(recipe, config, student, layers, hidden_size, files, say)
+    if layers is not None or hidden_size is not None:
+        raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
+    return from_yaml(Path(recipe))
 
 
 def named(

@@ -1,11 +1,9 @@
 """The verbs that train: finetune and distill. Nothing heavy is imported before one is called."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alembert.errors import UserError
 from alembert.options import (
     BatchSize,
     CachePrecision,
@@ -109,19 +107,11 @@ def distill(
 ) -> None:
     """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
     from alembert.job import Job
-    from alembert.models.load import load_config
-    from alembert.recipe import from_yaml
     from alembert.run import run
-    from alembert.start import named
+    from alembert.start import chosen_for
 
-    config = load_config(teacher[0])
     files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
-    if recipe.endswith((".yaml", ".yml")):
-        if layers is not None or hidden_size is not None:
-            raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
-        chosen = from_yaml(Path(recipe))
-    else:
-        chosen = named(recipe, config, student, layers, hidden_size, files, typer.echo)
+    chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     job = Job(
         changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
