@@ -267,8 +267,8 @@ def test_the_core_is_at_most_2050_lines() -> None:
     assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 2050
 
 
-def test_the_package_is_at_most_18_700_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 18_700
+def test_the_package_is_at_most_19_000_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 19_000
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:
