@@ -53,6 +53,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return forward(self, input_ids=input_ids, **more)
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", counted)
+    monkeypatch.setattr("alembert.fit.check_answers", lambda *_: None)  # it asks made-up texts
     return counts
 
 
@@ -139,13 +140,14 @@ def test_another_teacher_or_other_texts_are_asked_anew(
     assert sum(read) == 120 + len(other)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nothing like it", None])
-def test_a_broken_file_is_made_again(
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nothing like it", "rows", "bit"])
+def test_a_broken_file_is_said_and_made_again(
     tmp_path: Path,
     tokenizer: BertTokenizerFast,
     home: Path,
     read: list[int],
-    content: bytes | None,
+    content: bytes | str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = job(tmp_path, tokenizer, "unused")
     assert made.files is not None
@@ -153,12 +155,19 @@ def test_a_broken_file_is_made_again(
     teacher = load_model(str(made.teacher), "classification")
     whole = answers.answered(teacher, rows, 0, in_fp32())
     (file,) = home.rglob("*.npy")
-    if content is None:
-        np.save(file, np.zeros((3, 3), np.float32))  # too few rows
+    right = file.read_bytes()
+    if content == "rows":
+        answers._save(file, np.zeros((3, 3), np.float32))  # too few
+    elif isinstance(content, str):
+        file.write_bytes(right[:-9] + bytes([right[-9] ^ 1]) + right[-8:])
     else:
         file.write_bytes(content)
     again = answers.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}: is damaged: its answers are made anew"
+    ]
+    assert file.read_bytes() == right
     assert (whole[59]["teacher_logits"] == again[59]["teacher_logits"]).all()
 
 
