@@ -2,8 +2,8 @@
 
 Of a row with logits l (V,) are kept the ids of the k largest, their gaps l_i - max l, and for each
 temperature T the mass of all other words, R = 1 - sum_{i in K} p_i with p = softmax(l / T). The k
-probabilities come back whole: p_i = (1 - R) softmax(gaps / T)_i. A gap rounded to fp16 moves p_i by
-at most 2^-11 g exp(-g), under 2e-4, whatever the logits.
+probabilities come back whole: p_i = (1 - R) softmax(gaps / T)_i. Rounded to fp16 a gap is off by
+at most 2^-11 of itself, and gaps are small where there is mass.
 
 The loss takes all other words as one: with x the student's logits / T, q = softmax(x) and
 Q = 1 - sum_{i in K} q_i,
@@ -13,8 +13,8 @@ Q = 1 - sum_{i in K} q_i,
     dL / dx_i = T^2 ( q_i - R q_i / Q )     for all others
 
 By the chain rule of KL the whole loss is L + T^2 R KL(p outside K || q outside K): L is never above
-it, falls short by nothing that the student could gain inside K, and has its least value, 0, at
-q = p too. (Renormalising the k words, R = 0, would teach the student to give the others nothing.)
+it, and has its least value, 0, at q = p too. (Renormalising the k words, R = 0, would teach the
+student to give the others nothing.)
 With k = V it is the whole loss. Of the gradient only how R is shared out among the others is lost:
 its entries there differ from the whole one's by T^2 |p_i - R q_i / Q|, at most 2 T^2 R in sum.
 """
