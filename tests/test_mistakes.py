@@ -13,7 +13,7 @@ import pytest
 from houses import corpus_file, saved, task_file
 from transformers import AutoConfig, BertTokenizerFast
 
-from alembert import cli, folder
+from alembert import answering, cli, folder, run
 from alembert.recipe import to_yaml
 from alembert.recipes import recipe_of
 
@@ -715,6 +715,8 @@ def test_what_is_interrupted_says_so_in_a_line(
     def interrupted(*given: Any, **more: Any) -> None:
         raise KeyboardInterrupt
 
+    # loaded before, or they would keep what is put in here
+    assert run.load_config and answering.load_config
     monkeypatch.setattr("alembert.models.load.load_config", interrupted)
     monkeypatch.setattr("alembert.models.load.load_tokenizer", interrupted)
     monkeypatch.setattr("alembert.deploy.session.place", interrupted)
