@@ -716,7 +716,8 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     # loaded before, or they would keep what is put in here
-    assert run.load_config and answering.load_config
+    assert run.load_config
+    assert answering.load_config
     monkeypatch.setattr("alembert.models.load.load_config", interrupted)
     monkeypatch.setattr("alembert.models.load.load_tokenizer", interrupted)
     monkeypatch.setattr("alembert.deploy.session.place", interrupted)
