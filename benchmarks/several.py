@@ -4,7 +4,8 @@
 
 Models are those of the tests (2 layers, 99 words), processes are of one machine (gloo), dropout is
 off, since each process draws its own. DDP on 2 and 4, FSDP on 2. Writes results.json and
-prints the table of README.md. Exits with 1 where a loss parts by more than 1e-4.
+prints the table of README.md: differences of losses and terms, in shares of those above 1. Exits
+with 1 where one is more than 1e-4.
 """
 
 import argparse
@@ -78,12 +79,12 @@ def losses(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
 
 
 def apart(one: Path, other: Path) -> dict[str, float]:
-    """Stage -> the largest difference of a loss or a term at a logged step."""
+    """Stage -> the largest difference of a loss or a term at a logged step; above 1, its share."""
     mine, theirs = losses(one), losses(other)
     assert {k: v.keys() for k, v in mine.items()} == {k: v.keys() for k, v in theirs.items()}
     return {
         stage: max(
-            abs(row[name] - theirs[stage][step][name])
+            abs(row[name] - theirs[stage][step][name]) / max(abs(row[name]), 1.0)
             for step, row in steps.items()
             for name in row.keys() - APART
         )
