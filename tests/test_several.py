@@ -22,6 +22,7 @@ from alembert.recipes import RECIPES
 
 STEPS = 20
 WORKER = Path(__file__).with_name("several_worker.py")
+# a checkpoint every ten steps of the last stage; who leads dies when one of `last` is written
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -43,7 +44,7 @@ recipe = with_settings(short("tinybert", str(home / "teacher"), 50),
                        {"stages.*.evaluations": "5", "augment": "null"})
 files = Files(str(home / "train.csv"), str(home / "valid.csv"))
 run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))
-"""  # a checkpoint every ten steps of the last stage; the process that leads dies when it has written one of `last`
+"""
 
 
 def launch(processes: int, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
