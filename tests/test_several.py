@@ -35,8 +35,8 @@ sys.path.insert(0, sys.argv[4])
 from several_worker import short
 home, out, last = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
 whole = checkpoint.save
-def save(path, module, optimizer, facts):
-    whole(path, module, optimizer, facts)
+def save(path, module, optimizer, facts, keep=False):
+    whole(path, module, optimizer, facts, keep=keep)
     if optimizer is not None and str(facts["step"]) in last and os.environ.get("RANK", "0") == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 checkpoint.save = save
