@@ -108,7 +108,7 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
 
     @functools.wraps(forward)
     def counted(self: Any, input_ids: Any = None, **more: Any) -> Any:
-        if self.config.num_hidden_layers == 4:
+        if self.config.num_hidden_layers == 4 and len(input_ids) > 1:  # one row alone is a trial
             counts.append(len(input_ids))
         return forward(self, input_ids=input_ids, **more)
 

@@ -13,7 +13,7 @@ import pytest
 from houses import corpus_file, saved, task_file
 from transformers import AutoConfig, BertTokenizerFast
 
-from alembert import answering, cli, folder, run
+from alembert import answering, cli, folder, run, start
 from alembert.recipe import to_yaml
 from alembert.recipes import recipe_of
 
@@ -715,9 +715,9 @@ def test_what_is_interrupted_says_so_in_a_line(
     def interrupted(*given: Any, **more: Any) -> None:
         raise KeyboardInterrupt
 
-    # loaded before, or they would keep what is put in here
-    assert run.load_config
-    assert answering.load_config
+    # first, so that no room is loaded while the others are in place, and keeps them
+    for room in (start, run, answering):
+        monkeypatch.setattr(room, "load_config", interrupted)
     monkeypatch.setattr("alembert.models.load.load_config", interrupted)
     monkeypatch.setattr("alembert.models.load.load_tokenizer", interrupted)
     monkeypatch.setattr("alembert.deploy.session.place", interrupted)

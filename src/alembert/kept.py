@@ -64,8 +64,8 @@ def rows_of(left: Trace, batch: Batch, what: Wanted, k: int) -> list[dict[str, T
 
 
 def inside(batch: Mapping[str, Tensor]) -> bool:
-    """Whether a batch brings what a teacher left."""
-    return any(name.startswith("teacher_") for name in batch)
+    """Whether a batch brings what a teacher left, other than its answers to a task."""
+    return any(name.startswith("teacher_") and name != "teacher_logits" for name in batch)
 
 
 def trace_of(batch: Batch, what: Wanted) -> Trace:

@@ -38,7 +38,8 @@ class ReadWords(nn.Module):
         place = torch.full((whole.num_embeddings,), whole.num_embeddings)
         place[pieces] = torch.arange(len(pieces))
         self.register_buffer("place", place, persistent=False)
-        self.padding = None if whole.padding_idx is None else int(place[whole.padding_idx])
+        padding = None if whole.padding_idx is None else int(place[whole.padding_idx])
+        self.padding = padding if padding is not None and padding < len(pieces) else None
         self._whole = (whole,)  # in a tuple: no submodule, so neither saved nor trained
 
     def forward(self, ids: Tensor) -> Tensor:
