@@ -104,3 +104,11 @@ def test_a_piece_that_was_not_announced_is_an_error_and_not_another_word() -> No
 def test_pieces_are_those_of_all_texts_and_of_padding() -> None:
     texts = np.array([7, 5, 7], np.int32), np.array([9, 5], np.uint16)
     assert read_words.pieces_of(texts, 0).tolist() == [0, 5, 7, 9]
+
+
+def test_a_model_may_call_another_id_padding_than_its_tokenizer() -> None:
+    model = tiny("roberta", "classification")  # pads with 1
+    ids = torch.tensor([[0, 10, 20]])
+    expected = model(ids).logits
+    assert read_words.narrow(model, torch.tensor([0, *range(10, 45)])) is not None
+    torch.testing.assert_close(model(ids).logits, expected)

@@ -38,8 +38,8 @@ class ReadWords(nn.Module):
         place = torch.full((whole.num_embeddings,), whole.num_embeddings)
         place[pieces] = torch.arange(len(pieces))
         self.register_buffer("place", place, persistent=False)
-        padding = None if whole.padding_idx is None else int(place[whole.padding_idx])
-        self.padding = padding if padding is not None and padding < len(pieces) else None
+        padding = whole.padding_idx  # of the model; its tokenizer may pad with another, unread here
+        self.padding = int(place[padding]) if padding in pieces.tolist() else None
         self._whole = (whole,)  # in a tuple: no submodule, so neither saved nor trained
 
     def forward(self, ids: Tensor) -> Tensor:
