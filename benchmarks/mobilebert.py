@@ -5,7 +5,8 @@
 DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers are taken (or made).
 --teacher: a model with a masked-word head, or an IB-BERT (then give --name ib). Every strategy has
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
-pre-training distillation. "alone": the same network without any of it, on hard labels only.
+pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's.
+"alone": the same network without any of it, on hard labels only.
 """
 
 import argparse
@@ -66,15 +67,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--corpus", required=True)
-    parser.add_argument("--teacher", required=True)
+    parser.add_argument(
+        "--corpus", help="of the strategies; no name after --strategies leaves them out"
+    )
+    parser.add_argument("--teacher")
     parser.add_argument("--name", default="", help="put before the folders' names")
     parser.add_argument("--strategies", nargs="*", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--start", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.strategies and not (given.corpus and given.teacher):
+        parser.error("strategies need --corpus and --teacher")
     for name in given.strategies:
         recipe = on_corpus(name, given.teacher, given.steps)
         place = given.out / "corpus" / f"{given.name}{name}"
@@ -86,6 +92,9 @@ def main() -> None:
         if given.alone:
             recipe = last_of(on_task(teacher, task, None))
             run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
+                    files=files, seed=given.seed))  # fmt: skip
+        if given.start:
+            run(Job(on_task(teacher, task, None), out / f"mobile-start-{given.seed}", teacher,
                     files=files, seed=given.seed))  # fmt: skip
         for name in given.strategies:
             start = str(given.out / "corpus" / f"{given.name}{name}" / "student")

@@ -156,6 +156,7 @@ STRATEGIES = {
     "auxiliary": "auxiliary transfer",
     "ib-progressive": "progressive transfer, through an IB-BERT",
     "ib-joint": "joint transfer, through an IB-BERT",
+    "start": "no corpus: layers fitted at the start",
     "alone": "the same network, fine-tuned alone",
 }
 

@@ -157,11 +157,11 @@ class Reader:
 
 
 def _side(folder: Path, tokenizer: Tokenizer) -> str:
-    """Where a text is cut: what the tokenizer was saved with."""
-    if tokenizer.truncation:
-        return str(tokenizer.truncation["direction"])
+    """Where a text is cut: what the tokenizer was saved with; its config comes first."""
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        return "left" if settings.get("truncation_side") == "left" else "right"
+        if (side := settings.get("truncation_side")) in ("left", "right"):
+            return str(side)
     except (OSError, ValueError, AttributeError):
-        return "right"
+        pass  # a tokenizer.json alone is enough
+    return str(tokenizer.truncation["direction"]) if tokenizer.truncation else "right"
