@@ -117,9 +117,8 @@ def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_sam
 
     assert alone(tmp_path / "unbroken") == 0
     assert alone(out, "10") == -9
-    twice = launch(2, "--max-restarts=1", *words(out, "20,30"))
-    assert twice.returncode == 1, twice.stderr  # restarted after step 20, not after step 30
-    assert "exitcode  : -9" in twice.stderr
+    twice = launch(2, *words(out, "20"))
+    assert twice.returncode == 1, twice.stderr
     sharded = launch(2, *words(out, "40"), ACCELERATE_USE_FSDP="true")
     assert sharded.returncode == 1, sharded.stderr
     assert alone(out) == 0
