@@ -170,14 +170,13 @@ def _scores(own: Any, rows: Tensor, seen: Seen, heads: int) -> None:
 
     What all keys have in common drops out of the softmax and is left out.
     """
+    if len(own.query.weight) == seen.queries.shape[1]:
+        least_squares(own.query, rows, seen.queries, *DAMPINGS)
+        least_squares(own.key, rows, seen.keys, *DAMPINGS)
+        return
     mean, lower = whitened(rows)
     query, query_bias = ridge(rows, seen.queries, *DAMPINGS)
-    key, key_bias = ridge(rows, seen.keys, *DAMPINGS)
-    if len(query) == len(own.query.weight):
-        for part, weight, bias in ((own.query, query, query_bias), (own.key, key, key_bias)):
-            part.weight.copy_(weight)
-            part.bias.copy_(bias)
-        return
+    key, _ = ridge(rows, seen.keys, *DAMPINGS)
     mine, theirs = (len(w) // heads for w in (own.query.weight, query))
     scale = math.sqrt(mine / theirs)
     asking = torch.cat([query @ lower, (query @ mean + query_bias)[:, None]], dim=1)
@@ -193,12 +192,11 @@ def _scores(own: Any, rows: Tensor, seen: Seen, heads: int) -> None:
 
 def _values(own: Any, rows: Tensor, seen: Seen, wanted: Tensor, heads: int) -> None:
     """The values of each head that say most of what its context adds to `wanted` (N, I)."""
-    mean, lower = whitened(rows)
-    value, bias = ridge(rows, seen.values, *DAMPINGS)
-    if len(value) == len(own.value.weight):
-        own.value.weight.copy_(value)
-        own.value.bias.copy_(bias)
+    if len(own.value.weight) == seen.values.shape[1]:
+        least_squares(own.value, rows, seen.values, *DAMPINGS)
         return
+    mean, lower = whitened(rows)
+    value, _ = ridge(rows, seen.values, *DAMPINGS)
     out, _ = ridge(seen.contexts, wanted, *DAMPINGS)
     mine, theirs = len(own.value.weight) // heads, len(value) // heads
     for head in range(heads):
