@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from alembert import anatomy
+from alembert import anatomy, embedding
 from alembert.errors import UserError
 from alembert.inputs import inputs_of
 from alembert.layermap import Pairs
@@ -53,18 +53,21 @@ def narrow(
     """
     _check(student, teacher)
     with torch.no_grad():
-        view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
-        _embeddings(student, teacher, view)
-        embedded = student.base_model.get_submodule("embeddings.LayerNorm")
-        match(student, embedded, 0, view.states[0], sample)
         mine, theirs = (anatomy.layers(m, WHY) for m in (student, teacher))
         parts = [anatomy.anatomy(m.config, WHY).copies for m in (student, teacher)]
-        used = _neurons(teacher, pairs, sample)
+        pairs = pairs if parts[1] else ()
+        view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
+        tables = [table @ view.basis for table in embedding.tables(teacher)]
+        embedding.write(student, tables[0], tables[1], tables[2])
+        embedded = student.base_model.get_submodule("embeddings.LayerNorm")
+        match(student, embedded, 0, view.states[0], sample)
+        used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
             here = [mine[to - 1].get_submodule(name) for name in parts[0]]
             there = [theirs[source - 1].get_submodule(name) for name in parts[1]]
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
-            _attention(here[:4], there[:4], view, source - 1, heads)
+            sharp = anatomy.sharpness(teacher.config)
+            _attention(here[:4], there[:4], view, source - 1, heads, sharp)
             _feed_forward(here[5:7], there[5:7], view, source, *used[source])
             for norm, wider in ((here[4], there[4]), (here[7], there[7])):
                 _norm(norm, wider, view)
@@ -73,17 +76,12 @@ def narrow(
 
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
-    mine, theirs = student.config, teacher.config
-    parts = anatomy.anatomy(theirs, WHY).copies
-    if not parts or getattr(theirs, "embedding_size", theirs.hidden_size) != theirs.hidden_size:
-        raise UserError(
-            f"a narrow student cannot start from a '{theirs.model_type}' of this build: {mend}"
-        )
-    sizes: tuple[tuple[str, int, int], ...] = (
-        ("vocabulary", mine.vocab_size, theirs.vocab_size),
+    sizes = [
+        ("vocabulary", student.config.vocab_size, teacher.config.vocab_size),
         ("positions", len(anatomy.positions(student)), len(anatomy.positions(teacher))),
-        ("inner size", anatomy.inner_size(student), anatomy.inner_size(teacher)),
-    )
+    ]
+    if anatomy.anatomy(teacher.config, WHY).copies:
+        sizes.append(("inner size", anatomy.inner_size(student), anatomy.inner_size(teacher)))
     for name, have, want in sizes:
         if have > want or (name == "vocabulary" and have != want):
             raise UserError(
@@ -131,21 +129,6 @@ def _off_centre(basis: Tensor) -> Tensor:
     return basis - 2 * (basis @ axis)[:, None] * axis
 
 
-def _embeddings(student: PreTrainedModel, teacher: PreTrainedModel, view: View) -> None:
-    mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
-    have, want = (dict(part.named_parameters()) for part in (mine, theirs))
-    have["word_embeddings.weight"].copy_(want["word_embeddings.weight"] @ view.basis)
-    places, types = anatomy.positions(teacher) @ view.basis, "token_type_embeddings.weight"
-    if types in have and types in want:
-        rows = want[types] @ view.basis
-        have[types][: len(rows)] = rows[: len(have[types])]
-    elif types in want:
-        places = places + want[types][0] @ view.basis
-    room = anatomy.positions(student)
-    room.copy_(places[: len(room)])
-    _norm(mine.get_submodule("LayerNorm"), theirs.get_submodule("LayerNorm"), view)
-
-
 def _norm(norm: nn.Module, wider: nn.Module, view: View) -> None:
     gain, bias = wider.get_parameter("weight"), wider.get_parameter("bias")
     norm.get_parameter("weight").copy_((view.basis.square().T @ gain) * view.spread)
@@ -161,14 +144,19 @@ def match(
 
 
 def _attention(
-    here: list[nn.Module], there: list[nn.Module], view: View, layer: int, heads: tuple[int, int]
+    here: list[nn.Module],
+    there: list[nn.Module],
+    view: View,
+    layer: int,
+    heads: tuple[int, int],
+    sharp: float,
 ) -> None:
     lift = view.lifted(layer)
     query, key, value = (_homogeneous(part) @ lift for part in there[:3])  # (H, h + 1)
     out = view.basis.T @ there[3].get_parameter("weight")  # (h, H)
     size = len(here[0].get_parameter("weight")) // heads[0]
     wider = len(query) // heads[1]
-    scale = math.sqrt(size / wider)
+    scale = sharp * math.sqrt(size / wider)
     offset = view.basis.T @ there[3].get_parameter("bias")
     for head in range(min(heads)):
         rows, wide = slice(head * size, (head + 1) * size), slice(head * wider, (head + 1) * wider)

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from alembert.anatomy import offset
 from alembert.errors import UserError
 from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
 from alembert.recipe import Init, Recipe, Stage
@@ -75,11 +76,12 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
             f"heads: take {near} or {near + heads}"
         )
     kind = teacher.model_type if teacher.model_type in ("roberta", "xlm-roberta") else "bert"
+    positions = int(teacher.max_position_embeddings) - (offset(teacher) if kind == "bert" else 0)
     return {
         "model_type": kind,
         "vocab_size": int(teacher.vocab_size),
-        "max_position_embeddings": int(teacher.max_position_embeddings),
-        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "max_position_embeddings": positions,
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 0) or 2),
         "num_hidden_layers": layers,
         "hidden_size": hidden_size,
         "num_attention_heads": heads,
