@@ -171,15 +171,15 @@ def check_layers(
 def _check_readable(config: PreTrainedConfig, kind: str, asking: str) -> None:
     """Refuse attention that cannot be read, and scores that are not of queries and keys alone."""
     if not anatomy.known(config):
-        why, others = "its queries and keys are not known", "distilbert"
+        what, why, others = "attention", "whose queries and keys are not known", "distilbert"
     elif kind != "Relations" and anatomy.anatomy(config, kind).relative:
-        why, others = "its scores count relative positions beside them", "distilbert or minilm"
+        what, why = "attention scores", "whose scores depend on relative positions as well"
+        others = "distilbert or minilm"
     else:
         return
     raise UserError(
-        f"{asking} compares queries and keys ({kind}), and of a '{config.model_type}' that cannot "
-        f"be done: {why}; drop the term (--set 'stages.*.objective.{kind}=null'), or take the "
-        f"recipe {others}"
+        f"{asking} compares {what} ({kind}) with a '{config.model_type}', {why}: leave the term "
+        f"out (--set 'stages.*.objective.{kind}=null'), or take the recipe {others}"
     )
 
 

@@ -60,6 +60,8 @@ def narrow(
         tables = [table @ view.basis for table in embedding.tables(teacher)]
         embedding.write(student, tables[0], tables[1], tables[2])
         embedded = student.base_model.get_submodule("embeddings.LayerNorm")
+        if (wider := embedding.norm(teacher)) is not None:
+            _norm(embedded, wider, view)
         match(student, embedded, 0, view.states[0], sample)
         used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
@@ -130,9 +132,9 @@ def _off_centre(basis: Tensor) -> Tensor:
 
 
 def _norm(norm: nn.Module, wider: nn.Module, view: View) -> None:
-    gain, bias = wider.get_parameter("weight"), wider.get_parameter("bias")
+    gain, bias = wider.get_parameter("weight"), dict(wider.named_parameters()).get("bias")
     norm.get_parameter("weight").copy_((view.basis.square().T @ gain) * view.spread)
-    norm.get_parameter("bias").copy_(bias @ view.basis)
+    norm.get_parameter("bias").copy_(torch.zeros(1) if bias is None else bias @ view.basis)
 
 
 def match(

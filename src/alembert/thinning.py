@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from alembert import anatomy, embedding
+from alembert.errors import UserError
 from alembert.layermap import Pairs
 from alembert.layerwise import WHY, fit_layers
 from alembert.narrowing import match, principal
@@ -36,7 +37,7 @@ def _embeddings(
     """Copy the embeddings where both models have the same parts, else fit them; in place.
 
     Of a teacher that embeds words at its full width: principal components of its table, which the
-    student's transformation turns back; positions and types through the components of the hidden
+    student's transformation turns back; of a MobileBERT or IB-BERT its own narrow table; positions and types through the components of the hidden
     states where the student's stream is narrower. The norm is set to give the mean and spread
     that the teacher's embeddings, `states` (N, H), have on the sample.
     """
@@ -46,13 +47,30 @@ def _embeddings(
         if {n: p.shape for n, p in have.items()} == {n: p.shape for n, p in want.items()}:
             mine.load_state_dict(theirs.state_dict())
             return
+        _check(student, teacher)
         words, *others = embedding.tables(teacher)
         names = ("position_embeddings.weight", "token_type_embeddings.weight")
         for name, table in zip(names, others, strict=True):
             rows = table @ basis
             have[name][: len(rows)] = rows[: len(have[name])]
-        _words(have, words, basis)
+        if anatomy.bottlenecked(teacher.config):  # its words are narrow already
+            have["word_embeddings.weight"].copy_(words)
+            for name in ("embedding_transformation.weight", "embedding_transformation.bias"):
+                have[name].copy_(basis.T @ want[name])
+        else:
+            _words(have, words, basis)
         match(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
+
+
+def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    fields = ("vocab_size", *(["embedding_size"] if anatomy.bottlenecked(teacher.config) else []))
+    for name in fields:
+        have, want = (getattr(model.config, name) for model in (student, teacher))
+        if have != want:
+            raise UserError(
+                f"the student cannot start from the teacher: its {name} is {have} and the "
+                f"teacher's {want}; make them equal or set init.start to 'scratch'"
+            )
 
 
 def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
