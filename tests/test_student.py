@@ -7,7 +7,7 @@ import torch
 from models import SMALL, still, tiny, words
 from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
-from alembert import losses
+from alembert import embedding, losses
 from alembert.errors import UserError
 from alembert.models.load import has_head, load_model
 from alembert.recipes.distilbert import student_config
@@ -67,6 +67,24 @@ def test_that_of_an_albert_does_where_its_widening_changes_nothing() -> None:
     with torch.no_grad():
         mine, theirs = (m(**inputs()).last_hidden_state[real] for m in (student, teacher))
     torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "matrix"),
+    [("albert", "encoder.embedding_hidden_mapping_in"), ("electra", "embeddings_project")],
+)
+def test_tables_that_a_matrix_widens_add_up_to_what_layers_read_but_for_its_length(
+    kind: str, matrix: str
+) -> None:
+    teacher = tiny(kind, "encoder", embedding_size=8)
+    with torch.no_grad():
+        read = no_grad_trace(teacher, inputs(), Reads(hidden=frozenset({0}))).hidden[0]
+        constant = teacher.get_submodule(matrix)(teacher.embeddings.LayerNorm.bias)
+        words, positions, types = embedding.tables(teacher)
+        ids = inputs()["input_ids"]
+        mine = words[ids] + positions[: ids.shape[1]] + types[0]
+    alike = torch.cosine_similarity(mine, read - constant, dim=-1)
+    torch.testing.assert_close(alike, torch.ones_like(alike))
 
 
 @pytest.mark.parametrize("kind", ["albert", "electra"])

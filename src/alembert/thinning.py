@@ -37,9 +37,10 @@ def _embeddings(
     """Copy the embeddings where both models have the same parts, else fit them; in place.
 
     Of a teacher that embeds words at its full width: principal components of its table, which the
-    student's transformation turns back; of a MobileBERT or IB-BERT its own narrow table; positions and types through the components of the hidden
-    states where the student's stream is narrower. The norm is set to give the mean and spread
-    that the teacher's embeddings, `states` (N, H), have on the sample.
+    student's transformation turns back; of a MobileBERT or IB-BERT its own narrow table. Positions
+    and types through the components of the hidden states where the student's stream is narrower.
+    The norm is set to give the mean and spread that the teacher's embeddings, `states` (N, H), have
+    on the sample.
     """
     mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
     have, want = (dict(part.named_parameters()) for part in (mine, theirs))
