@@ -157,8 +157,8 @@ def test_a_narrower_student_keeps_the_words_of_an_ibbert_and_reads_them_alike() 
     alike = [float(torch.corrcoef(torch.stack([x.flatten(), angles[2].flatten()]))[0, 1])
              for x in angles[:2]]  # fmt: skip
     assert alike[0] > 0.9 > alike[1]
+    narrow = fields | {"embedding_size": 4}
     with pytest.raises(UserError, match="its embedding_size is 4 and the teacher's"):
-        narrow = fields | {"embedding_size": 4}
         from_teacher(narrow, "encoder", (), teacher, "uniform", 0, sample)
 
 

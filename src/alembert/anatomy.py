@@ -64,9 +64,11 @@ def layers(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
 
 def ends(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
     """The modules whose outputs are hidden states 1, 2, ...: the layers, or what follows them."""
-    found, parts = layers(model, wanted_by), dict(model.base_model.named_modules())
-    found[0] = parts.get("encoder.conv", found[0])  # of large DeBERTas
-    found[-1] = parts.get("final_norm", found[-1])  # of ModernBERT
+    found, config = layers(model, wanted_by), model.config
+    if getattr(config, "conv_kernel_size", 0) > 0:  # of large DeBERTas
+        found[0] = model.base_model.get_submodule("encoder.conv")
+    if config.model_type == "modernbert":
+        found[-1] = model.base_model.get_submodule("final_norm")
     return found
 
 

@@ -114,7 +114,7 @@ def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) 
     why = "a term that reads hidden states or attention"
     where, blocks = anatomy.anatomy(model.config, why), anatomy.layers(model, why)
     deepest = -1 if reads.logits or reads.words else reads.deepest
-    heads, names = model.config.num_attention_heads, where.attention
+    heads, fused = model.config.num_attention_heads, len(set(where.attention)) == 1
     at = 0  # the layer that runs; one that is shared runs again
 
     def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) 
     def keep(place: int, store: dict[int, Tensor]) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
             if at in reads.attention and at not in store:  # DeBERTa's read their positions next
-                part = output.chunk(3, dim=-1)[place] if len(set(names)) == 1 else output
+                part = output.chunk(3, dim=-1)[place] if fused else output
                 store[at] = part.unflatten(-1, (heads, -1)).transpose(1, 2)
 
         return hook
@@ -143,7 +143,7 @@ def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) 
         handles = [block.register_forward_pre_hook(enter, with_kwargs=True)]
         if reads.attention:
             stores = (left.queries, left.keys, left.values)
-            for place, (name, store) in enumerate(zip(names, stores, strict=True)):
+            for place, (name, store) in enumerate(zip(where.attention, stores, strict=True)):
                 part = block.get_submodule(name)
                 handles.append(part.register_forward_hook(keep(place, store)))
         for handle in handles:
