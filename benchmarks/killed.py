@@ -16,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ def replicas(pid: int) -> list[int]:
         if line.startswith(b"ray::ServeReplica"):
             found.append(each)
     return found
+
+
+def up(url: str) -> bool:
+    """Whether it answers with 200."""
+    with suppress(OSError):
+        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+    return False
 
 
 async def load(
@@ -79,11 +88,13 @@ def main() -> None:
     port = free_port()
     command = [sys.executable, "-m", "alembert.cli", "serve", given.model, "--engine", "ray"]
     command += ["--replicas", "2", "--threads", "1", "--port", str(port), "--no-access-log"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command)
+    url = f"http://127.0.0.1:{port}"
     try:
-        assert child.stdout is not None
-        print(child.stdout.readline().strip())
-        url = f"http://127.0.0.1:{port}"
+        while not up(f"{url}/health"):
+            if child.poll() is not None:
+                sys.exit(f"the server ended with {child.returncode}")
+            time.sleep(0.5)
         told = asyncio.run(load(url, texts, child.pid, given.kills, given.seconds))
     finally:
         child.terminate()

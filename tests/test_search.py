@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from houses import saved, task_file
 from models import tiny
 from optuna.storages import JournalStorage
@@ -22,6 +23,7 @@ from alembert import cli, search_verb
 from alembert.data.splits import Files
 from alembert.deploy.session import Session
 from alembert.errors import UserError
+from alembert.models.load import load_model
 from alembert.models.new import config_of
 from alembert.recipes import recipe_of
 from alembert.report.facts import Run
@@ -176,10 +178,11 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((None, None), "nothing bounds the search: give --max-latency-ms or --min-retention"),
+        ((None, None), "nothing bounds the search: give --max-latency-ms, --min-speedup or "),
         ((0.0, None), "--max-latency-ms 0: must be over 0"),
         ((None, 97), "--min-retention 97: a share, over 0 and at most 1"),
         ((1.0, None, 0), "--trials 0: must be over 0"),
+        ((None, None, 9, 100, None, 32, RECIPES, ("all",), -3), "--min-speedup -3: must be over 0"),
     ],
 )
 def test_budgets_that_make_no_sense_are_refused(options: tuple[Any, ...], said: str) -> None:
@@ -267,6 +270,37 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
 
 
 @pytest.mark.usefixtures("by_depth")
+def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be_served(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "of_teacher", lambda *_: 9.0)
+    served: list[Any] = []
+    monkeypatch.setattr(
+        search_verb, "answer", lambda *given, **named: served.append((given, named))
+    )
+    out = tmp_path / "found"
+    given = {"train": str(home / "train.csv"), "evaluation": str(home / "test.csv"), "trials": 1,
+             "steps": 1, "epochs": 1.0, "recipes": "tinybert", "vocabulary": "task",
+             "max_length": 32, "precision": "fp32"}  # fmt: skip
+    search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=8123, **given)  # type: ignore[arg-type]
+    done = json.loads((out / "search.json").read_text())
+    assert {row["name"] for row in done["shapes"] if row["fits"]} == {
+        "tinybert-2x4-h4-f8", "tinybert-2x8-h4-f8", "tinybert-2x8-h4-f16"
+    }  # fmt: skip
+    assert done["teacher"]["latency_ms"] == 9.0
+    assert served == [(([str(out)],), {"port": 8123})]
+    with pytest.raises(UserError, match=r"^--serve 65536: a port, 0 to 65535"):
+        search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=65536, **given)  # type: ignore[arg-type]
+
+
+def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
+    before = torch.get_num_threads()
+    model = load_model(str(home / "teacher"), "classification")
+    assert 0 < latency.of_teacher(model, "classification", 8) < 1000
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("by_depth")
 def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -> None:
     out, lines = tmp_path / "found", list[str]()
     said = (
@@ -274,6 +308,8 @@ def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -
     )
     with pytest.raises(UserError, match=said):
         find(home, out, replace(CAPPED, max_latency_ms=0.1), lines)
+    with pytest.raises(UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for less, or"):
+        find(home, out, replace(CAPPED, max_latency_ms=None, min_speedup=1e9), lines)
     with pytest.raises(UserError, match=r"found: holds a search with another evaluation: choose"):
         find(home, out, CAPPED, lines, test="train.csv")
     (tmp_path / "mine").mkdir()

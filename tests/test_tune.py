@@ -1,6 +1,7 @@
 """Settings are tried as runs of their own, judged on held-out texts, and the best is a recipe."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,23 @@ def test_the_best_on_held_out_texts_becomes_a_recipe_and_nothing_is_run_twice(
     assert [row["settings"] for row in kept["trials"]] == [{HEAT: 4}, {HEAT: 2}, {HEAT: 1}]
     assert kept["seconds"] == pytest.approx(sum(row["seconds"] for row in kept["trials"]))
     assert not list((tmp_path / "tuned").rglob("checkpoint"))
+
+
+def test_a_trial_that_diverges_is_left_out_and_the_others_count(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher, said = saved(tmp_path / "t", tokenizer, "classification"), list[str]()
+    short = {"stages.task.steps": "3", "stages.task.max_length": "32", "stages.task.warmup": "0"}
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
+    base = Job(recipe, tmp_path / "tuned", teacher, files=Files(task_file(tmp_path / "train.csv")))
+    trials = tune.tune(base, [f"{RATE}=1.0e+30,1.0e-4"], None, said.append)
+    assert trials[0].value is not None
+    assert trials[1].value is None
+    assert any(line.startswith("this trial is left out: step ") for line in said)
+    assert tune.table(trials, "accuracy").row_count == 2
+    kept = json.loads((tmp_path / "tuned/trials.json").read_text())
+    assert [row["value"] for row in kept["trials"]] == [trials[0].value, None]
+    assert from_yaml(tmp_path / "tuned/recipe.yaml") == with_settings(recipe, {RATE: "0.0001"})
+    alone = replace(base, out=tmp_path / "alone")
+    with pytest.raises(UserError, match="alone: every trial diverged: try lower learning rates"):
+        tune.tune(alone, [f"{RATE}=1.0e+30"], None, said.append)

@@ -9,3 +9,7 @@ class UserError(Exception):
 
     def __init__(self, said: str) -> None:
         super().__init__(" ".join(said.splitlines()))  # what it names may hold line breaks
+
+
+class DivergedError(UserError):
+    """A training whose loss or gradient is no number any more."""

@@ -20,6 +20,7 @@ from alembert.options import (
     option,
     precision_of,
 )  # fmt: skip
+from alembert.serve_verb import serve as answer
 
 
 def search(
@@ -30,6 +31,9 @@ def search(
     ] = None,
     min_retention: Annotated[
         float | None, option("--min-retention", text="share of the teacher's metric: 0.97")
+    ] = None,
+    min_speedup: Annotated[
+        float | None, option("--min-speedup", text="times the teacher's in torch, one thread: 30")
     ] = None,
     train: Train = None,
     valid: Valid = None,
@@ -51,13 +55,18 @@ def search(
     max_length: Annotated[int, option("--max-length", text="tokens a text, in training")] = 128,
     seed: Seed = 0,
     precision: Precision = "auto",
+    serve: Annotated[
+        int | None, option("--serve", text="port at which what was found then answers")
+    ] = None,
 ) -> None:
-    """Find the student for a latency, or for a share of the teacher's quality."""
+    """Find the student for a latency or a speed, or for a share of the teacher's quality."""
     try:
         import onnx  # noqa: F401
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
+    if serve is not None:
+        _check_serving(serve)
     from alembert.search import search as find
     from alembert.search.budget import VOCABULARIES, Budget
 
@@ -68,7 +77,21 @@ def search(
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
     kept = VOCABULARIES if vocabulary == "both" else (vocabulary,)
     names = tuple(dict.fromkeys(recipes.split(",")))
-    budget = Budget(max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
+    bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
+    budget = Budget(*bounds, min_speedup)
     typer.echo(
         find(budget, teacher, files, out, max_length, seed, precision_of(precision), typer.echo)
     )
+    if serve is not None:
+        answer([str(out)], port=serve)
+
+
+def _check_serving(port: int) -> None:
+    """Before hours are spent on a student that could not be served."""
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
+    if not 0 <= port < 65536:
+        raise UserError(f"--serve {port}: a port, 0 to 65535; 0 takes a free one")

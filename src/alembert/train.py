@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from alembert import checkpoint, several, sharded
 from alembert.distillation import Distillation
-from alembert.errors import UserError
+from alembert.errors import DivergedError, UserError
 from alembert.log import Log
 from alembert.recipe import Stage
 from alembert.watching import Watch, looks
@@ -213,7 +213,7 @@ def _finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
     """Refuse to go on from a step that broke; fp16's scaler leaves out steps of infinite norm."""
     for name, key in (("loss", "loss"), ("gradient", "gradient_norm"))[: 1 if scaled else 2]:
         if not math.isfinite(value := float(values.get(key, 0.0))):
-            raise UserError(
+            raise DivergedError(
                 f"step {step}: the {name} is {value}: lower the learning rate (--learning-rate) or "
                 "train with --precision fp32; the last good checkpoint is kept"
             )

@@ -13,7 +13,7 @@ import yaml
 from rich.table import Table
 
 from alembert import folder, several
-from alembert.errors import UserError
+from alembert.errors import DivergedError, UserError
 from alembert.job import Job, Say
 from alembert.recipe import Recipe, to_yaml, with_settings
 from alembert.run import run
@@ -23,10 +23,13 @@ Settings = dict[str, str]  # as --set takes them: path -> value as YAML
 
 @dataclass(frozen=True)
 class Trial:
-    """What was set, its best value on the held-out texts, at which step, and what it cost."""
+    """What was set, its best value on the held-out texts, at which step, and what it cost.
+
+    value: None of a training that diverged.
+    """
 
     settings: Settings
-    value: float
+    value: float | None
     step: int
     seconds: float
     place: str
@@ -77,13 +80,16 @@ def tune(base: Job, tries: Sequence[str], trials: int | None, say: Say) -> list[
     recipes = [with_settings(base.recipe, settings) for settings in chosen]
     for recipe in recipes:
         _looked_at(recipe)
-    done: list[Trial] = []
+    done: list[Trial] = []  # best first
     for number, (settings, recipe) in enumerate(zip(chosen, recipes, strict=True), start=1):
         say(f"trial {number} of {len(chosen)}: {told(settings)}")
         done.append(_trial(base, settings, recipe, say))
+        done.sort(key=lambda trial: float("inf") if trial.value is None else -trial.value)
         if several.leads():
-            _write(base, sorted(done, key=lambda trial: -trial.value), len(chosen))
-    return sorted(done, key=lambda trial: -trial.value)
+            _write(base, done, len(chosen))
+    if done[0].value is None:
+        raise UserError(f"{base.out}: every trial diverged: try lower learning rates")
+    return done
 
 
 def told(settings: Settings) -> str:
@@ -97,8 +103,9 @@ def table(trials: Sequence[Trial], metric: str) -> Table:
     drawn = Table("settings", f"held-out {metric}", "at step", "seconds")
     for trial in trials:
         drawn.add_row(
-            told(trial.settings), f"{trial.value:.4f}", f"{trial.step:,}", f"{trial.seconds:.0f}"
-        )
+            told(trial.settings), "diverged" if trial.value is None else f"{trial.value:.4f}",
+            f"{trial.step:,}", f"{trial.seconds:.0f}",
+        )  # fmt: skip
     return drawn
 
 
@@ -124,7 +131,11 @@ def _looked_at(recipe: Recipe) -> None:
 def _trial(base: Job, settings: Settings, recipe: Recipe, say: Say) -> Trial:
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     out = base.out / "trials" / name
-    run(replace(base, recipe=recipe, out=out), say)
+    try:
+        run(replace(base, recipe=recipe, out=out), say)
+    except DivergedError as error:
+        say(f"this trial is left out: {error}")
+        return Trial(settings, None, 0, 0.0, f"trials/{name}")
     stages = sorted((out / "stages").iterdir())
     facts = [folder.read_json(stage / "facts.json") for stage in stages]
     if several.leads():
@@ -145,6 +156,6 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
     content = {"metric": metric_of(base), "planned": count, "trials": rows,
                "seconds": round(sum(trial.seconds for trial in trials), 1)}  # fmt: skip
     folder.write_json(base.out / "trials.json", content)
-    if len(trials) == count:
+    if len(trials) == count and trials[0].value is not None:
         best = with_settings(base.recipe, trials[0].settings)
         folder.write_text(base.out / "recipe.yaml", to_yaml(best))

@@ -1,7 +1,7 @@
 """The routes: what text-embeddings-inference answers to, for one model or several."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,22 +9,20 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import to_json
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from alembert import __version__
 from alembert.deploy import wire
 from alembert.deploy.asking import Finish, Served, embedding, filling, predicting, tagging
-from alembert.deploy.front import Front, refusal
+from alembert.deploy.direct import ERRORS, Answer, Direct, refused
+from alembert.deploy.front import Front
 from alembert.deploy.pages import add_pages
 from alembert.deploy.predictions import Guess, Tags
 from alembert.deploy.receiving import body_of, unless_gone
 from alembert.deploy.service import Limits, Opener, Service
 from alembert.deploy.texts import CHARACTERS
 from alembert.deploy.wire import RefusedError
-from alembert.errors import UserError
 
 GUESSES = 20_000  # words of an answer, over all masks
 INLINE = 16_000  # bytes of a body that are read on the event loop; more would hold it up
@@ -92,26 +90,23 @@ def app_of(
     app = FastAPI(
         title="Alembert", version=__version__, lifespan=life, docs_url=None, redoc_url=None
     )
-    app.add_exception_handler(RefusedError, _refused)
-    app.add_exception_handler(UserError, _refused)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(ClientDisconnect, _refused)
+    for error in ERRORS:
+        app.add_exception_handler(error, refused)
+    answers: dict[str, Answer] = {}
     for verb, route in VERBS.items():
         path = "/" + verb.replace("_", "-")
-        _add(app, path, _answering(service, verb), wire.operation(route.request, route.answer))
+        answers[path] = answer = _answering(service, verb)
+        _add(app, path, answer, wire.operation(route.request, route.answer))
     tokens = wire.operation(wire.TokenizeRequest, list[list[wire.SimpleToken]])
     _add(app, "/tokenize", _tokenizing(service), tokens)
     insides = wire.operation(wire.AttentionsRequest, wire.Attentions)
     _add(app, "/attentions", _attending(service), insides)
     add_pages(app, service)
-    front: ASGIApp = Front(app, service, api_key)
+    front: ASGIApp = Front(Direct(app, answers), service, api_key)
     if origins:
         headers = ["authorization", "content-type"]
         front = CORSMiddleware(front, origins, allow_methods=["*"], allow_headers=headers)
     return front, service
-
-
-Handler = Callable[[Request, str | None], Awaitable[Any]]
 
 
 class _Bare(APIRoute):
@@ -125,28 +120,25 @@ class _Bare(APIRoute):
         return handle
 
 
-def _add(app: FastAPI, path: str, handler: Handler, said: dict[str, Any]) -> None:
+def _add(app: FastAPI, path: str, answer: Answer, said: dict[str, Any]) -> None:
     """The route for the first model, and for each under its name."""
 
     async def first(request: Request) -> Response:
-        return _json(await handler(request, None))
-
-    async def named(request: Request, name: str) -> Response:
-        return _json(await handler(request, name))
+        return await answer(request, None)
 
     said |= {"methods": ["POST"], "route_class_override": _Bare}
-    for full, answer, suffix in ((path, first, ""), (f"/models/{{name}}{path}", named, "-named")):
-        app.router.add_api_route(full, answer, operation_id=path[1:] + suffix, **said)
+    for full, handle, suffix in ((path, first, ""), (f"/models/{{name}}{path}", answer, "-named")):
+        app.router.add_api_route(full, handle, operation_id=path[1:] + suffix, **said)
 
 
 def _json(content: Any) -> Response:
     return Response(to_json(content), media_type="application/json")
 
 
-def _answering(service: Service, verb: str) -> Handler:
+def _answering(service: Service, verb: str) -> Answer:
     route = VERBS[verb]
 
-    async def answer(request: Request, name: str | None) -> Any:
+    async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
         request.scope["alembert"] = told = dict[str, Any](model=model.name)
         with service.admitted() as queue:
@@ -156,7 +148,7 @@ def _answering(service: Service, verb: str) -> Handler:
             questions, one = read() if len(body) < INLINE else await asyncio.to_thread(read)
             told |= {"inputs": len(questions), "tokens": sum(map(len, questions))}
             answers = await unless_gone(queue.ask(model, questions), request.receive)
-        return answers[0] if one and not route.lists else answers
+        return _json(answers[0] if one and not route.lists else answers)
 
     return answer
 
@@ -197,8 +189,8 @@ def _texts(inputs: Any, limits: Limits) -> list[Any]:
     return texts
 
 
-def _tokenizing(service: Service) -> Handler:
-    async def answer(request: Request, name: str | None) -> Any:
+def _tokenizing(service: Service) -> Answer:
+    async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
         request.scope["alembert"] = {"model": model.name}
 
@@ -220,28 +212,17 @@ def _tokenizing(service: Service) -> Handler:
 
         with service.admitted():
             body = await body_of(request, service.limits)
-            return read() if len(body) < INLINE else await asyncio.to_thread(read)
+            return _json(read() if len(body) < INLINE else await asyncio.to_thread(read))
 
     return answer
 
 
-def _attending(service: Service) -> Handler:
-    async def answer(request: Request, name: str | None) -> Any:
+def _attending(service: Service) -> Answer:
+    async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
         request.scope["alembert"] = {"model": model.name}
         with service.admitted():
             asked = wire.parsed(wire.AttentionsRequest, await body_of(request, service.limits))
-            return await asyncio.to_thread(model.attentions, asked.inputs, asked.layer)
+            return _json(await asyncio.to_thread(model.attentions, asked.inputs, asked.layer))
 
     return answer
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        error = RefusedError(499, "the client hung up")
-    elif isinstance(error, HTTPException):
-        error = RefusedError(error.status_code, str(error.detail), headers=error.headers)
-    elif isinstance(error, UserError):
-        error = RefusedError(422, str(error))
-    assert isinstance(error, RefusedError)
-    return refusal(error)

@@ -4,6 +4,7 @@ import hmac
 import json
 import logging
 import time
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -25,8 +26,13 @@ def refusal(error: RefusedError) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     if error.status in (408, 413):
         headers["connection"] = "close"  # a body that was not read would be taken for a request
-    content = {"error": error.message, "error_type": TYPES.get(error.status, "Refused")}
-    return JSONResponse(content, error.status, headers)
+    return _refusal(error.status, error.message, tuple(headers.items()))
+
+
+@lru_cache(256)  # in a rush it is the same again and again
+def _refusal(status: int, message: str, headers: tuple[tuple[str, str], ...]) -> JSONResponse:
+    content = {"error": message, "error_type": TYPES.get(status, "Refused")}
+    return JSONResponse(content, status, dict(headers))
 
 
 class Front:

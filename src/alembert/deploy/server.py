@@ -6,6 +6,7 @@ import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -103,6 +104,34 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class _Joined:
+    """A transport that sends the head of an answer together with its body: one call, not two."""
+
+    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if not self._head and data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._send)  # where no body comes
+        else:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 def _guarded(seconds: float) -> type[HttpToolsProtocol]:
     """A protocol that hangs up on those who send a head that is long, or slow."""
 
@@ -111,7 +140,7 @@ def _guarded(seconds: float) -> type[HttpToolsProtocol]:
         _timer: TimerHandle | None = None  # runs until it is
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
             self._timer = self.loop.call_later(seconds, self._late)
 
         def connection_lost(self, exc: Exception | None) -> None:

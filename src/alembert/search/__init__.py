@@ -12,7 +12,7 @@ from alembert.job import Say
 from alembert.models.load import load_config, load_model, load_tokenizer, names_of
 from alembert.report import page
 from alembert.report.comparison import pareto
-from alembert.search import identity
+from alembert.search import identity, latency
 from alembert.search.budget import Budget
 from alembert.search.grid import grid
 from alembert.search.phases import finish, race, sift
@@ -44,6 +44,9 @@ def search(
         else:
             splits, aim = _aim(teacher, files, max_length, seed, out)
             task = Task(out, teacher, config, files, len(splits.train), max_length, seed, precision)
+            if budget.min_speedup is not None:
+                aim["latency_ms"] = _teacher_ms(budget, task, splits, say)
+                budget = budget.within(aim["latency_ms"])
             done = {"asked": asked, **_found(budget, task, splits, aim, say)}
             (out / FILE).unlink(missing_ok=True)  # it says what lies here
             keep(out / done["winner"]["run"], out)
@@ -77,6 +80,18 @@ def _aim(
         found = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
         folder.write_json(at, found)
     return splits, dict(folder.read_json(at))
+
+
+def _teacher_ms(budget: Budget, task: Task, splits: Splits, say: Say) -> float:
+    """The teacher's milliseconds in torch, timed once a search."""
+    at = task.home / f"teacher-{budget.length}-tokens.json"
+    if not at.is_file():
+        model = load_model(task.teacher, splits.task.kind)
+        ms = latency.of_teacher(model, splits.task.kind, budget.length)
+        folder.write_json(at, {"latency_ms": ms})
+    ms = float(folder.read_json(at)["latency_ms"])
+    say(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
+    return ms
 
 
 def _found(

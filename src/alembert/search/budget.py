@@ -1,6 +1,6 @@
 """What is asked of a student, and how much is spent on finding it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alembert.errors import UserError
 from alembert.search.grid import RECIPES
@@ -20,12 +20,16 @@ class Budget:
     length: int = 32  # tokens of the text that is timed
     recipes: tuple[str, ...] = RECIPES
     vocabularies: tuple[str, ...] = VOCABULARIES
+    min_speedup: float | None = None  # times the teacher's in torch
 
     def __post_init__(self) -> None:
-        if self.max_latency_ms is None and self.min_retention is None:
-            raise UserError("nothing bounds the search: give --max-latency-ms or --min-retention")
+        if self.max_latency_ms is self.min_retention is self.min_speedup is None:
+            raise UserError(
+                "nothing bounds the search: give --max-latency-ms, --min-speedup or --min-retention"
+            )
         for option, value in (
             ("--max-latency-ms", self.max_latency_ms), ("--epochs", self.epochs),
+            ("--min-speedup", self.min_speedup),
             ("--trials", self.trials), ("--steps", self.steps), ("--length", self.length),
         ):  # fmt: skip
             if value is not None and not 0 < value < float("inf"):
@@ -34,3 +38,10 @@ class Budget:
             raise UserError(
                 f"--min-retention {self.min_retention:g}: a share, over 0 and at most 1 (0.97)"
             )
+
+    def within(self, teacher_ms: float) -> "Budget":
+        """The same with --min-speedup as milliseconds, the teacher taking so many."""
+        if self.min_speedup is None:
+            return self
+        ms = min(teacher_ms / self.min_speedup, self.max_latency_ms or float("inf"))
+        return replace(self, max_latency_ms=ms)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from transformers import PreTrainedModel
 
 from alembert import folder
-from alembert.bench.worker import ids_of
+from alembert.bench.worker import eager, ids_of
 from alembert.deploy import export as onnx_export
 from alembert.deploy import quantize
 from alembert.deploy.engine import Ids, open_engine
@@ -72,6 +73,16 @@ def _random(
     variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
     found = Facts(kind, tuple(names_of(model.config) or ()), length, names, 0, "int8", (variant,))
     return timed(open_engine(home, found, "int8", 1), length, int(fields["vocab_size"]))
+
+
+def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:
+    """CPU milliseconds of one made-up text in torch, as it is: eager, fp32, one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return timed(eager(model.eval(), kind), length, int(model.config.vocab_size))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def timed(run: Callable[[Ids], Any], length: int, vocabulary: int) -> float:

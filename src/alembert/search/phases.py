@@ -47,10 +47,13 @@ def sift(
             bar.update()
     timed = [row for row in rows if row["latency_ms"] is not None]
     if not fits:
+        option, mend = f"--max-latency-ms {limit:g}", "raise it"
+        if budget.min_speedup is not None:
+            option, mend = f"--min-speedup {budget.min_speedup:g}, {limit:.3g} ms", "ask for less"
         best = min(timed, key=lambda row: float(row["latency_ms"]))
         raise UserError(
-            f"--max-latency-ms {limit:g}: the fastest shape, {best['name']}, takes "
-            f"{best['latency_ms']:.3g} ms (int8, {budget.length} tokens): raise it, or lower "
+            f"{option}: the fastest shape, {best['name']}, takes "
+            f"{best['latency_ms']:.3g} ms (int8, {budget.length} tokens): {mend}, or lower "
             "--length"
         )
     say(

@@ -49,12 +49,15 @@ def described(out: Path, done: dict[str, Any]) -> str:
             f"{out}/student: the best found, {found['name']} ({found['latency_ms']:.3g} ms), keeps "
             f"{kept}, and {share:.1%} was asked for"
         )
-    judged, metrics = "", found["metrics"]
+    judged, metrics, faster = "", found["metrics"], ""
+    if "latency_ms" in done["teacher"]:
+        times = done["teacher"]["latency_ms"] / found["latency_ms"]
+        faster = f", {times:.1f} times as fast as its teacher in torch"
     if "int8" in found:
         judged = f"; on --eval {metric} {found['int8'][metric]:.4f} in int8"
         if "teacher" in metrics:
             judged += f", the teacher {metrics['teacher'][metric]:.4f}"
     return (
         f"{out}/student: made, {found['name']}, vocabulary {found['vocabulary']}, "
-        f"{found['latency_ms']:.3g} ms a text in int8, keeps {kept}{judged}"
+        f"{found['latency_ms']:.3g} ms a text in int8{faster}, keeps {kept}{judged}"
     )

@@ -1,0 +1,138 @@
+"""From a fine-tuned teacher to a served int8 student with one command, and what it then answers.
+
+    python benchmarks/one_command.py DATA OUT --teachers RUNS --results results/one-command
+
+The command is `alembert search ... --serve PORT`; RUNS holds the teachers, NAME/teacher-0. When the
+server is up, every text of the test split is asked over HTTP, and the metric is that of the
+answers. Then teacher (torch, eager, fp32) and student (int8) are timed side by side on those texts:
+one thread, one text a batch, tokenisation included. What the search finished is not done again.
+"""
+
+import argparse
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+from seqeval.metrics import f1_score
+from serve import free_port
+
+from alembert.bench import bench, texts_of
+from alembert.client import Client
+from alembert.data.sources import read
+from alembert.data.splits import Files
+from alembert.judge import judge
+
+# the search times texts of --length tokens: about as many as the task's have
+TASKS = {
+    "clinc150": ("csv", "--min-speedup 36 --length 13 --max-length 64"),
+    "sst2": ("csv", "--min-speedup 36 --length 25 --max-length 64 --epochs 2"),
+    "snips": ("conll", "--min-speedup 36 --length 13 --max-length 64"),
+}
+PATIENCE = 3 * 3600  # seconds until the server is to be up
+
+
+def served(command: list[str], port: int, test: str) -> tuple[str, float]:
+    """Run the command until its server has answered the whole of `test`; metric, its value."""
+    child = subprocess.Popen([sys.executable, "-m", "alembert.cli", *command])
+    try:
+        for _ in range(PATIENCE):
+            with suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                    break
+            if child.poll() is not None:
+                sys.exit(f"{shlex.join(command)}: ended with {child.returncode}")
+            time.sleep(1)
+        with Client(f"http://127.0.0.1:{port}") as client:
+            return answered(client, test)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+
+
+def answered(client: Client, test: str) -> tuple[str, float]:
+    """What the answers to the texts of a file are worth."""
+    rows = read(test, "test")
+    chunks = [rows[start : start + 32] for start in range(0, len(rows), 32)]
+    if "tags" in rows.column_names:
+        tags = [tag for chunk in chunks for tag in client.tag(chunk["tokens"], truncate=True)]
+        found = [[word.label or "O" for word in each.words] for each in tags]
+        return "span_f1", float(f1_score(rows["tags"][:], found))
+    column = next(name for name in ("text", "sentence") if name in rows.column_names)
+    labels = [each[0].label for chunk in chunks
+              for each in client.predict(chunk[column], truncate=True)]  # fmt: skip
+    right = [str(label) == said for label, said in zip(rows["label"][:], labels, strict=True)]
+    return "accuracy", sum(right) / len(right)
+
+
+def one(name: str, data: Path, out: Path, teachers: Path) -> dict[str, Any]:
+    """One task's figures."""
+    suffix, options = TASKS[name]
+    train, valid, test = (str(data / name / f"{part}.{suffix}")
+                          for part in ("train", "valid", "test"))  # fmt: skip
+    teacher, found, port = str(teachers / name / "teacher-0"), str(out / name), free_port()
+    command = ["search", "--teacher", teacher, "--train", train, "--valid", valid, "--eval", test,
+               "--out", found, *options.split(), "--serve", str(port)]  # fmt: skip
+    metric, value = served(command, port, test)
+    taught = judge(teacher, Files(test), 128, print)[metric]
+    done = json.loads((Path(found) / "search.json").read_text())
+    texts = texts_of(test, None, None)
+    rows = bench([teacher, found], [], [1], 1, 128, texts, 10.0, [f"{teacher}:torch"], print)
+    timed = {(Path(row.model).name, row.backend): row.content() for row in rows}
+    asked = options + " ..."
+    return {
+        "task": name, "asked": asked, "student": done["winner"]["name"],
+        "vocabulary": done["winner"]["vocabulary"], "cost": done["cost"], "metric": metric,
+        "served": value, "teacher": taught, "kept": value / taught,
+        "size_mb": done["winner"]["size_mb"], "bench": [*timed.values()],
+        "teacher_cpu_ms": timed["teacher-0", "torch"]["cpu_ms"]["median"],
+        "cpu_ms": timed[name, "int8"]["cpu_ms"]["median"],
+        "ratio": timed[name, "int8"]["ratios"][0],
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line a task."""
+    lines = [
+        "| task | found | vocabulary | int8 MB | served, test | teacher | kept | CPU ms a text "
+        "| teacher's, torch | times | CPU min |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cost = sum(part["cpu_s"] for part in row["cost"].values()) / 60
+        lines.append(
+            f"| {row['task']} | {row['student']} | {row['vocabulary']} | {row['size_mb']:.1f} | "
+            f"{row['served']:.4f} {row['metric']} | {row['teacher']:.4f} | {row['kept']:.1%} | "
+            f"{row['cpu_ms']:.3f} | {row['teacher_cpu_ms']:.2f} | {row['ratio']['value']:.1f} | "
+            f"{cost:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--teachers", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    given = parser.parse_args()
+    given.results.mkdir(parents=True, exist_ok=True)
+    path = given.results / "results.json"
+    for name in given.tasks:
+        rows = json.loads(path.read_text()) if path.is_file() else []
+        rows = [row for row in rows if row["task"] != name]
+        rows.append(one(name, given.data, given.out, given.teachers))
+        text = json.dumps(rows, indent=1)
+        path.write_text(text.replace(f"{given.teachers}/", "").replace(f"{given.out}/", "") + "\n")
+        print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
