@@ -158,7 +158,7 @@ def test_a_narrower_student_keeps_the_words_of_an_ibbert_and_reads_them_alike() 
              for x in angles[:2]]  # fmt: skip
     assert alike[0] > 0.9 > alike[1]
     narrow = fields | {"embedding_size": 4}
-    with pytest.raises(UserError, match="its embedding_size is 4 and the teacher's"):
+    with pytest.raises(UserError, match="its embedding size is 4 and the teacher's"):
         from_teacher(narrow, "encoder", (), teacher, "uniform", 0, sample)
 
 

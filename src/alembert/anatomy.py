@@ -79,11 +79,9 @@ def sharpness(config: PreTrainedConfig) -> float:
     return 1 / math.sqrt(1 + len({"c2p", "p2c"} & set(config.pos_att_type or ())))
 
 
-def inner_size(model: PreTrainedModel) -> int:
+def inner_size(config: PreTrainedConfig) -> int:
     """The number of feed-forward neurons of a layer."""
-    name = anatomy(model.config, "reading the inner size").copies[5]
-    first = layers(model, "reading the inner size")[0].get_submodule(name)
-    return len(first.get_parameter("weight"))
+    return int(getattr(config, "intermediate_size", 0) or config.hidden_dim)
 
 
 def offset(config: PreTrainedConfig) -> int:

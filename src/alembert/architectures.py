@@ -45,9 +45,8 @@ _DEBERTA = (*(f"{path}_proj" for path in _BERT[:3]), *_BERT[3:])
 
 _BERT_HEAD = ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm")
 _ROBERTA_HEAD = ("lm_head.dense", "lm_head.layer_norm")
-_ELECTRA_HEAD = ("generator_predictions.dense", "generator_predictions.LayerNorm")
 _ALBERT_HEAD = ("predictions.dense", "predictions.LayerNorm")
-
+_ELECTRA_HEAD = ("generator_predictions.dense", "generator_predictions.LayerNorm")
 _ROBERTA = Anatomy("encoder.layer", _BERT[:3], _ROBERTA_HEAD, _BERT)
 _THIN = Anatomy("encoder.layer", _BERT[:3], _BERT_HEAD)
 

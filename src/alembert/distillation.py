@@ -170,15 +170,13 @@ def check_layers(
 
 def _check_readable(config: PreTrainedConfig, kind: str, asking: str) -> None:
     """Refuse attention that cannot be read, and scores that are not of queries and keys alone."""
-    if not anatomy.known(config):
-        what, why, others = "attention", "whose queries and keys are not known", "distilbert"
-    elif kind != "Relations" and anatomy.anatomy(config, kind).relative:
-        what, why = "attention scores", "whose scores depend on relative positions as well"
-        others = "distilbert or minilm"
-    else:
+    if anatomy.known(config) and (kind == "Relations" or not anatomy.anatomy(config, "").relative):
         return
+    why, others = "whose scores depend on relative positions as well", "distilbert or minilm"
+    if not anatomy.known(config):
+        why, others = "whose queries and keys are not known", "distilbert"
     raise UserError(
-        f"{asking} compares {what} ({kind}) with a '{config.model_type}', {why}: leave the term "
+        f"{asking} compares attention ({kind}) with a '{config.model_type}', {why}: leave the term "
         f"out (--set 'stages.*.objective.{kind}=null'), or take the recipe {others}"
     )
 

@@ -10,7 +10,7 @@ from alembert.errors import UserError
 WIDER = ("embeddings_project", "encoder.embedding_hidden_mapping_in")  # ELECTRA's and ALBERT's
 
 
-def tables(model: PreTrainedModel) -> tuple[Tensor, Tensor, Tensor]:
+def tables(model: PreTrainedModel) -> tuple[Tensor, ...]:
     """Words (V, H), positions 0, 1, ... (P, H) and token types (K, H), as wide as the layers.
 
     Positions of a model that has none are zeros, types none. A sum that is normed before a matrix
@@ -19,15 +19,13 @@ def tables(model: PreTrainedModel) -> tuple[Tensor, Tensor, Tensor]:
     parts = dict(model.base_model.named_parameters())
     words = model.get_input_embeddings().get_parameter("weight")
     types = parts.get("embeddings.token_type_embeddings.weight", words.new_zeros(0, words.shape[1]))
-    found = (words, anatomy.positions(model), types)
-    if (wide := parts.get("embeddings.embed_proj.weight")) is not None:  # a DeBERTa's, normed after
-        return found[0] @ wide.T, found[1] @ wide.T, found[2] @ wide.T
+    way = parts.get("embeddings.embed_proj.weight")  # a DeBERTa's, normed after it
     for name in WIDER:
         if (wide := parts.get(f"{name}.weight")) is not None:
-            through = parts["embeddings.LayerNorm.weight"][:, None] * wide.T
-            through = through - through.mean(dim=0)
-            return found[0] @ through, found[1] @ through, found[2] @ through
-    return found
+            normed = parts["embeddings.LayerNorm.weight"] * wide
+            way = normed - normed.mean(dim=1, keepdim=True)
+    found = (words, anatomy.positions(model), types)
+    return found if way is None else tuple(table @ way.T for table in found)
 
 
 def norm(model: PreTrainedModel) -> nn.Module | None:

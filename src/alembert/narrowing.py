@@ -22,14 +22,15 @@ class View:
     """The teacher's hidden state h is taken for `basis` @ (its student's) + `rest` of the layer.
 
     basis (H, h) has orthonormal columns; means[k] (H,) is the mean of hidden[k] over a sample,
-    states[k] (N, h) what the sample's states should be, and spread how much larger than the
-    teacher's a state's entries are.
+    states[k] (N, h) what the sample's states should be, spread how much larger than the teacher's
+    a state's entries are, and sharpness what its q k / sqrt(d) counts.
     """
 
     basis: Tensor
     means: dict[int, Tensor]
     states: dict[int, Tensor]
     spread: float
+    sharpness: float
 
     def lifted(self, layer: int) -> Tensor:
         """(H + 1, h + 1): from [student's state, 1] to [teacher's state, 1]."""
@@ -58,7 +59,7 @@ def narrow(
         pairs = pairs if parts[1] else ()
         view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
         tables = [table @ view.basis for table in embedding.tables(teacher)]
-        embedding.write(student, tables[0], tables[1], tables[2])
+        embedding.write(student, *tables)
         embedded = student.base_model.get_submodule("embeddings.LayerNorm")
         if (wider := embedding.norm(teacher)) is not None:
             _norm(embedded, wider, view)
@@ -68,8 +69,7 @@ def narrow(
             here = [mine[to - 1].get_submodule(name) for name in parts[0]]
             there = [theirs[source - 1].get_submodule(name) for name in parts[1]]
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
-            sharp = anatomy.sharpness(teacher.config)
-            _attention(here[:4], there[:4], view, source - 1, heads, sharp)
+            _attention(here[:4], there[:4], view, source - 1, heads)
             _feed_forward(here[5:7], there[5:7], view, source, *used[source])
             for norm, wider in ((here[4], there[4]), (here[7], there[7])):
                 _norm(norm, wider, view)
@@ -78,12 +78,13 @@ def narrow(
 
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
+    mine, theirs = student.config, teacher.config
     sizes = [
-        ("vocabulary", student.config.vocab_size, teacher.config.vocab_size),
+        ("vocabulary", mine.vocab_size, theirs.vocab_size),
         ("positions", len(anatomy.positions(student)), len(anatomy.positions(teacher))),
     ]
-    if anatomy.anatomy(teacher.config, WHY).copies:
-        sizes.append(("inner size", anatomy.inner_size(student), anatomy.inner_size(teacher)))
+    if anatomy.anatomy(theirs, WHY).copies:
+        sizes.append(("inner size", anatomy.inner_size(mine), anatomy.inner_size(theirs)))
     for name, have, want in sizes:
         if have > want or (name == "vocabulary" and have != want):
             raise UserError(
@@ -110,6 +111,7 @@ def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, bas
         means,
         {k: h @ found for k, h in states.items()},
         math.sqrt(float(kept) * spread.shape[1] / width),
+        anatomy.sharpness(teacher.config),
     )
 
 
@@ -146,19 +148,14 @@ def match(
 
 
 def _attention(
-    here: list[nn.Module],
-    there: list[nn.Module],
-    view: View,
-    layer: int,
-    heads: tuple[int, int],
-    sharp: float,
+    here: list[nn.Module], there: list[nn.Module], view: View, layer: int, heads: tuple[int, int]
 ) -> None:
     lift = view.lifted(layer)
     query, key, value = (_homogeneous(part) @ lift for part in there[:3])  # (H, h + 1)
     out = view.basis.T @ there[3].get_parameter("weight")  # (h, H)
     size = len(here[0].get_parameter("weight")) // heads[0]
     wider = len(query) // heads[1]
-    scale = sharp * math.sqrt(size / wider)
+    scale = view.sharpness * math.sqrt(size / wider)
     offset = view.basis.T @ there[3].get_parameter("bias")
     for head in range(min(heads)):
         rows, wide = slice(head * size, (head + 1) * size), slice(head * wider, (head + 1) * wider)

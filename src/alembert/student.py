@@ -51,18 +51,19 @@ def from_teacher(
             "order, as (student, teacher) pairs"
         )
     said_start(student.config, teacher.config)
+    narrower = student.config.hidden_size < teacher.config.hidden_size
     if anatomy.bottlenecked(student.config) and sample is not None:
+        _same_shape(student, teacher, thin=True)
         thin(student, teacher, pairs, sample)
-        return student
-    if student.config.hidden_size < teacher.config.hidden_size and sample is not None:
+    elif narrower and sample is not None:
         narrow(student, teacher, pairs, sample, basis)
-        return student
-    _same_shape(student, teacher)
-    with torch.no_grad():
-        _copy_embeddings(student, teacher, sample)
-        _copy_layers(student, teacher, pairs)
-        if head == "words":
-            _copy_words_head(student, teacher)
+    else:
+        _same_shape(student, teacher)
+        with torch.no_grad():
+            _copy_embeddings(student, teacher, sample)
+            _copy_layers(student, teacher, pairs)
+            if head == "words":
+                _copy_words_head(student, teacher)
     return student
 
 
@@ -72,39 +73,30 @@ def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     Raises UserError where the architectures forbid such a start.
     """
     kind, thin = teacher.model_type, anatomy.bottlenecked(student)
-    for config, able in (
-        (student, thin or anatomy.plain(student)),
-        (teacher, thin or not anatomy.bottlenecked(teacher)),
-        (teacher, anatomy.known(teacher)),
-    ):
-        if not able:
-            raise UserError(
-                f"layers of '{config.model_type}' cannot be copied between architectures: set the "
-                "recipe's init.start to 'scratch' (--set init.start=scratch), or give --student"
-            )
-    parts = anatomy.anatomy(teacher, "starting from the teacher")
-    if not parts.copies and not anatomy.bottlenecked(teacher):
-        return (
-            f"start: the teacher's embeddings alone; layers are drawn at random, for those of a "
-            f"'{kind}' have another build"
-        )
-    if parts.relative:
-        return f"start: the layers of a '{kind}' without their relative positions"
-    return ""
+    if not thin and not anatomy.plain(student):
+        kind = student.model_type
+    elif anatomy.known(teacher) and (thin or not anatomy.bottlenecked(teacher)):
+        parts = anatomy.anatomy(teacher, "starting from the teacher")
+        if not parts.copies and not anatomy.bottlenecked(teacher):
+            return f"start: the teacher's embeddings alone; layers of '{kind}' have another build"
+        return f"start: layers of '{kind}' without their relative positions" * parts.relative
+    raise UserError(
+        f"layers of '{kind}' cannot be copied between architectures: set the recipe's init.start "
+        "to 'scratch' (--set init.start=scratch), or give --student"
+    )
 
 
-def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
     mine, theirs = student.config, teacher.config
-    sizes = {
-        "hidden size": (mine.hidden_size, theirs.hidden_size),
-        "vocabulary": (mine.vocab_size, theirs.vocab_size),
-        "tie_word_embeddings": (mine.tie_word_embeddings, theirs.tie_word_embeddings),
-    }
-    if anatomy.anatomy(theirs, "copying layers").copies:
-        sizes |= {
-            "inner size": (anatomy.inner_size(student), anatomy.inner_size(teacher)),
-            "attention heads": (mine.num_attention_heads, theirs.num_attention_heads),
-        }
+    sizes = {"vocabulary": (mine.vocab_size, theirs.vocab_size)}
+    if thin and anatomy.bottlenecked(theirs):
+        sizes["embedding size"] = (mine.embedding_size, theirs.embedding_size)
+    if not thin:
+        sizes["hidden size"] = (mine.hidden_size, theirs.hidden_size)
+        sizes["tie_word_embeddings"] = (mine.tie_word_embeddings, theirs.tie_word_embeddings)
+    if not thin and anatomy.anatomy(theirs, "copying layers").copies:
+        sizes["inner size"] = (anatomy.inner_size(mine), anatomy.inner_size(theirs))
+        sizes["attention heads"] = (mine.num_attention_heads, theirs.num_attention_heads)
     for name, (have, want) in sizes.items():
         if have != want:
             raise UserError(

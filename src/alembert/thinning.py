@@ -7,7 +7,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from alembert import anatomy, embedding
-from alembert.errors import UserError
 from alembert.layermap import Pairs
 from alembert.layerwise import WHY, fit_layers
 from alembert.narrowing import match, principal
@@ -48,7 +47,6 @@ def _embeddings(
         if {n: p.shape for n, p in have.items()} == {n: p.shape for n, p in want.items()}:
             mine.load_state_dict(theirs.state_dict())
             return
-        _check(student, teacher)
         words, *others = embedding.tables(teacher)
         names = ("position_embeddings.weight", "token_type_embeddings.weight")
         for name, table in zip(names, others, strict=True):
@@ -61,17 +59,6 @@ def _embeddings(
         else:
             _words(have, words, basis)
         match(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
-
-
-def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    fields = ("vocab_size", *(["embedding_size"] if anatomy.bottlenecked(teacher.config) else []))
-    for name in fields:
-        have, want = (getattr(model.config, name) for model in (student, teacher))
-        if have != want:
-            raise UserError(
-                f"the student cannot start from the teacher: its {name} is {have} and the "
-                f"teacher's {want}; make them equal or set init.start to 'scratch'"
-            )
 
 
 def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:

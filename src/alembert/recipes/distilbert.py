@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.anatomy import offset
+from alembert.anatomy import inner_size, offset
 from alembert.errors import UserError
 from alembert.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipe import Init, Masking, Recipe, Stage
@@ -77,7 +77,7 @@ def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
         "n_layers": layers,
         "n_heads": int(teacher.num_attention_heads),
         "dim": int(teacher.hidden_size),
-        "hidden_dim": int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim),
+        "hidden_dim": inner_size(teacher),
         "activation": getattr(teacher, "hidden_act", None)
         or getattr(teacher, "activation", "gelu"),
         "pad_token_id": int(teacher.pad_token_id or 0),

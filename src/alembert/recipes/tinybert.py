@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.anatomy import offset
+from alembert.anatomy import inner_size, offset
 from alembert.errors import UserError
 from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
 from alembert.recipe import Init, Recipe, Stage
@@ -97,8 +97,7 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
 
 def _inner(teacher: PreTrainedConfig, hidden_size: int) -> int:
     """The paper's 1200 at 312 of 768, else as many times the width as in the teacher."""
-    width = int(teacher.hidden_size)
-    inner = int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim)
+    width, inner = int(teacher.hidden_size), inner_size(teacher)
     return 1200 if (hidden_size, width) == (312, 768) else inner * hidden_size // width
 
 
