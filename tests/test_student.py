@@ -101,16 +101,27 @@ def test_embeddings_that_a_matrix_widens_are_fitted(kind: str) -> None:
     assert gaps[0] < 0.2 * gaps[1]
 
 
-def test_of_a_modernbert_its_embeddings_alone_are_taken() -> None:
-    teacher = tiny("modernbert", "encoder", norm_eps=1e-12)
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("modernbert", {"norm_eps": 1e-12}),
+        ("deberta-v2", {"embedding_size": 8, "layer_norm_eps": 1e-12}),
+    ],
+)
+def test_what_the_first_layer_reads_is_the_teachers(kind: str, more: dict[str, float]) -> None:
+    teacher = tiny(kind, "encoder", **more)
+    config = student_config(teacher.config, 2)
+    student = from_teacher(config, "encoder", (), teacher, "uniform", 0)
+    first, real = Reads(hidden=frozenset({0})), inputs()["attention_mask"].bool()
+    mine, theirs = (no_grad_trace(m, inputs(), first).hidden[0][real] for m in (student, teacher))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_layers_of_another_build_are_drawn() -> None:
+    teacher = tiny("modernbert", "encoder")
     config = student_config(teacher.config, 2)
     student = from_teacher(config, "encoder", (), teacher, "uniform", 0)
     drawn = from_scratch(config, "encoder", (), 0)
-    mine, theirs = (
-        no_grad_trace(m, inputs(), Reads(hidden=frozenset({0}))).hidden[0]
-        for m in (student, teacher)
-    )
-    torch.testing.assert_close(mine, theirs)
     layers = [m.base_model.transformer.state_dict() for m in (student, drawn)]
     assert all(torch.equal(layers[0][name], layers[1][name]) for name in layers[1])
 

@@ -19,7 +19,7 @@ def tables(model: PreTrainedModel) -> tuple[Tensor, ...]:
     parts = dict(model.base_model.named_parameters())
     words = model.get_input_embeddings().get_parameter("weight")
     types = parts.get("embeddings.token_type_embeddings.weight", words.new_zeros(0, words.shape[1]))
-    way = parts.get("embeddings.embed_proj.weight")  # a DeBERTa's, normed after it
+    way: Tensor | None = parts.get("embeddings.embed_proj.weight")  # a DeBERTa's, normed after
     for name in WIDER:
         if (wide := parts.get(f"{name}.weight")) is not None:
             normed = parts["embeddings.LayerNorm.weight"] * wide
