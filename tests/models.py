@@ -12,6 +12,18 @@ FIELDS: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66},
     "xlm-roberta": {"type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66},
+    "camembert": {"type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66},
+    "mpnet": {"pad_token_id": 1, "max_position_embeddings": 66},
+    "albert": {"embedding_size": 8},
+    "deberta-v2": {  # as DeBERTa-v3 is
+        "relative_attention": True,
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
     "electra": {"embedding_size": 16},
     "distilbert": {},
     "modernbert": {
@@ -45,6 +57,15 @@ def tiny(
     for parameter in model.parameters() if std else ():
         torch.nn.init.normal_(parameter, std=std)
     return model.eval()
+
+
+def still(model: PreTrainedModel) -> PreTrainedModel:
+    """A model whose attention no longer knows how far apart two tokens are (MPNet, DeBERTa)."""
+    for name, parameter in model.named_parameters():
+        biases = ("query_proj.bias", "key_proj.bias")  # DeBERTa's positions go through them too
+        if "rel" in name or name.endswith(("encoder.LayerNorm.bias", *biases)):
+            torch.nn.init.zeros_(parameter)
+    return model
 
 
 def words(batch: int = 3, tokens: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -28,9 +28,11 @@ FLOORS = {
                 "vocabulary",
                 "layermap",
                 "anatomy",
+                "architectures",
                 "attention",
                 "models",
                 "checkpoint",
+                "embedding",
                 "pieces",
                 "regression",
                 "likeliest",
@@ -92,9 +94,11 @@ SEES_ALL = FLOORS["whole"].keys()
 STRANGERS = ({"train", "recipes"},)  # on one floor, and yet neither knows the other
 
 APART = {
+    "architectures",
     "attention",
     "models",
     "checkpoint",
+    "embedding",
     "recipes",
     "folder",
     "fit",

@@ -62,6 +62,7 @@ def test_ridge_finds_the_line_through_the_points() -> None:
         ("mobilebert", "bert", {"normalization_type": "layer_norm", "hidden_act": "gelu"}),
         ("mobilebert", "bert", {"hidden_size": 24, "intra_bottleneck_size": 8}),
         ("mobilebert", "roberta", {}),
+        ("mobilebert", "albert", {}),
         ("ibbert", "bert", {}),
     ],
 )

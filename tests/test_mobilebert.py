@@ -24,6 +24,7 @@ from transformers import (
 from alembert import losses
 from alembert.data.splits import Files
 from alembert.distillation import Distillation
+from alembert.errors import UserError
 from alembert.job import Job
 from alembert.models.ibbert import IBBertConfig, IBBertForMaskedLM, IBBertModel
 from alembert.models.load import load_config, load_model
@@ -140,6 +141,33 @@ def test_embeddings_of_a_bert_are_fitted() -> None:
     ]
     gaps = [losses.feature_map(x, states[2], sample["attention_mask"]).item() for x in states[:2]]
     assert gaps[0] < 0.2 * gaps[1]
+
+
+def test_a_narrower_student_keeps_the_words_of_an_ibbert_and_reads_them_alike() -> None:
+    teacher = inverted()
+    torch.nn.init.ones_(teacher.base_model.embeddings.LayerNorm.weight)
+    sample = {k: v for k, v in words(40, 9).items() if k != "labels"}
+    fields = recipe_of("mobilebert", teacher.config, hidden_size=12).student
+    student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample).eval()
+    mine, theirs = (m.base_model.embeddings.word_embeddings.weight for m in (student, teacher))
+    assert torch.equal(mine, theirs)
+    read, real = Reads(hidden=frozenset({0})), sample["attention_mask"].bool()
+    models = (student, MobileBertModel(student.config).eval(), teacher)
+    angles = [torch.corrcoef(no_grad_trace(m, sample, read).hidden[0][real]) for m in models]
+    alike = [float(torch.corrcoef(torch.stack([x.flatten(), angles[2].flatten()]))[0, 1])
+             for x in angles[:2]]  # fmt: skip
+    assert alike[0] > 0.9 > alike[1]
+    narrow = fields | {"embedding_size": 4}
+    with pytest.raises(UserError, match="its embedding size is 4 and the teacher's"):
+        from_teacher(narrow, "encoder", (), teacher, "uniform", 0, sample)
+
+
+def test_positions_of_a_roberta_begin_where_its_texts_do() -> None:
+    teacher = tiny("roberta", "encoder", hidden_size=16)
+    fields = recipe_of("mobilebert", teacher.config).student
+    student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, words())
+    mine, theirs = (m.base_model.embeddings.position_embeddings.weight for m in (student, teacher))
+    assert torch.equal(mine, theirs[2:])  # the first two stand for no token
 
 
 def test_a_stage_of_progressive_transfer_runs_no_later_layer() -> None:

@@ -80,6 +80,23 @@ def test_a_wrong_file_is_named(text: str, says: str, tmp_path: Path) -> None:
         from_yaml(tmp_path / "mine.yaml")
 
 
+def test_a_term_or_a_stage_that_is_set_to_null_is_left_out() -> None:
+    recipe = recipe_of("tinybert", BertConfig())
+    found = with_settings(recipe, {"stages.*.objective.AttentionMSE": "null"})
+    kinds = [[term.kind for term in stage.objective] for stage in found.stages]
+    assert kinds == [["HiddenMSE"], ["HiddenMSE"], ["SoftLabels"]]
+    fewer = with_settings(recipe, {"stages.general": "null"})
+    assert [stage.name for stage in fewer.stages] == ["intermediate", "prediction"]
+    for key, says in (
+        ("stages.*.objective.AttentionMES", "there is no field 'AttentionMES' here"),
+        ("stages.prediction.objective.SoftLabels", "at least 1 item"),
+        ("stages.task-2", "there is no field 'task-2' here"),
+        ("stages.general.rates.0", "there is no field '0' here"),
+    ):
+        with pytest.raises(UserError, match=says):
+            with_settings(recipe, {key: "null"})
+
+
 def test_an_unknown_recipe_and_too_many_layers_are_refused() -> None:
     with pytest.raises(UserError, match="no recipe 'distilbart'"):
         recipe_of("distilbart", BertConfig())

@@ -63,8 +63,11 @@ def test_pairs_keep_their_token_types_and_what_cannot_be_searched_is_refused() -
     assert {each.recipe for each in found} == {"distilbert-pairs"}
     with pytest.raises(UserError, match=r"^--recipes ibbert: choose among distilbert, "):
         grid(BertConfig(), ("ibbert",), pairs=False)
-    with pytest.raises(UserError, match=r"^layers of a 'electra' of this build cannot be copied"):
-        grid(tiny("electra", embedding_size=8).config, ("tinybert",), pairs=False)
+    with pytest.raises(UserError, match=r"^layers of a 'mobilebert' of this build cannot be copie"):
+        grid(tiny("mobilebert").config, ("tinybert",), pairs=False)
+    with pytest.raises(UserError, match=r"'mpnet' count relative positions: take --recipes disti"):
+        grid(tiny("mpnet").config, ("distilbert", "tinybert"), pairs=False)
+    assert grid(tiny("mpnet").config, ("distilbert", "minilm"), pairs=False)
 
 
 def test_a_brief_training_shares_its_steps_as_the_whole_one_does() -> None:

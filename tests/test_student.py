@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import tiny, words
+from models import SMALL, still, tiny, words
 from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
+from alembert import embedding, losses
 from alembert.errors import UserError
 from alembert.models.load import has_head, load_model
 from alembert.recipes.distilbert import student_config
-from alembert.student import from_teacher
+from alembert.student import from_scratch, from_teacher
+from alembert.trace import Reads, no_grad_trace
 
 
 def inputs() -> dict[str, torch.Tensor]:
@@ -32,14 +34,96 @@ def test_a_student_with_every_layer_computes_what_its_teacher_computes(kind: str
         )
 
 
-@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "electra"])
-def test_so_does_that_of_other_architectures_but_for_their_epsilon(kind: str) -> None:
-    teacher = tiny(kind, layers=2, layer_norm_eps=1e-12)
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("roberta", {}),
+        ("xlm-roberta", {}),
+        ("camembert", {}),
+        ("electra", {}),
+        ("mpnet", {}),  # of these two all but their relative positions
+        ("deberta-v2", {}),
+        ("deberta-v2", {"position_biased_input": True, "type_vocab_size": 2, "legacy": False}),
+    ],
+)
+def test_so_does_that_of_other_architectures_but_for_their_epsilon(
+    kind: str, more: dict[str, object]
+) -> None:
+    teacher = still(tiny(kind, layers=2, layer_norm_eps=1e-12, **more))
     student = started(teacher, 2)
     real = inputs()["attention_mask"].bool()  # RoBERTa's padding has a position of its own
     with torch.no_grad():
         mine, theirs = (model(**inputs()).logits[real] for model in (student, teacher))
     torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_that_of_an_albert_does_where_its_widening_changes_nothing() -> None:
+    teacher = tiny("albert", "encoder", layers=2, layer_norm_eps=1e-12, embedding_size=16)
+    torch.nn.init.eye_(teacher.encoder.embedding_hidden_mapping_in.weight)
+    torch.nn.init.ones_(teacher.embeddings.LayerNorm.weight)
+    config = student_config(teacher.config, 2)
+    student = from_teacher(config, "encoder", (), teacher, "uniform", 0, inputs()).eval()
+    real = inputs()["attention_mask"].bool()
+    with torch.no_grad():
+        mine, theirs = (m(**inputs()).last_hidden_state[real] for m in (student, teacher))
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "matrix"),
+    [("albert", "encoder.embedding_hidden_mapping_in"), ("electra", "embeddings_project")],
+)
+def test_tables_that_a_matrix_widens_add_up_to_what_layers_read_but_for_its_length(
+    kind: str, matrix: str
+) -> None:
+    teacher = tiny(kind, "encoder", embedding_size=8)
+    with torch.no_grad():
+        read = no_grad_trace(teacher, inputs(), Reads(hidden=frozenset({0}))).hidden[0]
+        constant = teacher.get_submodule(matrix)(teacher.embeddings.LayerNorm.bias)
+        words, positions, types = embedding.tables(teacher)
+        ids = inputs()["input_ids"]
+        mine = words[ids] + positions[: ids.shape[1]] + types[0]
+    alike = torch.cosine_similarity(mine, read - constant, dim=-1)
+    torch.testing.assert_close(alike, torch.ones_like(alike))
+
+
+@pytest.mark.parametrize("kind", ["albert", "electra"])
+def test_embeddings_that_a_matrix_widens_are_fitted(kind: str) -> None:
+    teacher = tiny(kind, "encoder", layers=1, embedding_size=8)
+    sample = {k: v for k, v in words(40, 9).items() if k != "labels"}
+    student = from_teacher(
+        student_config(teacher.config, 1), "encoder", (), teacher, "uniform", 0, sample
+    )
+    drawn = from_scratch(student_config(teacher.config, 1), "encoder", (), 0)
+    first, real = Reads(hidden=frozenset({0})), sample["attention_mask"].bool()
+    states = [no_grad_trace(m, sample, first).hidden[0][real] for m in (student, drawn, teacher)]
+    gaps = [losses.feature_map(x[None], states[2][None]).item() for x in states[:2]]
+    assert gaps[0] < 0.2 * gaps[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("modernbert", {"norm_eps": 1e-12}),
+        ("deberta-v2", {"embedding_size": 8, "layer_norm_eps": 1e-12}),
+    ],
+)
+def test_what_the_first_layer_reads_is_the_teachers(kind: str, more: dict[str, float]) -> None:
+    teacher = tiny(kind, "encoder", **more)
+    config = student_config(teacher.config, 2)
+    student = from_teacher(config, "encoder", (), teacher, "uniform", 0)
+    first, real = Reads(hidden=frozenset({0})), inputs()["attention_mask"].bool()
+    mine, theirs = (no_grad_trace(m, inputs(), first).hidden[0][real] for m in (student, teacher))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_layers_of_another_build_are_drawn() -> None:
+    teacher = tiny("modernbert", "encoder")
+    config = student_config(teacher.config, 2)
+    student = from_teacher(config, "encoder", (), teacher, "uniform", 0)
+    drawn = from_scratch(config, "encoder", (), 0)
+    layers = [m.base_model.transformer.state_dict() for m in (student, drawn)]
+    assert all(torch.equal(layers[0][name], layers[1][name]) for name in layers[1])
 
 
 def test_the_chosen_layers_are_the_ones_copied() -> None:
@@ -77,12 +161,19 @@ def test_a_head_that_is_not_in_the_file_is_never_drawn_silently(tmp_path: Path) 
     ("teacher", "says"),
     [
         (lambda: tiny("mobilebert"), "layers of 'mobilebert' cannot be copied"),
-        (lambda: tiny("electra", embedding_size=8), "embedding size is 16 and the teacher's 8"),
+        (lambda: tiny("ernie"), "layers of 'ernie' cannot be copied .*init.start=scratch"),
     ],
 )
 def test_what_cannot_be_copied_is_refused(teacher, says) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=says):
         started(teacher(), 1)
+
+
+@pytest.mark.parametrize("kind", ["albert", "modernbert", "mpnet"])
+def test_a_student_of_another_build_than_a_berts_starts_from_scratch_alone(kind: str) -> None:
+    config = SMALL | {"model_type": kind, "num_hidden_layers": 2, "pad_token_id": 0}
+    with pytest.raises(UserError, match=f"layers of '{kind}' cannot be copied"):
+        from_teacher(config, "words", (), tiny("bert"), "uniform", seed=0)
 
 
 @pytest.mark.parametrize("pairs", [((0, 0), (1, 1)), ((1, 1),), ((1, 1), (2, 0)), ((2, 1), (1, 2))])

@@ -4,15 +4,28 @@ from collections import Counter
 
 import pytest
 import torch
-from models import tiny, words
-from torch import nn
+from models import still, tiny, words
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from alembert import anatomy
 from alembert.errors import UserError
 from alembert.objective import AttentionMSE, HardLabels, HiddenCosine, SoftLabels, reads
 from alembert.trace import Reads, trace
 
-ENCODERS = ["bert", "roberta", "xlm-roberta", "electra", "distilbert", "mobilebert"]
+ENCODERS = [
+    "bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mobilebert", "albert",
+    "mpnet", "deberta-v2", "modernbert",
+]  # fmt: skip
+OUTPUT = {
+    "bert": "attention.output.dense",
+    "distilbert": "attention.out_lin",
+    "albert": "albert_layers.0.attention.dense",
+    "mpnet": "attention.attn.o",
+    "deberta-v2": "attention.output.dense",
+    "modernbert": "attn.Wo",
+}
 
 
 def calls(model: nn.Module) -> Counter[str]:
@@ -35,18 +48,56 @@ def test_hidden_states_equal_those_of_transformers(kind: str) -> None:
         torch.testing.assert_close(hidden, expected[k])
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
-def test_scores_give_the_attention_probabilities_of_transformers(kind: str) -> None:
-    model, batch = tiny(kind), words()
+def attended(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """Attention probabilities (B, A, T, T) of each layer, as transformers gives them."""
     model.set_attn_implementation("eager")
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
-        expected = model(**inputs, output_attentions=True).attentions
+        found: tuple[Tensor, ...] = model(**inputs, output_attentions=True).attentions
+    return found
+
+
+@pytest.mark.parametrize("kind", sorted({*ENCODERS} - {"modernbert"}))
+def test_scores_give_the_attention_probabilities_of_transformers(kind: str) -> None:
+    model, batch = still(tiny(kind)), words()
+    expected = attended(model, batch)
+    with torch.no_grad():
         left = trace(model, batch, Reads(attention=frozenset({1, 2})))
+    real = batch["attention_mask"].bool()
+    for k in (1, 2):
+        scores = left.scores(k) * anatomy.sharpness(model.config)
+        found = scores.masked_fill(~real[:, None, None, :], float("-inf")).softmax(-1)
+        found, wanted = (p.transpose(1, 2)[real] for p in (found, expected[k - 1]))
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_of_a_modernbert_they_do_once_its_positions_turn_them() -> None:
+    model, batch = tiny("modernbert"), words()
+    expected = attended(model, batch)
+    with torch.no_grad():
+        left = trace(model, batch, Reads(attention=frozenset({1, 2})))
+        places = torch.arange(batch["input_ids"].shape[1])[None]
+        cos, sin = model.base_model.rotary_emb(left.queries[1], places, "full_attention")
     hidden_keys = (batch["attention_mask"] == 0)[:, None, None, :]
     for k in (1, 2):
-        scores = left.scores(k).masked_fill(hidden_keys, float("-inf"))
-        torch.testing.assert_close(scores.softmax(-1), expected[k - 1], atol=1e-5, rtol=1e-4)
+        queries, keys = apply_rotary_pos_emb(left.queries[k], left.keys[k], cos, sin)
+        scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+        found = scores.masked_fill(hidden_keys, float("-inf")).softmax(-1)
+        torch.testing.assert_close(found, expected[k - 1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", OUTPUT)
+def test_values_weighed_by_the_probabilities_are_what_attention_gives(kind: str) -> None:
+    model, batch = tiny(kind), words()
+    expected, given = attended(model, batch), []
+    for block in dict.fromkeys(anatomy.layers(model, "test")):
+        part = block.get_submodule(OUTPUT[kind])
+        part.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    with torch.no_grad():
+        left = trace(model, batch, Reads(attention=frozenset({1, 2})))
+    for k in (1, 2):
+        context = (expected[k - 1] @ left.values[k]).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(context, given[k - 1], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rows", ["all", "masked"])
@@ -70,7 +121,7 @@ def test_no_layer_after_the_deepest_read_is_run_and_no_head(kind: str) -> None:
     trace(model, batch, Reads(hidden=frozenset({0, 2})))
     layers = anatomy.anatomy(model.config, "test").layers
     ran = [seen[f"{model.base_model_prefix}.{layers}.{k}"] for k in range(4)]
-    assert ran == [1, 1, 0, 0]
+    assert ran == ([2, 0, 0, 0] if kind == "albert" else [1, 1, 0, 0])  # one layer, run twice
     outside = [n for n in seen if n and not n.startswith(model.base_model_prefix)]
     assert outside == []
 
@@ -133,7 +184,7 @@ def test_the_triple_loss_reads_all_words_of_both_and_the_last_layers() -> None:
 
 
 def test_another_encoder_gives_hidden_states_and_words_by_its_own_outputs() -> None:
-    model, batch = tiny("modernbert"), words()
+    model, batch = tiny("ernie"), words()
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
         plain = model(**inputs, output_hidden_states=True)
@@ -145,6 +196,19 @@ def test_another_encoder_gives_hidden_states_and_words_by_its_own_outputs() -> N
 
 
 def test_attention_of_an_unknown_architecture_is_refused_by_name() -> None:
-    model = tiny("modernbert")
-    with pytest.raises(UserError, match="modernbert"):
-        trace(model, words(), Reads(attention=frozenset({1})))
+    with pytest.raises(UserError, match="ernie"):
+        trace(tiny("ernie"), words(), Reads(attention=frozenset({1})))
+
+
+@pytest.mark.parametrize("more", [{"legacy": False}, {"conv_kernel_size": 3}, {"pos_att_type": []}])
+def test_so_are_those_of_other_debertas(more: dict[str, object]) -> None:
+    model, batch = tiny("deberta-v2", layers=3, **more), words()
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        plain = model(**inputs, output_hidden_states=True)
+        left = trace(model, batch, Reads(hidden=frozenset({0, 1, 3}), words="all"))
+    for k in (0, 1, 3):
+        torch.testing.assert_close(left.hidden[k], plain.hidden_states[k])
+    assert left.words is not None
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(left.words.logits(), plain.logits[real], atol=1e-5, rtol=1e-4)

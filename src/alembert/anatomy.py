@@ -1,92 +1,33 @@
-"""Where each transformers architecture keeps the parts that distillation touches."""
+"""The parts of a model that distillation touches, whatever its architecture."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from alembert.architectures import ANATOMIES, SHIFTED, Anatomy
 from alembert.errors import UserError
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """Paths of parts. `layers` and `embeddings` start at the base model, the others at a layer.
-
-    `copies` names the eight parts of a layer that a student takes over, in one order for all
-    architectures; empty where layers have another build. `transform` is the module of a MaskedLM
-    model whose output enters the decoder, from the whole model.
-    """
-
-    layers: str
-    query: str
-    key: str
-    value: str
-    transform: tuple[str, ...]  # the whole chain, first to last
-    copies: tuple[str, ...] = ()
-    embeddings: str = "embeddings"
-
-
-_BERT_LAYER = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "attention.output.LayerNorm",
-    "intermediate.dense",
-    "output.dense",
-    "output.LayerNorm",
-)
-_DISTILBERT_LAYER = (
-    "attention.q_lin",
-    "attention.k_lin",
-    "attention.v_lin",
-    "attention.out_lin",
-    "sa_layer_norm",
-    "ffn.lin1",
-    "ffn.lin2",
-    "output_layer_norm",
-)
-
-
-def _bert_like(*transform: str, copies: tuple[str, ...] = _BERT_LAYER) -> Anatomy:
-    return Anatomy("encoder.layer", *_BERT_LAYER[:3], transform=transform, copies=copies)
-
-
-_ANATOMIES = {
-    "bert": _bert_like("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
-    "roberta": _bert_like("lm_head.dense", "lm_head.layer_norm"),
-    "xlm-roberta": _bert_like("lm_head.dense", "lm_head.layer_norm"),
-    "electra": _bert_like("generator_predictions.dense", "generator_predictions.LayerNorm"),
-    **dict.fromkeys(
-        ("mobilebert", "ibbert"),
-        _bert_like(
-            "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", copies=()
-        ),
-    ),
-    "distilbert": Anatomy(
-        "transformer.layer",
-        *_DISTILBERT_LAYER[:3],
-        transform=("vocab_transform", "vocab_layer_norm"),
-        copies=_DISTILBERT_LAYER,
-    ),
-}
 
 
 def anatomy(config: PreTrainedConfig, wanted_by: str) -> Anatomy:
     """The anatomy of a model's architecture. Raises UserError naming it when it is not known."""
-    found = _ANATOMIES.get(config.model_type)
+    found = ANATOMIES.get(config.model_type)
     if found is None:
         raise UserError(
             f"{wanted_by} cannot read the architecture '{config.model_type}': it reads "
-            f"{', '.join(sorted(_ANATOMIES))}. Soft and hard labels work with any encoder"
+            f"{', '.join(sorted(ANATOMIES))}. Soft and hard labels work with any encoder"
         )
+    if not getattr(config, "legacy", True):  # DeBERTa's own head, not transformers' first
+        head = "lm_predictions.lm_head"
+        return replace(found, transform=(f"{head}.dense", f"{head}.LayerNorm"))
     return found
 
 
 def known(config: PreTrainedConfig) -> bool:
     """Whether the architecture's insides can be read."""
-    return config.model_type in _ANATOMIES
+    return config.model_type in ANATOMIES
 
 
 def depth(config: PreTrainedConfig) -> int:
@@ -99,30 +40,63 @@ def bottlenecked(config: PreTrainedConfig) -> bool:
     return config.model_type in ("mobilebert", "ibbert")
 
 
+def plain(config: PreTrainedConfig) -> bool:
+    """Whether a model is built as a BERT is, so that it can take over another's layers."""
+    found, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
+    whole = width in (None, config.hidden_size) and config.model_type != "albert"
+    return whole and found is not None and bool(found.copies) and not found.relative
+
+
 def attention_width(config: PreTrainedConfig) -> int:
     """The width of all heads' queries side by side."""
     return int(getattr(config, "true_hidden_size", config.hidden_size))
 
 
-def layers(model: PreTrainedModel, wanted_by: str) -> nn.ModuleList:
-    """The encoder layers of a model, first to last."""
-    found = model.base_model.get_submodule(anatomy(model.config, wanted_by).layers)
-    assert isinstance(found, nn.ModuleList)
+def layers(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
+    """The encoder layers of a model, first to last; one that is shared comes up again."""
+    parts = model.base_model.get_submodule(anatomy(model.config, wanted_by).layers)
+    found = list(parts.children())
+    if model.config.model_type != "albert":
+        return found
+    turns = model.config.num_hidden_layers
+    return [found[int(turn / (turns / len(found)))] for turn in range(turns)]
+
+
+def ends(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
+    """The modules whose outputs are hidden states 1, 2, ...: the layers, or what follows them."""
+    found, config = layers(model, wanted_by), model.config
+    if getattr(config, "conv_kernel_size", 0) > 0:  # of large DeBERTas
+        found[0] = model.base_model.get_submodule("encoder.conv")
+    if config.model_type == "modernbert":
+        found[-1] = model.base_model.get_submodule("final_norm")
     return found
 
 
-def inner_size(model: PreTrainedModel) -> int:
+def sharpness(config: PreTrainedConfig) -> float:
+    """What q k / sqrt(d) counts in attention scores; DeBERTa's have parts for positions beside."""
+    if config.model_type != "deberta-v2":
+        return 1.0
+    return 1 / math.sqrt(1 + len({"c2p", "p2c"} & set(config.pos_att_type or ())))
+
+
+def inner_size(config: PreTrainedConfig) -> int:
     """The number of feed-forward neurons of a layer."""
-    name = anatomy(model.config, "reading the inner size").copies[5]
-    first = layers(model, "reading the inner size")[0].get_submodule(name)
-    return len(first.get_parameter("weight"))
+    return int(getattr(config, "intermediate_size", 0) or config.hidden_dim)
+
+
+def offset(config: PreTrainedConfig) -> int:
+    """Rows of a table of positions before that of a text's first token."""
+    return int(config.pad_token_id) + 1 if config.model_type in SHIFTED else 0
 
 
 def positions(model: PreTrainedModel) -> Tensor:
-    """The embeddings of positions 0, 1, ...: a view (P, H); RoBERTa's begin after pad."""
-    table = model.base_model.get_parameter("embeddings.position_embeddings.weight")
-    offset = model.config.model_type in ("roberta", "xlm-roberta")
-    return table[model.config.pad_token_id + 1 :] if offset else table
+    """The embeddings of positions 0, 1, ...: a view (P, H); zeros of a model that has none."""
+    parts = dict(model.base_model.named_parameters())
+    table = parts.get("embeddings.position_embeddings.weight")
+    if table is None:
+        words = model.get_input_embeddings().get_parameter("weight")
+        return words.new_zeros(model.config.max_position_embeddings, words.shape[1])
+    return table[offset(model.config) :]
 
 
 def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
@@ -130,6 +104,9 @@ def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
     decoder = model.get_output_embeddings()
     if decoder is None:
         raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
+    if not getattr(model.config, "legacy", True):
+        bias = model.get_parameter("lm_predictions.lm_head.bias")
+        return model.get_input_embeddings().get_parameter("weight"), bias
     if bottlenecked(model.config):  # a second matrix widens it
         extra = model.get_parameter("cls.predictions.dense.weight")
         return torch.cat([decoder.weight, extra.T], dim=1), decoder.bias

@@ -72,7 +72,7 @@ class Distillation(nn.Module):
         """Paths of the student's layers, where they are known: a shard each (sharded.shard)."""
         if not anatomy.known(self.student.config):
             return []
-        layers = set(anatomy.layers(self.student, "").children())
+        layers = set(anatomy.layers(self.student, ""))
         return [name for name, module in self.named_modules() if module in layers]
 
     def ready(self, device: torch.device, half: bool) -> None:
@@ -85,7 +85,7 @@ class Distillation(nn.Module):
             return
         nn.Module.to(self.teacher, device)
         if half and anatomy.known(self.teacher.config):
-            for part in anatomy.layers(self.teacher, "").modules():
+            for part in nn.ModuleList(anatomy.layers(self.teacher, "")).modules():
                 if isinstance(part, nn.Linear):
                     part.to(torch.bfloat16)
 
@@ -150,8 +150,9 @@ def check_layers(
     teacher: PreTrainedConfig,
     objective: Objective,
     projections: Projections,
+    asking: str = "the recipe",
 ) -> None:
-    """Refuse layer maps, widths and heads that do not fit, saying what works."""
+    """Refuse layer maps, widths, heads and architectures that do not fit, saying what works."""
     depths = anatomy.depth(student), anatomy.depth(teacher)
     for term in objective:
         reads = term.reads(term.pairs(*depths), False)[0]
@@ -162,7 +163,22 @@ def check_layers(
                 "drop the hidden terms"
             )
         if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
+            for config in (student, teacher):
+                _check_readable(config, term.kind, asking)
             _check_heads(student, teacher, term)
+
+
+def _check_readable(config: PreTrainedConfig, kind: str, asking: str) -> None:
+    """Refuse attention that cannot be read, and scores that are not of queries and keys alone."""
+    if anatomy.known(config) and (kind == "Relations" or not anatomy.anatomy(config, "").relative):
+        return
+    why, others = "whose scores depend on relative positions as well", "distilbert or minilm"
+    if not anatomy.known(config):
+        why, others = "whose queries and keys are not known", "distilbert"
+    raise UserError(
+        f"{asking} compares attention ({kind}) with a '{config.model_type}', {why}: leave the term "
+        f"out (--set 'stages.*.objective.{kind}=null'), or take the recipe {others}"
+    )
 
 
 def _check_heads(

@@ -8,9 +8,6 @@ from alembert.errors import UserError
 from alembert.models.load import load_config, load_tokenizer
 from alembert.recipe import Stage
 
-# their positions begin after the padding's number
-SHIFTED = ("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta")
-
 
 def positions(config: PreTrainedConfig) -> int:
     """How many tokens a text of this model may have."""
@@ -19,9 +16,7 @@ def positions(config: PreTrainedConfig) -> int:
             f"a model of type '{config.model_type}' is no encoder with positions of its own: take "
             "a BERT, DistilBERT, RoBERTa, ELECTRA, MobileBERT, ModernBERT or the like"
         )
-    if config.model_type in SHIFTED:
-        room -= int(config.pad_token_id) + 1
-    return int(room)
+    return int(room) - anatomy.offset(config)
 
 
 def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:

@@ -74,6 +74,7 @@ def _seen(teacher: PreTrainedModel, layer: int, sample: Batch) -> Seen:
     handle.remove()
     real = sample["attention_mask"].bool()
     q, k, v = (x[layer].float() for x in (left.queries, left.keys, left.values))
+    q = q * anatomy.sharpness(teacher.config)
     neurons = caught[0][real].float()
     order = F.relu(neurons).std(dim=0).argsort(descending=True)
     before, after = (left.hidden[i][real].float() for i in (layer - 1, layer))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from alembert import anatomy
+from alembert import anatomy, embedding
 from alembert.errors import UserError
 from alembert.inputs import inputs_of
 from alembert.layermap import Pairs
@@ -22,14 +22,15 @@ class View:
     """The teacher's hidden state h is taken for `basis` @ (its student's) + `rest` of the layer.
 
     basis (H, h) has orthonormal columns; means[k] (H,) is the mean of hidden[k] over a sample,
-    states[k] (N, h) what the sample's states should be, and spread how much larger than the
-    teacher's a state's entries are.
+    states[k] (N, h) what the sample's states should be, spread how much larger than the teacher's
+    a state's entries are, and sharpness what its q k / sqrt(d) counts.
     """
 
     basis: Tensor
     means: dict[int, Tensor]
     states: dict[int, Tensor]
     spread: float
+    sharpness: float
 
     def lifted(self, layer: int) -> Tensor:
         """(H + 1, h + 1): from [student's state, 1] to [teacher's state, 1]."""
@@ -53,13 +54,17 @@ def narrow(
     """
     _check(student, teacher)
     with torch.no_grad():
-        view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
-        _embeddings(student, teacher, view)
-        embedded = student.base_model.get_submodule("embeddings.LayerNorm")
-        match(student, embedded, 0, view.states[0], sample)
         mine, theirs = (anatomy.layers(m, WHY) for m in (student, teacher))
         parts = [anatomy.anatomy(m.config, WHY).copies for m in (student, teacher)]
-        used = _neurons(teacher, pairs, sample)
+        pairs = pairs if parts[1] else ()
+        view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
+        tables = [table @ view.basis for table in embedding.tables(teacher)]
+        embedding.write(student, *tables)
+        embedded = student.base_model.get_submodule("embeddings.LayerNorm")
+        if (wider := embedding.norm(teacher)) is not None:
+            _norm(embedded, wider, view)
+        match(student, embedded, 0, view.states[0], sample)
+        used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
             here = [mine[to - 1].get_submodule(name) for name in parts[0]]
             there = [theirs[source - 1].get_submodule(name) for name in parts[1]]
@@ -74,16 +79,12 @@ def narrow(
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
     mine, theirs = student.config, teacher.config
-    parts = anatomy.anatomy(theirs, WHY).copies
-    if not parts or getattr(theirs, "embedding_size", theirs.hidden_size) != theirs.hidden_size:
-        raise UserError(
-            f"a narrow student cannot start from a '{theirs.model_type}' of this build: {mend}"
-        )
-    sizes: tuple[tuple[str, int, int], ...] = (
+    sizes = [
         ("vocabulary", mine.vocab_size, theirs.vocab_size),
         ("positions", len(anatomy.positions(student)), len(anatomy.positions(teacher))),
-        ("inner size", anatomy.inner_size(student), anatomy.inner_size(teacher)),
-    )
+    ]
+    if anatomy.anatomy(theirs, WHY).copies:
+        sizes.append(("inner size", anatomy.inner_size(mine), anatomy.inner_size(theirs)))
     for name, have, want in sizes:
         if have > want or (name == "vocabulary" and have != want):
             raise UserError(
@@ -110,6 +111,7 @@ def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, bas
         means,
         {k: h @ found for k, h in states.items()},
         math.sqrt(float(kept) * spread.shape[1] / width),
+        anatomy.sharpness(teacher.config),
     )
 
 
@@ -131,25 +133,10 @@ def _off_centre(basis: Tensor) -> Tensor:
     return basis - 2 * (basis @ axis)[:, None] * axis
 
 
-def _embeddings(student: PreTrainedModel, teacher: PreTrainedModel, view: View) -> None:
-    mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
-    have, want = (dict(part.named_parameters()) for part in (mine, theirs))
-    have["word_embeddings.weight"].copy_(want["word_embeddings.weight"] @ view.basis)
-    places, types = anatomy.positions(teacher) @ view.basis, "token_type_embeddings.weight"
-    if types in have and types in want:
-        rows = want[types] @ view.basis
-        have[types][: len(rows)] = rows[: len(have[types])]
-    elif types in want:
-        places = places + want[types][0] @ view.basis
-    room = anatomy.positions(student)
-    room.copy_(places[: len(room)])
-    _norm(mine.get_submodule("LayerNorm"), theirs.get_submodule("LayerNorm"), view)
-
-
 def _norm(norm: nn.Module, wider: nn.Module, view: View) -> None:
-    gain, bias = wider.get_parameter("weight"), wider.get_parameter("bias")
+    gain, bias = wider.get_parameter("weight"), dict(wider.named_parameters()).get("bias")
     norm.get_parameter("weight").copy_((view.basis.square().T @ gain) * view.spread)
-    norm.get_parameter("bias").copy_(bias @ view.basis)
+    norm.get_parameter("bias").copy_(torch.zeros(1) if bias is None else bias @ view.basis)
 
 
 def match(
@@ -168,7 +155,7 @@ def _attention(
     out = view.basis.T @ there[3].get_parameter("weight")  # (h, H)
     size = len(here[0].get_parameter("weight")) // heads[0]
     wider = len(query) // heads[1]
-    scale = math.sqrt(size / wider)
+    scale = view.sharpness * math.sqrt(size / wider)
     offset = view.basis.T @ there[3].get_parameter("bias")
     for head in range(min(heads)):
         rows, wide = slice(head * size, (head + 1) * size), slice(head * wider, (head + 1) * wider)

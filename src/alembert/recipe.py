@@ -152,7 +152,8 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
 def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
     """A changed copy: {"stages.NAME.FIELD" or "FIELD.FIELD": value as text}, checked again.
 
-    A NAME may have stars: stages.transfer-*.steps speaks to all stages that it matches.
+    A NAME may have stars: stages.transfer-*.steps speaks to all stages that it matches. A term or
+    a stage that is set to null is left out.
     """
     plain = recipe.model_dump(mode="json")
     for key, text in settings.items():
@@ -160,6 +161,11 @@ def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
         targets: list[Any] = [plain]
         for part in path:
             targets = [found for target in targets for found in _step_into(target, part, key)]
+        lists = [target for target in targets if isinstance(target, list)]
+        if text == "null" and any(last in _named(target) for target in lists):
+            for target in lists:
+                target[:] = [entry for entry in target if last not in _named([entry])]
+            continue
         for target in targets:
             _set(target, last, text, key, plain)
     return validated(plain, "--set")
@@ -177,9 +183,14 @@ def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> 
         target["epochs" if last == "steps" else "steps"] = None
 
 
+def _named(entries: list[Any]) -> dict[Any, Any]:
+    """Stages by their names, terms by their kinds."""
+    return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
+
+
 def _step_into(target: Any, part: str, key: str) -> list[Any]:
     if isinstance(target, list):
-        named = {entry.get("name", entry.get("kind")): entry for entry in target}
+        named = _named(target)
         if found := [named[name] for name in named if fnmatchcase(name, part)]:
             return found
         raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")

@@ -33,6 +33,7 @@ from alembert.models.new import config_of
 from alembert.read_words import narrow, pieces_of, widen
 from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
+from alembert.student import said_start
 from alembert.train import precision_of, steps_of, train
 from alembert.variants import varied
 from alembert.watching import Watch
@@ -96,7 +97,8 @@ def _texts(
     the teachers beside it.
     """
     mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
-    _check(job, stages, mine)
+    if line := _check(job, stages, mine):
+        say(line)
     ensemble.check(job, stages, mine)
     mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
     theirs = by_teacher(job, stages, mine)
@@ -107,11 +109,14 @@ def _texts(
     return work, (fewer, fewer), theirs, others
 
 
-def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
-    """Refuse what one of the stages cannot do before the first is run."""
+def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
+    """Refuse what one of the stages cannot do before the first is run; a line on the start."""
     source = job.student or job.teacher_for(stages[0]) or ""
     config = load_config(job.student) if job.student else config_of(job.recipe.student)
     read: set[tuple[str, str]] = set()
+    first, line = job.asked(stages[0]) or job.teacher, ""
+    if job.student is None and first is not None and job.recipe.init.start == "teacher":
+        line = said_start(config, load_config(first))
     for stage in stages:
         class_weights.weighed(stage, mine.splits)
         if teacher := job.asked(stage):
@@ -119,13 +124,15 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> None:
             fit.check_teacher(stage, head, teacher, source, mine.tokenizer)
             taught = load_config(teacher)
             fit.check_precision(job.precision, taught, teacher)
-            check_layers(config, taught, stage.objective, job.recipe.projections)
+            asking = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
+            check_layers(config, taught, stage.objective, job.recipe.projections, asking)
             read.add((teacher, head))
         fit.check_length(stage.max_length, config, job.student or "the student")
     fit.check_words(mine.tokenizer, config, source)
     fit.check_precision(job.precision, config, job.student or "the student")
     for teacher, head in sorted(read):
         fit.check_answers(load_model(teacher, head), teacher)  # refused now without the head too
+    return line
 
 
 def _run_stage(

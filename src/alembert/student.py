@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from alembert import anatomy
+from alembert import anatomy, embedding
 from alembert.errors import UserError
 from alembert.layermap import Choice, layer_map
 from alembert.models.load import label_fields
 from alembert.models.new import drawn
-from alembert.narrowing import narrow
+from alembert.narrowing import match, narrow
 from alembert.thinning import thin
-from alembert.trace import Batch
+from alembert.trace import Batch, Reads, no_grad_trace
 
 
 def from_scratch(
@@ -50,37 +50,53 @@ def from_teacher(
             f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
             "order, as (student, teacher) pairs"
         )
+    said_start(student.config, teacher.config)
+    narrower = student.config.hidden_size < teacher.config.hidden_size
     if anatomy.bottlenecked(student.config) and sample is not None:
+        _same_shape(student, teacher, thin=True)
         thin(student, teacher, pairs, sample)
-        return student
-    if student.config.hidden_size < teacher.config.hidden_size and sample is not None:
+    elif narrower and sample is not None:
         narrow(student, teacher, pairs, sample, basis)
-        return student
-    _same_shape(student, teacher)
-    with torch.no_grad():
-        _copy_embeddings(student, teacher)
-        _copy_layers(student, teacher, pairs)
-        if head == "words":
-            _copy_words_head(student, teacher)
+    else:
+        _same_shape(student, teacher)
+        with torch.no_grad():
+            _copy_embeddings(student, teacher, sample)
+            _copy_layers(student, teacher, pairs)
+            if head == "words":
+                _copy_words_head(student, teacher)
     return student
 
 
-def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
+    """What of the teacher's layers a student cannot start from, as a line; "" where there is none.
+
+    Raises UserError where the architectures forbid such a start.
+    """
+    kind, thin = teacher.model_type, anatomy.bottlenecked(student)
+    if not thin and not anatomy.plain(student):
+        kind = student.model_type
+    elif anatomy.known(teacher) and (thin or not anatomy.bottlenecked(teacher)):
+        parts = anatomy.anatomy(teacher, "starting from the teacher")
+        if not parts.copies and not anatomy.bottlenecked(teacher):
+            return f"start: the teacher's embeddings alone; layers of '{kind}' have another build"
+        return f"start: layers of '{kind}' without their relative positions" * parts.relative
+    raise UserError(
+        f"layers of '{kind}' cannot be copied between architectures: set the recipe's init.start "
+        "to 'scratch' (--set init.start=scratch), or give --student"
+    )
+
+
+def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
     mine, theirs = student.config, teacher.config
-    for config in (theirs, mine):
-        if not anatomy.anatomy(config, "starting from the teacher's layers").copies:
-            raise UserError(
-                f"layers of '{config.model_type}' cannot be copied between architectures: set the "
-                "recipe's init.start to 'scratch', or give --student"
-            )
-    sizes = {
-        "hidden size": (mine.hidden_size, theirs.hidden_size),
-        "vocabulary": (mine.vocab_size, theirs.vocab_size),
-        "inner size": (anatomy.inner_size(student), anatomy.inner_size(teacher)),
-        "tie_word_embeddings": (mine.tie_word_embeddings, theirs.tie_word_embeddings),
-        "attention heads": (mine.num_attention_heads, theirs.num_attention_heads),
-        "embedding size": (mine.hidden_size, getattr(theirs, "embedding_size", theirs.hidden_size)),
-    }
+    sizes = {"vocabulary": (mine.vocab_size, theirs.vocab_size)}
+    if thin and anatomy.bottlenecked(theirs):
+        sizes["embedding size"] = (mine.embedding_size, theirs.embedding_size)
+    if not thin:
+        sizes["hidden size"] = (mine.hidden_size, theirs.hidden_size)
+        sizes["tie_word_embeddings"] = (mine.tie_word_embeddings, theirs.tie_word_embeddings)
+    if not thin and anatomy.anatomy(theirs, "copying layers").copies:
+        sizes["inner size"] = (anatomy.inner_size(mine), anatomy.inner_size(theirs))
+        sizes["attention heads"] = (mine.num_attention_heads, theirs.num_attention_heads)
     for name, (have, want) in sizes.items():
         if have != want:
             raise UserError(
@@ -96,45 +112,39 @@ def _copy_layers(
     my_parts, their_parts = (
         anatomy.anatomy(m.config, "copying layers").copies for m in (student, teacher)
     )
-    for to, source in pairs:
+    for to, source in pairs if their_parts else ():
         for my_part, their_part in zip(my_parts, their_parts, strict=True):
-            state = theirs[source - 1].get_submodule(their_part).state_dict()
-            mine[to - 1].get_submodule(my_part).load_state_dict(state)
+            part = mine[to - 1].get_submodule(my_part)
+            embedding.copied(part, theirs[source - 1].get_submodule(their_part))
+        for parameter in mine[to - 1].get_submodule(my_parts[0]).parameters():
+            parameter.mul_(anatomy.sharpness(teacher.config))
 
 
-def _copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    mine, theirs = (model.base_model.get_submodule("embeddings") for model in (student, teacher))
-    for part in ("word_embeddings", "LayerNorm"):
-        mine.get_submodule(part).load_state_dict(theirs.get_submodule(part).state_dict())
-    positions = anatomy.positions(teacher)
-    parts = dict(theirs.named_parameters())
-    if "token_type_embeddings.weight" in parts:
-        types = parts["token_type_embeddings.weight"]
-        if "token_type_embeddings.weight" in dict(mine.named_parameters()):
-            kinds = mine.get_parameter("token_type_embeddings.weight")
-            kinds.copy_(types[: len(kinds)])
-        else:
-            positions = positions + types[0]
-    room = anatomy.positions(student)
-    if len(room) > len(positions):
-        raise UserError(
-            f"the student has {len(room)} positions and its teacher {len(positions)}: lower its "
-            "max_position_embeddings"
-        )
-    room.copy_(positions[: len(room)])
+def _copy_embeddings(
+    student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch | None
+) -> None:
+    embedding.write(student, *embedding.tables(teacher))
+    mine = student.base_model.get_submodule("embeddings.LayerNorm")
+    if (theirs := embedding.norm(teacher)) is not None:
+        embedding.copied(mine, theirs)
+    elif sample is not None:
+        states = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
+        match(student, mine, 0, states[sample["attention_mask"].bool()], sample)
 
 
 def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if teacher.get_output_embeddings() is None:
         return
     mine, theirs = (
-        anatomy.anatomy(m.config, "copying the head").transform for m in (student, teacher)
+        [m.get_submodule(name) for name in anatomy.anatomy(m.config, "copying the head").transform]
+        for m in (student, teacher)
     )
-    for to, source in zip(mine, theirs, strict=True):
-        student.get_submodule(to).load_state_dict(teacher.get_submodule(source).state_dict())
     decoder = student.get_output_embeddings()
     assert isinstance(decoder, nn.Linear)
     weight, bias = anatomy.vocabulary_matrix(teacher)
-    decoder.weight.copy_(weight)
+    if weight.shape == decoder.weight.shape:  # ALBERT's head is as narrow as its embeddings
+        decoder.weight.copy_(weight)
+        for to, source in zip(mine, theirs, strict=True):
+            embedding.copied(to, source)
     if bias is not None:
         decoder.bias.copy_(bias)

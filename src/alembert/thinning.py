@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from alembert import anatomy, embedding
 from alembert.layermap import Pairs
-from alembert.layerwise import fit_layers
+from alembert.layerwise import WHY, fit_layers
 from alembert.narrowing import match, principal
 from alembert.trace import Batch, Reads, no_grad_trace
 
@@ -25,7 +26,8 @@ def thin(student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sampl
     if stream != states.shape[1]:
         basis = principal(states - states.mean(dim=0), stream)
     _embeddings(student, teacher, states, basis, sample)
-    fit_layers(student, teacher, pairs, basis, sample)
+    if anatomy.anatomy(teacher.config, WHY).copies or anatomy.bottlenecked(teacher.config):
+        fit_layers(student, teacher, pairs, basis, sample)
 
 
 def _embeddings(
@@ -34,9 +36,10 @@ def _embeddings(
     """Copy the embeddings where both models have the same parts, else fit them; in place.
 
     Of a teacher that embeds words at its full width: principal components of its table, which the
-    student's transformation turns back; positions and types through the components of the hidden
-    states where the student's stream is narrower. The norm is set to give the mean and spread
-    that the teacher's embeddings, `states` (N, H), have on the sample.
+    student's transformation turns back; of a MobileBERT or IB-BERT its own narrow table. Positions
+    and types through the components of the hidden states where the student's stream is narrower.
+    The norm is set to give the mean and spread that the teacher's embeddings, `states` (N, H), have
+    on the sample.
     """
     mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
     have, want = (dict(part.named_parameters()) for part in (mine, theirs))
@@ -44,11 +47,17 @@ def _embeddings(
         if {n: p.shape for n, p in have.items()} == {n: p.shape for n, p in want.items()}:
             mine.load_state_dict(theirs.state_dict())
             return
-        for name in ("position_embeddings.weight", "token_type_embeddings.weight"):
-            if name in want:
-                rows = want[name] @ basis
-                have[name][: len(rows)] = rows[: len(have[name])]
-        _words(have, want["word_embeddings.weight"], basis)
+        words, *others = embedding.tables(teacher)
+        names = ("position_embeddings.weight", "token_type_embeddings.weight")
+        for name, table in zip(names, others, strict=True):
+            rows = table @ basis
+            have[name][: len(rows)] = rows[: len(have[name])]
+        if anatomy.bottlenecked(teacher.config):  # its words are narrow already
+            have["word_embeddings.weight"].copy_(words)
+            for name in ("embedding_transformation.weight", "embedding_transformation.bias"):
+                have[name].copy_(basis.T @ want[name])
+        else:
+            _words(have, words, basis)
         match(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
 
 

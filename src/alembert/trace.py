@@ -110,48 +110,46 @@ def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:
 
 
 def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) -> None:
-    """Hooks on the layers read; the deepest one ends the pass when no head follows."""
-    blocks = anatomy.layers(model, "a term that reads hidden states or attention")
-    where = anatomy.anatomy(model.config, "an attention term")
+    """Hooks on the layers; the deepest one read ends the pass when no head follows."""
+    why = "a term that reads hidden states or attention"
+    where, blocks = anatomy.anatomy(model.config, why), anatomy.layers(model, why)
     deepest = -1 if reads.logits or reads.words else reads.deepest
+    heads, fused = model.config.num_attention_heads, len(set(where.attention)) == 1
+    at = 0  # the layer that runs; one that is shared runs again
 
-    def leave_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        left.hidden[0] = args[0] if args else kwargs["hidden_states"]
-        if deepest == 0:
+    def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal at
+        if at == 0 and 0 in reads.hidden:
+            left.hidden[0] = args[0] if args else kwargs["hidden_states"]
+            if deepest == 0:
+                raise _Stop
+        at += 1
+
+    def leave(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        if at in reads.hidden:
+            left.hidden[at] = output if isinstance(output, Tensor) else output[0]
+        if at == deepest:
             raise _Stop
 
-    def leave_output(k: int) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            if k in reads.hidden:
-                left.hidden[k] = output if isinstance(output, Tensor) else output[0]
-            if k == deepest:
-                raise _Stop
+    def keep(place: int, store: dict[int, Tensor]) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+            if at in reads.attention and at not in store:  # DeBERTa's read their positions next
+                part = output.chunk(3, dim=-1)[place] if fused else output
+                store[at] = part.unflatten(-1, (heads, -1)).transpose(1, 2)
 
         return hook
 
-    if 0 in reads.hidden:
-        handle = blocks[0].register_forward_pre_hook(leave_input, with_kwargs=True)
-        hooks.callback(handle.remove)
-    for k in sorted((reads.hidden | reads.attention) - {0}):
-        if k in reads.attention:
-            for name, kept in (
-                (where.query, "queries"),
-                (where.key, "keys"),
-                (where.value, "values"),
-            ):
-                linear = blocks[k - 1].get_submodule(name)
-                store = getattr(left, kept)
-                hooks.callback(linear.register_forward_hook(_heads(model, store, k)).remove)
-        hooks.callback(blocks[k - 1].register_forward_hook(leave_output(k)).remove)
-
-
-def _heads(model: PreTrainedModel, store: dict[int, Tensor], k: int) -> Callable[..., None]:
-    heads = model.config.num_attention_heads
-
-    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
-        store[k] = output.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-    return hook
+    for block in dict.fromkeys(blocks):
+        handles = [block.register_forward_pre_hook(enter, with_kwargs=True)]
+        if reads.attention:
+            stores = (left.queries, left.keys, left.values)
+            for place, (name, store) in enumerate(zip(where.attention, stores, strict=True)):
+                part = block.get_submodule(name)
+                handles.append(part.register_forward_hook(keep(place, store)))
+        for handle in handles:
+            hooks.callback(handle.remove)
+    for end in dict.fromkeys(anatomy.ends(model, why)):
+        hooks.callback(end.register_forward_hook(leave).remove)
 
 
 def _words(

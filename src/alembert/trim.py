@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert import fit, pieces
+from alembert import anatomy, fit, pieces
 from alembert.data.columns import find_columns
 from alembert.data.paragraphs import open_source
 from alembert.data.sources import read
@@ -73,9 +73,7 @@ def trim_model(
 def always(state: pieces.State, config: PreTrainedConfig) -> set[int]:
     """The ids that stay whatever the texts."""
     stay = pieces.needed(state) | set(_named_ids(config).values())
-    if config.model_type in fit.SHIFTED:  # positions count from the padding's id, which stays so
-        stay |= set(range(int(config.pad_token_id) + 1))
-    return stay
+    return stay | set(range(anatomy.offset(config)))  # positions may count from the padding's id
 
 
 def write(path: str, kept: Sequence[int], to: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from alembert.anatomy import inner_size, offset
 from alembert.errors import UserError
 from alembert.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipe import Init, Masking, Recipe, Stage
@@ -68,17 +69,15 @@ def distilbert_pairs(
 
 def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
     """The fields of a DistilBertConfig as wide as the teacher."""
-    offset = teacher.model_type in ("roberta", "xlm-roberta")
     untied = not getattr(teacher, "tie_word_embeddings", True)
-    positions = int(teacher.max_position_embeddings)
     return {
         "model_type": "distilbert",
         "vocab_size": int(teacher.vocab_size),
-        "max_position_embeddings": positions - (teacher.pad_token_id + 1 if offset else 0),
+        "max_position_embeddings": int(teacher.max_position_embeddings) - offset(teacher),
         "n_layers": layers,
         "n_heads": int(teacher.num_attention_heads),
         "dim": int(teacher.hidden_size),
-        "hidden_dim": int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim),
+        "hidden_dim": inner_size(teacher),
         "activation": getattr(teacher, "hidden_act", None)
         or getattr(teacher, "activation", "gelu"),
         "pad_token_id": int(teacher.pad_token_id or 0),

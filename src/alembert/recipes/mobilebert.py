@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.anatomy import bottlenecked
+from alembert.anatomy import bottlenecked, offset
 from alembert.errors import UserError
 from alembert.layermap import Pairs, layer_map
 from alembert.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
@@ -77,8 +77,8 @@ def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> d
     """What a MobileBertConfig and an IBBertConfig take of a teacher alike."""
     return {
         "vocab_size": int(teacher.vocab_size),
-        "max_position_embeddings": int(teacher.max_position_embeddings),
-        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "max_position_embeddings": int(teacher.max_position_embeddings) - offset(teacher),
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 0) or 2),
         "pad_token_id": int(teacher.pad_token_id or 0),
         "num_attention_heads": int(teacher.num_attention_heads),
         "num_hidden_layers": layers,

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from alembert.anatomy import inner_size, offset
 from alembert.errors import UserError
 from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
 from alembert.recipe import Init, Recipe, Stage
@@ -75,11 +76,12 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
             f"heads: take {near} or {near + heads}"
         )
     kind = teacher.model_type if teacher.model_type in ("roberta", "xlm-roberta") else "bert"
+    positions = int(teacher.max_position_embeddings) - (offset(teacher) if kind == "bert" else 0)
     return {
         "model_type": kind,
         "vocab_size": int(teacher.vocab_size),
-        "max_position_embeddings": int(teacher.max_position_embeddings),
-        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 2)),
+        "max_position_embeddings": positions,
+        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 0) or 2),
         "num_hidden_layers": layers,
         "hidden_size": hidden_size,
         "num_attention_heads": heads,
@@ -95,8 +97,7 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
 
 def _inner(teacher: PreTrainedConfig, hidden_size: int) -> int:
     """The paper's 1200 at 312 of 768, else as many times the width as in the teacher."""
-    width = int(teacher.hidden_size)
-    inner = int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim)
+    width, inner = int(teacher.hidden_size), inner_size(teacher)
     return 1200 if (hidden_size, width) == (312, 768) else inner * hidden_size // width
 
 

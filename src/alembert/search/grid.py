@@ -55,14 +55,19 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
     for name in recipes:
         if name not in RECIPES:
             raise UserError(f"--recipes {name}: choose among {', '.join(RECIPES)}")
-    parts = anatomy.anatomy(teacher, "searching a student").copies
+    parts = anatomy.anatomy(teacher, "searching a student")
     width, heads = int(teacher.hidden_size), int(teacher.num_attention_heads)
-    if not parts or getattr(teacher, "embedding_size", width) != width:
+    if parts.relative and {"tinybert", "mobilebert"} & set(recipes):
+        raise UserError(
+            f"--recipes: tinybert and mobilebert compare attention scores, and those of a "
+            f"'{teacher.model_type}' count relative positions: take --recipes distilbert,minilm"
+        )
+    if not parts.copies:
         raise UserError(
             f"layers of a '{teacher.model_type}' of this build cannot be copied, and a search "
             "starts its students from them: distil one with --set init.start=scratch"
         )
-    inner = int(getattr(teacher, "intermediate_size", 0) or teacher.hidden_dim)
+    inner = anatomy.inner_size(teacher)
     depth = int(teacher.num_hidden_layers)
     fewer = [n for n in FEWER if n <= depth] or [depth]
     half = max(width // 2 // heads, 1) * heads
