@@ -7,11 +7,13 @@ import pytest
 import torch
 from houses import corpus_file, saved, shrunk, task_file
 from models import tiny, words
+from torch import Tensor
 from transformers import BertConfig, BertTokenizerFast
 
-from alembert import losses
+from alembert import divergence
 from alembert.data.splits import Files
 from alembert.distillation import Distillation
+from alembert.divergence import relations
 from alembert.errors import UserError
 from alembert.job import Job
 from alembert.models.load import load_config, load_model
@@ -26,9 +28,7 @@ GOLDEN = Path(__file__).parent / "golden" / "minilmv2_relation.json"
 def test_the_relations_of_a_layer_are_those_of_a_published_code() -> None:
     content = json.loads(GOLDEN.read_text())
     given = {k: torch.tensor(v) for k, v in content["inputs"].items()}
-    found = losses.relations(
-        given["student_vectors"], given["teacher_vectors"], given["attention_mask"]
-    )
+    found = relations(given["student_vectors"], given["teacher_vectors"], given["attention_mask"])
     assert float(found) == pytest.approx(content["expected"]["loss"], rel=1e-5)
 
 
@@ -37,11 +37,39 @@ def test_every_text_counts_alike_and_padding_never() -> None:
     student, teacher = torch.randn(2, 2, 4, 3), torch.randn(2, 2, 4, 5)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     apart = [
-        losses.relations(student[i : i + 1, :, :n], teacher[i : i + 1, :, :n])
+        relations(student[i : i + 1, :, :n], teacher[i : i + 1, :, :n])
         for i, n in enumerate((4, 2))
     ]
-    found = losses.relations(student, teacher, mask)
+    found = relations(student, teacher, mask)
     torch.testing.assert_close(found, (apart[0] + apart[1]) / 2)
+
+
+def plainly(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """The formula with every matrix whole, for autograd to go through."""
+    chances = []
+    for x in (student.float(), teacher.float()):
+        scores = x @ x.mT / x.shape[-1] ** 0.5
+        chances.append(scores.masked_fill(~mask.bool()[:, None, None], -torch.inf).softmax(-1))
+    gap = torch.special.xlogy(chances[1], chances[1] / chances[0].clamp(min=1e-30)).sum(-1).mean(1)
+    return ((gap * mask).sum(1) / mask.sum(1)).mean()
+
+
+@pytest.mark.parametrize("block", [1, 60, 2**17])  # a head, an odd number of them, all at once
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_give_the_loss_and_the_gradient_of_the_whole(
+    block: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(divergence, "BLOCK", block)
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 5, 4, 3).to(dtype), torch.randn(3, 5, 4, 7).to(dtype)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
+    here, there = (student.clone().requires_grad_() for _ in range(2))
+    found, wanted = 3 * relations(here, teacher, mask), 3 * plainly(there, teacher, mask)
+    found.backward()
+    wanted.backward()
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(here.grad, there.grad)
+    assert not relations(student, teacher, mask).requires_grad
 
 
 def test_heads_joined_and_parted_keep_every_number_in_its_place() -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from houses import corpus_file, saved, shrunk, task_file
 from models import tiny, words
+from torch import Tensor
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -21,9 +23,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from alembert import losses
+from alembert import divergence, losses
 from alembert.data.splits import Files
 from alembert.distillation import Distillation
+from alembert.divergence import attention_kl
 from alembert.errors import UserError
 from alembert.job import Job
 from alembert.models.ibbert import IBBertConfig, IBBertForMaskedLM, IBBertModel
@@ -57,17 +60,40 @@ def test_transfer_losses_are_those_of_the_paper() -> None:
     assert float(found) == pytest.approx(content["expected"]["feature_map"], rel=1e-5)
     keys = given["attention_mask"].bool()[:, None, None, :]  # there, padded queries count too
     scores = [torch.where(keys, given[f"{who}_scores"], -1e9) for who in ("student", "teacher")]
-    found = losses.attention_kl(scores[0], scores[1])
+    found = attention_kl(*(scored(each) for each in scores))
     assert float(found) == pytest.approx(content["expected"]["attention_kl"], rel=1e-5)
+
+
+def scored(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys that have these scores."""
+    return scores, torch.eye(scores.shape[-1]).expand_as(scores)
 
 
 def test_padding_never_counts_in_a_transfer() -> None:
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
     student, teacher = torch.randn(2, 2, 3, 3), torch.randn(2, 2, 3, 3)
-    here = losses.attention_kl(student[:1], teacher[:1])  # no padding: three queries
+    here = attention_kl(scored(student[:1]), scored(teacher[:1]))  # no padding: three queries
     # of one key alone both are certain: no gap for the one real query of the second text
-    found = losses.attention_kl(student, teacher, mask)
+    found = attention_kl(scored(student), scored(teacher), mask)
     torch.testing.assert_close(found, here * 3 / 4)
+
+
+def test_attention_that_is_compared_in_blocks_has_the_gradient_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    queries, keys = (torch.randn(2, 3, 4, 5, requires_grad=True) for _ in range(2))
+    theirs = torch.randn(2, 3, 4, 7), torch.randn(2, 3, 4, 7)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    lost = ~mask.bool()[:, None, None]
+    s, t = ((q @ k.mT).masked_fill(lost, -1e30) for q, k in ((queries, keys), theirs))
+    gap = F.kl_div(s.log_softmax(-1), t.log_softmax(-1), reduction="none", log_target=True)
+    wanted = (gap.sum(-1).mean(1) * mask).sum() / mask.sum()
+    grads = torch.autograd.grad(wanted, (queries, keys))
+    monkeypatch.setattr(divergence, "BLOCK", 32)  # two heads of 4 x 4
+    found = attention_kl((queries, keys), theirs, mask)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, (queries, keys)), grads)
 
 
 def test_a_student_with_the_teachers_own_weights_has_no_transfer_loss_at_any_layer() -> None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from alembert import losses
+from alembert.divergence import attention_kl, relations
 from alembert.errors import UserError
 from alembert.layermap import Pairs, layer_map
 from alembert.term import Term
@@ -132,11 +133,7 @@ class AttentionKL(_Attention):
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
-        gaps = []
-        for s, t in pairs:
-            scores = [_product(*part) for part in self.scaled(student, teacher, s, t)]
-            gaps.append(losses.attention_kl(scores[0], scores[1], mask))
-        return _sum(gaps)
+        return _sum([attention_kl(*self.scaled(student, teacher, s, t), mask) for s, t in pairs])
 
 
 class Relations(_Attention):
@@ -151,7 +148,7 @@ class Relations(_Attention):
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
         gaps = [
-            losses.relations(parted(mine[s], self.heads), parted(theirs[t], self.heads), mask)
+            relations(parted(mine[s], self.heads), parted(theirs[t], self.heads), mask)
             for s, t in pairs
             for mine, theirs in (
                 (student.queries, teacher.queries),

@@ -69,39 +69,6 @@ def feature_map(student: Tensor, teacher: Tensor, mask: Tensor | None = None) ->
     return hidden_mse(student, teacher, mask)
 
 
-def attention_kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """KL(teacher || student) of softmax of scores (B, A, T, T), mean over heads and real queries.
-
-    MobileBERT, eq. 2. Keys that are padding get no probability.
-    """
-    return _mean(_scores_kl(student, teacher, mask), mask)
-
-
-def relations(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """KL(teacher || student) of softmax of X X^T / sqrt(d), X (B, A, T, d); widths may differ.
-
-    Mean over heads and a text's real tokens, then over texts (MiniLMv2, section 3.1).
-    """
-    with torch.autocast(student.device.type, enabled=False):
-        scores = [
-            x.float() @ x.float().transpose(-1, -2) / x.shape[-1] ** 0.5 for x in (student, teacher)
-        ]
-    gap = _scores_kl(scores[0], scores[1], mask)
-    if mask is None:
-        return gap.mean()
-    return (torch.where(mask.bool(), gap, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).mean()
-
-
-def _scores_kl(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, T): a query's divergence, mean over heads."""
-    if mask is not None:
-        there = mask.bool()[:, None, None, :]
-        student, teacher = (torch.where(there, x.float(), -1e30) for x in (student, teacher))
-    log_student, log_teacher = (F.log_softmax(x.float(), dim=-1) for x in (student, teacher))
-    gap = F.kl_div(log_student, log_teacher, reduction="none", log_target=True)
-    return gap.sum(dim=-1).mean(dim=1)
-
-
 def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error of unnormalised scores (B, A, T, T) over heads and real pairs of tokens.
 
