@@ -4,12 +4,13 @@
     python benchmarks/step.py --recipe tinybert --shapes 8x128
 
 BERT-base teacher. distilbert: 6-layer student, the triple loss; tinybert: 4 layers x 312, hidden
-states and attention scores. "plain" is the authors' step as anyone would write it: both models'
-logits whole (tinybert: and all their attentions, eager), fp32, AdamW. Same batch, same start; with
-dropout at 0 both give the same loss. "cached" is the step with --cache-teacher: the batch brings
-what the teacher said of it, which was read and rounded before. Time is the median over the rounds;
-peak memory comes from a process of its own for each. `cpu_ms` is processor time of the process,
-which other work on the machine hardly changes.
+states and attention scores; minilm: 6 x 384, relations; mobilebert-K: layer K of progressive
+transfer to 12 thin layers. "plain" is the authors' step as anyone would write it: both models whole
+(distilbert: and their logits; the others: and all their attentions, eager), fp32, AdamW. Same
+batch, same start; with dropout at 0 both give the same loss. "cached" is the step with
+--cache-teacher: the batch brings what the teacher said of it, which was read and rounded before.
+Time is the median over the rounds; peak memory comes from a process of its own for each. `cpu_ms`
+is processor time of the process, which other work on the machine hardly changes.
 """
 
 import argparse
@@ -26,10 +27,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, BertForMaskedLM
+from transformers import AutoModel, BertConfig, BertForMaskedLM
 
 from alembert import kept
 from alembert.distillation import Distillation
+from alembert.models.new import config_of
+from alembert.recipes import recipe_of
 from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
 from alembert.recipes.tinybert import LAYERS
 from alembert.recipes.tinybert import student_config as tinybert_config
@@ -44,13 +47,24 @@ TOP = 128  # words of a soft label that "cached" keeps
 def models(recipe: str, dropout: float, plain: bool) -> Distillation:
     """Student and teacher of a variant; the same weights in all of them."""
     torch.manual_seed(0)
-    eager = {"attn_implementation": "eager"} if recipe == "tinybert" and plain else {}
+    eager = {"attn_implementation": "eager"} if recipe != "distilbert" and plain else {}
     teacher = BertForMaskedLM._from_config(BertConfig(), **eager).eval()
     if recipe == "distilbert":
         config = student_config(teacher.config, 6)
         config |= {"dropout": dropout, "attention_dropout": dropout}
         student = from_teacher(config, "words", (), teacher, "spread", seed=0)
         return Distillation(student.train(), teacher, TRIPLE_LOSS, words=True)
+    if recipe != "tinybert":
+        name, _, layer = recipe.partition("-")
+        sizes = {"layers": 6, "hidden_size": 384} if name == "minilm" else {}
+        made = recipe_of(name, teacher.config, **sizes)
+        stage = made.stages[int(layer or 1) - 1]
+        drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        student = AutoModel.from_config(config_of(made.student | drops), **eager)
+        return Distillation(
+            student.train(), teacher.bert, stage.objective,
+            words=True, projections=made.projections,
+        )  # fmt: skip
     config = tinybert_config(teacher.config, 4, 312)
     config |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     student = BertForMaskedLM._from_config(BertConfig(**config), **eager)
@@ -120,7 +134,52 @@ def plain_triple(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Te
     return 5 * soft * 4 + 2 * hard + cosine
 
 
-PLAIN = {"distilbert": plain_triple, "tinybert": plain_layers}
+def plain_relations(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """MiniLMv2's step: queries, keys and values of the last layers, every matrix whole."""
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    found: list[list[torch.Tensor]] = []
+    heads = pair.objective[0].heads
+    for model in (pair.student, pair.teacher):
+        parts = model.encoder.layer[-1].attention.self
+        caught: list[torch.Tensor] = []
+        handles = [
+            part.register_forward_hook(lambda *given, into=caught: into.append(given[2]))
+            for part in (parts.query, parts.key, parts.value)
+        ]
+        with torch.set_grad_enabled(model is pair.student):
+            model(**inputs, output_hidden_states=True, output_attentions=True)
+        for handle in handles:
+            handle.remove()
+        found.append([x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in caught])
+    loss = torch.zeros(())
+    for s, t in zip(*found, strict=True):
+        mine, theirs = (x @ x.transpose(-1, -2) / x.shape[-1] ** 0.5 for x in (s, t))
+        loss = loss + F.kl_div(
+            mine.log_softmax(-1), theirs.softmax(-1), reduction="sum"
+        ) / mine.shape[:-1].numel()  # fmt: skip
+    return loss
+
+
+def plain_transfer(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """A stage of MobileBERT's transfer, term by term, both models whole."""
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    every = {"output_hidden_states": True, "output_attentions": True}
+    ((mine, theirs),) = pair.objective[0].layers
+    with torch.no_grad():
+        t = pair.teacher(**inputs, **every)
+    s = pair.student(**inputs, **every)
+    here, there = pair.projections[str(mine)](s.hidden_states[mine]), t.hidden_states[theirs]
+    maps = F.mse_loss(*(F.layer_norm(x, x.shape[-1:]) for x in (here, there)))
+    s_seen, t_seen = s.attentions[mine - 1], t.attentions[theirs - 1]
+    gap = (t_seen * (t_seen.clamp(min=1e-30).log() - s_seen.clamp(min=1e-30).log())).sum(-1)
+    return 100 * maps + gap.mean()
+
+
+TRANSFERS = tuple(f"mobilebert-{k}" for k in range(1, 13))
+PLAIN = {
+    "distilbert": plain_triple, "tinybert": plain_layers, "minilm": plain_relations,
+    **dict.fromkeys(TRANSFERS, plain_transfer),
+}  # fmt: skip
 
 
 def left_by_teacher(pair: Distillation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
