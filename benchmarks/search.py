@@ -26,7 +26,7 @@ from alembert.search.latency import latency_of
 from alembert.search.trials import Task, full
 
 BUDGETS = (0.5, 2.0)  # ms
-EPOCHS = {"clinc150": 3.0, "sst2": 0.5}  # of each stage of full trainings
+EPOCHS = {"clinc150": 2.0, "sst2": 0.4}  # of each stage of full trainings
 LENGTH, MAX_LENGTH = 32, 64
 
 
@@ -111,8 +111,8 @@ def main() -> None:
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", default=list(EPOCHS), choices=list(EPOCHS))
-    parser.add_argument("--trials", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=40)
     given = parser.parse_args()
     given.results.mkdir(parents=True, exist_ok=True)
     for name in given.tasks:
