@@ -536,6 +536,22 @@ def test_a_head_over_16_kib_is_refused(process: Any, head: bytes) -> None:
         assert sent(port, head).startswith(b"HTTP/1.1 400")
 
 
+def test_head_and_body_go_out_together_and_a_head_alone_too(process: Any) -> None:
+    _, port = process
+    body = b'{"inputs": "good film"}'
+    asked = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+    with socket.create_connection(("127.0.0.1", port), 5) as line:
+        for _ in range(3):
+            line.sendall(asked % (len(body), body))
+            head, _, rest = line.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert len(json.loads(rest)) == 3
+        line.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert line.recv(65536).startswith(b"HTTP/1.1 ")
+    closing = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    assert sent(port, closing).endswith(b'{"status":"ok"}')
+
+
 def test_a_head_that_trickles_in_is_hung_up_on(model: Path) -> None:
     from alembert.deploy import server
 
