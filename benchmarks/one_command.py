@@ -33,7 +33,7 @@ from alembert.judge import judge
 TASKS = {
     "clinc150": (
         "csv",
-        "--min-speedup 36 --length 13 --max-length 64 --trials 6 --steps 60 --epochs 4",
+        "--min-speedup 42 --length 13 --max-length 64 --trials 6 --steps 60 --vocabulary all",
     ),
     "sst2": (
         "csv",

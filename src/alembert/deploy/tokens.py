@@ -37,6 +37,10 @@ class Rows:
     def batch(self, chosen: Sequence[int]) -> Ids:
         """input_ids, attention_mask and token_type_ids (B, T), padded on the right with 0."""
         picked = [self.encodings[row] for row in chosen]
+        if len(picked) == 1:  # the same, in a third of the time
+            ids, types = picked[0].ids, picked[0].type_ids
+            rows = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+            return {name: np.array([row], np.int64) for name, row in rows.items()}
         lengths = np.array([len(encoding) for encoding in picked])
         real = np.arange(lengths.max()) < lengths[:, None]
 
