@@ -33,7 +33,8 @@ from alembert.judge import judge
 TASKS = {
     "clinc150": (
         "csv",
-        "--min-speedup 42 --length 13 --max-length 64 --trials 6 --steps 60 --vocabulary all",
+        "--min-speedup 42 --length 13 --max-length 64 --recipes tinybert --trials 1 "
+        "--vocabulary all",
     ),
     "sst2": (
         "csv",
