@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,14 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         assert len(fulls) == wanted
 
 
+def test_the_narrower_of_two_bounds_counts_and_is_the_one_that_is_named() -> None:
+    both = Budget(2.0, None, min_speedup=10.0)
+    assert both.within(10.0) == replace(both, max_latency_ms=1.0)
+    assert both.within(30.0) == replace(both, min_speedup=None)
+    alone = Budget(2.0, None)
+    assert alone.within(1.0) == alone
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -278,7 +287,8 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
     monkeypatch.setattr(
         search_verb, "answer", lambda *given, **named: served.append((given, named))
     )
-    out = tmp_path / "found"
+    monkeypatch.setenv("ALEMBERT_API_KEY", "key")
+    out = tmp_path / "_found 1"
     given = {"train": str(home / "train.csv"), "evaluation": str(home / "test.csv"), "trials": 1,
              "steps": 1, "epochs": 1.0, "recipes": "tinybert", "vocabulary": "task",
              "max_length": 32, "precision": "fp32"}  # fmt: skip
@@ -288,7 +298,11 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
         "tinybert-2x4-h4-f8", "tinybert-2x8-h4-f8", "tinybert-2x8-h4-f16"
     }  # fmt: skip
     assert done["teacher"]["latency_ms"] == 9.0
-    assert served == [(([str(out)],), {"port": 8123})]
+    assert served == [(([f"found-1={out}"],), {"port": 8123, "api_key": "key"})]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^127.0.0.1:{port}: cannot be taken"):
+            search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=port, **given)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"^--serve 65536: a port, 0 to 65535"):
         search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=65536, **given)  # type: ignore[arg-type]
 

@@ -552,6 +552,38 @@ def test_head_and_body_go_out_together_and_a_head_alone_too(process: Any) -> Non
     assert sent(port, closing).endswith(b'{"status":"ok"}')
 
 
+def test_what_nobody_foresaw_is_a_500_that_pages_may_read(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr("alembert.deploy.app._texts", broken)
+    origin = "https://there.example"
+
+    async def run() -> tuple[list[Any], Any]:
+        async with running([lambda: opened("a", model)], origins=[origin]) as (client, _, app):
+            sent: list[Any] = []
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            async def receive() -> Any:
+                return {"type": "http.request", "body": b'{"inputs": "a"}', "more_body": False}
+
+            head = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"",
+                    "headers": [(b"origin", origin.encode())], "root_path": ""}  # fmt: skip
+            with pytest.raises(RuntimeError, match="unforeseen"):  # for the server's log
+                await app(head, receive, send)
+            return sent, (await client.get("/openapi.json")).json()
+
+    sent, document = asyncio.run(run())
+    assert sent[0]["status"] == 500
+    assert (b"access-control-allow-origin", origin.encode()) in sent[0]["headers"]
+    named = document["paths"]["/models/{name}/predict"]["post"]["parameters"]
+    assert [(each["name"], each["schema"]["type"]) for each in named] == [("name", "string")]
+
+
 def test_a_head_that_trickles_in_is_hung_up_on(model: Path) -> None:
     from alembert.deploy import server
 

@@ -50,7 +50,8 @@ def _gap(
 class _Gap(torch.autograd.Function):
     """Queries and keys (N, T, d) of N heads; weight (N, T) of a query; there (N, T) real keys.
 
-    The gradient is made on the way: of a score it is the gap of the probabilities.
+    The gradient is made on the way: of a score it is the gap of the probabilities. The
+    teacher's side gets none, and there is no second derivative.
     """
 
     @staticmethod
@@ -59,7 +60,9 @@ class _Gap(torch.autograd.Function):
         weight: Tensor, there: Tensor,
     ) -> Tensor:  # fmt: skip
         learns = any(ctx.needs_input_grad)
-        grads = [torch.empty_like(x) for x in (queries, keys)] if learns else []
+        grads = (
+            [torch.empty_like(x, dtype=torch.float32) for x in (queries, keys)] if learns else []
+        )
         total = weight.new_zeros(())
         size = BLOCK if queries.device.type == "cpu" else WHOLE
         step = max(1, size // queries.shape[1] ** 2)

@@ -1,5 +1,7 @@
 """The verb that finds a student for a budget. Nothing heavy is imported before it is called."""
 
+import os
+import re
 from typing import Annotated
 
 import typer
@@ -83,15 +85,16 @@ def search(
         find(budget, teacher, files, out, max_length, seed, precision_of(precision), typer.echo)
     )
     if serve is not None:
-        answer([str(out)], port=serve)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
+        answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
 
 
 def _check_serving(port: int) -> None:
     """Before hours are spent on a student that could not be served."""
     try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
+        from alembert.deploy.server import bound
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
     if not 0 <= port < 65536:
         raise UserError(f"--serve {port}: a port, 0 to 65535; 0 takes a free one")
+    bound("127.0.0.1", port).close()

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import random
 import shutil
 from collections.abc import Sequence
@@ -142,8 +143,9 @@ def _trial(base: Job, settings: Settings, recipe: Recipe, say: Say) -> Trial:
         for stage in stages:  # of no use to a finished run, and three times as large as its model
             shutil.rmtree(stage / "checkpoint", ignore_errors=True)
     seconds = sum(float(one["seconds"]) for one in facts)
-    last = facts[-1]
-    return Trial(settings, float(last["best"]), int(last["best_step"]), seconds, f"trials/{name}")
+    last, best = facts[-1], float(facts[-1]["best"])
+    value = best if math.isfinite(best) else None
+    return Trial(settings, value, int(last["best_step"]), seconds, f"trials/{name}")
 
 
 def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
@@ -156,6 +158,8 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
     content = {"metric": metric_of(base), "planned": count, "trials": rows,
                "seconds": round(sum(trial.seconds for trial in trials), 1)}  # fmt: skip
     folder.write_json(base.out / "trials.json", content)
-    if len(trials) == count and trials[0].value is not None:
+    if trials[0].value is None:
+        (base.out / "recipe.yaml").unlink(missing_ok=True)  # of other values
+    elif len(trials) == count:
         best = with_settings(base.recipe, trials[0].settings)
         folder.write_text(base.out / "recipe.yaml", to_yaml(best))

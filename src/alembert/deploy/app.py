@@ -126,8 +126,11 @@ def _add(app: FastAPI, path: str, answer: Answer, said: dict[str, Any]) -> None:
     async def first(request: Request) -> Response:
         return await answer(request, None)
 
+    async def named(request: Request, name: str) -> Response:
+        return await answer(request, name)
+
     said |= {"methods": ["POST"], "route_class_override": _Bare}
-    for full, handle, suffix in ((path, first, ""), (f"/models/{{name}}{path}", answer, "-named")):
+    for full, handle, suffix in ((path, first, ""), (f"/models/{{name}}{path}", named, "-named")):
         app.router.add_api_route(full, handle, operation_id=path[1:] + suffix, **said)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alembert.deploy.front import refusal
@@ -42,9 +42,13 @@ class Direct:
         scope["route"] = (self._first if name is None else self._named)[path]
         request = Request(scope, receive)
         try:
-            response = await self._answers[path](request, name)
-        except ERRORS as error:
-            response = await refused(request, error)
+            try:
+                response = await self._answers[path](request, name)
+            except ERRORS as error:
+                response = await refused(request, error)
+        except Exception:
+            await PlainTextResponse("Internal Server Error", 500)(scope, receive, send)
+            raise  # for the log
         await response(scope, receive, send)
 
     def _place(self, scope: Scope) -> tuple[str | None, str | None]:

@@ -41,7 +41,7 @@ def serve(
     app, service = app_of(
         openers, limits, api_key, origins, failed=lambda: server.leave(), lag=turns.lag
     )
-    sockets = [_bound(host, port)]
+    sockets = [bound(host, port)]
     server = _Server(
         uvicorn.Config(
             app,
@@ -67,7 +67,8 @@ def serve(
         raise service.failed
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address, nobody listening yet. Raises UserError where it is taken."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         family, kind, protocol, _, address = found

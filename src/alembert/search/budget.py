@@ -43,5 +43,7 @@ class Budget:
         """The same with --min-speedup as milliseconds, the teacher taking so many."""
         if self.min_speedup is None:
             return self
-        ms = min(teacher_ms / self.min_speedup, self.max_latency_ms or float("inf"))
+        ms = teacher_ms / self.min_speedup
+        if self.max_latency_ms is not None and self.max_latency_ms < ms:
+            return replace(self, min_speedup=None)
         return replace(self, max_latency_ms=ms)
