@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from step import Worker
+from step import Worker, peak_gib
 from transformers import BertConfig, BertForMaskedLM
 
 from alembert.distillation import Distillation
@@ -80,8 +80,7 @@ def work(recipe: str, point: Point) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         step()
         facts = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-        peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20
-        print(json.dumps(facts | {"peak_gib": peak}), flush=True)
+        print(json.dumps(facts | {"peak_gib": peak_gib()}), flush=True)
 
 
 def measured(recipe: str, axis: str, rounds: int) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from step import Worker
+from step import Worker, peak_gib
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig
 
 from alembert.distillation import Distillation
@@ -75,8 +75,7 @@ def work(name: str, stage_name: str, shape: str) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         loss = float(_step(pair, stage, optimizer, batch, accelerator)["loss"])
         facts = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-        peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20
-        print(json.dumps(facts | {"loss": loss, "peak_gib": peak, **parameters}), flush=True)
+        print(json.dumps(facts | {"loss": loss, "peak_gib": peak_gib(), **parameters}), flush=True)
 
 
 def measure(teacher: str, shape: str, rounds: int, apart: bool) -> list[dict[str, Any]]:

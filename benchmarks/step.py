@@ -247,6 +247,11 @@ def flops(recipe: str, rows: int, tokens: int) -> int:
     return int(counter.get_total_flops())
 
 
+def peak_gib() -> float:
+    """The most memory that this process has held."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20
+
+
 class Worker:
     """A process of its own that makes one step when told to."""
 
@@ -285,9 +290,7 @@ def work(recipe: str, name: str, shape: str, dropout: float) -> None:
         began, used = time.perf_counter(), time.process_time()
         loss = step(batch)
         seconds, cpu = time.perf_counter() - began, time.process_time() - used
-        status = Path("/proc/self/status").read_text()
-        peak = int(status.split("VmHWM:")[1].split()[0]) / 2**20
-        facts = {"loss": loss, "seconds": seconds, "cpu_seconds": cpu, "peak_gib": peak}
+        facts = {"loss": loss, "seconds": seconds, "cpu_seconds": cpu, "peak_gib": peak_gib()}
         print(json.dumps(facts), flush=True)
 
 
