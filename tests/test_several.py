@@ -21,6 +21,7 @@ from alembert.errors import UserError
 from alembert.recipes import RECIPES
 
 STEPS = 20
+MODEL = "student/model.safetensors"
 WORKER = Path(__file__).with_name("several_worker.py")
 # a checkpoint every ten steps of the last stage; who leads dies when one of `last` is written
 KILLED = """
@@ -122,16 +123,18 @@ def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_sam
     sharded = launch(2, *words(out, "40"), ACCELERATE_USE_FSDP="true")
     assert sharded.returncode == 1, sharded.stderr
     assert alone(out) == 0
-    mine, other = (
-        load_file(at / "student/model.safetensors") for at in (tmp_path / "unbroken", out)
-    )
-    for name, weight in mine.items():
-        torch.testing.assert_close(weight, other[name], atol=1e-4, rtol=1e-4)
-    whole, broken = rows(tmp_path / "unbroken"), rows(out)
-    assert whole.keys() == broken.keys()
-    for key, row in whole.items():
-        for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
-            assert broken[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), key
+    restarted = launch(2, "--max-restarts", "2", *words(tmp_path / "restarted", "20,40"))
+    assert restarted.returncode == 0, restarted.stderr
+    assert "failed to connect" not in restarted.stderr  # to one that is dead
+    unbroken, whole = load_file(tmp_path / "unbroken" / MODEL), rows(tmp_path / "unbroken")
+    for at in (out, tmp_path / "restarted"):
+        ended, broken = load_file(at / MODEL), rows(at)
+        for name, weight in unbroken.items():
+            torch.testing.assert_close(weight, ended[name], atol=1e-4, rtol=1e-4)
+        assert whole.keys() == broken.keys()
+        for key, row in whole.items():
+            for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
+                assert broken[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), key
 
 
 def test_shards_in_fp16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

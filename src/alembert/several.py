@@ -10,6 +10,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import patch_environment
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, rendezvous
 from torch.distributed.fsdp import FSDPModule
 
 from alembert import sharded
@@ -24,7 +25,21 @@ def leads() -> bool:
 def begun(patience: timedelta) -> PartialState:
     """The processes of this run. patience: how long they wait for the one that leads."""
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # models come with weights everywhere
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
+    more = _store(patience) if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else {}
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=patience, **more)
+
+
+def _store(patience: timedelta) -> dict[str, Any]:
+    """A place of its own in torchrun's store for every restart of one machine's processes.
+
+    torchrun (2.13) keeps its store over restarts, where the addresses of the dead ones are still
+    to be read. Several machines do not count restarts alike: docs/several.md says what to set.
+    """
+    if os.environ["GROUP_WORLD_SIZE"] != "1":
+        return {}
+    store, rank, world = next(rendezvous("env://", timeout=patience))
+    place = f"restart-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    return {"store": PrefixStore(place, store), "rank": rank, "world_size": world}
 
 
 def accelerator(precision: str, cpu: bool) -> Accelerator:
