@@ -2,13 +2,16 @@
 
     python benchmarks/step.py --shapes 8x128,5x512 --rounds 5 --json results/step/step.json
     python benchmarks/step.py --recipe tinybert --shapes 8x128
+    python benchmarks/step.py --recipe distilbert-task --shapes 32x32 --dropout 0
 
 BERT-base teacher. distilbert: 6-layer student, the triple loss; tinybert: 4 layers x 312, hidden
 states and attention scores; minilm: 6 x 384, relations; mobilebert-K: layer K of progressive
-transfer to 12 thin layers. "plain" is the authors' step as anyone would write it: both models whole
+transfer to 12 thin layers; NAME-task: a recipe's last stage on a task of two classes, whose texts
+hold 5,000 pieces. "plain" is the authors' step as anyone would write it: both models whole
 (distilbert: and their logits; the others: and all their attentions, eager), fp32, AdamW. Same
 batch, same start; with dropout at 0 both give the same loss. "cached" is the step with
---cache-teacher: the batch brings what the teacher said of it, which was read and rounded before.
+--cache-teacher: the batch brings what the teacher said of it, which was read and rounded before; so
+does that of a task in a run, which asks its teacher once for each text.
 Time is the median over the rounds; peak memory comes from a process of its own for each. `cpu_ms`
 is processor time of the process, which other work on the machine hardly changes.
 """
@@ -27,11 +30,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModel, BertConfig, BertForMaskedLM
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+)
 
 from alembert import kept
 from alembert.distillation import Distillation
 from alembert.models.new import config_of
+from alembert.objective import HardLabels, HiddenCosine, SoftLabels
+from alembert.read_words import narrow
 from alembert.recipes import recipe_of
 from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
 from alembert.recipes.tinybert import LAYERS
@@ -42,12 +53,16 @@ from alembert.trace import no_grad_trace
 VARIANTS = ("plain fp32", "plain bf16", "alembert fp32", "alembert bf16", "cached fp32",
             "cached bf16")  # fmt: skip
 TOP = 128  # words of a soft label that "cached" keeps
+PIECES = range(1000, 6000)  # those of a task's texts
+SIZES: dict[str, dict[str, int]] = {"minilm": {"layers": 6, "hidden_size": 384}}
 
 
 def models(recipe: str, dropout: float, plain: bool) -> Distillation:
     """Student and teacher of a variant; the same weights in all of them."""
     torch.manual_seed(0)
     eager = {"attn_implementation": "eager"} if recipe != "distilbert" and plain else {}
+    if recipe in ANSWERING:
+        return answering(recipe.removesuffix("-task"), dropout, eager)
     teacher = BertForMaskedLM._from_config(BertConfig(), **eager).eval()
     if recipe == "distilbert":
         config = student_config(teacher.config, 6)
@@ -56,8 +71,7 @@ def models(recipe: str, dropout: float, plain: bool) -> Distillation:
         return Distillation(student.train(), teacher, TRIPLE_LOSS, words=True)
     if recipe != "tinybert":
         name, _, layer = recipe.partition("-")
-        sizes = {"layers": 6, "hidden_size": 384} if name == "minilm" else {}
-        made = recipe_of(name, teacher.config, **sizes)
+        made = recipe_of(name, teacher.config, **SIZES.get(name, {}))
         stage = made.stages[int(layer or 1) - 1]
         drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         student = AutoModel.from_config(config_of(made.student | drops), **eager)
@@ -71,8 +85,25 @@ def models(recipe: str, dropout: float, plain: bool) -> Distillation:
     return Distillation(student.train(), teacher, LAYERS, words=True, projections="layer")
 
 
-def batch_of(rows: int, tokens: int) -> dict[str, torch.Tensor]:
+def answering(name: str, dropout: float, eager: dict[str, str]) -> Distillation:
+    """Two classes, and the recipe's last stage."""
+    teacher = BertForSequenceClassification._from_config(BertConfig(), **eager).eval()
+    made = recipe_of(name, teacher.config, **SIZES.get(name, {}))
+    config = config_of(made.student)
+    for field in ("dropout", "attention_dropout", "seq_classif_dropout", "hidden_dropout_prob",
+                  "attention_probs_dropout_prob"):  # fmt: skip
+        if hasattr(config, field):
+            setattr(config, field, dropout)
+    student = AutoModelForSequenceClassification.from_config(config, **eager)
+    return Distillation(student.train(), teacher, made.stages[-1].objective, words=False)
+
+
+def batch_of(recipe: str, rows: int, tokens: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
+    if recipe in ANSWERING:
+        ids = torch.randint(PIECES.start, PIECES.stop, (rows, tokens))
+        labels = torch.randint(0, 2, (rows,))
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
     ids = torch.randint(1000, 30000, (rows, tokens))
     labels = torch.where(torch.rand(rows, tokens) < 0.15, ids, -100)
     ids = torch.where(labels != -100, 103, ids)
@@ -175,10 +206,36 @@ def plain_transfer(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.
     return 100 * maps + gap.mean()
 
 
+def plain_answers(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """A recipe's last stage on a task, term by term, both models whole."""
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    every = {"output_hidden_states": True, "output_attentions": True}
+    with torch.no_grad():
+        t = pair.teacher(**inputs, **every)
+    s = pair.student(**inputs, **every)
+    loss = torch.zeros(())
+    for term, pairs in zip(pair.objective, pair.pairs, strict=True):
+        if isinstance(term, SoftLabels):
+            mine, theirs = (x.logits / term.temperature for x in (s, t))
+            gap = F.kl_div(mine.log_softmax(-1), theirs.softmax(-1), reduction="batchmean")
+            loss = loss + term.weight * term.temperature**2 * gap
+        elif isinstance(term, HardLabels):
+            loss = loss + term.weight * F.cross_entropy(s.logits, batch["labels"])
+        elif isinstance(term, HiddenCosine):
+            for here, there in pairs:
+                states = (x.flatten(0, 1) for x in (s.hidden_states[here], t.hidden_states[there]))
+                alike = F.cosine_similarity(*states, dim=-1).mean()
+                loss = loss + term.weight * (1 - alike) / len(pairs)
+        else:
+            raise TypeError(f"{type(term).__name__} has no straightforward form here")
+    return loss
+
+
 TRANSFERS = tuple(f"mobilebert-{k}" for k in range(1, 13))
+ANSWERING = tuple(f"{name}-task" for name in ("distilbert", "tinybert", "mobilebert", "minilm"))
 PLAIN = {
     "distilbert": plain_triple, "tinybert": plain_layers, "minilm": plain_relations,
-    **dict.fromkeys(TRANSFERS, plain_transfer),
+    **dict.fromkeys(TRANSFERS, plain_transfer), **dict.fromkeys(ANSWERING, plain_answers),
 }  # fmt: skip
 
 
@@ -206,6 +263,8 @@ class Step:
         self.pair = pair = models(recipe, dropout, kind == "plain")
         if kind != "plain":
             pair.ready(torch.device("cpu"), precision == "bf16")
+            if recipe in ANSWERING:
+                narrow(pair.student, torch.tensor(PIECES))
         self.cast = (
             (lambda: torch.autocast("cpu", dtype=torch.bfloat16))
             if precision == "bf16"
@@ -243,7 +302,7 @@ def flops(recipe: str, rows: int, tokens: int) -> int:
     """Operations of the matrix products of the plain step, counted by torch."""
     pair = models(recipe, 0.0, True)
     with FlopCounterMode(display=False) as counter:
-        PLAIN[recipe](pair, batch_of(rows, tokens)).backward()
+        PLAIN[recipe](pair, batch_of(recipe, rows, tokens)).backward()
     return int(counter.get_total_flops())
 
 
@@ -282,8 +341,13 @@ def worker_of(recipe: str, name: str, shape: str, dropout: float) -> Worker:
 def work(recipe: str, name: str, shape: str, dropout: float) -> None:
     """The worker's side: a step a line on stdin, its facts on stdout."""
     rows, tokens = (int(part) for part in shape.split("x"))
-    step, batch = Step(recipe, name, dropout), batch_of(rows, tokens)
-    if name.startswith("cached"):
+    step, batch = Step(recipe, name, dropout), batch_of(recipe, rows, tokens)
+    if recipe in ANSWERING and not name.startswith("plain"):
+        with torch.no_grad(), step.cast():
+            batch["teacher_logits"] = step.pair.teacher(
+                **{k: batch[k] for k in ("input_ids", "attention_mask")}
+            ).logits.float()
+    elif name.startswith("cached"):
         with step.cast():
             batch = left_by_teacher(step.pair, batch)
     for _ in sys.stdin:
