@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fuzzing import ATTACKS, thrown
+from fuzzing import ATTACKS, YAML, thrown
 from hypothesis import HealthCheck, given, settings
 from transformers import BertTokenizerFast
 
@@ -37,8 +37,17 @@ def mapped() -> bytes:
     return held.getvalue()
 
 
+def half_words() -> bytes:
+    """Parquet with text on one side of a pair and words on the other."""
+    held = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a"], "sentence2": [["b", "c"]], "sentence1": ["0"]}), held)
+    return held.getvalue()
+
+
 # what benchmarks/fuzz.py found, shrunk
 FOUND = [
+    ("parquet", (half_words(), {"text": None, "text_pair": None, "label": "sentence1"}, None, "")),
+    ("recipe", YAML.replace(b"model_type: bert", b"model_type: .inf")),
     ("glue", ("cola", b"unacceptable\t\t", b"")),
     ("settings", ("distilbert", {"\n": ""})),
     ("parquet", (mapped(), {}, None, "")),

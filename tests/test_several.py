@@ -79,26 +79,43 @@ def rows(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
     return found
 
 
-def test_two_processes_train_every_recipe_as_one_does(home: Path) -> None:
+@pytest.fixture(scope="module")
+def one(home: Path) -> Path:
+    """Every recipe by one process."""
     main(home, home / "one", STEPS)
+    return home / "one"
+
+
+def trained_alike(one: Path, two: Path, said: str) -> None:
+    for name in RECIPES:
+        mine, theirs = rows(one / name), rows(two / name)
+        assert mine.keys() == theirs.keys()
+        for key, row in mine.items():
+            for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
+                near = pytest.approx(row[field], rel=1e-4, abs=1e-4)
+                assert theirs[key][field] == near, (name, key)
+        ends = [json.loads((at / name / "metrics.json").read_text()) for at in (one, two)]
+        assert ends[0] == ends[1]
+    lines = [line for line in said.splitlines() if "steps of 8" in line]
+    assert len(lines) == len(list(two.glob("*/stages/*")))  # each line once
+
+
+def test_two_processes_train_every_recipe_as_one_does(home: Path, one: Path) -> None:
     done = launch(2, str(WORKER), str(home), str(home / "two"), str(STEPS))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not judged") == 0
     ended = json.loads((home / "two/distilbert/stages/02-task/facts.json").read_text())
     assert ended["step"] < ended["steps"] == STEPS
     assert ended["stopped"] == "1 looks without a better accuracy"
-    for name in RECIPES:
-        one, two = rows(home / "one" / name), rows(home / "two" / name)
-        assert one.keys() == two.keys()
-        for key, row in one.items():
-            for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
-                assert two[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), (name, key)
-        ends = [
-            json.loads((home / at / name / "metrics.json").read_text()) for at in ("one", "two")
-        ]
-        assert ends[0] == ends[1]
-        said = [line for line in done.stdout.splitlines() if "steps of 8" in line]
-    assert len(said) == len(list((home / "two").glob("*/stages/*")))  # each line once
+    trained_alike(one, home / "two", done.stdout)
+
+
+@pytest.mark.slow
+def test_shards_train_every_recipe_as_one_process_does(home: Path, one: Path) -> None:
+    way = {"ACCELERATE_USE_FSDP": "true"}
+    done = launch(2, str(WORKER), str(home), str(home / "shards"), str(STEPS), **way)
+    assert done.returncode == 0, done.stderr
+    trained_alike(one, home / "shards", done.stdout)
 
 
 @pytest.mark.slow

@@ -143,6 +143,7 @@ def test_glue_brings_its_order_of_labels_and_its_metric() -> None:
         (["a", None], None, "d.csv, row 2: 'label' is empty"),
         ([0.5, float("nan")], None, "d.csv, row 2: 'label' is nan; give a number"),
         ([0.5, None], None, "d.csv, row 2: 'label' is None; give a number"),
+        ([0.5, 1e300], None, "d.csv, row 2: 'label' is 1e+300; give one in 32 bits"),
         (["a", "c"], ["a", "b"], "row 2: label 'c' is none of the 2 known, a, b; mend"),
         (["a"], list("bcdefghijkl"), "of the 11 known, b, c, d, e, f, g, h, i, ...; mend"),
         ([0, 2], ["a", "b"], "row 2: label '2' is none of the 2 known"),

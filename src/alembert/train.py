@@ -161,7 +161,7 @@ def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """AdamW; rates by name, none at 0; no decay of biases and norms, as in BERT."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in distillation.named_parameters():
-        factor = stage.rate(name)
+        factor = stage.rate(name) if parameter.numel() else 0.0  # an empty one cannot be reduced
         parameter.requires_grad_(factor > 0 and parameter.requires_grad)
         if parameter.requires_grad:
             decay = stage.weight_decay if parameter.dim() > 1 else 0.0

@@ -5,10 +5,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset
 
 from alembert.data.columns import Columns, is_list
 from alembert.errors import UserError
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def label_column(columns: Columns, source: str) -> str:
@@ -79,4 +82,6 @@ def scores(data: Dataset, columns: Columns, source: str) -> list[float]:
     for row, value in enumerate(values, start=1):
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"{source}, row {row}: {column!r} is {value!r}; give a number")
+        if abs(value) > LARGEST:
+            raise UserError(f"{source}, row {row}: {column!r} is {value!r}; give one in 32 bits")
     return [float(value) for value in values]

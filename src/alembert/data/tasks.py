@@ -162,6 +162,9 @@ def encode(
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
         raise UserError(f"--max-length {max_length}: no room for a token beside the special ones")
+    names = [name for name in (columns.text, columns.text_pair) if name is not None]
+    if len({is_list(data, name) for name in names}) > 1:
+        raise UserError(f"{source}: one of {names} holds lists of words; give text in both")
     texts = texts_in(data, columns.text, source)
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
     labels = _labels(data, task, columns, source) if labelled else _no_labels(texts, task)
