@@ -129,7 +129,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             for line, field in enumerate(("cpu_ms", "peak_gib")):
                 sizes, costs = ([row[name] for row in chosen] for name in ("value", field))
                 axes[line, column].plot(sizes, costs, marker="o", label=recipe)
-                axes[line, column].set_ylim(0, None)
+        for panel in axes[:, column]:
+            panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
+            panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
         axes[1, column].set_xlabel({"length": "tokens a text", "vocabulary": "words",
                                     "layers": "layers of the teacher"}[axis])  # fmt: skip
     axes[0, 0].set_ylabel("ms of CPU a step")

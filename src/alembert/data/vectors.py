@@ -42,10 +42,11 @@ def read_vectors(path: Path) -> Vectors:
                 continue
             width = width or len(fields)
             try:
-                vector = np.array(fields, np.float32)
+                with np.errstate(over="ignore"):
+                    vector = np.array(fields, np.float32)
             except ValueError:
                 vector = np.empty(0, np.float32)
-            if len(vector) != width or width < 2:
+            if len(vector) != width or width < 2 or not np.isfinite(vector).all():
                 raise UserError(
                     f"{path}, line {number}: not a word and its {width} numbers apart by spaces; "
                     "give word vectors in GloVe's text form"
