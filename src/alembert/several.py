@@ -36,10 +36,10 @@ def _store(patience: timedelta) -> dict[str, Any]:
     torchrun (2.13) keeps its store over restarts, where the addresses of the dead ones are still
     to be read. Several machines do not count restarts alike: docs/several.md says what to set.
     """
-    if os.environ["GROUP_WORLD_SIZE"] != "1":
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
         return {}
     store, rank, world = next(rendezvous("env://", timeout=patience))
-    place = f"restart-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    place = f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     return {"store": PrefixStore(place, store), "rank": rank, "world_size": world}
 
 

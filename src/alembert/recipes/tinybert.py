@@ -35,7 +35,7 @@ def tinybert(
         init=Init(start="teacher", layers="uniform"),
         projections="none" if hidden_size == width else "layer",
         augment=Augment(),
-        stages=(_general(hidden_size), _intermediate(hidden_size), _prediction(hidden_size)),
+        stages=(_general(hidden_size), *_task(hidden_size)),
         deviations=(
             "losses over layers count real tokens only; the authors average padding in, and set "
             "masked scores to 0",
@@ -116,8 +116,8 @@ def _general(width: int) -> Stage:
     )
 
 
-def _intermediate(width: int) -> Stage:
-    return Stage(
+def _task(width: int) -> tuple[Stage, Stage]:
+    layers = Stage(
         name="intermediate",
         data="task",
         objective=LAYERS,
@@ -128,17 +128,7 @@ def _intermediate(width: int) -> Stage:
         warmup=0.1,
         weight_decay=0.01,
     )
-
-
-def _prediction(width: int) -> Stage:
-    return Stage(
-        name="prediction",
-        data="task",
-        objective=(SoftLabels(temperature=1.0),),
-        epochs=3,
-        min_steps=1500,
-        batch_size=32,
-        learning_rate=min(3e-5 * (768 / width) ** 2, 5e-4),
-        warmup=0.1,
-        weight_decay=0.01,
-    )
+    rate = min(3e-5 * (768 / width) ** 2, 5e-4)
+    answers = (SoftLabels(temperature=1.0),)
+    changes = {"name": "prediction", "objective": answers, "epochs": 3, "learning_rate": rate}
+    return layers, layers.model_copy(update=changes)
