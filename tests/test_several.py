@@ -154,6 +154,34 @@ def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_sam
                 assert broken[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), key
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--max-length", "128"], "max_length 128 is more than the 64 positions"),
+        (["--max-length", "32", "--layers", "99"], "--layers 99"),
+    ],
+)
+def test_what_is_refused_is_said_once(
+    home: Path, tmp_path: Path, option: list[str], said: str
+) -> None:
+    given = ["--teacher", str(home / "teacher"), "--train", str(home / "train.csv"), *option]
+    done = launch(
+        2, "-m", "alembert", "distill", "distilbert", *given, "--out", str(tmp_path / "o")
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("alembert: ") == done.stderr.count(said) == 1
+    assert "RuntimeError" not in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_rank_without_a_launcher_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert several.leads()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not several.leads()
+
+
 def test_shards_in_fp16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="--precision fp16"):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from alembert import __version__, deploy_verbs, search_verb, serve_verb, tune_verb, verbs
-from alembert.errors import UserError
+from alembert.errors import UserError, leads
 from alembert.options import (
     CorpusFile,
     Label,
@@ -239,7 +239,8 @@ def main() -> None:
 
 
 def _said(line: str, code: int) -> int:
-    typer.echo(f"alembert: {line}", err=True)
+    if leads():  # of several processes one speaks
+        typer.echo(f"alembert: {line}", err=True)
     return code
 
 

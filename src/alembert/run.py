@@ -1,7 +1,7 @@
 """A run folder: stages in order, evaluation, what is already done is not done again."""
 
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -51,15 +51,12 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
     leads = state.is_main_process
     say = say if leads else _silent
     stages = job.stages(say)
-    with folder.claimed(job.out) if leads else nullcontext():
-        if leads:
-            folder.check(job.out, job.recipe, job.arguments)
-        state.wait_for_everyone()
+    with ExitStack() as held:
+        several.first(state, lambda: _claim(job, held) if leads else None)
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
             return dict(folder.read_json(job.out / "metrics.json"))
-        with state.main_process_first():  # what it makes, the others find
-            work, read, judging, others = _texts(job, stages, say, leads)
+        work, read, judging, others = several.first(state, lambda: _texts(job, stages, say, leads))
         accelerator, splits = _accelerator(job), read[0].splits
         if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
             say(cut)
@@ -77,6 +74,11 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             judge.judge_run(job.out, job.result, teacher, read[0], judging, others, say)
         state.wait_for_everyone()
         return dict(folder.read_json(job.out / "metrics.json"))
+
+
+def _claim(job: Job, held: ExitStack) -> None:
+    held.enter_context(folder.claimed(job.out))
+    folder.check(job.out, job.recipe, job.arguments)
 
 
 def _silent(_: str) -> None:

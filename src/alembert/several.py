@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import patch_environment
+from accelerate.utils import broadcast_object_list, patch_environment
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.fsdp import FSDPModule
@@ -16,11 +16,9 @@ from torch.distributed.rendezvous import rendezvous
 
 from alembert import sharded
 from alembert.errors import UserError
+from alembert.errors import leads as leads
 
-
-def leads() -> bool:
-    """Whether this process is the one that writes; a launcher numbers its processes in RANK."""
-    return os.environ.get("RANK", "0") == "0"
+T = TypeVar("T")
 
 
 def begun(patience: timedelta) -> PartialState:
@@ -50,6 +48,26 @@ def accelerator(precision: str, cpu: bool) -> Accelerator:
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
     with patch_environment(accelerate_use_fsdp="false"):
         return Accelerator(mixed_precision=precision, cpu=cpu)
+
+
+def first(state: PartialState, work: Callable[[], T]) -> T:
+    """Work whose files the others find: who leads does it first, and what it refuses ends all.
+
+    The others end without a word: one line was said.
+    """
+    refused, made = None, None
+    if state.is_main_process:
+        try:
+            made = work()
+        except UserError as error:
+            refused = error
+    if state.num_processes > 1:
+        told = broadcast_object_list([refused is not None])
+        if told[0] and not state.is_main_process:
+            raise SystemExit(2)
+    if refused is not None:
+        raise refused
+    return made if state.is_main_process else work()  # type: ignore[return-value]
 
 
 def others(accelerator: Accelerator) -> tuple[int, ...]:

@@ -34,9 +34,8 @@ def search(
     config = load_config(teacher)
     for tokens in (max_length, budget.length):
         check_length(tokens, config, teacher)
-    with folder.claimed(out):
-        settings = {"seed": seed, "max_length": max_length, "precision": precision}
-        identity.check(out, teacher, files, settings)
+    settings = {"seed": seed, "max_length": max_length, "precision": precision}
+    with folder.claimed(out), identity.held(out, teacher, files, settings):
         asked = _plain(asdict(budget))
         done = folder.read_json(out / FILE) if (out / FILE).is_file() else {}
         if done.get("asked") == asked:
@@ -51,6 +50,7 @@ def search(
             (out / FILE).unlink(missing_ok=True)  # it says what lies here
             keep(out / done["winner"]["run"], out)
             folder.write_json(out / FILE, done)
+        if not (out / "student" / "README.md").is_file():
             card.write(out, say)
         if not (out / "report.html").is_file():
             page.attempt([out], None, say)

@@ -90,6 +90,11 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
             made = recipe_of("mobilebert", teacher, layers=n).student
             size, inside = int(made["hidden_size"]), int(made["intermediate_size"])
             found.append(Shape("mobilebert", n, size, heads, inside))
+    if not found:
+        raise UserError(
+            f"--recipes {','.join(recipes)}: of a teacher of {heads} heads there is no such shape; "
+            "name others"
+        )
     return found
 
 

@@ -1,6 +1,9 @@
 """What a search folder is about: its teacher and its texts, which another search may not change."""
 
 import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,18 @@ from alembert.data.splits import Files
 from alembert.errors import UserError
 from alembert.models.load import place
 from alembert.search.trials import HOME
+
+
+@contextmanager
+def held(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> Iterator[None]:
+    """A folder that is checked; refused before anything is trained, a search leaves nothing."""
+    check(out, teacher, files, settings)
+    try:
+        yield
+    except UserError:
+        if not any((out / HOME / name).exists() for name in ("trials", "full")):
+            shutil.rmtree(out / HOME)
+        raise
 
 
 def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> None:
@@ -31,9 +46,10 @@ def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> No
     there = folder.read_json(at)
     for key in there | found:
         if there.get(key) != found.get(key):
+            option = {"evaluation": "eval"}.get(key, key.replace("_", "-"))
             raise UserError(
-                f"{out}: holds a search with another {key.replace('_', '-')}: choose another "
-                "--out, or delete the folder"
+                f"{out}: holds a search with another --{option}: choose another --out, or delete "
+                "the folder"
             )
 
 
@@ -44,7 +60,8 @@ def _digest(path: Path) -> str:
         return ""
     parts = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
     if (path / "config.json").is_file():
-        parts = [*sorted(path.glob("*.safetensors")), path / "config.json", path / "tokenizer.json"]
+        words = [each for each in parts if each.name.startswith(("tokenizer", "vocab"))]
+        parts = [*sorted(path.glob("*.safetensors")), path / "config.json", *words]
     for part in parts:
         with part.open("rb") as content:
             state.update(hashlib.file_digest(content, "sha256").digest())
