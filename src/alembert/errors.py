@@ -1,4 +1,4 @@
-"""The one error that speaks to the user: a mistake in what was given, said in a line."""
+"""The one error that speaks to the user, a mistake in what was given, and who of several speaks."""
 
 import os
 
