@@ -28,7 +28,7 @@ from alembert.models.load import load_model
 from alembert.models.new import config_of
 from alembert.recipes import recipe_of
 from alembert.report.facts import Run
-from alembert.search import choice, latency, phases, search, trials
+from alembert.search import choice, identity, latency, phases, search, trials
 from alembert.search.budget import Budget
 from alembert.search.grid import RECIPES, Shape, grid
 from alembert.search.halving import halve
@@ -343,6 +343,19 @@ def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -
         find(home, tmp_path / "mine", CAPPED, lines)
     with pytest.raises(UserError, match=r"max_length 100 is more than the 64 positions of"):
         find(home, out, replace(CAPPED, length=100), lines)
+
+
+def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path) -> None:
+    teacher, out, files = tmp_path / "teacher", tmp_path / "found", Files("t.csv")
+    teacher.mkdir()
+    out.mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        (teacher / name).write_text("{}")
+    identity.check(out, str(teacher), files, {})
+    identity.check(out, str(teacher), files, {})
+    (teacher / "vocab.txt").write_text("other")
+    with pytest.raises(UserError, match=r"holds a search with another --teacher: choose another"):
+        identity.check(out, str(teacher), files, {})
 
 
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:
