@@ -48,7 +48,7 @@ from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
 from alembert.recipes.tinybert import LAYERS
 from alembert.recipes.tinybert import student_config as tinybert_config
 from alembert.student import from_teacher
-from alembert.trace import no_grad_trace
+from alembert.trace import Reads, no_grad_trace
 
 VARIANTS = ("plain fp32", "plain bf16", "alembert fp32", "alembert bf16", "cached fp32",
             "cached bf16")  # fmt: skip
@@ -343,10 +343,9 @@ def work(recipe: str, name: str, shape: str, dropout: float) -> None:
     rows, tokens = (int(part) for part in shape.split("x"))
     step, batch = Step(recipe, name, dropout), batch_of(recipe, rows, tokens)
     if recipe in ANSWERING and not name.startswith("plain"):
-        with torch.no_grad(), step.cast():
-            batch["teacher_logits"] = step.pair.teacher(
-                **{k: batch[k] for k in ("input_ids", "attention_mask")}
-            ).logits.float()
+        with step.cast():
+            said = no_grad_trace(step.pair.teacher, batch, Reads(logits=True))
+        batch["teacher_logits"] = said.logits.float()
     elif name.startswith("cached"):
         with step.cast():
             batch = left_by_teacher(step.pair, batch)

@@ -17,7 +17,7 @@ from transformers import BertTokenizerFast
 
 from alembert import several
 from alembert.data.batches import Batches
-from alembert.errors import UserError
+from alembert.errors import UserError, leads
 from alembert.recipes import RECIPES
 
 STEPS = 20
@@ -86,14 +86,19 @@ def one(home: Path) -> Path:
     return home / "one"
 
 
+def same_rows(one: Path, two: Path) -> None:
+    """Losses, terms and looks of two runs are the same, step by step."""
+    mine, theirs = rows(one), rows(two)
+    assert mine.keys() == theirs.keys()
+    for key, row in mine.items():
+        for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
+            near = pytest.approx(row[field], rel=1e-4, abs=1e-4)
+            assert theirs[key][field] == near, (one.name, key)
+
+
 def trained_alike(one: Path, two: Path, said: str) -> None:
     for name in RECIPES:
-        mine, theirs = rows(one / name), rows(two / name)
-        assert mine.keys() == theirs.keys()
-        for key, row in mine.items():
-            for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
-                near = pytest.approx(row[field], rel=1e-4, abs=1e-4)
-                assert theirs[key][field] == near, (name, key)
+        same_rows(one / name, two / name)
         ends = [json.loads((at / name / "metrics.json").read_text()) for at in (one, two)]
         assert ends[0] == ends[1]
     lines = [line for line in said.splitlines() if "steps of 8" in line]
@@ -143,15 +148,12 @@ def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_sam
     restarted = launch(2, "--max-restarts", "2", *words(tmp_path / "restarted", "20,40"))
     assert restarted.returncode == 0, restarted.stderr
     assert "failed to connect" not in restarted.stderr  # to one that is dead
-    unbroken, whole = load_file(tmp_path / "unbroken" / MODEL), rows(tmp_path / "unbroken")
+    unbroken = load_file(tmp_path / "unbroken" / MODEL)
     for at in (out, tmp_path / "restarted"):
-        ended, broken = load_file(at / MODEL), rows(at)
+        ended = load_file(at / MODEL)
         for name, weight in unbroken.items():
             torch.testing.assert_close(weight, ended[name], atol=1e-4, rtol=1e-4)
-        assert whole.keys() == broken.keys()
-        for key, row in whole.items():
-            for field in row.keys() - {"tokens_per_second", "gradient_norm"}:
-                assert broken[key][field] == pytest.approx(row[field], rel=1e-4, abs=1e-4), key
+        same_rows(tmp_path / "unbroken", at)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +179,9 @@ def test_what_is_refused_is_said_once(
 def test_a_rank_without_a_launcher_leads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert several.leads()
+    assert leads()
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not several.leads()
+    assert not leads()
 
 
 def test_shards_in_fp16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

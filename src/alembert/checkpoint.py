@@ -15,8 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from alembert import several
-from alembert.errors import UserError
+from alembert.errors import UserError, leads
 from alembert.sharded import like, unsharded
 from alembert.writing import in_place, settle
 
@@ -39,7 +38,7 @@ def save(
     takes no more; what was at `path` is still there then.
     """
     tensors: dict[str, Tensor] = {}
-    writes = several.leads()
+    writes = leads()
     for name, parameter in module.named_parameters():  # tied parameters come once
         found = {f"parameter:{name}": parameter.detach()}
         state = {} if optimizer is None else optimizer.state.get(parameter, {})
@@ -87,7 +86,7 @@ def resume(
 ) -> dict[str, Any]:
     """Put the last whole checkpoint back; its facts, none without one. What is damaged is said."""
     at, lines = newest(path)
-    for line in lines if several.leads() else ():
+    for line in lines if leads() else ():
         logging.getLogger(__name__).warning(line)
     return {} if at is None else load(at, module, optimizer)
 

@@ -16,7 +16,6 @@ from torch.distributed.rendezvous import rendezvous
 
 from alembert import sharded
 from alembert.errors import UserError
-from alembert.errors import leads as leads
 
 T = TypeVar("T")
 

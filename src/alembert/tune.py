@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from alembert import folder, several
-from alembert.errors import DivergedError, UserError
+from alembert import folder
+from alembert.errors import DivergedError, UserError, leads
 from alembert.job import Job, Say
 from alembert.recipe import Recipe, to_yaml, with_settings
 from alembert.run import run
@@ -86,7 +86,7 @@ def tune(base: Job, tries: Sequence[str], trials: int | None, say: Say) -> list[
         say(f"trial {number} of {len(chosen)}: {told(settings)}")
         done.append(_trial(base, settings, recipe, say))
         done.sort(key=lambda trial: float("inf") if trial.value is None else -trial.value)
-        if several.leads():
+        if leads():
             _write(base, done, len(chosen))
     if done[0].value is None:
         raise UserError(f"{base.out}: every trial diverged: try lower learning rates")
@@ -139,7 +139,7 @@ def _trial(base: Job, settings: Settings, recipe: Recipe, say: Say) -> Trial:
         return Trial(settings, None, 0, 0.0, f"trials/{name}")
     stages = sorted((out / "stages").iterdir())
     facts = [folder.read_json(stage / "facts.json") for stage in stages]
-    if several.leads():
+    if leads():
         for stage in stages:  # of no use to a finished run, and three times as large as its model
             shutil.rmtree(stage / "checkpoint", ignore_errors=True)
     seconds = sum(float(one["seconds"]) for one in facts)

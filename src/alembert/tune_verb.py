@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from alembert.errors import leads
 from alembert.options import (
     BatchSize,
     Epochs,
@@ -55,7 +56,6 @@ def tune(
     """Find the settings of a recipe that do best on texts held out of --train."""
     from rich.console import Console
 
-    from alembert import several
     from alembert import tune as tuning
     from alembert.job import Job
     from alembert.start import chosen_for
@@ -68,6 +68,6 @@ def tune(
         precision=precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
     found = tuning.tune(base, tries, trials, typer.echo)
-    if several.leads():
+    if leads():
         Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
         typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.told(found[0].settings)}")

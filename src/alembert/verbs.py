@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alembert.errors import leads
 from alembert.options import (
     BatchSize,
     CachePrecision,
@@ -123,9 +124,7 @@ def distill(
 
 def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
     """The model card, the report, and one line that says what was made and where."""
-    from alembert import several
-
-    if not several.leads():
+    if not leads():
         return
     from alembert import card
     from alembert.report import page

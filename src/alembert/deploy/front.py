@@ -26,14 +26,16 @@ def refusal(error: RefusedError) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     if error.status in (408, 413):
         headers["connection"] = "close"  # a body that was not read would be taken for a request
-    make = _refusal if error.status == 429 else _refusal.__wrapped__  # others may quote a text
+    make = _kept if error.status == 429 else _refusal  # others may quote a text
     return make(error.status, error.message, tuple(headers.items()))
 
 
-@lru_cache  # in a rush it is the same again and again
 def _refusal(status: int, message: str, headers: tuple[tuple[str, str], ...]) -> JSONResponse:
     content = {"error": message, "error_type": TYPES.get(status, "Refused")}
     return JSONResponse(content, status, dict(headers))
+
+
+_kept = lru_cache(_refusal)  # in a rush it is the same again and again
 
 
 class Front:
