@@ -86,10 +86,12 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS)[:5])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--teacher-seed", type=int, help="one teacher for all seeds, of this one")
     given = parser.parse_args()
     for seed in given.seeds:
         for task in given.tasks:
-            teacher = tune(given.data, given.out, task, seed)
+            of = seed if given.teacher_seed is None else given.teacher_seed
+            teacher = tune(given.data, given.out, task, of)
             recipe = recipe_for(teacher, 128 if task in ("mrpc", "stsb") else 64)
             for arm in given.arms:
                 change, general = ARMS[arm]

@@ -4,6 +4,7 @@ import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +19,13 @@ from safetensors.torch import load_file
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
 from alembert import answers, beginning, run
+from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare
 from alembert.errors import UserError
 from alembert.job import Job
 from alembert.models.load import load_config, load_model
 from alembert.objective import SoftLabels
-from alembert.recipe import Init, Recipe, Stage
+from alembert.recipe import Init, Recipe, Stage, with_settings
 from alembert.recipes.tinybert import student_config
 
 NAMES = ["down", "flat", "up"]
@@ -83,16 +85,62 @@ def test_a_text_is_read_once_whatever_the_epochs_and_never_by_a_second_student(
     assert sum(read) == 60
 
 
+@pytest.mark.parametrize("steps", [24, 3])
 def test_the_student_is_the_one_that_a_teacher_at_hand_makes(
-    tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
 ) -> None:
-    kept, live = job(tmp_path, tokenizer, "kept"), job(tmp_path, tokenizer, "live")
+    kept, live = (
+        replace(made, recipe=with_settings(made.recipe, {"stages.*.steps": str(steps)}))
+        for made in (job(tmp_path, tokenizer, name) for name in ("kept", "live"))
+    )
     run.run(kept, lambda _: None)
-    monkeypatch.setattr(beginning, "Answered", lambda rows, _: rows)
+    monkeypatch.setattr(beginning, "Answered", lambda rows, *_: rows)
     run.run(live, lambda _: None)
     mine, other = (load_file(made.result / "model.safetensors") for made in (kept, live))
     for name, weight in mine.items():
         torch.testing.assert_close(weight, other[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_teacher_is_asked_about_the_rows_that_are_read_and_a_longer_stage_asks_for_more(
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    home: Path,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "PART", 8)
+    for out, steps, wanted in (("short", 2, 16), ("longer", 3, 24), ("shortest", 1, 24)):
+        made = job(tmp_path, tokenizer, out)
+        recipe = with_settings(made.recipe, {"stages.*.steps": str(steps)})
+        run.run(replace(made, recipe=recipe), lambda _: None)
+        assert sum(read) == wanted
+
+
+@pytest.mark.parametrize("head", ["classification", "tokens"])
+def test_each_row_has_its_own_answer_in_whatever_order_they_are_asked(
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    head: str,
+) -> None:
+    saved(tmp_path / "teacher", tokenizer, head)
+    teacher = load_model(str(tmp_path / "teacher"), head)
+    lengths, per_token = [3, 5, 2, 4, 6, 3, 2], head == "tokens"
+    ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
+    rows = Encoded(ids, lengths, np.zeros(len(ids) if per_token else 7, np.int64), None, per_token)
+    monkeypatch.setattr(answers, "PART", 2)
+    whole = answers.answered(teacher, rows, 0, in_fp32())
+    some = answers.answered(teacher, rows, 0, in_fp32(), answers.Asked([4, 0, 6, 3, 1, 5, 2], 4))
+    for i in (4, 0, 6, 3):
+        mine, theirs = (torch.tensor(said[i]["teacher_logits"]) for said in (some, whole))
+        torch.testing.assert_close(mine, theirs)
+    with pytest.raises(IndexError):
+        some[1]
 
 
 def test_what_an_interrupted_reading_had_is_not_read_again(

@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,87 +28,108 @@ PART = 4096  # rows of a file: what an interrupted run loses at most
 BATCH = 64
 
 
-class Answered(torch.utils.data.Dataset[dict[str, Any]]):
-    """Rows with `teacher_logits` (C,), or (T, C) of a token task, beside what they had."""
+class Asked(NamedTuple):
+    """The rows that a teacher is asked about: the first `reads` of `order`, all rows' numbers."""
 
-    def __init__(self, rows: Encoded, logits: list[NDArray[np.float32]]) -> None:
-        self.rows, self.logits, self.lengths = rows, logits, rows.lengths
+    order: list[int]
+    reads: int
+
+
+class Answered(torch.utils.data.Dataset[dict[str, Any]]):
+    """Rows with `teacher_logits` (C,), or (T, C) of a token task, beside what they had.
+
+    asked: which of them have some, where not all have; `logits` are in its order.
+    """
+
+    def __init__(
+        self, rows: Encoded, logits: list[NDArray[np.float32]], asked: Asked | None = None
+    ) -> None:
+        self.rows, self.logits, self.lengths, self.asked = rows, logits, rows.lengths, asked
+        self._places = range(len(rows)) if asked is None else np.argsort(asked.order)
+        lengths = rows.lengths if asked is None else np.asarray(rows.lengths)[asked.order]
+        self._offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        part, place = divmod(index, PART)
+        part, place = divmod(int(self._places[index]), PART)
         if self.rows.per_token:
-            first = self.rows.offsets[part * PART]
-            place = slice(*(self.rows.offsets[[index, index + 1]] - first))  # type: ignore[assignment]
+            first, place = part * PART, part * PART + place
+            span = self._offsets[[place, place + 1]] - self._offsets[first]
+            place = slice(*span)  # type: ignore[assignment]
         return {**self.rows[index], "teacher_logits": self.logits[part][place]}
 
 
 def answered(
-    teacher: PreTrainedModel, rows: Encoded, pad_token_id: int, accelerator: Accelerator
+    teacher: PreTrainedModel,
+    rows: Encoded,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    asked: Asked | None = None,
 ) -> Answered:
     """The rows with their teacher's logits; each text is read once, whatever is trained on them.
 
     Of several processes each makes its share of the parts; all must call it. Kept under the
     user's cache by what they depend on: weights, token ids, precision.
     """
-    home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision)
+    order, count = (range(len(rows)), len(rows)) if asked is None else asked
+    home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision, asked)
     teacher.to(accelerator.device)
-    parts = [range(first, min(first + PART, len(rows))) for first in range(0, len(rows), PART)]
+    numbers = {first: order[first : first + PART] for first in range(0, count, PART)}
+    parts = list(numbers)
     mine = parts[accelerator.process_index :: accelerator.num_processes]
     kept: dict[int, NDArray[np.float32]] = {}
     with named(home, "free some space, or name another folder in XDG_CACHE_HOME"):
         home.mkdir(parents=True, exist_ok=True)
-        missing = [part for part in mine if not _file(home, part).is_file()]
+        missing = [first for first in mine if not _file(home, first).is_file()]
         with tqdm(
-            total=sum(map(len, missing)), unit="text", desc="teacher", dynamic_ncols=True,
-            disable=not missing or not accelerator.is_main_process or None, mininterval=0.5,
+            total=sum(len(numbers[first]) for first in missing), unit="text", desc="teacher",
+            dynamic_ncols=True, mininterval=0.5,
+            disable=not missing or not accelerator.is_main_process or None,
         ) as bar:  # fmt: skip
             for share in (mine, parts):  # the others' is there then, or their cache is another
-                for part in share:
-                    if part.start not in kept:
-                        kept[part.start] = _made(
-                            home, teacher, rows, part, pad_token_id, accelerator, bar
-                        )
+                for first in share:
+                    if first not in kept:
+                        kept[first] = _made(
+                            _file(home, first), teacher, rows, numbers[first], pad_token_id,
+                            accelerator, bar,
+                        )  # fmt: skip
                 accelerator.wait_for_everyone()
-    return Answered(rows, [kept[part.start] for part in parts])
+    return Answered(rows, [kept[first] for first in parts], asked)
 
 
 def _made(
-    home: Path,
+    path: Path,
     teacher: PreTrainedModel,
     rows: Encoded,
-    part: range,
+    numbers: Sequence[int],
     pad_token_id: int,
     accelerator: Accelerator,
     bar: "tqdm[Any]",
 ) -> NDArray[np.float32]:
-    """A part's logits, read from disk or made and put there."""
-    path = _file(home, part)
+    """The logits of the rows of these numbers, read from disk or made and put there."""
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
-        logits = _load(home, rows, part)
+        logits = _load(path, rows, numbers)
         if logits is None:
-            logits = _read(teacher, rows, part, pad_token_id, accelerator, bar)
+            logits = _read(teacher, rows, numbers, pad_token_id, accelerator, bar)
             _save(path, logits)
     return logits
 
 
-def _file(home: Path, part: range) -> Path:
-    return home / f"{part.start:09d}.npy"
+def _file(home: Path, first: int) -> Path:
+    return home / f"{first:09d}.npy"
 
 
-def _load(home: Path, rows: Encoded, part: range) -> NDArray[np.float32] | None:
+def _load(path: Path, rows: Encoded, numbers: Sequence[int]) -> NDArray[np.float32] | None:
     """A part's logits; None where there is none, or a file that is not what was written: said."""
-    path = _file(home, part)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     body, checksum = content[:-4], content[-4:]
-    tokens = rows.offsets[[part.start, part.stop]]
-    wanted = int(tokens[1] - tokens[0]) if rows.per_token else len(part)
+    wanted = sum(rows.lengths[i] for i in numbers) if rows.per_token else len(numbers)
     if len(checksum) == 4 and int.from_bytes(checksum) == zlib.crc32(body):
         found: NDArray[np.float32] = np.load(io.BytesIO(body))
         if found.ndim == 2 and len(found) == wanted:
@@ -133,12 +154,12 @@ def _save(path: Path, logits: NDArray[np.float32]) -> None:
 def _read(
     teacher: PreTrainedModel,
     rows: Encoded,
-    chosen: range,
+    numbers: Sequence[int],
     pad_token_id: int,
     accelerator: Accelerator,
     bar: "tqdm[Any]",
 ) -> NDArray[np.float32]:
-    order = sorted(chosen, key=rows.lengths.__getitem__)
+    order = sorted(numbers, key=rows.lengths.__getitem__)
     found: dict[int, NDArray[np.float32]] = {}
     for first in range(0, len(order), BATCH):
         places = order[first : first + BATCH]
@@ -152,7 +173,7 @@ def _read(
             found[place] = row[: rows.lengths[place]] if rows.per_token else row
         bar.update(len(places))
     join = np.concatenate if rows.per_token else np.stack
-    return join([found[i] for i in chosen])
+    return join([found[i] for i in numbers])
 
 
 def _check(teacher: PreTrainedModel, logits: Tensor, places: Sequence[int]) -> None:
@@ -166,11 +187,13 @@ def _check(teacher: PreTrainedModel, logits: Tensor, places: Sequence[int]) -> N
         )
 
 
-def _key(teacher: PreTrainedModel, rows: Encoded, precision: str) -> str:
+def _key(teacher: PreTrainedModel, rows: Encoded, precision: str, asked: Asked | None) -> str:
     known = hashlib.sha256(f"2 {precision} ".encode())
     add_weights(known, teacher)
     for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):
         known.update(b"-" if array is None else np.ascontiguousarray(array).data)
+    if asked is not None:
+        known.update(np.array(asked.order).data)
     return known.hexdigest()[:32]
 
 

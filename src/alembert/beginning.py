@@ -5,9 +5,9 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from alembert import checkpoint, ensemble, teacher_cache
-from alembert.answers import Answered, answered
+from alembert.answers import Answered, Asked, answered
 from alembert.data.batches import Rows
-from alembert.data.collate import Masking, masking_for
+from alembert.data.collate import Masking, masking_for, plan
 from alembert.data.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.distillation import Distillation
@@ -17,6 +17,7 @@ from alembert.reading import Reading
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.trace import Reads
+from alembert.train import steps_of
 
 ANSWERS = Reads(logits=True)
 
@@ -50,10 +51,11 @@ def begun(
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:
         assert theirs.splits is not None
-        said = answered(teacher, theirs.splits.train, theirs.pad, accelerator)
+        asked = _asked(stage, rows, job.seed)
+        said = answered(teacher, theirs.splits.train, theirs.pad, accelerator, asked)
         if others:
             said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
-        rows = Answered(rows, said.logits)
+        rows = Answered(rows, said.logits, asked)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)
     return distillation, rows, masking
@@ -82,6 +84,15 @@ def _taught(
         )
     distillation.dismiss_teacher()
     return found, None
+
+
+def _asked(stage: Stage, rows: Encoded, seed: int) -> Asked | None:
+    """The rows that a stage of less than an epoch reads, as it reads them; None of a longer one."""
+    count = steps_of(stage, len(rows)) * stage.batch_size
+    if count >= len(rows):
+        return None
+    batches = plan(rows.lengths, stage.batch_size, seed, 0)
+    return Asked([i for k in range(len(batches)) for i in batches[k]], count)
 
 
 def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:

@@ -115,9 +115,10 @@ def with_answers(
         rows, model = member.reading.splits.train, load_model(member.path, task.kind)
         if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
             raise UserError(f"{member.path}: reads other rows than the first teacher")
-        found = answered(model, rows, member.reading.pad, accelerator)
+        found = answered(model, rows, member.reading.pad, accelerator, first.asked)
         said.append([part[:, member.order] for part in found.logits])
-    return Answered(first.rows, [average(task.kind, parts) for parts in zip(*said, strict=True)])
+    logits = [average(task.kind, parts) for parts in zip(*said, strict=True)]
+    return Answered(first.rows, logits, first.asked)
 
 
 def judged(
