@@ -1,4 +1,4 @@
-"""A teacher's answers to every row of a task: made once, kept on disk, keyed by their content."""
+"""A teacher's answers to the rows of a task: made once, kept on disk, keyed by their content."""
 
 import fcntl
 import hashlib

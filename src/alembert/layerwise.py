@@ -5,6 +5,7 @@ progressive transfer does by gradients (Sun et al. 2020, section 3.3), in closed
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from alembert.trace import Batch, Reads, no_grad_trace
 
 WHY = "starting a bottlenecked student"
 DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
+AT_ONCE = 3  # layers of a teacher, kept in memory: reading them begins at the first layer each time
 
 
 @dataclass(frozen=True)
@@ -57,29 +59,32 @@ def fit_layers(
         read = no_grad_trace(student, sample, Reads(hidden=frozenset({0})))
         stream = read.hidden[0].float()
         mask = sample["attention_mask"].bool()
-        for layer, (_, source) in zip(anatomy.layers(student, WHY), pairs, strict=True):
-            seen = _seen(teacher, source, sample)
-            stream = _fit(layer, stream, mask, seen, basis, inside, heads)
+        layers = list(anatomy.layers(student, WHY))
+        for start in range(0, len(layers), AT_ONCE):
+            sources = [source for _, source in pairs[start : start + AT_ONCE]]
+            for layer, seen in zip(layers[start:], _seen(teacher, sources, sample), strict=False):
+                stream = _fit(layer, stream, mask, seen, basis, inside, heads)
 
 
-def _seen(teacher: PreTrainedModel, layer: int, sample: Batch) -> Seen:
+def _seen(teacher: PreTrainedModel, numbers: list[int], sample: Batch) -> Iterator[Seen]:
     name = anatomy.anatomy(teacher.config, WHY).copies[5:6] or ("intermediate.dense",)
-    part = anatomy.layers(teacher, WHY)[layer - 1].get_submodule(name[0])
+    parts = [anatomy.layers(teacher, WHY)[i - 1].get_submodule(name[0]) for i in numbers]
     caught: list[Tensor] = []
-    handle = part.register_forward_hook(lambda _, __, output: caught.append(output))
+    handles = [part.register_forward_hook(lambda _, __, x: caught.append(x)) for part in parts]
     inputs = {k: sample[k] for k in (*inputs_of(teacher), "attention_mask") if k in sample}
-    left = no_grad_trace(
-        teacher, inputs, Reads(hidden=frozenset({layer - 1, layer}), attention=frozenset({layer}))
-    )
-    handle.remove()
+    hidden = frozenset(i - before for i in numbers for before in (0, 1))
+    left = no_grad_trace(teacher, inputs, Reads(hidden=hidden, attention=frozenset(numbers)))
+    for handle in handles:
+        handle.remove()
     real = sample["attention_mask"].bool()
-    q, k, v = (x[layer].float() for x in (left.queries, left.keys, left.values))
-    q = q * anatomy.sharpness(teacher.config)
-    neurons = caught[0][real].float()
-    order = F.relu(neurons).std(dim=0).argsort(descending=True)
-    before, after = (left.hidden[i][real].float() for i in (layer - 1, layer))
-    rows = [_beside(x)[real] for x in (q, k, v, _attend(q, k, v, real))]
-    return Seen(before, after, rows[0], rows[1], rows[2], rows[3], neurons[:, order])
+    for i in numbers:
+        q, k, v = (x[i].float() for x in (left.queries, left.keys, left.values))
+        q = q * anatomy.sharpness(teacher.config)
+        neurons = caught.pop(0)[real].float()
+        order = F.relu(neurons).std(dim=0).argsort(descending=True)
+        before, after = (left.hidden[j][real].float() for j in (i - 1, i))
+        rows = [_beside(x)[real] for x in (q, k, v, _attend(q, k, v, real))]
+        yield Seen(before, after, rows[0], rows[1], rows[2], rows[3], neurons[:, order])
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ from alembert.recipes import recipe_of
 from alembert.student import from_scratch, from_teacher
 from alembert.trace import Batch
 
-# texts, and tokens, by which a narrow student's view of its teacher is found
-SAMPLE, TOKENS = 256, 16_384
+TOKENS = 16_384  # by which a narrow student's view of its teacher is found
 
 
 def chosen_for(
@@ -80,12 +79,12 @@ def named(
 
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
-    """Texts from all over the rows as one batch, without labels."""
-    longest = int(np.max(rows.lengths))
-    count = max(min(SAMPLE, TOKENS // longest), 1)
-    places = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
+    """Texts from all over the rows as one batch, without labels; cut at twice the mean length."""
+    mean = max(int(np.mean(rows.lengths)), 1)
+    places = np.linspace(0, len(rows) - 1, min(max(TOKENS // mean, 1), len(rows))).astype(int)
     chosen = [rows[int(i)] for i in places]
-    return pad([{k: v for k, v in row.items() if k != "labels"} for row in chosen], pad_token_id)
+    seen = [{k: v[: 2 * mean] for k, v in row.items() if k != "labels"} for row in chosen]
+    return pad(seen, pad_token_id)
 
 
 def student_for(
