@@ -4,7 +4,8 @@
 
 Writes results/distilbert, results/tinybert and results/mobilebert: results.json (every run:
 metrics, steps, seconds, recipe's name, environment) and README.md (means and spread over the seeds
-there are), and puts the main tables between the README's markers.
+there are), and puts the main tables between the README's markers. Runs that results.json has and
+OUT has not are kept: seeds may come from several machines.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 
 NAMES = {"clinc150": "CLINC150", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "snips": "SNIPS"}
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+NOTES = "<!-- notes -->"
 
 
 def collected(out: Path) -> list[dict[str, Any]]:
@@ -42,7 +44,22 @@ def collected(out: Path) -> list[dict[str, Any]]:
             "versions": environment["versions"], "hardware": environment["hardware"],
             "arguments": environment["arguments"],
         })  # fmt: skip
+    teachers = {(row["task"], row["seed"]): row for row in rows if row["run"] == "teacher"}
+    for row in rows:
+        teacher = teachers.get((row["task"], row["seed"]), teachers.get((row["task"], 0)))
+        if "teacher" not in row and teacher is not None and row is not teacher:
+            row["teacher"] = teacher["student"]
+            row["retention"] = row["student"][row["metric"]] / row["teacher"][row["metric"]]
     return rows
+
+
+def merged(folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These rows, and those of a folder's results.json that are not measured anew."""
+    found = {}
+    before = folder / "results.json"
+    for row in (json.loads(before.read_text()) if before.is_file() else []) + rows:
+        found[row["task"], row["run"], row["seed"]] = row
+    return [found[key] for key in sorted(found)]
 
 
 def spread(values: list[float]) -> str:
@@ -58,6 +75,21 @@ def by_run(rows: list[dict[str, Any]]) -> dict[tuple[str, str], dict[int, float]
     return found
 
 
+def field(rows: list[dict[str, Any]], name: str) -> dict[tuple[str, str], list[float]]:
+    """What the rows of each (task, run) have of a field, in the order of the seeds.
+
+    "teacher": the metric of the teacher that each was compared with.
+    """
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        value = (
+            row["teacher"][row["metric"]] if name == "teacher" and name in row else row.get(name)
+        )
+        if value is not None:
+            found[row["task"], row["run"]].append(value)
+    return found
+
+
 def main_table(rows: list[dict[str, Any]]) -> str:
     found, metric = by_run(rows), {row["task"]: row["metric"] for row in rows}
     lines = [
@@ -69,7 +101,7 @@ def main_table(rows: list[dict[str, Any]]) -> str:
         teacher, student = found.get((task, "teacher")), found.get((task, "3-layers-distilled"))
         if not teacher or not student:
             continue
-        kept = [student[s] / teacher[s] for s in student]
+        kept = field(rows, "retention")[task, "3-layers-distilled"]
         alone = found.get((task, "3-layers-alone"))
         lines.append(
             f"| {name} | {metric[task]} | {spread(list(teacher.values()))} | "
@@ -110,14 +142,10 @@ ARMS = {
 }
 
 
-def mean_valid(valid: dict[tuple[str, str, int], float], task: str, run: str) -> float:
-    return mean(value for (name, arm, _), value in valid.items() if (name, arm) == (task, run))
-
-
 def tiny_tables(rows: list[dict[str, Any]]) -> tuple[str, str]:
     """(a line a task for the README, a line an arm for results/)."""
     found, metric = by_run(rows), {row["task"]: row["metric"] for row in rows}
-    valid = {(row["task"], row["run"], row["seed"]): row["valid"] for row in rows}
+    valid, kept = field(rows, "valid"), field(rows, "retention")
     short = [
         "| task | metric | teacher, 6 layers x 384 | TinyBERT, 4 layers x 192 | kept "
         "| the same network, fine-tuned | seeds |",
@@ -125,27 +153,23 @@ def tiny_tables(rows: list[dict[str, Any]]) -> tuple[str, str]:
     ]
     long = ["| task | arm | held-out | test | kept | seeds |", "|---|---|---|---|---|---|"]
     for task, name in NAMES.items():
-        teacher = found.get((task, "teacher"), {})
         for arm, said in ARMS.items():
-            mine = found.get((task, f"4x192-{arm}"))
-            if not mine:
-                continue
-            kept = mean([mine[s] / teacher[s] for s in mine])
-            chosen = spread([valid[task, f"4x192-{arm}", s] for s in mine])
-            long.append(
-                f"| {name} | {said} | {chosen} | {spread(list(mine.values()))} | {kept:.1%} | "
-                f"{len(mine)} |"
-            )
+            key = task, f"4x192-{arm}"
+            if key in found:
+                long.append(
+                    f"| {name} | {said} | {spread(valid[key])} | "
+                    f"{spread(list(found[key].values()))} | {mean(kept[key]):.1%} | "
+                    f"{len(found[key])} |"
+                )
         arms = [run for name, run in found if name == task and run.startswith("4x192")]
         arms = [run for run in arms if run != "4x192-plain"]
         if arms:  # the arm that the held-out texts prefer
-            best = found[task, max(arms, key=lambda run: mean_valid(valid, task, run))]
+            best = task, max(arms, key=lambda run: mean(valid[task, run]))
             plain = found.get((task, "4x192-plain"))
-            kept = mean([best[s] / teacher[s] for s in best])
             short.append(
-                f"| {name} | {metric[task]} | {spread([teacher[s] for s in best])} | "
-                f"{spread(list(best.values()))} | {kept:.1%} | "
-                f"{spread(list(plain.values())) if plain else '-'} | {len(best)} |"
+                f"| {name} | {metric[task]} | {spread(field(rows, 'teacher')[best])} | "
+                f"{spread(list(found[best].values()))} | {mean(kept[best]):.1%} | "
+                f"{spread(list(plain.values())) if plain else '-'} | {len(found[best])} |"
             )
     return ("\n".join(short), "\n".join(long)) if len(short) > 2 else ("", "")
 
@@ -161,7 +185,17 @@ STRATEGIES = {
 }
 
 
-def mobile_table(rows: list[dict[str, Any]], out: Path) -> str:
+def perplexities(out: Path, known: Path) -> dict[str, float]:
+    """After the corpus, of each strategy; those that OUT has are written beside the known ones."""
+    found: dict[str, float] = json.loads(known.read_text()) if known.is_file() else {}
+    for place in sorted(out.glob("corpus/*/words.json")):
+        found[place.parent.name] = json.loads(place.read_text())["perplexity"]
+    if found:
+        known.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def mobile_table(rows: list[dict[str, Any]], words: dict[str, float]) -> str:
     """A line a strategy: perplexity after the corpus, then what each task keeps."""
     found = by_run(rows)
     tasks = [
@@ -170,20 +204,22 @@ def mobile_table(rows: list[dict[str, Any]], out: Path) -> str:
     shown = " | ".join(f"{NAMES[task]}, kept" for task in tasks)
     lines = [f"| strategy | perplexity | {shown} |", "|---|---|" + "---|" * len(tasks)]
     for name, said in STRATEGIES.items():
-        words = out / "corpus" / name / "words.json"
-        cells = [f"{json.loads(words.read_text())['perplexity']:.0f}" if words.is_file() else "-"]
+        cells = [f"{words[name]:.0f}" if name in words else "-"]
         for task in tasks:
-            mine, teacher = found.get((task, f"mobile-{name}")), found[task, "teacher"]
-            kept = mean([mine[s] / teacher[s] for s in mine]) if mine else 0.0
-            cells.append(f"{spread(list(mine.values()))}, {kept:.1%}" if mine else "-")
+            mine = found.get((task, f"mobile-{name}"))
+            kept = field(rows, "retention")[task, f"mobile-{name}"]
+            cells.append(f"{spread(list(mine.values()))}, {mean(kept):.1%}" if mine else "-")
         lines.append(f"| {said} | " + " | ".join(cells) + " |")
     return "\n".join(lines) if tasks else ""
 
 
 def write(folder: Path, rows: list[dict[str, Any]], text: list[str]) -> None:
+    """Put both files in place; what a README has from NOTES on, it keeps."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (folder / "README.md").write_text("\n".join(text) + "\n")
+    page = folder / "README.md"
+    _, mark, notes = page.read_text().partition(NOTES) if page.is_file() else ("", "", "")
+    page.write_text("\n".join(text) + "\n" + (f"\n{mark}{notes}" if mark else ""))
 
 
 def main() -> None:
@@ -193,9 +229,12 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     given = parser.parse_args()
     everything = collected(given.out)
-    rows = [row for row in everything if not row["run"].startswith(("4x192", "mobile"))]
-    mobile = [row for row in everything if row["run"].startswith(("mobile", "teacher"))]
-    tiny = [row for row in everything if row["run"].startswith(("4x192", "teacher"))]
+    rows = [row for row in everything if not row["run"].startswith(("4x192", "mobile", "teacher"))]
+    rows = merged(given.results / "distilbert", rows)
+    mobile = [row for row in everything if row["run"].startswith("mobile")]
+    mobile = merged(given.results / "mobilebert", mobile)
+    tiny = [row for row in everything if row["run"].startswith("4x192")]
+    tiny = merged(given.results / "tinybert", tiny)
     measured = (
         "Measured on the task's test split (SST-2, MRPC, STS-B: the official dev set; a slice of "
         "train chose the model; CLINC150: 18 % of test is out of scope, 0.7 % of train). "
@@ -225,7 +264,8 @@ def main() -> None:
             "", long,
         ]  # fmt: skip
         write(given.results / "tinybert", tiny, text)
-    if deep := mobile_table(mobile, given.out):
+    words = perplexities(given.out, given.results / "mobilebert" / "perplexity.json")
+    if deep := mobile_table(mobile, words):
         text = [
             "# MobileBERT students of a MiniLM teacher", "",
             "Student: 6 layers, stream 384, 96 inside. On the corpus (Wikipedia) every strategy "
