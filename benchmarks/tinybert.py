@@ -4,8 +4,9 @@
 
 DATA and OUT are those of benchmarks/distilbert.py, whose teachers are taken (or made). The student
 has 4 layers and is 192 wide. DIR of --general: a student of general distillation; of --mlm: a
-masked-word model. Every arm has the same number of steps. "plain": the same network, started from
-the pretrained (not fine-tuned) teacher as the others are, trained on hard labels only.
+masked-word model. Every arm has the same number of steps, "long" four times as many. "plain": the
+same network, started from the pretrained (not fine-tuned) teacher as the others are, trained on
+hard labels only.
 """
 
 import argparse
@@ -51,6 +52,10 @@ def plain(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"name": "plain", "stages": stages, "augment": None})
 
 
+def longer(recipe: Recipe) -> Recipe:
+    return with_settings(recipe, {f"stages.{k}.steps": str(4 * v) for k, v in STEPS.items()})
+
+
 def bare(recipe: Recipe) -> Recipe:
     """No augmentation."""
     return recipe.model_copy(update={"augment": None})
@@ -74,6 +79,7 @@ ARMS: dict[str, tuple[Callable[[Recipe], Recipe], bool]] = {
     "neither": (bare, False),  # no general stage, no augmentation
     "scratch": (scratch, False),
     "units": (units, False),
+    "long": (longer, True),
 }
 
 
