@@ -5,8 +5,9 @@
 DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers are taken (or made).
 --teacher: a model with a masked-word head, or an IB-BERT (then give --name ib). Every strategy has
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
-pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's.
-"alone": the same network without any of it, on hard labels only.
+pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's; with
+--whole for the recipe's own epochs, with --inside N for a student N wide inside (a quarter of the
+stream unasked). "alone": the same network without any of it, on hard labels only.
 """
 
 import argparse
@@ -53,10 +54,16 @@ def on_corpus(name: str, teacher: str, steps: int) -> Recipe:
     return with_settings(recipe.model_copy(update={"stages": kept}), changes)
 
 
-def on_task(teacher: str, task: str, student: str | None) -> Recipe:
+def on_task(
+    teacher: str, task: str, student: str | None, inside: int | None = None, whole: bool = False
+) -> Recipe:
     recipe = named("mobilebert", load_config(teacher), student, None, None)
     recipe = recipe.model_copy(update={"stages": recipe.stages[-2:]})
-    return with_settings(recipe, TASKS[task])
+    changes = {} if whole else dict(TASKS[task])
+    if inside is not None:
+        changes["student.intra_bottleneck_size"] = str(inside)
+        changes["student.intermediate_size"] = str(4 * inside)
+    return with_settings(recipe, changes)
 
 
 def last_of(recipe: Recipe) -> Recipe:
@@ -77,6 +84,8 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--start", action="store_true")
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--inside", type=int)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.strategies and not (given.corpus and given.teacher):
@@ -94,8 +103,10 @@ def main() -> None:
             run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
                     files=files, seed=given.seed))  # fmt: skip
         if given.start:
-            run(Job(on_task(teacher, task, None), out / f"mobile-start-{given.seed}", teacher,
-                    files=files, seed=given.seed))  # fmt: skip
+            recipe = on_task(teacher, task, None, given.inside, given.whole)
+            name = "start" + "-whole" * given.whole + (f"-{given.inside}" if given.inside else "")
+            run(Job(recipe, out / f"mobile-{name}-{given.seed}", teacher, files=files,
+                    seed=given.seed))  # fmt: skip
         for name in given.strategies:
             start = str(given.out / "corpus" / f"{given.name}{name}" / "student")
             run(Job(on_task(teacher, task, start), out / f"mobile-{given.name}{name}-{given.seed}",
