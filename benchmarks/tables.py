@@ -182,8 +182,8 @@ STRATEGIES = {
     "ib-progressive": "progressive transfer, through an IB-BERT",
     "ib-joint": "joint transfer, through an IB-BERT",
     "start": "no corpus: layers fitted at the start",
-    "start-192": "the same, 192 wide inside",
-    "start-whole": "the same as fitted, the recipe's own epochs",
+    "start-192": "no corpus, 192 wide inside",
+    "start-whole": "no corpus, the recipe's own epochs",
     "alone": "the same network, fine-tuned alone",
 }
 

@@ -29,6 +29,7 @@ from alembert.recipe import Init, Recipe, Stage, with_settings
 from alembert.recipes.tinybert import student_config
 
 NAMES = ["down", "flat", "up"]
+ASKED = answers.Asked(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
 
 
 def in_fp32() -> Accelerator:
@@ -135,7 +136,7 @@ def test_each_row_has_its_own_answer_in_whatever_order_they_are_asked(
     rows = Encoded(ids, lengths, np.zeros(len(ids) if per_token else 7, np.int64), None, per_token)
     monkeypatch.setattr(answers, "PART", 2)
     whole = answers.answered(teacher, rows, 0, in_fp32())
-    some = answers.answered(teacher, rows, 0, in_fp32(), answers.Asked([4, 0, 6, 3, 1, 5, 2], 4))
+    some = answers.answered(teacher, rows, 0, in_fp32(), ASKED)
     for i in (4, 0, 6, 3):
         mine, theirs = (torch.tensor(said[i]["teacher_logits"]) for said in (some, whole))
         torch.testing.assert_close(mine, theirs)

@@ -31,7 +31,7 @@ BATCH = 64
 class Asked(NamedTuple):
     """The rows that a teacher is asked about: the first `reads` of `order`, all rows' numbers."""
 
-    order: list[int]
+    order: NDArray[np.int64]
     reads: int
 
 
@@ -73,10 +73,10 @@ def answered(
     Of several processes each makes its share of the parts; all must call it. Kept under the
     user's cache by what they depend on: weights, token ids, precision.
     """
-    order, count = (range(len(rows)), len(rows)) if asked is None else asked
+    order, count = asked or (np.arange(len(rows)), len(rows))
     home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision, asked)
     teacher.to(accelerator.device)
-    numbers = {first: order[first : first + PART] for first in range(0, count, PART)}
+    numbers = {first: order[first : first + PART].tolist() for first in range(0, count, PART)}
     parts = list(numbers)
     mine = parts[accelerator.process_index :: accelerator.num_processes]
     kept: dict[int, NDArray[np.float32]] = {}
@@ -193,7 +193,7 @@ def _key(teacher: PreTrainedModel, rows: Encoded, precision: str, asked: Asked |
     for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):
         known.update(b"-" if array is None else np.ascontiguousarray(array).data)
     if asked is not None:
-        known.update(np.array(asked.order).data)
+        known.update(np.ascontiguousarray(asked.order).data)
     return known.hexdigest()[:32]
 
 

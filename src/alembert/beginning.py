@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
 
 from alembert import checkpoint, ensemble, teacher_cache
@@ -92,7 +93,7 @@ def _asked(stage: Stage, rows: Encoded, seed: int) -> Asked | None:
     if count >= len(rows):
         return None
     batches = plan(rows.lengths, stage.batch_size, seed, 0)
-    return Asked([i for k in range(len(batches)) for i in batches[k]], count)
+    return Asked(np.concatenate([batches[i] for i in range(len(batches))]), count)
 
 
 def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:
