@@ -15,6 +15,7 @@ from alembert.augmentation import augment_file
 from alembert.data.augment import Augment
 from alembert.data.sources import read
 from alembert.errors import UserError
+from alembert.folder import claimed
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,28 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv", "whole.csv"]
 
 
+def test_two_at_once_are_refused_before_they_mix(tmp_path: Path, mlm: str) -> None:
+    source, out = task_file(tmp_path / "in.csv", rows=30), tmp_path / "out.csv"
+    with killed_after(3), pytest.raises(Killed):
+        augmented_file(source, out, mlm)
+    with claimed(tmp_path / "out.csv.unfinished"):
+        for more in ({}, {"settings": Augment(copies=1)}):
+            with pytest.raises(UserError, match="another process is running in this folder"):
+                augmented_file(source, out, mlm, **more)
+    with killed_after(9) as asked:
+        augmented_file(source, out, mlm)
+    assert len(asked) == 1
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, mlm: str) -> None:
+    source, there = task_file(tmp_path / "in.csv", rows=30), tmp_path / "out.csv.unfinished"
+    there.mkdir()
+    (there / "my.txt").write_text("precious")
+    with pytest.raises(UserError, match=r"out\.csv\.unfinished: holds my\.txt and no augmentation"):
+        augmented_file(source, tmp_path / "out.csv", mlm)
+    assert [path.read_text() for path in there.iterdir()] == ["precious"]
+
+
 @pytest.mark.parametrize("other", ["seed", "settings", "file", "model"])
 def test_what_another_job_left_unfinished_is_not_taken_up(
     tmp_path: Path, mlm: str, tokenizer: BertTokenizerFast, other: str
@@ -175,7 +198,7 @@ def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
         ({"out": "in.csv"}, "in.csv: is the file to augment itself; name another"),
         ({"out": "there.csv"}, "there.csv: is there already; delete it or name another"),
         ({"out": "out.xlsx"}, "unknown kind of file; write one of .csv .tsv .jsonl .parquet"),
-        ({"out": "in.csv/out.csv"}, "in.csv/out.csv.unfinished/key: cannot be written"),
+        ({"out": "in.csv/out.csv"}, "in.csv/out.csv.unfinished: cannot be written"),
         ({"source": "words.jsonl"}, "cannot hold column 'tokens' unchanged; write .jsonl or"),
         ({"source": "zip.jsonl"}, "cannot hold column 'zip' unchanged; write .jsonl or .parquet"),
         (
@@ -184,6 +207,7 @@ def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
         ),
         ({"source": "gap.csv"}, "gap.csv, row 2: 'text' is empty; fill it or drop the row"),
         ({"source": "empty.csv"}, "empty.csv: the file is empty"),
+        ({"text": "text", "text_pair": "text"}, "--text-pair text: is the first text already"),
         ({"text": "label"}, "'label' holds no text; name another column with --text"),
         ({"text": "body"}, "--text body: .*in.csv has no such column"),
         ({"mlm": None}, "name a masked-word model with --mlm, or --vectors or --embeddings"),

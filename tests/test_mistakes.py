@@ -515,6 +515,48 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         r"layer map pair \(1, 9\) lies outside the models",
     ),
     (
+        "a start from the embedding is no layer's",
+        {},
+        f"{TINY} --mlm words --set init.layers=[[0,0],[1,1]]",
+        r"init\.layers: name a teacher layer for each of the student's layers 1 to 1, .*",
+    ),
+    (
+        "a start from a layer that there is not is named",
+        {},
+        f"{TINY} --mlm words --set init.layers=[[1,9]]",
+        r"init\.layers: layer map pair \(1, 9\) lies outside the models",
+    ),
+    (
+        "a student of no neurons is refused",
+        {},
+        f"{TINY} --mlm words --set student.intermediate_size=0",
+        r"student\.intermediate_size 0: must be 1 or more",
+    ),
+    (
+        "a student of an unknown activation is refused",
+        {},
+        f"{TINY} --mlm words --set student.hidden_act=foo",
+        r"the recipe's student: 'foo' is unknown; mend the recipe",
+    ),
+    (
+        "a student's dropout out of bounds is refused",
+        {},
+        f"{TINY} --mlm words --set student.hidden_dropout_prob=7",
+        r"the recipe's student: dropout probability has to be between 0 and 1, but got 7; .*",
+    ),
+    (
+        "a student that is there keeps its shape",
+        {},
+        f"{DISTIL} --student teacher --set student.n_heads=4",
+        r"--set student\.n_heads: --student is taken as it is; leave one of the two out",
+    ),
+    (
+        "a share that is no number is refused",
+        {},
+        "augment --train train.csv --out more.csv --embeddings teacher --share nan",
+        r"share nan: must be over 0, at most 1",
+    ),
+    (
         "a star that matches no stage is refused",
         {},
         f"{DISTIL} --set stages.transfer-*.steps=3",

@@ -292,6 +292,25 @@ def test_variants_are_made_anew_when_the_file_has_changed(
     assert any(line.startswith("augmentation: 30 rows") for line in said)
 
 
+def test_damaged_variants_are_said_and_made_anew(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    words = saved(tmp_path / "words", tokenizer)
+    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
+    job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
+    run(job, lambda _: None)
+    (tmp_path / "run" / "metrics.json").unlink()
+    (made,) = (tmp_path / "run").glob("augmented-*.parquet")
+    whole = made.read_bytes()
+    made.write_bytes(whole[: len(whole) // 2])
+    said: list[str] = []
+    run(job, said.append)
+    assert any(line.startswith(str(made)) and line.endswith(": made anew") for line in said)
+    assert made.read_bytes() == whole
+
+
 def test_a_masked_word_model_that_is_not_there_leaves_the_folder_to_the_next_command(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

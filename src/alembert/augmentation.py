@@ -3,9 +3,12 @@
 import csv
 import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from alembert.data.columns import find_columns
 from alembert.data.sources import read
 from alembert.data.vectors import Vectors, read_vectors
 from alembert.errors import UserError
+from alembert.folder import claimed
 from alembert.models.load import load_model, load_tokenizer
 from alembert.train import precision_of
 from alembert.variation import Augment
@@ -58,16 +62,16 @@ def augment_file(
     _check_texts(rows, names, shown or source)
     _check_out(rows, source, out)
     near, masked = _models(mlm, vectors, embeddings, precision, say)
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    _open(unfinished, _digest(rows, near, masked, names, settings.model_dump(), seed, precision,
-                              __version__))  # fmt: skip
+    key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
     ask = partial(candidates, settings=settings, vectors=near, mlm=masked)
     vary = partial(augmented, settings=settings, seed=seed)
-    parts = _parts(unfinished, rows, names, ask, vary)
-    with in_place(out) as beside:
-        WRITERS[out.suffix](beside, rows.schema, (pq.ParquetFile(part).read() for part in parts))
-    count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
-    shutil.rmtree(unfinished)
+    with _opened(out.with_name(f"{out.name}.unfinished"), out, key) as unfinished:
+        parts = _parts(unfinished, rows, names, ask, vary)
+        with in_place(out) as beside:
+            tables = (pq.ParquetFile(part).read() for part in parts)
+            WRITERS[out.suffix](beside, rows.schema, tables)
+        count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
+        shutil.rmtree(unfinished)
     if count == len(rows):
         say("no row has a variant: the texts hold no word that others may replace")
     return count
@@ -90,8 +94,7 @@ def _check_out(rows: pa.Table, source: str, out: Path) -> None:
         raise UserError(f"{out}: unknown kind of file; write one of {' '.join(WRITERS)}")
     if out.resolve() == Path(source).expanduser().resolve():
         raise UserError(f"--out {out}: is the file to augment itself; name another")
-    if out.exists():
-        raise UserError(f"{out}: is there already; delete it or name another with --out")
+    _check_free(out)
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / f"rows{out.suffix}"
         try:
@@ -152,13 +155,26 @@ def _digest(rows: pa.Table, near: Vectors | None, masked: Masked | None, *rest: 
     return state.hexdigest()
 
 
-def _open(parts: Path, key: str) -> None:
-    """The folder of finished parts, emptied if they are another job's."""
+def _check_free(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"{out}: is there already; delete it or name another with --out")
+
+
+@contextmanager
+def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
+    """The folder of finished parts, this process's alone; emptied if they are another job's."""
     mark = parts / "key"
-    if parts.is_dir() and (not mark.is_file() or mark.read_text() != key):
-        shutil.rmtree(parts)
-    with in_place(mark) as beside:
-        beside.write_text(key)
+    for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
+        if not re.fullmatch(r"(key|\.lock|\d{9})(\.partial)?", name):
+            raise UserError(f"{parts}: holds {name} and no augmentation: move it, or name an --out")
+    with claimed(parts):
+        _check_free(out)
+        if not mark.is_file() or mark.read_text() != key:
+            for part in parts.glob("[k0-9]*"):
+                part.unlink()
+        with in_place(mark) as beside:
+            beside.write_text(key)
+        yield parts
 
 
 def _parts(

@@ -51,7 +51,7 @@ def _leave(out: Path, made: list[Path]) -> None:
     if out in made:
         (out / "environment.json").unlink(missing_ok=True)
     for place in made:
-        if not any(place.iterdir()):
+        if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 
 

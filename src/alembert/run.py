@@ -29,11 +29,11 @@ from alembert.data.splits import Splits
 from alembert.distillation import check_layers
 from alembert.job import Job, Say, head_of, judged
 from alembert.models.load import load_config, load_model
-from alembert.models.new import config_of
+from alembert.models.new import checked
 from alembert.read_words import narrow, pieces_of, widen
 from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
-from alembert.student import said_start
+from alembert.student import said_start, start_map
 from alembert.train import precision_of, steps_of, train
 from alembert.variants import varied
 from alembert.watching import Watch
@@ -114,11 +114,12 @@ def _texts(
 def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
     """Refuse what one of the stages cannot do before the first is run; a line on the start."""
     source = job.student or job.teacher_for(stages[0]) or ""
-    config = load_config(job.student) if job.student else config_of(job.recipe.student)
+    config = load_config(job.student) if job.student else checked(job.recipe.student)
     read: set[tuple[str, str]] = set()
     first, line = job.asked(stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":
         line = said_start(config, load_config(first))
+        start_map(job.recipe.init.layers, config, load_config(first))
     for stage in stages:
         class_weights.weighed(stage, mine.splits)
         if teacher := job.asked(stage):

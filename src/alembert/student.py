@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert import anatomy, embedding
 from alembert.errors import UserError
-from alembert.layermap import Choice, layer_map
+from alembert.layermap import Choice, Pairs, layer_map
 from alembert.models.load import label_fields
 from alembert.models.new import drawn
 from alembert.narrowing import match, narrow
@@ -42,14 +42,7 @@ def from_teacher(
     Raises UserError when shapes or architectures forbid it.
     """
     student = from_scratch(config, head, labels, seed)
-    depth = anatomy.depth(student.config)
-    pairs = layer_map(choice, depth, anatomy.depth(teacher.config))
-    taken = [to for to, source in pairs if source > 0]
-    if taken != list(range(1, depth + 1)):
-        raise UserError(
-            f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
-            "order, as (student, teacher) pairs"
-        )
+    pairs = start_map(choice, student.config, teacher.config)
     said_start(student.config, teacher.config)
     narrower = student.config.hidden_size < teacher.config.hidden_size
     if anatomy.bottlenecked(student.config) and sample is not None:
@@ -65,6 +58,21 @@ def from_teacher(
             if head == "words":
                 _copy_words_head(student, teacher)
     return student
+
+
+def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Pairs:
+    """Which teacher layer each of the student's starts from. Raises UserError if it is not one."""
+    depth = anatomy.depth(student)
+    try:
+        pairs = layer_map(choice, depth, anatomy.depth(teacher))
+    except UserError as error:
+        raise UserError(f"init.layers: {error}") from error
+    if [to for to, _ in pairs] != list(range(1, depth + 1)) or min(dict(pairs).values()) < 1:
+        raise UserError(
+            f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
+            "order, as (student, teacher) pairs"
+        )
+    return pairs
 
 
 def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:

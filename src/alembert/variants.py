@@ -13,6 +13,7 @@ from alembert.augmentation import augment_file
 from alembert.data import sources
 from alembert.data.splits import Splits, with_rows
 from alembert.data.vectors import read_vectors
+from alembert.errors import UserError
 from alembert.job import Job, Say, judged, longest
 from alembert.models.load import has_head, load_model
 from alembert.recipe import Stage
@@ -40,7 +41,7 @@ def varied(
     rows = _as_texts(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
     source = job.out / "train.parquet"
-    if not made.is_file():
+    if not _whole(made, say):
         if mlm is not None:  # a name that is wrong is refused before the folder is this run's
             load_model(mlm, "words")
         if job.vectors is not None:
@@ -58,6 +59,16 @@ def varied(
     variants = sources.read(str(made))
     say(f"augmentation: {len(rows):,} rows became {len(variants):,}")
     return with_rows(splits, variants, tokenizer, longest(stages), job.files.train)
+
+
+def _whole(made: Path, say: Say) -> bool:
+    """Whether the variants are there; what cannot be read is said, and made anew."""
+    try:
+        return made.is_file() and len(sources.read(str(made))) > 0
+    except UserError as error:
+        say(f"{error}: made anew")
+        made.unlink()
+        return False
 
 
 def _as_texts(splits: Splits) -> Dataset:

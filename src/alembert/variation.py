@@ -14,7 +14,7 @@ class Augment(BaseModel):
     word a pass, as the authors do.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
     copies: int = 20
     share: float = 0.4
     candidates: int = 15

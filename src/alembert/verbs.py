@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alembert.errors import leads
+from alembert.errors import UserError, leads
 from alembert.options import (
     BatchSize,
     CachePrecision,
@@ -114,6 +114,9 @@ def distill(
     files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    for key in changes if student else ():
+        if key.startswith(("student.", "init.")) and "dropout" not in key:
+            raise UserError(f"--set {key}: --student is taken as it is; leave one of the two out")
     job = Job(
         changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, precision_of(precision), vocabulary,

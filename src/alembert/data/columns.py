@@ -49,6 +49,8 @@ def find_columns(
     if text is not None:
         first = _named(data, source, text, "--text")
         second = _named(data, source, text_pair, "--text-pair") if text_pair else None
+        if first == second:
+            raise UserError(f"--text-pair {text_pair}: is the first text already; name another")
     else:
         first, second = _guess_texts(data, source, label, labelled)
     if not labelled:

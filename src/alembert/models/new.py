@@ -1,5 +1,6 @@
 """A recipe's student becomes a config, and a config a model drawn at random."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,18 @@ def config_of(fields: dict[str, object]) -> PreTrainedConfig:
     return config
 
 
+def checked(fields: dict[str, object]) -> PreTrainedConfig:
+    """The config of a recipe's student, of which a model can be made. Raises UserError if not."""
+    for name, value in fields.items():
+        counts = re.match(r"(num|n|max)_|(hidden_)?dim$|.*(?<!type_vocab)_size$", name)
+        if counts and type(value) is int and value < 1:
+            raise UserError(f"student.{name} {value}: must be 1 or more")
+    config = config_of(fields)
+    with _refused(), torch.device("meta"):
+        HEADS["encoder"].from_config(config)
+    return config
+
+
 def drawn(fields: dict[str, object], head: str, seed: int) -> PreTrainedModel:
     """A model of this config and head with random weights."""
     config = config_of(fields)
@@ -40,4 +53,5 @@ def _refused() -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
+        reason = f"{reason} is unknown" if isinstance(error, KeyError) else reason
         raise UserError(f"the recipe's student: {reason}; mend the recipe") from error
