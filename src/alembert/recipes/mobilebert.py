@@ -119,8 +119,7 @@ def _recipe(
             "feature map: squared error of normalised states and attention only; the authors' code "
             "adds gaps of means and variances, with a slip in both",
             "pre-training: no next-sentence prediction",
-            "batches of 256 and AdamW at 7e-4, since layers start fitted; the paper has 2,048 and "
-            "LAMB at 1.5e-3",
+            "batches of 256 at 7e-4, since layers start fitted; the paper's have 2,048 at 1.5e-3",
             "on a task the layers' losses again (intermediate), then soft and hard labels; the "
             "paper fine-tunes",
             *(() if bottlenecked(teacher) else (
