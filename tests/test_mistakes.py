@@ -527,6 +527,18 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         r"init\.layers: layer map pair \(1, 9\) lies outside the models",
     ),
     (
+        "layers that are no pairs are refused with what they should be",
+        {},
+        f"{TINY} --set init.layers=[0,9]",
+        r"--set: init\.layers: write a name, or pairs .* such as \[\[1,3\],\[2,6\]\] \(given: .*",
+    ),
+    (
+        "a wrong field of a stage is named by the stage's name",
+        {},
+        f"{TINY} --set stages.prediction.batch_size=0",
+        r"--set: stages\.prediction\.batch_size: Input should be greater than 0 \(given: 0\)",
+    ),
+    (
         "a student of no neurons is refused",
         {},
         f"{TINY} --mlm words --set student.intermediate_size=0",

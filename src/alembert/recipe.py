@@ -143,11 +143,18 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
         return Recipe.model_validate(plain)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        parts: list[Any] = list(first["loc"])
+        if parts[:1] == ["stages"] and isinstance(plain["stages"], list | tuple) and parts[1:]:
+            stage = plain["stages"][parts[1]]
+            parts[1] = stage.get("name", parts[1]) if isinstance(stage, dict) else parts[1]
+        where = ".".join(map(str, parts)) or "recipe"
         given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "there is no such field; 'alembert recipes show NAME' prints those there are"
+        elif "layers" in parts:
+            where = ".".join(map(str, parts[: parts.index("layers") + 1]))
+            message = "write a name, or pairs of student and teacher layers such as [[1,3],[2,6]]"
         raise UserError(f"{source}: {where}: {message}{given}") from error
 
 
