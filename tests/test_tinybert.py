@@ -273,9 +273,8 @@ def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said
         Job(recipe_of("distilbert", BertConfig()), tmp_path / "x", teacher, mlm="words")
 
 
-def test_variants_are_made_anew_when_the_file_has_changed(
-    tmp_path: Path, tokenizer: BertTokenizerFast
-) -> None:
+def ran_with_variants(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[Job, Path]:
+    """A run that will be judged anew, and the file of its variants."""
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     words = saved(tmp_path / "words", tokenizer)
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
@@ -283,7 +282,14 @@ def test_variants_are_made_anew_when_the_file_has_changed(
     job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
     run(job, lambda _: None)
     (tmp_path / "run" / "metrics.json").unlink()
-    (first,) = (tmp_path / "run").glob("augmented-*.parquet")
+    (made,) = (tmp_path / "run").glob("augmented-*.parquet")
+    return job, made
+
+
+def test_variants_are_made_anew_when_the_file_has_changed(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    job, first = ran_with_variants(tmp_path, tokenizer)
     task_file(tmp_path / "t.csv", 30, 5)
     said: list[str] = []
     run(job, said.append)
@@ -295,14 +301,7 @@ def test_variants_are_made_anew_when_the_file_has_changed(
 def test_damaged_variants_are_said_and_made_anew(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
-    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
-    words = saved(tmp_path / "words", tokenizer)
-    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
-    recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
-    job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
-    run(job, lambda _: None)
-    (tmp_path / "run" / "metrics.json").unlink()
-    (made,) = (tmp_path / "run").glob("augmented-*.parquet")
+    job, made = ran_with_variants(tmp_path, tokenizer)
     whole = made.read_bytes()
     made.write_bytes(whole[: len(whole) // 2])
     said: list[str] = []
