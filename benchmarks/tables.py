@@ -140,6 +140,7 @@ ARMS = {
     "units": "neither, started from the teacher's units",
     "scratch": "neither, started at random",
     "plain": "plain fine-tuning of the same network",
+    "drawn": "plain fine-tuning of the same network, drawn at random",
 }
 
 

@@ -6,7 +6,7 @@ DATA and OUT are those of benchmarks/distilbert.py, whose teachers are taken (or
 has 4 layers and is 192 wide. DIR of --general: a student of general distillation; of --mlm: a
 masked-word model. Every arm has the same number of steps, "long" four times as many. "plain": the
 same network, started from the pretrained (not fine-tuned) teacher as the others are, trained on
-hard labels only.
+hard labels only; "drawn": the same, but drawn at random.
 """
 
 import argparse
@@ -80,6 +80,7 @@ ARMS: dict[str, tuple[Callable[[Recipe], Recipe], bool]] = {
     "scratch": (scratch, False),
     "units": (units, False),
     "long": (longer, True),
+    "drawn": (lambda recipe: scratch(plain(recipe)), False),
 }
 
 
@@ -106,7 +107,7 @@ def main() -> None:
                 run(
                     Job(
                         chosen, given.out / task / f"4x192-{arm}-{seed}",
-                        builtin_teacher() if arm == "plain" else teacher,
+                        builtin_teacher() if arm in ("plain", "drawn") else teacher,
                         student=given.general if general else None,
                         files=files_of(given.data, task), seed=seed, **more,
                     )
