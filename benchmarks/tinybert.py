@@ -80,7 +80,7 @@ ARMS: dict[str, tuple[Callable[[Recipe], Recipe], bool]] = {
     "scratch": (scratch, False),
     "units": (units, False),
     "long": (longer, True),
-    "drawn": (lambda recipe: scratch(plain(recipe)), False),
+    "drawn": (lambda recipe: plain(scratch(recipe)), False),
 }
 
 
