@@ -164,8 +164,8 @@ def tiny_tables(rows: list[dict[str, Any]]) -> tuple[str, str]:
                     f"{len(found[key])} |"
                 )
         arms = [run for name, run in found if name == task and run.startswith("4x192")]
-        arms = [run for run in arms if run != "4x192-plain"]
-        if arms:  # the arm that the held-out texts prefer
+        arms = [run for run in arms if run.split("-")[-1] not in ("plain", "drawn", "long")]
+        if arms:  # the arm of 2,500 steps that the held-out texts prefer
             best = task, max(arms, key=lambda run: mean(valid[task, run]))
             plain = found.get((task, "4x192-plain"))
             short.append(
@@ -213,7 +213,8 @@ def mobile_table(rows: list[dict[str, Any]], words: dict[str, float]) -> str:
             mine = found.get((task, f"mobile-{name}"))
             kept = field(rows, "retention")[task, f"mobile-{name}"]
             cells.append(f"{spread(list(mine.values()))}, {mean(kept):.1%}" if mine else "-")
-        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+        if set(cells) != {"-"}:
+            lines.append(f"| {said} | " + " | ".join(cells) + " |")
     return "\n".join(lines) if tasks else ""
 
 
