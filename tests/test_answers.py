@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from houses import saved, task_file
 from safetensors.torch import load_file
-from transformers import BertForSequenceClassification, BertTokenizerFast
+from transformers import BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
 
 from alembert import answers, beginning, run
 from alembert.data.encoded import Encoded
@@ -75,6 +75,14 @@ def job(tmp_path: Path, tokenizer: BertTokenizerFast, out: str) -> Job:
     valid = task_file(tmp_path / "valid.csv", 12, 1)
     files = Files(task_file(tmp_path / "train.csv"), valid)
     return Job(recipe, tmp_path / out, teacher, files=files, precision="fp32")
+
+
+def at_hand(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[PreTrainedModel, Encoded]:
+    """The teacher of a job and the rows that it is asked about."""
+    made = job(tmp_path, tokenizer, "unused")
+    assert made.files is not None
+    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
+    return load_model(str(made.teacher), "classification"), rows
 
 
 def test_a_text_is_read_once_whatever_the_epochs_and_never_by_a_second_student(
@@ -151,10 +159,7 @@ def test_what_an_interrupted_reading_had_is_not_read_again(
     read: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = job(tmp_path, tokenizer, "unused")
-    assert made.files is not None
-    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
-    teacher = load_model(str(made.teacher), "classification")
+    teacher, rows = at_hand(tmp_path, tokenizer)
     monkeypatch.setattr(answers, "PART", 16)
     whole = answers.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 60
@@ -173,10 +178,7 @@ def test_what_an_interrupted_reading_had_is_not_read_again(
 def test_another_teacher_or_other_texts_are_asked_anew(
     tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
 ) -> None:
-    made = job(tmp_path, tokenizer, "unused")
-    assert made.files is not None
-    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
-    teacher = load_model(str(made.teacher), "classification")
+    teacher, rows = at_hand(tmp_path, tokenizer)
     first = answers.answered(teacher, rows, 0, in_fp32())
     with torch.no_grad():
         teacher.get_parameter("classifier.bias").add_(1.0)
@@ -198,10 +200,7 @@ def test_a_broken_file_is_said_and_made_again(
     content: bytes | str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    made = job(tmp_path, tokenizer, "unused")
-    assert made.files is not None
-    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
-    teacher = load_model(str(made.teacher), "classification")
+    teacher, rows = at_hand(tmp_path, tokenizer)
     whole = answers.answered(teacher, rows, 0, in_fp32())
     (file,) = home.rglob("*.npy")
     right = file.read_bytes()
@@ -232,10 +231,7 @@ def test_a_cache_that_cannot_be_written_is_named(
 def test_two_runs_at_once_read_each_text_once(
     tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
 ) -> None:
-    made = job(tmp_path, tokenizer, "unused")
-    assert made.files is not None
-    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
-    teacher = load_model(str(made.teacher), "classification")
+    teacher, rows = at_hand(tmp_path, tokenizer)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(answers.answered, teacher, rows, 0, in_fp32()) for _ in range(2)]
         found = [one.result() for one in both]
@@ -250,10 +246,7 @@ def test_several_processes_read_a_share_each_and_have_all(
     read: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = job(tmp_path, tokenizer, "unused")
-    assert made.files is not None
-    rows = prepare(made.files, tokenizer, 32, NAMES, 0).train
-    teacher = load_model(str(made.teacher), "classification")
+    teacher, rows = at_hand(tmp_path, tokenizer)
     monkeypatch.setattr(answers, "PART", 16)
     whole = answers.answered(teacher, rows, 0, in_fp32())
     for file in home.rglob("*.npy"):

@@ -45,9 +45,11 @@ class Answered(torch.utils.data.Dataset[dict[str, Any]]):
         self, rows: Encoded, logits: list[NDArray[np.float32]], asked: Asked | None = None
     ) -> None:
         self.rows, self.logits, self.lengths, self.asked = rows, logits, rows.lengths, asked
-        self._places = range(len(rows)) if asked is None else np.argsort(asked.order)
-        lengths = rows.lengths if asked is None else np.asarray(rows.lengths)[asked.order]
-        self._offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        self._places, self._offsets = np.arange(len(rows)), rows.offsets
+        if asked is not None:
+            self._places = np.argsort(asked.order)
+            lengths = np.asarray(rows.lengths, np.int64)[asked.order]
+            self._offsets = np.concatenate(([0], np.cumsum(lengths)))
 
     def __len__(self) -> int:
         return len(self.rows)

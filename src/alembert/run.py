@@ -118,8 +118,9 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
     read: set[tuple[str, str]] = set()
     first, line = job.asked(stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":
-        line = said_start(config, load_config(first))
-        start_map(job.recipe.init.layers, config, load_config(first))
+        begins = load_config(first)
+        line = said_start(config, begins)
+        start_map(job.recipe.init.layers, config, begins)
     for stage in stages:
         class_weights.weighed(stage, mine.splits)
         if teacher := job.asked(stage):

@@ -41,7 +41,8 @@ def varied(
     rows = _as_texts(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
     source = job.out / "train.parquet"
-    if not _whole(made, say):
+    variants = _there(made, say)
+    if variants is None:
         if mlm is not None:  # a name that is wrong is refused before the folder is this run's
             load_model(mlm, "words")
         if job.vectors is not None:
@@ -55,20 +56,22 @@ def varied(
             text_pair=splits.columns.text_pair, say=say, precision=job.precision,
             shown=job.files.train,
         )  # fmt: skip
+        variants = sources.read(str(made))
     _tidy(job.out, made)
-    variants = sources.read(str(made))
     say(f"augmentation: {len(rows):,} rows became {len(variants):,}")
     return with_rows(splits, variants, tokenizer, longest(stages), job.files.train)
 
 
-def _whole(made: Path, say: Say) -> bool:
-    """Whether the variants are there; what cannot be read is said, and made anew."""
+def _there(made: Path, say: Say) -> Dataset | None:
+    """The variants that were made before; what cannot be read is said, and made anew."""
+    if not made.is_file():
+        return None
     try:
-        return made.is_file() and len(sources.read(str(made))) > 0
+        return sources.read(str(made))
     except UserError as error:
         say(f"{error}: made anew")
         made.unlink()
-        return False
+        return None
 
 
 def _as_texts(splits: Splits) -> Dataset:
