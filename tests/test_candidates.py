@@ -224,7 +224,7 @@ def test_vectors_are_read_from_glove_and_from_fasttext_files(tmp_path: Path) -> 
         ("film 1 2\nmovie 1\n", "line 2: not a word and its 2 numbers"),
         ("film 1 2\nmovie 1 x\n", "line 2: not a word and its 2 numbers"),
         ("film 1 2\nmovie 1 1e99\n", "line 2: not a word and its 2 numbers"),
-        ("text,label\ngood,1\n", "line 1: not a word"),
+        ("text,label\ngood,1\n", "line 1: not a word and its numbers"),
         (", 1 2\n", "no alphabetic word"),
         ("", "no alphabetic word"),
     ],

@@ -509,10 +509,16 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         r"--hidden-size 10: .*take 8 or 12",
     ),
     (
+        "fewer words than the tokenizer has are refused by the field that set them",
+        {},
+        f"{TINY} --set student.vocab_size=3",
+        r"the student: .* the model 3: set student\.vocab_size=\d+, or leave it out",
+    ),
+    (
         "a layer that a term's teacher lacks is named",
         {},
         f"{TINY} --set stages.intermediate.objective.HiddenMSE.layers=[[1,9]]",
-        r"layer map pair \(1, 9\) lies outside the models",
+        r"HiddenMSE\.layers: layer map pair \(1, 9\) lies outside the models",
     ),
     (
         "a start from the embedding is no layer's",

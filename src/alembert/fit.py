@@ -29,12 +29,17 @@ def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:
         )
 
 
-def check_words(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, who: str) -> None:
+def check_words(
+    tokenizer: PreTrainedTokenizerBase,
+    config: PreTrainedConfig,
+    who: str,
+    mend: str = "put the tokenizer that it was trained with beside it",
+) -> None:
     """Refuse a tokenizer that speaks words a model has no embedding of."""
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"{who}: its tokenizer has {len(tokenizer)} words and the model {config.vocab_size}: "
-            "put the tokenizer that it was trained with beside it"
+            f"{mend}"
         )
 
 

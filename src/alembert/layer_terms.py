@@ -23,10 +23,14 @@ Heads = Annotated[int, Field(gt=0)] | None
 class LayerTerm(Term):
     """A term that compares layers of the two models."""
 
+    kind: str
     layers: Map = "uniform"
 
     def pairs(self, student: int, teacher: int) -> Pairs:
-        return layer_map(self.layers, student, teacher)
+        try:
+            return layer_map(self.layers, student, teacher)
+        except UserError as error:
+            raise UserError(f"{self.kind}.layers: {error}") from None
 
 
 class _Hidden(LayerTerm):
@@ -79,7 +83,7 @@ class _Attention(LayerTerm):
     def pairs(self, student: int, teacher: int) -> Pairs:
         found = super().pairs(student, teacher)
         if any(0 in pair for pair in found):
-            raise UserError(f"{self.kind}.layers: layer 0 is the embedding and has no attention")  # type: ignore[attr-defined]
+            raise UserError(f"{self.kind}.layers: layer 0 is the embedding and has no attention")
         return found
 
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:

@@ -132,7 +132,11 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
             check_layers(config, taught, stage.objective, job.recipe.projections, asking)
             read.add((teacher, head))
         fit.check_length(stage.max_length, config, job.student or "the student")
-    fit.check_words(mine.tokenizer, config, source)
+    if job.student is None:
+        mend = f"set student.vocab_size={len(mine.tokenizer)}, or leave it out"
+        fit.check_words(mine.tokenizer, config, "the student", mend)
+    else:
+        fit.check_words(mine.tokenizer, config, source)
     fit.check_precision(job.precision, config, job.student or "the student")
     for teacher, head in sorted(read):
         fit.check_answers(load_model(teacher, head), teacher)  # refused now without the head too

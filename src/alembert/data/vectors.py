@@ -47,9 +47,10 @@ def read_vectors(path: Path) -> Vectors:
             except ValueError:
                 vector = np.empty(0, np.float32)
             if len(vector) != width or width < 2 or not np.isfinite(vector).all():
+                numbers = f"its {width} numbers" if width > 1 else "its numbers"
                 raise UserError(
-                    f"{path}, line {number}: not a word and its {width} numbers apart by spaces; "
-                    "give word vectors in GloVe's text form"
+                    f"{path}, line {number}: not a word and {numbers} apart by spaces; give word "
+                    "vectors in GloVe's text form"
                 )
             if is_word(word):
                 found.setdefault(word, vector)
