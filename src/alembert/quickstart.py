@@ -31,7 +31,7 @@ STUDENTS = {  # recipe: its name in the table, what it is, settings
     ),
     "mobilebert": (
         "MobileBERT",
-        "as deep, a quarter as wide inside",
+        "as deep, thin inside",
         {"stages.intermediate.min_steps": "600", "stages.task.min_steps": "600"},
     ),
 }

@@ -13,6 +13,8 @@ from alembert.recipe import Init, Masking, Recipe, Stage
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
 PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
 STREAM = 512  # the widest inter-block stream that a student gets unasked
+HEAD = 12  # the thinnest heads that a student gets unasked, where the stream has room
+NETWORKS = 4  # feed-forward networks of a layer
 RATE = 7e-4  # layers start fitted: at 1.5e-3 the first steps undo it
 TASK_RATE = 5e-4
 
@@ -30,9 +32,10 @@ def mobilebert(
 def mobilebert_tiny(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """MobileBERT-tiny: two feed-forward networks a layer, all of attention from the bottleneck."""
+    """MobileBERT-tiny: half the feed-forward networks, all of attention from the bottleneck."""
     recipe = mobilebert(teacher, layers, hidden_size)
-    smaller = {"num_feedforward_networks": 2, "use_bottleneck_attention": True}
+    half = max(1, int(recipe.student["num_feedforward_networks"]) // 2)
+    smaller = {"num_feedforward_networks": half, "use_bottleneck_attention": True}
     changes = {"name": "mobilebert-tiny", "student": recipe.student | smaller}
     return recipe.model_copy(update=changes)
 
@@ -57,16 +60,23 @@ def mobilebert_auxiliary(
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """The fields of a MobileBertConfig: the teacher's heads and words, a quarter of the stream."""
+    """The fields of a MobileBertConfig: the teacher's heads and words, a quarter of the stream.
+
+    Heads thinner than 12 then (the paper's are 32) become 12 wide, at most half of the stream in
+    all, and the layer has as many feed-forward networks fewer as keep its number of parameters.
+    """
     heads = int(teacher.num_attention_heads)
-    inside = heads * max(1, round(hidden_size / 4 / heads))
+    quarter = heads * max(1, round(hidden_size / 4 / heads))
+    inside = max(quarter, heads * min(HEAD, hidden_size // 2 // heads))
+    others = 4 * hidden_size * (inside - quarter) + 3 * (inside**2 - quarter**2)
+    networks = max(1, round((NETWORKS * 8 * quarter**2 - others) / (8 * inside**2)))
     return {
         "model_type": "mobilebert",
         **shared_fields(teacher, layers, hidden_size),
         "embedding_size": _embedding(teacher, hidden_size),
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
-        "num_feedforward_networks": 4,
+        "num_feedforward_networks": networks,
         "normalization_type": "no_norm",
         "hidden_act": "relu",
         "classifier_activation": False,
