@@ -6,8 +6,9 @@ DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers ar
 --teacher: a model with a masked-word head, or an IB-BERT (then give --name ib). Every strategy has
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
 pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's; with
---whole for the recipe's own epochs, with --inside N for a student N wide inside (a quarter of the
-stream unasked). "alone": the same network without any of it, on hard labels only.
+--whole for the recipe's own epochs, with --inside N for a student N wide inside. "alone": the same
+network without any of it, on hard labels only. --mlm DIR: the task's texts vary by this masked-word
+model. --task-steps N: of each stage on a task, in a folder that says so where it is not 750.
 """
 
 import argparse
@@ -28,15 +29,8 @@ STRATEGIES = {
     "joint": "mobilebert-joint",
     "auxiliary": "mobilebert-auxiliary",
 }
-TASKS = {  # steps that take some minutes
-    "sst2": {
-        "stages.intermediate.steps": "1500",
-        "stages.task.epochs": "1",
-        "stages.task.min_steps": "0",
-    },
-    "mrpc": {"stages.task.epochs": "8", "stages.task.min_steps": "0"},
-    "clinc150": {"stages.task.epochs": "4"},
-}
+TASKS = ("sst2", "mrpc", "clinc150")
+STEPS = 750  # of each stage on a task, where no other number is asked for
 
 
 def on_corpus(name: str, teacher: str, steps: int) -> Recipe:
@@ -54,15 +48,17 @@ def on_corpus(name: str, teacher: str, steps: int) -> Recipe:
     return with_settings(recipe.model_copy(update={"stages": kept}), changes)
 
 
-def on_task(
-    teacher: str, task: str, student: str | None, inside: int | None = None, whole: bool = False
-) -> Recipe:
+def on_task(teacher: str, student: str | None, given: argparse.Namespace) -> Recipe:
     recipe = named("mobilebert", load_config(teacher), student, None, None)
     recipe = recipe.model_copy(update={"stages": recipe.stages[-2:]})
-    changes = {} if whole else dict(TASKS[task])
-    if inside is not None:
-        changes["student.intra_bottleneck_size"] = str(inside)
-        changes["student.intermediate_size"] = str(4 * inside)
+    changes = {}
+    if not given.whole:
+        changes = {f"stages.{stage.name}.steps": str(given.task_steps) for stage in recipe.stages}
+    if given.mlm:
+        changes["augment"] = "{}"
+    if given.inside and student is None:
+        changes["student.intra_bottleneck_size"] = str(given.inside)
+        changes["student.intermediate_size"] = str(4 * given.inside)
     return with_settings(recipe, changes)
 
 
@@ -85,7 +81,9 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--start", action="store_true")
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--task-steps", type=int, default=STEPS)
     parser.add_argument("--inside", type=int)
+    parser.add_argument("--mlm")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.strategies and not (given.corpus and given.teacher):
@@ -99,18 +97,21 @@ def main() -> None:
         files = files_of(given.data, task)
         out = given.out / task
         if given.alone:
-            recipe = last_of(on_task(teacher, task, None))
+            recipe = last_of(on_task(teacher, None, given))
             run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
                     files=files, seed=given.seed))  # fmt: skip
+        end = f"-{given.task_steps}" if given.task_steps != STEPS else ""
+        end += f"{'-variants' if given.mlm else ''}-{given.seed}"
         if given.start:
-            recipe = on_task(teacher, task, None, given.inside, given.whole)
+            recipe = on_task(teacher, None, given)
             name = "start" + "-whole" * given.whole + (f"-{given.inside}" if given.inside else "")
-            run(Job(recipe, out / f"mobile-{name}-{given.seed}", teacher, files=files,
+            run(Job(recipe, out / f"mobile-{name}{end}", teacher, files=files, mlm=given.mlm,
                     seed=given.seed))  # fmt: skip
         for name in given.strategies:
             start = str(given.out / "corpus" / f"{given.name}{name}" / "student")
-            run(Job(on_task(teacher, task, start), out / f"mobile-{given.name}{name}-{given.seed}",
-                    teacher, student=start, files=files, seed=given.seed))  # fmt: skip
+            recipe = on_task(teacher, start, given)
+            run(Job(recipe, out / f"mobile-{given.name}{name}{end}", teacher, student=start,
+                    files=files, mlm=given.mlm, seed=given.seed))  # fmt: skip
 
 
 if __name__ == "__main__":

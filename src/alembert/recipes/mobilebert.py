@@ -16,7 +16,7 @@ STREAM = 512  # the widest inter-block stream that a student gets unasked
 HEAD = 12  # the thinnest heads that a student gets unasked, where the stream has room
 NETWORKS = 4  # feed-forward networks of a layer
 RATE = 7e-4  # layers start fitted: at 1.5e-3 the first steps undo it
-TASK_RATE = 5e-4
+TASK_RATE = 3e-4
 
 
 def mobilebert(
@@ -184,5 +184,5 @@ def _task(pairs: Pairs) -> tuple[Stage, Stage]:
         name="intermediate", data="task", objective=_compared(pairs), epochs=3, min_steps=1500,
         batch_size=32, learning_rate=TASK_RATE, warmup=0.1, weight_decay=0.01,
     )  # fmt: skip
-    changes = {"name": "task", "objective": answers, "epochs": 5, "learning_rate": 3e-4}
+    changes = {"name": "task", "objective": answers, "epochs": 5}
     return layers, layers.model_copy(update=changes)
