@@ -10,10 +10,11 @@ from transformers import PreTrainedModel
 
 from alembert.distillation import Distillation
 from alembert.models.new import drawn
-from alembert.objective import AttentionKL, FeatureMap
+from alembert.objective import AttentionKL, FeatureMap, SoftLabels
 from alembert.recipes import recipe_of
 from alembert.regression import ridge
 from alembert.student import from_teacher
+from alembert.thinning import fit_words_head
 
 
 def sample(batch: int = 60, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -98,3 +99,26 @@ def test_layers_that_cannot_be_compared_stay_as_they_were_drawn() -> None:
         plain = drawn(fields, "encoder", 0)
         mine, theirs = (m.base_model.encoder.state_dict() for m in (student, plain))
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("bert", {}),
+        ("bert", {"hidden_size": 24, "intra_bottleneck_size": 8}),
+        ("bert", {"hidden_act": "gelu"}),
+        ("roberta", {}),
+        ("ibbert", {"embedding_size": 8}),  # the teacher's words are as narrow as the student's
+    ],
+)
+def test_a_thin_students_masked_words_start_nearer_to_the_teachers(
+    kind: str, more: dict[str, Any]
+) -> None:
+    sizes = ("hidden_size", "true_hidden_size", "intra_bottleneck_size")
+    teacher = tiny(kind, "words", **dict.fromkeys(sizes, 32), embedding_size=8)
+    fields = recipe_of("mobilebert", teacher.config).student | {"embedding_size": 8} | more
+    student = from_teacher(fields, "words", (), teacher, "uniform", 0, sample(200)).eval()
+    module = Distillation(student, teacher, (SoftLabels(),), words=True).eval()
+    before = module(words(20, 9, 1))[0].item()
+    fit_words_head(student, teacher, sample(200))
+    assert module(words(20, 9, 1))[0].item() < 0.5 * before

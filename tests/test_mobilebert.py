@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from alembert import divergence, losses
+from alembert import beginning, divergence, losses
 from alembert.data.splits import Files
 from alembert.distillation import Distillation
 from alembert.divergence import attention_kl
@@ -33,6 +33,7 @@ from alembert.models.ibbert import IBBertConfig, IBBertForMaskedLM, IBBertModel
 from alembert.models.load import load_config, load_model
 from alembert.models.new import config_of
 from alembert.objective import AttentionKL, FeatureMap
+from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.run import run
 from alembert.student import from_teacher
@@ -292,6 +293,26 @@ def test_an_ibbert_is_made_from_a_bert_and_teaches(
     second = Job(recipe, tmp_path / "mobile", teacher, corpus=corpus)
     run(second, lambda _: None)
     assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
+
+
+@pytest.mark.parametrize(("settings", "times"), [({}, 1), ({"init.start": "scratch"}, 0)])
+def test_a_new_head_of_masked_words_is_fitted_once(
+    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str], times: int,
+) -> None:  # fmt: skip
+    fitted = []
+    monkeypatch.setattr(beginning, "fit_words_head", lambda *given: fitted.append(given))
+    teacher, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
+    recipe = with_settings(shrunk(recipe_of("mobilebert", load_config(teacher))), settings)
+    first = Job(recipe, tmp_path / "first", teacher, corpus=corpus)
+    run(first, lambda _: None)
+    assert len(fitted) == times
+    more = recipe.model_copy(update={"stages": recipe.stages[-3:-2]})  # pre-training again
+    student = str(first.result)
+    run(Job(more, tmp_path / "more", teacher, student=student, corpus=corpus), lambda _: None)
+    assert len(fitted) == times
+    hidden = [batch["input_ids"] == tokenizer.mask_token_id for _, _, batch in fitted]
+    assert all(mask.any() for mask in hidden)
 
 
 def test_every_recipe_of_the_family_fits_bert_base() -> None:

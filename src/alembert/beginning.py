@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
+from transformers import PreTrainedModel
 
-from alembert import checkpoint, ensemble, teacher_cache
+from alembert import anatomy, checkpoint, ensemble, teacher_cache
 from alembert.answers import Answered, Asked, answered
 from alembert.data.batches import Rows
 from alembert.data.collate import Masking, masking_for, plan
@@ -13,10 +15,11 @@ from alembert.data.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.distillation import Distillation
 from alembert.job import Job, Say, head_of
-from alembert.models.load import load_model
+from alembert.models.load import has_head, load_model
 from alembert.reading import Reading
 from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
+from alembert.thinning import fit_words_head
 from alembert.trace import Reads
 from alembert.train import steps_of
 
@@ -46,8 +49,12 @@ def begun(
         student, teacher, stage.objective, words=words, projections=job.recipe.projections
     )
     state = place / "checkpoint" / checkpoint.STATE
-    if distillation.projections and checkpoint.newest(state)[0] is None:
-        distillation.start_projections(sample)
+    if checkpoint.newest(state)[0] is None:
+        if distillation.projections:
+            distillation.start_projections(sample)
+        if head == "words" and teacher is not None and masking and _drawn_head(job, student, last):
+            hidden = masking(dict(sample), torch.Generator().manual_seed(job.seed))
+            fit_words_head(student, teacher, hidden)
     reads = distillation.reads[1]
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:
@@ -60,6 +67,16 @@ def begun(
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)
     return distillation, rows, masking
+
+
+def _drawn_head(job: Job, student: PreTrainedModel, last: Path | None) -> bool:
+    """Whether a thin student's masked-word head is new, and a better one was not turned down."""
+    source = last or job.student
+    return (
+        anatomy.bottlenecked(student.config)
+        and job.recipe.init.start != "scratch"
+        and (source is None or not has_head(str(source), "words"))
+    )
 
 
 def _taught(

@@ -8,9 +8,12 @@ from transformers import PreTrainedModel
 
 from alembert import anatomy, embedding
 from alembert.layermap import Pairs
-from alembert.layerwise import WHY, fit_layers
+from alembert.layerwise import DAMPINGS, WHY, fit_layers
 from alembert.narrowing import match, principal
+from alembert.regression import ridge
 from alembert.trace import Batch, Reads, no_grad_trace
+
+LIFT = 4.0  # standard deviations over 0, where an activation changes nothing
 
 
 def thin(student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sample: Batch) -> None:
@@ -70,3 +73,37 @@ def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
     middle = weight.shape[1] // narrow.shape[1] // 2 * narrow.shape[1]  # of before, itself, after
     weight[:, middle : middle + narrow.shape[1]] = basis.T @ back
     have["embedding_transformation.bias"].copy_(basis.T @ (mean - back @ (back.T @ mean)))
+
+
+def fit_words_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch) -> None:
+    """Fit a masked-word head to the teacher's logits on a sample with words hidden, in place.
+
+    The student's matrix (V, S) is its words' table (V, E) beside a second one (V, S - E). The
+    teacher's (V, H) is read through the first, and what that leaves over is put, by its principal
+    components, into the second. What all words share drops out of the softmax. So it is known what
+    the transformation has to give, a least squares answer to the student's last states: lifted over
+    its activation's bend, centred again by its norm.
+    """
+    depth = anatomy.depth(student.config)
+    told = no_grad_trace(teacher, sample, Reads(words="all")).words
+    last = no_grad_trace(student, sample, Reads(hidden=frozenset({depth}))).hidden[depth]
+    have = dict(student.get_submodule("cls.predictions").named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        assert told is not None
+        theirs = told.weight - told.weight.mean(dim=0)
+        mine = have["decoder.weight"] - have["decoder.weight"].mean(dim=0)
+        first = torch.linalg.lstsq(mine.double(), theirs.double()).solution.float()  # (E, H)
+        left = theirs - mine @ first
+        second = principal(left, len(have["dense.weight"]))  # (H, S - E)
+        have["dense.weight"].copy_((left @ second).T)
+        if told.bias is not None:
+            have["decoder.bias"].copy_(told.bias)
+        aim = told.rows.float() @ torch.cat([first.T, second], dim=1)
+        mean, spread = aim.mean(dim=0), aim.std(dim=0).clamp(min=1e-6)
+        states = last[told.selected].float()
+        weight, bias = ridge(states, (aim - mean) / spread, *DAMPINGS)
+        found = states @ weight.T + bias
+        have["transform.dense.weight"].copy_(weight)
+        have["transform.dense.bias"].copy_(bias + LIFT)
+        have["transform.LayerNorm.weight"].copy_(spread * found.std(dim=1).mean())
+        have["transform.LayerNorm.bias"].copy_(mean)
