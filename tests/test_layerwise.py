@@ -108,7 +108,9 @@ def test_layers_that_cannot_be_compared_stay_as_they_were_drawn() -> None:
         ("bert", {"hidden_size": 24, "intra_bottleneck_size": 8}),
         ("bert", {"hidden_act": "gelu"}),
         ("roberta", {}),
-        ("ibbert", {"embedding_size": 8}),  # the teacher's words are as narrow as the student's
+        ("albert", {}),  # a matrix narrower than what the student has beside its words
+        ("electra", {"embedding_size": 16}),  # its words fill fewer dimensions
+        ("ibbert", {}),
     ],
 )
 def test_a_thin_students_masked_words_start_nearer_to_the_teachers(
@@ -122,3 +124,4 @@ def test_a_thin_students_masked_words_start_nearer_to_the_teachers(
     before = module(words(20, 9, 1))[0].item()
     fit_words_head(student, teacher, sample(200))
     assert module(words(20, 9, 1))[0].item() < 0.5 * before
+    assert student.get_parameter("cls.predictions.transform.LayerNorm.weight").abs().max() < 20

@@ -515,6 +515,12 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         r"the student: .* the model 3: set student\.vocab_size=\d+, or leave it out",
     ),
     (
+        "a thin student wider than its teacher is refused with what it may be",
+        {},
+        "distill mobilebert --teacher words --corpus corpus.txt --out run --hidden-size 48",
+        r"--hidden-size 48: a MobileBERT of this teacher has \d+ \(its heads\) to 16",
+    ),
+    (
         "a layer that a term's teacher lacks is named",
         {},
         f"{TINY} --set stages.intermediate.objective.HiddenMSE.layers=[[1,9]]",

@@ -130,6 +130,9 @@ def test_the_papers_models_have_the_papers_sizes() -> None:
         (512, 4, (128, 512, 4)),  # the paper's
         (384, 12, (144, 576, 1)),  # a quarter would be heads of 8
         (768, 12, (144, 576, 3)),
+        (312, 12, (108, 432, 1)),  # 12 a head would be half as large again
+        (1024, 16, (192, 768, 1)),
+        (64, 4, (24, 96, 1)),
     ],
 )
 def test_thin_heads_are_widened_and_the_layer_keeps_its_parameters(
@@ -146,13 +149,7 @@ def test_thin_heads_are_widened_and_the_layer_keeps_its_parameters(
             MobileBertModel(config_of(fields)).encoder for fields in (student, student | paper)
         ]
     mine, papers = (sum(p.numel() for p in layer.parameters()) for layer in layers)
-    assert mine == pytest.approx(papers, rel=0.06)
-
-
-def test_widened_heads_take_half_of_the_stream_at_most() -> None:
-    teacher = BertConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2)
-    student = recipe_of("mobilebert", teacher).student
-    assert (student["intra_bottleneck_size"], student["num_feedforward_networks"]) == (8, 1)
+    assert 0.9 * papers < mine <= 1.01 * papers
 
 
 @pytest.mark.parametrize(
@@ -295,7 +292,14 @@ def test_an_ibbert_is_made_from_a_bert_and_teaches(
     assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
 
 
-@pytest.mark.parametrize(("settings", "times"), [({}, 1), ({"init.start": "scratch"}, 0)])
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        ({}, 1),
+        ({"init.start": "scratch"}, 0),
+        ({"stages.pretraining.objective.SoftLabels": "null"}, 0),
+    ],
+)
 def test_a_new_head_of_masked_words_is_fitted_once(
     tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, str], times: int,

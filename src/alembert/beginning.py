@@ -52,9 +52,10 @@ def begun(
     if checkpoint.newest(state)[0] is None:
         if distillation.projections:
             distillation.start_projections(sample)
-        if head == "words" and teacher is not None and masking and _drawn_head(job, student, last):
-            hidden = masking(dict(sample), torch.Generator().manual_seed(job.seed))
-            fit_words_head(student, teacher, hidden)
+        imitated = teacher if distillation.reads[1].words else None
+        if imitated is not None and _drawn_head(job, student, last):
+            dice = torch.Generator().manual_seed(job.seed)
+            fit_words_head(student, imitated, masking(dict(sample), dice) if masking else sample)
     reads = distillation.reads[1]
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:

@@ -132,7 +132,7 @@ def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
             check_layers(config, taught, stage.objective, job.recipe.projections, asking)
             read.add((teacher, head))
         fit.check_length(stage.max_length, config, job.student or "the student")
-    if job.student is None:
+    if job.student is None and config.vocab_size != load_config(source).vocab_size:
         mend = f"set student.vocab_size={len(mine.tokenizer)}, or leave it out"
         fit.check_words(mine.tokenizer, config, "the student", mend)
     else:

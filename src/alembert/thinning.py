@@ -7,12 +7,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from alembert import anatomy, embedding
+from alembert.errors import UserError
 from alembert.layermap import Pairs
 from alembert.layerwise import DAMPINGS, WHY, fit_layers
 from alembert.narrowing import match, principal
 from alembert.regression import ridge
 from alembert.trace import Batch, Reads, no_grad_trace
 
+NOISE = 1e-3  # share of the largest singular value, under which a direction says nothing
 LIFT = 4.0  # standard deviations over 0, where an activation changes nothing
 
 
@@ -67,6 +69,10 @@ def _embeddings(
 def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
     """The words' table (V, H) in fewer dimensions, and the way back to the stream."""
     narrow, mean = have["word_embeddings.weight"], table.mean(dim=0)
+    if narrow.shape[1] > table.shape[1]:
+        raise UserError(
+            f"student.embedding_size {narrow.shape[1]}: at most the {table.shape[1]} of the teacher"
+        )
     back = principal(table - mean, narrow.shape[1])  # (H, E)
     narrow.copy_(table @ back)
     weight = have["embedding_transformation.weight"].zero_()
@@ -92,13 +98,14 @@ def fit_words_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: B
         assert told is not None
         theirs = told.weight - told.weight.mean(dim=0)
         mine = have["decoder.weight"] - have["decoder.weight"].mean(dim=0)
-        first = torch.linalg.lstsq(mine.double(), theirs.double()).solution.float()  # (E, H)
+        first = torch.linalg.pinv(mine, rtol=NOISE) @ theirs  # (E, H)
         left = theirs - mine @ first
-        second = principal(left, len(have["dense.weight"]))  # (H, S - E)
-        have["dense.weight"].copy_((left @ second).T)
+        second = principal(left, len(have["dense.weight"]))  # (H, S - E), fewer of a narrow head
+        have["dense.weight"][: second.shape[1]] = (left @ second).T
         if told.bias is not None:
             have["decoder.bias"].copy_(told.bias)
-        aim = told.rows.float() @ torch.cat([first.T, second], dim=1)
+        aim = torch.zeros(len(told.rows), len(have["transform.dense.weight"]))
+        aim[:, : len(first) + second.shape[1]] = told.rows.float() @ torch.cat([first.T, second], 1)
         mean, spread = aim.mean(dim=0), aim.std(dim=0).clamp(min=1e-6)
         states = last[told.selected].float()
         weight, bias = ridge(states, (aim - mean) / spread, *DAMPINGS)

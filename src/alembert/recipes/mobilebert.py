@@ -32,7 +32,7 @@ def mobilebert(
 def mobilebert_tiny(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """MobileBERT-tiny: half the feed-forward networks, all of attention from the bottleneck."""
+    """MobileBERT-tiny: half the networks (at least one), all of attention from the bottleneck."""
     recipe = mobilebert(teacher, layers, hidden_size)
     half = max(1, int(recipe.student["num_feedforward_networks"]) // 2)
     smaller = {"num_feedforward_networks": half, "use_bottleneck_attention": True}
@@ -60,16 +60,8 @@ def mobilebert_auxiliary(
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """The fields of a MobileBertConfig: the teacher's heads and words, a quarter of the stream.
-
-    Heads thinner than 12 then (the paper's are 32) become 12 wide, at most half of the stream in
-    all, and the layer has as many feed-forward networks fewer as keep its number of parameters.
-    """
-    heads = int(teacher.num_attention_heads)
-    quarter = heads * max(1, round(hidden_size / 4 / heads))
-    inside = max(quarter, heads * min(HEAD, hidden_size // 2 // heads))
-    others = 4 * hidden_size * (inside - quarter) + 3 * (inside**2 - quarter**2)
-    networks = max(1, round((NETWORKS * 8 * quarter**2 - others) / (8 * inside**2)))
+    """The fields of a MobileBertConfig: the teacher's heads and words, its shape by _shape."""
+    inside, networks = _shape(hidden_size, int(teacher.num_attention_heads))
     return {
         "model_type": "mobilebert",
         **shared_fields(teacher, layers, hidden_size),
@@ -81,6 +73,27 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
         "hidden_act": "relu",
         "classifier_activation": False,
     }
+
+
+def _shape(stream: int, heads: int) -> tuple[int, int]:
+    """How wide a layer is inside, and its feed-forward networks, of four times as many neurons.
+
+    A quarter of the stream and four, as in the paper, whose heads are 32 wide. Heads thinner than
+    12 then get up to 12 dimensions, at most half of the stream in all, and the layer as many
+    networks, at least one, as it can have without more parameters.
+    """
+    quarter = heads * max(1, round(stream / 4 / heads))
+    paper = _beside_networks(stream, quarter) + NETWORKS * 8 * quarter**2
+    for inside in range(heads * min(HEAD, stream // 2 // heads), quarter, -heads):
+        networks = (paper - _beside_networks(stream, inside)) // (8 * inside**2)
+        if networks > 0:
+            return inside, networks
+    return quarter, NETWORKS
+
+
+def _beside_networks(stream: int, inside: int) -> int:
+    """Parameters of a layer's bottlenecks and attention; biases left out."""
+    return 4 * stream * inside + 3 * inside**2
 
 
 def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
@@ -108,9 +121,10 @@ def _student(
     hidden_size = min(width, STREAM) if hidden_size is None else hidden_size
     if not 1 <= layers <= depth:
         raise UserError(f"--layers {layers}: a MobileBERT of this teacher has 1 to {depth}")
-    if hidden_size < teacher.num_attention_heads:
+    if not teacher.num_attention_heads <= hidden_size <= width:
         raise UserError(
-            f"--hidden-size {hidden_size}: must be at least the {teacher.num_attention_heads} heads"
+            f"--hidden-size {hidden_size}: a MobileBERT of this teacher has "
+            f"{teacher.num_attention_heads} (its heads) to {width}"
         )
     return student_config(teacher, layers, hidden_size), layer_map("uniform", layers, depth)
 
