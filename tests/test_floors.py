@@ -272,8 +272,8 @@ def test_the_core_is_at_most_2100_lines() -> None:
     assert sum(lines(PACKAGE / f"{name}.py") for name in CORE) <= 2100
 
 
-def test_the_package_is_at_most_19_300_lines() -> None:
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 19_300
+def test_the_package_is_at_most_19_400_lines() -> None:
+    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= 19_400
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:

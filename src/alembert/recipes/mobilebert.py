@@ -13,7 +13,7 @@ from alembert.recipe import Init, Masking, Recipe, Stage
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
 PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
 STREAM = 512  # the widest inter-block stream that a student gets unasked
-HEAD = 12  # the thinnest heads that a student gets unasked, where the stream has room
+HEAD = 12  # dimensions of a head that thinner ones are widened to
 NETWORKS = 4  # feed-forward networks of a layer
 RATE = 7e-4  # layers start fitted: at 1.5e-3 the first steps undo it
 TASK_RATE = 3e-4
@@ -143,7 +143,8 @@ def _recipe(
             "feature map: squared error of normalised states and attention only; the authors' code "
             "adds gaps of means and variances, with a slip in both",
             "pre-training: no next-sentence prediction",
-            "batches of 256 at 7e-4, since layers start fitted; the paper's have 2,048 at 1.5e-3",
+            "batches of 256 at 7e-4, since layers and the masked-word head start fitted; the "
+            "paper's have 2,048 at 1.5e-3, drawn at random",
             "on a task the layers' losses again (intermediate), then soft and hard labels; the "
             "paper fine-tunes",
             *(() if bottlenecked(teacher) else (
