@@ -253,7 +253,7 @@ def test_progressive_transfer_moves_its_layer_most_earlier_ones_little_later_one
 
     layer = "student.encoder.layer.{}.attention.self.query.weight"
     found = [factor(layer.format(i)) for i in (0, 1, 2, 3, 12, 20)]
-    assert found == [0.3, 0.3, 3.0, 0.0, 0.0, 0.0]
+    assert found == [0.1, 0.1, 1.0, 0.0, 0.0, 0.0]
     assert factor("student.embeddings.word_embeddings.weight") == 0.0
 
 

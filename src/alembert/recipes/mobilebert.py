@@ -16,6 +16,7 @@ STREAM = 512  # the widest inter-block stream that a student gets unasked
 HEAD = 12  # dimensions of a head that thinner ones are widened to
 NETWORKS = 4  # feed-forward networks of a layer
 RATE = 7e-4  # layers start fitted: at 1.5e-3 the first steps undo it
+EARLIER = 0.1  # of that, layers that were transferred before
 TASK_RATE = 3e-4
 
 
@@ -143,8 +144,9 @@ def _recipe(
             "feature map: squared error of normalised states and attention only; the authors' code "
             "adds gaps of means and variances, with a slip in both",
             "pre-training: no next-sentence prediction",
-            "batches of 256 at 7e-4, since layers and the masked-word head start fitted; the "
-            "paper's have 2,048 at 1.5e-3, drawn at random",
+            "batches of 256 at 7e-4, since layers and the masked-word head start fitted, in "
+            "progressive transfer a tenth of it for earlier layers; the paper's, drawn at random, "
+            "have 2,048 at 1.5e-3, there 4.5e-3 and 4.5e-4",
             "on a task the layers' losses again (intermediate), then soft and hard labels; the "
             "paper fine-tunes",
             *(() if bottlenecked(teacher) else (
@@ -168,10 +170,10 @@ def _progressive(pairs: Pairs, depth: int, words: bool) -> Stage:
     """The transfer of the last of these pairs, on what the layers before it have become."""
     k = len(pairs)
     earlier = "|".join(str(i) for i in range(k - 1))
-    rates = [(rf"layer\.{k - 1}\.", 3.0), ("", 0.0)]
+    rates = [(rf"layer\.{k - 1}\.", 1.0), ("", 0.0)]
     if k > 1:
-        rates.insert(1, (rf"layer\.({earlier})\.", 0.3))
-    rates.insert(0, _moving(3.0 if k == 1 else 0.3, words))
+        rates.insert(1, (rf"layer\.({earlier})\.", EARLIER))
+    rates.insert(0, _moving(1.0 if k == 1 else EARLIER, words))
     return _transfer(f"transfer-{k}", _compared(pairs[-1:]), 3.0 / depth, tuple(rates))
 
 
