@@ -96,12 +96,12 @@ def main() -> None:
         teacher = tune(given.data, given.out, task, given.seed)
         files = files_of(given.data, task)
         out = given.out / task
+        steps = f"-{given.task_steps}" if given.task_steps != STEPS else ""
         if given.alone:
             recipe = last_of(on_task(teacher, None, given))
-            run(Job(alone(recipe), out / f"mobile-alone-{given.seed}", builtin_teacher(),
+            run(Job(alone(recipe), out / f"mobile-alone{steps}-{given.seed}", builtin_teacher(),
                     files=files, seed=given.seed))  # fmt: skip
-        end = f"-{given.task_steps}" if given.task_steps != STEPS else ""
-        end += f"{'-variants' if given.mlm else ''}-{given.seed}"
+        end = f"{steps}{'-variants' if given.mlm else ''}-{given.seed}"
         if given.start:
             recipe = on_task(teacher, None, given)
             name = "start" + "-whole" * given.whole + (f"-{given.inside}" if given.inside else "")

@@ -188,6 +188,7 @@ def test_embeddings_of_a_bert_are_fitted() -> None:
     teacher = tiny("bert", "encoder", hidden_size=16)
     sample = {k: v for k, v in words(40, 9).items() if k != "labels"}
     fields = recipe_of("mobilebert", teacher.config).student
+    fields |= {"intra_bottleneck_size": 4, "intermediate_size": 16, "num_feedforward_networks": 4}
     student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample).eval()
     drawn = MobileBertModel(student.config).eval()
     states = [
@@ -195,7 +196,7 @@ def test_embeddings_of_a_bert_are_fitted() -> None:
         for m in (student, drawn, teacher)
     ]
     gaps = [losses.feature_map(x, states[2], sample["attention_mask"]).item() for x in states[:2]]
-    assert gaps[0] < 0.25 * gaps[1]
+    assert gaps[0] < 0.2 * gaps[1]
 
 
 def test_a_narrower_student_keeps_the_words_of_an_ibbert_and_reads_them_alike() -> None:

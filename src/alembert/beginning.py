@@ -48,15 +48,14 @@ def begun(
     distillation = Distillation(
         student, teacher, stage.objective, words=words, projections=job.recipe.projections
     )
+    reads = distillation.reads[1]
     state = place / "checkpoint" / checkpoint.STATE
     if checkpoint.newest(state)[0] is None:
         if distillation.projections:
             distillation.start_projections(sample)
-        imitated = teacher if distillation.reads[1].words else None
-        if imitated is not None and _drawn_head(job, student, last):
+        if teacher is not None and reads.words and _drawn_head(job, student, last):
             dice = torch.Generator().manual_seed(job.seed)
-            fit_words_head(student, imitated, masking(dict(sample), dice) if masking else sample)
-    reads = distillation.reads[1]
+            fit_words_head(student, teacher, masking(dict(sample), dice) if masking else sample)
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:
         assert theirs.splits is not None
