@@ -575,6 +575,13 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         r"--set student\.n_heads: --student is taken as it is; leave one of the two out",
     ),
     (
+        "a model that is fine-tuned keeps its shape",
+        {},
+        "finetune teacher --train train.csv --out run --set init.start=scratch "
+        "--set student.num_hidden_layers=1",
+        r"--set student\.num_hidden_layers: the model is taken as it is \(init\.start=scratch .*\)",
+    ),
+    (
         "a share that is no number is refused",
         {},
         "augment --train train.csv --out more.csv --embeddings teacher --share nan",

@@ -35,6 +35,7 @@ from alembert.models.new import config_of
 from alembert.objective import AttentionKL, FeatureMap
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
+from alembert.recipes.finetune import finetune
 from alembert.run import run
 from alembert.student import from_teacher
 from alembert.trace import Reads, no_grad_trace
@@ -291,6 +292,30 @@ def test_an_ibbert_is_made_from_a_bert_and_teaches(
     second = Job(recipe, tmp_path / "mobile", teacher, corpus=corpus)
     run(second, lambda _: None)
     assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
+
+
+def test_an_ibbert_is_trained_from_scratch_on_a_corpus(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    shape, corpus = tmp_path / "shape", corpus_file(tmp_path / "corpus.txt")
+    words = len(tokenizer)
+    IBBertConfig(**(SMALL | {"vocab_size": words, "dtype": "bfloat16"})).save_pretrained(shape)
+    tokenizer.save_pretrained(shape)  # a config and a tokenizer, no weights
+    changes = {"stages.general.steps": "2", "init.start": "scratch"}
+    recipe = with_settings(shrunk(finetune(load_config(str(shape)))), changes)
+    jobs = [
+        Job(
+            recipe, tmp_path / f"{seed}", student=str(shape), corpus=corpus, seed=seed, model_at="."
+        )
+        for seed in range(2)
+    ]
+    for job in jobs:
+        run(job, lambda _: None)
+    drawn, other = (load_model(str(job.result), "words") for job in jobs)
+    assert isinstance(drawn, IBBertForMaskedLM)
+    mine, others = (m.get_input_embeddings().weight for m in (drawn, other))
+    assert mine.dtype == torch.float32
+    assert not torch.allclose(mine, others, atol=0.01)
 
 
 @pytest.mark.parametrize(

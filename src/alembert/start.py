@@ -11,7 +11,8 @@ from alembert.data.collate import pad
 from alembert.data.splits import Files, are_pairs
 from alembert.errors import UserError
 from alembert.job import Job, Say
-from alembert.models.load import load_config, load_model
+from alembert.models.load import label_fields, load_config, load_model
+from alembert.models.new import drawn
 from alembert.recipe import Init, Recipe, from_yaml
 from alembert.recipes import recipe_of
 from alembert.student import from_scratch, from_teacher
@@ -96,17 +97,20 @@ def student_for(
     sample: Batch,
 ) -> PreTrainedModel:
     """The student with a head for these labels. last: the model of the stage before."""
+    recipe = job.recipe
     source = str(last) if last is not None else job.student
     if source is not None:
         torch.manual_seed(job.seed)  # a head that the checkpoint lacks is drawn at random
         config = load_config(source)
         own = {
             name: value
-            for name, value in job.recipe.student.items()
+            for name, value in recipe.student.items()
             if "dropout" in name and hasattr(config, name)
         }
+        if last is None and job.teacher is None and recipe.init.start == "scratch":
+            config.update(label_fields(head, labels) | own)
+            return drawn(config, head, job.seed)  # fine-tuning: the model's shape, and no weights
         return load_model(source, head, labels=labels, fresh_head=True, changes=own)
-    recipe = job.recipe
     if recipe.init.start == "scratch":
         return from_scratch(recipe.student, head, labels, job.seed)
     if teacher is None and job.teacher is not None:  # its layers, and none of its answers

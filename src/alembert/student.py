@@ -10,7 +10,7 @@ from alembert import anatomy, embedding
 from alembert.errors import UserError
 from alembert.layermap import Choice, Pairs, layer_map
 from alembert.models.load import label_fields
-from alembert.models.new import drawn
+from alembert.models.new import config_of, drawn
 from alembert.narrowing import match, narrow
 from alembert.thinning import thin
 from alembert.trace import Batch, Reads, no_grad_trace
@@ -20,7 +20,7 @@ def from_scratch(
     config: dict[str, object], head: str, labels: Sequence[str], seed: int
 ) -> PreTrainedModel:
     """A randomly drawn student of this config and head."""
-    return drawn(config | label_fields(head, labels), head, seed)
+    return drawn(config_of(config | label_fields(head, labels)), head, seed)
 
 
 def from_teacher(

@@ -67,6 +67,8 @@ def finetune(
 
     recipe = recipe_for(load_config(model))
     changes = settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
+    anew = changes.items() - {"init.start": "scratch"}.items()
+    _taken(dict(anew), "the model is taken as it is (init.start=scratch draws one of its shape)")
     files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
         changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
@@ -114,15 +116,21 @@ def distill(
     files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
     changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
-    for key in changes if student else ():
-        if key.startswith(("student.", "init.")) and "dropout" not in key:
-            raise UserError(f"--set {key}: --student is taken as it is; leave one of the two out")
+    if student:
+        _taken(changes, "--student is taken as it is; leave one of the two out")
     job = Job(
         changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, precision_of(precision), vocabulary,
         caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
     _end(job, run(job, typer.echo), reported=True)
+
+
+def _taken(changes: dict[str, str], why: str) -> None:
+    """Refuse changes of the shape or start of a student that a saved model decides."""
+    for key in changes:
+        if key.startswith(("student.", "init.")) and "dropout" not in key:
+            raise UserError(f"--set {key}: {why}")
 
 
 def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:

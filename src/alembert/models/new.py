@@ -37,12 +37,11 @@ def checked(fields: dict[str, object]) -> PreTrainedConfig:
     return config
 
 
-def drawn(fields: dict[str, object], head: str, seed: int) -> PreTrainedModel:
-    """A model of this config and head with random weights."""
-    config = config_of(fields)
+def drawn(config: PreTrainedConfig, head: str, seed: int) -> PreTrainedModel:
+    """A model of this config and head with random weights, in fp32."""
     torch.manual_seed(seed)
     with _refused():
-        model: PreTrainedModel = HEADS[head].from_config(config)
+        model: PreTrainedModel = HEADS[head].from_config(config, dtype=torch.float32)
     return model
 
 
