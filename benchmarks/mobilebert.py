@@ -33,18 +33,18 @@ TASKS = ("sst2", "mrpc", "clinc150")
 STEPS = 750  # of each stage on a task, where no other number is asked for
 
 
-def on_corpus(name: str, teacher: str, steps: int, length: int) -> Recipe:
-    """A strategy's stages on the corpus, `steps` of 64 sequences of `length` tokens in all."""
-    recipe = recipe_of(STRATEGIES[name], load_config(teacher))
+def on_corpus(name: str, given: argparse.Namespace) -> Recipe:
+    """A strategy's stages on the corpus, --steps in all."""
+    recipe = recipe_of(STRATEGIES[name], load_config(given.teacher))
     kept = tuple(stage for stage in recipe.stages if stage.data == "corpus")
     transfers = [stage.name for stage in kept if stage.name.startswith("transfer")]
-    half = steps // 2 if transfers else 0
+    half = given.steps // 2 if transfers else 0
     shares = dict.fromkeys(transfers, half // max(len(transfers), 1))
-    shares["pretraining"] = steps - sum(shares.values())
+    shares["pretraining"] = given.steps - sum(shares.values())
     changes = {}
     for stage, share in shares.items():
-        sizes = {"batch_size": 64, "micro_batch_size": 64, "max_length": length}
-        fields = {"steps": share} | sizes
+        batch = {"batch_size": given.batch_size, "micro_batch_size": given.batch_size}
+        fields = {"steps": share, "max_length": given.max_length} | batch
         changes |= {f"stages.{stage}.{field}": str(value) for field, value in fields.items()}
     return with_settings(recipe.model_copy(update={"stages": kept}), changes)
 
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--name", default="", help="put before the folders' names")
     parser.add_argument("--strategies", nargs="*", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch-size", type=int, default=64, help="sequences of a step there")
     parser.add_argument("--max-length", type=int, default=128, help="tokens of a sequence there")
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--alone", action="store_true")
@@ -91,7 +92,7 @@ def main() -> None:
     if given.strategies and not (given.corpus and given.teacher):
         parser.error("strategies need --corpus and --teacher")
     for name in given.strategies:
-        recipe = on_corpus(name, given.teacher, given.steps, given.max_length)
+        recipe = on_corpus(name, given)
         place = given.out / "corpus" / f"{given.name}{name}"
         run(Job(recipe, place, given.teacher, corpus=given.corpus, seed=given.seed))
     for task in given.tasks:
