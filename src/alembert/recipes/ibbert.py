@@ -53,7 +53,7 @@ def _transfer() -> Stage:
     return Stage(
         name="transfer", data="corpus",
         objective=(FeatureMap(weight=100.0), AttentionKL(weight=1.0)),
-        epochs=3, batch_size=256, micro_batch_size=32, learning_rate=5e-4, warmup=0.1,
+        epochs=3, batch_size=256, micro_batch_size=32, learning_rate=2e-4, warmup=0.1,
         weight_decay=0.01, max_length=128,
     )  # fmt: skip
 
