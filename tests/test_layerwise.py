@@ -77,7 +77,7 @@ def test_layers_start_nearer_to_their_teachers_than_drawn_ones(
     projections = "none" if wide else "layer"
     student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample()).eval()
     fitted = gaps(student, teacher, projections)
-    layers = drawn(student.config.to_dict(), "encoder", 0).base_model.encoder
+    layers = drawn(student.config, "encoder", 0).base_model.encoder
     student.base_model.encoder.load_state_dict(layers.state_dict())
     for mine, other in zip(fitted, gaps(student, teacher, projections), strict=True):
         assert mine < other
@@ -96,7 +96,7 @@ def test_layers_that_cannot_be_compared_stay_as_they_were_drawn() -> None:
     for more in ({"num_attention_heads": 2}, {"intra_bottleneck_size": 64}):
         fields = recipe.student | more
         student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample())
-        plain = drawn(fields, "encoder", 0)
+        plain = drawn(student.config, "encoder", 0)
         mine, theirs = (m.base_model.encoder.state_dict() for m in (student, plain))
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 

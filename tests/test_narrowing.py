@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from alembert import anatomy
 from alembert.layermap import layer_map
-from alembert.models.new import drawn
+from alembert.models.new import config_of, drawn
 from alembert.narrowing import narrow
 from alembert.recipes.tinybert import student_config
 from alembert.student import from_teacher
@@ -34,7 +34,9 @@ def narrowed(teacher: PreTrainedModel, width: int, basis: str) -> PreTrainedMode
     depth = int(teacher.config.num_hidden_layers)
     config = student_config(teacher.config, depth, width)
     config["intermediate_size"] = max(int(teacher.config.intermediate_size) * width // 16, 1)
-    student = drawn(config | {"layer_norm_eps": teacher.config.layer_norm_eps}, "encoder", 0)
+    student = drawn(
+        config_of(config | {"layer_norm_eps": teacher.config.layer_norm_eps}), "encoder", 0
+    )
     narrow(student, teacher, layer_map("uniform", depth, depth), inputs(), basis)
     return student.eval()
 
@@ -74,7 +76,7 @@ def test_half_as_wide_it_tells_texts_apart_as_its_teacher_does_and_chance_does_n
     teacher = even(tiny("bert", "encoder", hidden_size=64, intermediate_size=128))
     config = student_config(teacher.config, 2, 32)
     pairs, real = layer_map("uniform", 2, 2), inputs()["attention_mask"].bool()
-    students = [drawn(config, "encoder", 0).eval() for _ in range(2)]
+    students = [drawn(config_of(config), "encoder", 0).eval() for _ in range(2)]
     narrow(students[0], teacher, pairs, inputs(), basis)
     theirs = no_grad_trace(teacher, inputs(), EVERY).hidden[2][real]
     alike = []
