@@ -67,8 +67,8 @@ def finetune(
 
     recipe = recipe_for(load_config(model))
     changes = settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
-    anew = changes.items() - {"init.start": "scratch"}.items()
-    _taken(dict(anew), "the model is taken as it is (init.start=scratch draws one of its shape)")
+    kept = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
+    _taken(kept, "the model is taken as it is (init.start=scratch draws one of its shape)")
     files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
         changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
