@@ -339,10 +339,32 @@ def test_openvino_answers_as_torch_does_and_int8_needs_texts(
     assert facts.chosen == "onnx"  # never OpenVINO unasked
     exact, half, whole = facts.variants[1:]
     assert exact.file == half.file == "onnx/model.onnx"
-    assert exact.fidelity["max_error"] < 1e-4 < half.fidelity["max_error"]
+    assert exact.fidelity["max_error"] < 1e-4
+    if exporting.has_bf16():
+        assert half.fidelity["max_error"] > 1e-4
+        assert not half.how
+    else:
+        assert half.fidelity == exact.fidelity
+        assert half.how == "measured in fp32: this processor has no bf16"
     assert whole.fidelity["correlation"] > 0.9
     assert whole.how in ("SmoothQuant", "without SmoothQuant")
     assert (tmp_path / "model" / "openvino" / "model_int8.bin").is_file()
+
+
+def test_bf16_on_a_processor_without_it_is_said(
+    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(house / "model", tmp_path / "model")
+    made = (house / "model" / "onnx" / "model.onnx").read_bytes()
+    monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
+    monkeypatch.setattr(exporting, "has_bf16", lambda: False)
+    lines: list[str] = []
+    exporting.export(str(tmp_path / "model"), ["onnx", "openvino-bf16"], None, 32, lines.append)
+    said = "measured in fp32: this processor has no bf16"
+    assert f"openvino-bf16 is {said}" in lines
+    facts = deployed.read(tmp_path / "model")
+    assert facts is not None
+    assert facts.variant("openvino-bf16", tmp_path).how == said
 
 
 def test_int8_embeddings_are_within_half_a_step_of_their_row(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from alembert.data.tasks import Kind, Task, encode, texts_in
 from alembert.deploy import export as onnx_export
 from alembert.deploy import facts as deployed
 from alembert.deploy import fidelity, quantize
-from alembert.deploy.engine import Ids, open_engine
+from alembert.deploy.engine import Ids, has_bf16, open_engine
 from alembert.deploy.facts import Facts, Variant
 from alembert.deploy.files import (
     FILES,
@@ -150,6 +150,9 @@ def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) ->
         quantize.dynamic_int8(source, work.at / file, spare)
     elif backend == "openvino-int8":
         how = _calibrated(work, facts)
+    elif backend == "openvino-bf16" and not has_bf16():
+        how = "measured in fp32: this processor has no bf16"
+        work.say(f"openvino-bf16 is {how}")
     elif backend in ("onnx", "attentions"):
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.at / file, work.pooling, both)

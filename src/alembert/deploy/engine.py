@@ -133,6 +133,11 @@ def openvino() -> Any:
     return found
 
 
+def has_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this processor; where not, it takes fp32 unasked."""
+    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def _missing(name: str, extra: str) -> str:
     return f"{name} is not installed: pip install 'alembert[{extra}]'"
 

@@ -33,7 +33,7 @@ class Variant:
         default_factory=dict
     )  # by --auto: metric, latency_ms, cpu_ms
     kept_fp32: tuple[str, ...] = ()  # layers that int8 leaves alone
-    how: str = ""  # of openvino-int8: with SmoothQuant or without
+    how: str = ""  # of openvino-int8: with SmoothQuant or without; of bf16: if it was not bf16
 
 
 @dataclass(frozen=True)
