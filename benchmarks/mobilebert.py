@@ -7,7 +7,8 @@ DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers ar
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
 pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's; with
 --whole for the recipe's own epochs, with --inside N for a student N wide inside. "alone": the same
-network without any of it, on hard labels only. --mlm DIR: the task's texts vary by this masked-word
+network without any of it, on hard labels only, at these learning rates or, where none is named,
+the recipe's. --mlm DIR: the task's texts vary by this masked-word
 model. --task-steps N: of each stage on a task, in a folder that says so where it is not 750.
 """
 
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="sequences of a step there")
     parser.add_argument("--max-length", type=int, default=128, help="tokens of a sequence there")
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--alone", nargs="*", metavar="RATE")
     parser.add_argument("--start", action="store_true")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--task-steps", type=int, default=STEPS)
@@ -100,10 +101,12 @@ def main() -> None:
         files = files_of(given.data, task)
         out = given.out / task
         steps = f"-{given.task_steps}" if given.task_steps != STEPS else ""
-        if given.alone:
-            recipe = last_of(on_task(teacher, None, given))
-            run(Job(alone(recipe), out / f"mobile-alone{steps}-{given.seed}", builtin_teacher(),
-                    files=files, seed=given.seed))  # fmt: skip
+        for rate in given.alone or [""] * (given.alone is not None):
+            recipe = alone(last_of(on_task(teacher, None, given)))
+            if rate:
+                recipe = with_settings(recipe, {"stages.task.learning_rate": rate})
+            name = f"mobile-alone{rate and '-'}{rate}{steps}-{given.seed}"
+            run(Job(recipe, out / name, builtin_teacher(), files=files, seed=given.seed))
         end = f"{steps}{'-variants' if given.mlm else ''}-{given.seed}"
         if given.start:
             recipe = on_task(teacher, None, given)

@@ -176,22 +176,26 @@ def tiny_tables(rows: list[dict[str, Any]]) -> tuple[str, str]:
     return ("\n".join(short), "\n".join(long)) if len(short) > 2 else ("", "")
 
 
-STRATEGIES = {
+TRANSFERS = {
     "progressive": "progressive transfer",
     "joint": "joint transfer",
     "auxiliary": "auxiliary transfer",
-    "start": "no corpus: layers fitted at the start",
-    "start-variants": "no corpus, variants of the texts",
-    "start-192": "no corpus, 192 wide inside",
-    "start-whole": "no corpus, the recipe's own epochs",
-    "alone": "the same network, fine-tuned alone",
 }
-# a fifth of the tokens and a third of the steps, all on one machine
-BRIEF = {
-    f"brief-{through}{name}-250": said + (", through an IB-BERT" if through else "")
-    for through in ("", "ib-")
-    for name, said in list(STRATEGIES.items())[:3]
-} | {f"{name}-250": STRATEGIES[name] for name in ("start", "alone")}
+STRATEGIES = (
+    TRANSFERS
+    | {f"ib-{name}": f"{said}, through an IB-BERT" for name, said in TRANSFERS.items()}
+    | {
+        "start": "no corpus: layers fitted at the start",
+        "start-variants": "no corpus, variants of the texts",
+        "start-192": "no corpus, 192 wide inside",
+        "start-whole": "no corpus, the recipe's own epochs",
+        "alone": "the same network, fine-tuned alone",
+    }
+)
+# a third of the first table's tokens and of its steps on the task, all on one machine
+BRIEF = {f"brief-{name}-250": said for name, said in TRANSFERS.items()} | {
+    f"{name}-250": STRATEGIES[name] for name in ("start", "alone")
+}
 
 
 def perplexities(out: Path, known: Path) -> dict[str, float]:

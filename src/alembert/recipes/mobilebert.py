@@ -18,6 +18,7 @@ NETWORKS = 4  # feed-forward networks of a layer
 RATE = 7e-4  # layers start fitted: at 1.5e-3 the first steps undo it
 EARLIER = 0.1  # of that, layers that were transferred before
 TASK_RATE = 3e-4
+ANSWERS_RATE = 1e-4  # without normalisation 3e-4 undoes there what the layers had learned
 
 
 def mobilebert(
@@ -201,5 +202,7 @@ def _task(pairs: Pairs) -> tuple[Stage, Stage]:
         name="intermediate", data="task", objective=_compared(pairs), epochs=3, min_steps=1500,
         batch_size=32, learning_rate=TASK_RATE, warmup=0.1, weight_decay=0.01,
     )  # fmt: skip
-    changes = {"name": "task", "objective": answers, "epochs": 5}
+    changes = {
+        "name": "task", "objective": answers, "epochs": 5, "learning_rate": ANSWERS_RATE,
+    }  # fmt: skip
     return layers, layers.model_copy(update=changes)
