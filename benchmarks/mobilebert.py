@@ -6,10 +6,10 @@ DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers ar
 --teacher: a model with a masked-word head, or an IB-BERT (then give --name ib). Every strategy has
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
 pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's; with
---whole for the recipe's own epochs, with --inside N for a student N wide inside. "alone": the same
-network without any of it, on hard labels only, at these learning rates or, where none is named,
-the recipe's. --mlm DIR: the task's texts vary by this masked-word
-model. --task-steps N: of each stage on a task, in a folder that says so where it is not 750.
+--whole for the recipe's own epochs, with --inside N for a student N wide inside. --alone RATES:
+the same network without any of it, on hard labels only, at each of these learning rates. --mlm
+DIR: the task's texts vary by this masked-word model. --task-steps N: of each stage on a task, in a
+folder that says so where it is not 750.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="sequences of a step there")
     parser.add_argument("--max-length", type=int, default=128, help="tokens of a sequence there")
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--alone", nargs="*", metavar="RATE")
+    parser.add_argument("--alone", nargs="+", default=[], metavar="RATE")
     parser.add_argument("--start", action="store_true")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--task-steps", type=int, default=STEPS)
@@ -101,11 +101,10 @@ def main() -> None:
         files = files_of(given.data, task)
         out = given.out / task
         steps = f"-{given.task_steps}" if given.task_steps != STEPS else ""
-        for rate in given.alone or [""] * (given.alone is not None):
+        for rate in given.alone:
             recipe = alone(last_of(on_task(teacher, None, given)))
-            if rate:
-                recipe = with_settings(recipe, {"stages.task.learning_rate": rate})
-            name = f"mobile-alone{rate and '-'}{rate}{steps}-{given.seed}"
+            recipe = with_settings(recipe, {"stages.task.learning_rate": rate})
+            name = f"mobile-alone-{rate}{steps}-{given.seed}"
             run(Job(recipe, out / name, builtin_teacher(), files=files, seed=given.seed))
         end = f"{steps}{'-variants' if given.mlm else ''}-{given.seed}"
         if given.start:

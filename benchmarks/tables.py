@@ -186,15 +186,17 @@ STRATEGIES = (
     | {f"ib-{name}": f"{said}, through an IB-BERT" for name, said in TRANSFERS.items()}
     | {
         "start": "no corpus: layers fitted at the start",
+        "start-3e-4": "the same, answers at 3e-4",
         "start-variants": "no corpus, variants of the texts",
         "start-192": "no corpus, 192 wide inside",
         "start-whole": "no corpus, the recipe's own epochs",
-        "alone": "the same network, fine-tuned alone",
+        "alone-1e-4": "the same network, fine-tuned alone at 1e-4",
+        "alone-3e-4": "the same network, fine-tuned alone at 3e-4",
     }
 )
-# a third of the first table's tokens and of its steps on the task, all on one machine
+# a third of the first table's tokens and of its steps on the task, answers at 3e-4
 BRIEF = {f"brief-{name}-250": said for name, said in TRANSFERS.items()} | {
-    f"{name}-250": STRATEGIES[name] for name in ("start", "alone")
+    f"{name}-250": STRATEGIES[name] for name in ("start", "alone-3e-4")
 }
 
 
