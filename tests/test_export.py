@@ -344,7 +344,7 @@ def test_openvino_answers_as_torch_does_and_int8_needs_texts(
         assert half.fidelity["max_error"] > 1e-4
         assert not half.how
     else:
-        assert half.fidelity == exact.fidelity
+        assert half.fidelity["max_error"] < 1e-4
         assert half.how == "measured in fp32: this processor has no bf16"
     assert whole.fidelity["correlation"] > 0.9
     assert whole.how in ("SmoothQuant", "without SmoothQuant")
