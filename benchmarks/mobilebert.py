@@ -3,7 +3,7 @@
     python benchmarks/mobilebert.py DATA OUT --corpus FILE --teacher DIR --tasks sst2 mrpc clinc150
 
 DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers are taken (or made).
---teacher: a model with a masked-word head, or an IB-BERT (then give --name ib). Every strategy has
+--teacher: a model with a masked-word head, or an IB-BERT (then give --name ib-). Every strategy has
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
 pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's; with
 --whole for the recipe's own epochs, with --inside N for a student N wide inside. --alone RATES:
@@ -102,9 +102,9 @@ def main() -> None:
         out = given.out / task
         steps = f"-{given.task_steps}" if given.task_steps != STEPS else ""
         for rate in given.alone:
-            recipe = alone(last_of(on_task(teacher, None, given)))
+            recipe = alone(last_of(on_task(given.teacher or teacher, None, given)))
             recipe = with_settings(recipe, {"stages.task.learning_rate": rate})
-            name = f"mobile-alone-{rate}{steps}-{given.seed}"
+            name = f"mobile-{given.name}alone-{rate}{steps}-{given.seed}"
             run(Job(recipe, out / name, builtin_teacher(), files=files, seed=given.seed))
         end = f"{steps}{'-variants' if given.mlm else ''}-{given.seed}"
         if given.start:

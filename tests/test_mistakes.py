@@ -28,6 +28,7 @@ TINY = (
     "distill tinybert --teacher teacher --train train.csv --layers 1 --hidden-size 8 --out run "
     "--max-length 32 --epochs 1"
 )
+MOBILE = "distill mobilebert --teacher teacher --train train.csv --out run --max-length 32"
 JUDGE = "evaluate teacher --data train.csv"
 Files = dict[str, str | bytes]
 
@@ -521,6 +522,48 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         r"--hidden-size 48: a MobileBERT of this teacher has \d+ \(its heads\) to 16",
     ),
     (
+        "so is an IB-BERT",
+        {},
+        "distill ibbert --teacher words --corpus corpus.txt --out run --hidden-size 48",
+        r"--hidden-size 48: an IB-BERT of this teacher has \d+ \(its heads\) to 16",
+    ),
+    (
+        "a width inside that does not divide among the heads is refused",
+        {},
+        f"{MOBILE} --set student.intra_bottleneck_size=7",
+        r"student\.intra_bottleneck_size 7: must be a multiple of the \d heads",
+    ),
+    (
+        "words wider than a thin student's stream leave its head of words no room",
+        {},
+        f"{MOBILE} --hidden-size 8 --set student.embedding_size=9",
+        r"student\.embedding_size 9: at most student\.hidden_size, 8",
+    ),
+    (
+        "a thin student's queries of the stream are an IB-BERT's",
+        {},
+        f"{MOBILE} --set student.key_query_shared_bottleneck=false",
+        r"student\.key_query_shared_bottleneck false: an IB-BERT's alone",
+    ),
+    (
+        "a thin student without token types cannot be",
+        {},
+        f"{MOBILE} --set student.type_vocab_size=0",
+        r"student\.type_vocab_size 0: must be 1 or more",
+    ),
+    (
+        "what a thin student works out itself is not set",
+        {},
+        f"{MOBILE} --set student.true_hidden_size=5",
+        r"the recipe's student: a mobilebert has no field 'true_hidden_size'",
+    ),
+    (
+        "padding that is no word is refused",
+        {},
+        f"{MOBILE} --set student.pad_token_id=5000",
+        r"the recipe's student: Padding_idx must be within num_embeddings",
+    ),
+    (
         "a layer that a term's teacher lacks is named",
         {},
         f"{TINY} --set stages.intermediate.objective.HiddenMSE.layers=[[1,9]]",
@@ -604,7 +647,7 @@ OPTIONS: list[tuple[str, Files, str, str]] = [
         {},
         "distill mobilebert --teacher teacher --train train.csv --out run --precision fp16 "
         "--max-length 32",
-        r"--precision fp16: the states of the student, a mobilebert, grow over what fp16 holds",
+        r"--precision fp16: the states of the student \(mobilebert\) grow over what fp16 holds",
     ),
     (
         "a run of another recipe is left alone",

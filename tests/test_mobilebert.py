@@ -294,6 +294,13 @@ def test_an_ibbert_is_made_from_a_bert_and_teaches(
     assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
 
 
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_student_is_as_wide_as_its_ibberts_words_at_least(name: str) -> None:
+    with pytest.raises(UserError, match=r"--hidden-size 7: .* has 8 \(its embedding size\) to 16"):
+        recipe_of(name, IBBertConfig(**SMALL), hidden_size=7)
+    assert recipe_of(name, IBBertConfig(**SMALL), hidden_size=8).student["embedding_size"] == 8
+
+
 def test_an_ibbert_is_trained_from_scratch_on_a_corpus(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

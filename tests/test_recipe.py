@@ -45,6 +45,14 @@ def test_settings_change_a_copy() -> None:
     assert changed.student["n_layers"] == 3
     hotter = with_settings(recipe, {"stages.general.objective.SoftLabels.temperature": "4"})
     assert hotter.stages[0].objective[0].temperature == 4.0
+    mobile = recipe_of("mobilebert", BertConfig(num_hidden_layers=1))
+    regrouped = with_settings(mobile, {"stages.*.objective.AttentionKL.heads": "6"})
+    assert [
+        (stage.name, term.heads)
+        for stage in regrouped.stages
+        for term in stage.objective
+        if term.kind == "AttentionKL"
+    ] == [("transfer-1", 6), ("intermediate", 6)]  # the stages that have the term
     assert recipe.stages[0].steps is None
 
 

@@ -197,9 +197,9 @@ def _check_heads(
         fit = [n for n in range(1, 1 + max(counts)) if common % n == 0]
         raise UserError(
             f"{term.kind} compares {counts[0]} attention heads of the student with {counts[1]} of "
-            f"the teacher{'' if heads is None else f', regrouped into {heads}'}: give the student "
-            f"{counts[1]} (--set student.num_attention_heads={counts[1]}), or regroup both: --set "
-            f"stages.NAME.objective.{term.kind}.heads=N with N one of {fit}"
+            f"the teacher{'' if heads is None else f', regrouped into {heads}'}: give a new "
+            f"student {counts[1]} (--set student.num_attention_heads={counts[1]}), or regroup "
+            f"both: --set stages.NAME.objective.{term.kind}.heads=N with N one of {fit}"
         )
 
 

@@ -47,7 +47,7 @@ def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
     """Refuse fp16 where it is known to break."""
     if precision == "fp16" and anatomy.bottlenecked(config):
         raise UserError(
-            f"--precision fp16: the states of {who}, a {config.model_type}, grow over what fp16 "
+            f"--precision fp16: the states of {who} ({config.model_type}) grow over what fp16 "
             "holds (65,504) and become NaN: choose bf16 or fp32"
         )
 

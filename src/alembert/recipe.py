@@ -169,7 +169,7 @@ def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
         *path, last = key.split(".")
         targets: list[Any] = [plain]
         for part in path:
-            targets = [found for target in targets for found in _step_into(target, part, key)]
+            targets = _step_into(targets, part, key)
         lists = [target for target in targets if isinstance(target, list)]
         if text == "null" and any(last in _named(target) for target in lists):
             for target in lists:
@@ -197,12 +197,18 @@ def _named(entries: list[Any]) -> dict[Any, Any]:
     return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
 
 
-def _step_into(target: Any, part: str, key: str) -> list[Any]:
-    if isinstance(target, list):
-        named = _named(target)
-        if found := [named[name] for name in named if fnmatchcase(name, part)]:
-            return found
+def _step_into(targets: list[Any], part: str, key: str) -> list[Any]:
+    """What a part of a key names in these: of stages with stars, in those that have it."""
+    found: list[Any] = []
+    named: dict[Any, Any] = {}
+    for target in targets:
+        inside = _named(target) if isinstance(target, list) else {}
+        named |= inside
+        found += [inside[name] for name in inside if fnmatchcase(name, part)]
+        if isinstance(target, dict) and part in target:
+            found.append(target[part])
+    if found:
+        return found
+    if named:
         raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
-    if isinstance(target, dict) and part in target:
-        return [target[part]]
     raise UserError(f"--set {key}: there is no field '{part}' in the recipe")

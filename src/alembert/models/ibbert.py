@@ -20,6 +20,7 @@ from transformers import (
     MobileBertForSequenceClassification,
     MobileBertForTokenClassification,
     MobileBertModel,
+    MobileBertPreTrainedModel,
 )
 
 # what differs from MobileBERT; everything else (24 layers, 4 heads, stream of 512, words of 128,
@@ -47,58 +48,39 @@ class IBBertConfig(MobileBertConfig):
         super().__init__(**whole)
 
 
-def _widen(model: nn.Module, config: MobileBertConfig) -> None:
-    """Queries and keys from the stream itself."""
-    if config.key_query_shared_bottleneck or config.use_bottleneck_attention:
-        return
-    for name in ("query", "key"):
-        for layer in model.get_submodule("encoder.layer").children():
+class _Inverted(MobileBertPreTrainedModel):
+    """A MobileBERT whose queries and keys are of the stream itself."""
+
+    config_class = IBBertConfig
+
+    def __init__(self, config: IBBertConfig, *given: Any, **named: Any) -> None:
+        super().__init__(config, *given, **named)
+        if config.key_query_shared_bottleneck or config.use_bottleneck_attention:
+            return
+        for layer in self.base_model.get_submodule("encoder.layer").children():
             part = layer.get_submodule("attention.self")
-            width = part.get_submodule(name).get_parameter("weight").shape[0]
-            wide = nn.Linear(config.hidden_size, width)
-            nn.init.normal_(wide.weight, std=config.initializer_range)
-            nn.init.zeros_(wide.bias)
-            setattr(part, name, wide)
+            for name in ("query", "key"):
+                width = part.get_submodule(name).get_parameter("weight").shape[0]
+                wide = nn.Linear(config.hidden_size, width)
+                nn.init.normal_(wide.weight, std=config.initializer_range)
+                nn.init.zeros_(wide.bias)
+                setattr(part, name, wide)
 
 
-class IBBertModel(MobileBertModel):
+class IBBertModel(_Inverted, MobileBertModel):
     """The encoder."""
 
-    config_class = IBBertConfig
 
-    def __init__(self, config: IBBertConfig, add_pooling_layer: bool = True) -> None:
-        super().__init__(config, add_pooling_layer)
-        _widen(self, config)
-
-
-class IBBertForMaskedLM(MobileBertForMaskedLM):
+class IBBertForMaskedLM(_Inverted, MobileBertForMaskedLM):
     """With a masked-word head."""
 
-    config_class = IBBertConfig
 
-    def __init__(self, config: IBBertConfig) -> None:
-        super().__init__(config)
-        _widen(self.mobilebert, config)
-
-
-class IBBertForSequenceClassification(MobileBertForSequenceClassification):
+class IBBertForSequenceClassification(_Inverted, MobileBertForSequenceClassification):
     """With a head for one answer a text."""
 
-    config_class = IBBertConfig
 
-    def __init__(self, config: IBBertConfig) -> None:
-        super().__init__(config)
-        _widen(self.mobilebert, config)
-
-
-class IBBertForTokenClassification(MobileBertForTokenClassification):
+class IBBertForTokenClassification(_Inverted, MobileBertForTokenClassification):
     """With a head for one answer a token."""
-
-    config_class = IBBertConfig
-
-    def __init__(self, config: IBBertConfig) -> None:
-        super().__init__(config)
-        _widen(self.mobilebert, config)
 
 
 AutoConfig.register("ibbert", IBBertConfig)

@@ -1,6 +1,7 @@
 """The one door for saved models: a folder or a hub id becomes a model with a head that is there."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from alembert import hub
 from alembert.errors import UserError
 from alembert.models import ibbert  # noqa: F401  registers its classes
 
+warnings.filterwarnings("ignore", "Initializing zero-element")  # a MobileBERT of narrow stream
 # what a head answers: nothing, a word at each masked place, or a task's kind of label
 HEADS: dict[str, Any] = {
     "encoder": AutoModel,

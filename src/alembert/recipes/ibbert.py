@@ -4,21 +4,17 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.errors import UserError
 from alembert.objective import AttentionKL, FeatureMap
 from alembert.recipe import Init, Masking, Recipe, Stage
-from alembert.recipes.mobilebert import PAPER, PRETRAINING, shared_fields
+from alembert.recipes.mobilebert import PAPER, PRETRAINING, asked_shape, shared_fields
 
 
 def ibbert(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
     """An IB-BERT as deep as a BERT, with its heads, its width inside and a stream of two thirds."""
-    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
-    layers = depth if layers is None else layers
-    if not 1 <= layers <= depth:
-        raise UserError(f"--layers {layers}: an IB-BERT of this teacher has 1 to {depth}")
-    stream = max(2 * width // 3, 1) if hidden_size is None else hidden_size
+    width = int(teacher.hidden_size)
+    layers, stream = asked_shape("an IB-BERT", teacher, layers, hidden_size, 2 * width // 3)
     return Recipe(
         name="ibbert",
         paper=PAPER,
@@ -41,7 +37,6 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
     return {
         "model_type": "ibbert",
         **shared_fields(teacher, layers, hidden_size),
-        "embedding_size": min(128, hidden_size),
         "intra_bottleneck_size": width,
         "intermediate_size": 4 * width,
         "hidden_dropout_prob": 0.0,

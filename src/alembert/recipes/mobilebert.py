@@ -67,7 +67,6 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
     return {
         "model_type": "mobilebert",
         **shared_fields(teacher, layers, hidden_size),
-        "embedding_size": _embedding(teacher, hidden_size),
         "intra_bottleneck_size": inside,
         "intermediate_size": 4 * inside,
         "num_feedforward_networks": networks,
@@ -100,7 +99,9 @@ def _beside_networks(stream: int, inside: int) -> int:
 
 def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
     """What a MobileBertConfig and an IBBertConfig take of a teacher alike."""
+    narrow = bottlenecked(teacher)  # then its words are as they are
     return {
+        "embedding_size": int(teacher.embedding_size) if narrow else min(128, hidden_size),
         "vocab_size": int(teacher.vocab_size),
         "max_position_embeddings": int(teacher.max_position_embeddings) - offset(teacher),
         "type_vocab_size": int(getattr(teacher, "type_vocab_size", 0) or 2),
@@ -111,24 +112,30 @@ def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> d
     }
 
 
-def _embedding(teacher: PreTrainedConfig, hidden_size: int) -> int:
-    return int(teacher.embedding_size) if bottlenecked(teacher) else min(128, hidden_size)
-
-
 def _student(
     teacher: PreTrainedConfig, layers: int | None, hidden_size: int | None
 ) -> tuple[dict[str, Any], Pairs]:
+    layers, hidden_size = asked_shape("a MobileBERT", teacher, layers, hidden_size, STREAM)
+    pairs = layer_map("uniform", layers, int(teacher.num_hidden_layers))
+    return student_config(teacher, layers, hidden_size), pairs
+
+
+def asked_shape(
+    what: str, teacher: PreTrainedConfig, layers: int | None, stream: int | None, usual: int
+) -> tuple[int, int]:
+    """Layers and stream as asked, else the teacher's and `usual`; UserError where none fit."""
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
     layers = depth if layers is None else layers
-    hidden_size = min(width, STREAM) if hidden_size is None else hidden_size
     if not 1 <= layers <= depth:
-        raise UserError(f"--layers {layers}: a MobileBERT of this teacher has 1 to {depth}")
-    if not teacher.num_attention_heads <= hidden_size <= width:
+        raise UserError(f"--layers {layers}: {what} of this teacher has 1 to {depth}")
+    least, why = max(2, int(teacher.num_attention_heads)), "its heads"
+    if bottlenecked(teacher) and teacher.embedding_size > least:
+        least, why = int(teacher.embedding_size), "its embedding size"
+    if stream is not None and not least <= stream <= width:
         raise UserError(
-            f"--hidden-size {hidden_size}: a MobileBERT of this teacher has "
-            f"{teacher.num_attention_heads} (its heads) to {width}"
+            f"--hidden-size {stream}: {what} of this teacher has {least} ({why}) to {width}"
         )
-    return student_config(teacher, layers, hidden_size), layer_map("uniform", layers, depth)
+    return layers, min(max(usual, least), width) if stream is None else stream
 
 
 def _recipe(
