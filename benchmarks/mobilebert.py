@@ -6,10 +6,10 @@ DATA and OUT are those of benchmarks/distilbert.py, whose fine-tuned teachers ar
 --teacher: a model with a masked-word head, or an IB-BERT (then give --name ib-). Every strategy has
 the same number of steps on the corpus; in all but "auxiliary" half of them are transfer, half
 pre-training distillation. "start": the task stages alone, from layers fitted to the teacher's; with
---whole for the recipe's own epochs, with --inside N for a student N wide inside. --alone RATES:
-the same network without any of it, on hard labels only, at each of these learning rates. --mlm
-DIR: the task's texts vary by this masked-word model. --task-steps N: of each stage on a task, in a
-folder that says so where it is not 750.
+--inside N for a student N wide inside. --alone RATES: the same network without any of it, on hard
+labels only, at each of these learning rates. --mlm DIR: the task's texts vary by this masked-word
+model. --task-steps N: of each stage on a task, in a folder that says so where it is not 750.
+--whole: the recipe's own epochs there.
 """
 
 import argparse
@@ -106,10 +106,10 @@ def main() -> None:
             recipe = with_settings(recipe, {"stages.task.learning_rate": rate})
             name = f"mobile-{given.name}alone-{rate}{steps}-{given.seed}"
             run(Job(recipe, out / name, builtin_teacher(), files=files, seed=given.seed))
-        end = f"{steps}{'-variants' if given.mlm else ''}-{given.seed}"
+        end = f"{'-whole' * given.whole}{steps}{'-variants' if given.mlm else ''}-{given.seed}"
         if given.start:
             recipe = on_task(teacher, None, given)
-            name = "start" + "-whole" * given.whole + (f"-{given.inside}" if given.inside else "")
+            name = "start" + (f"-{given.inside}" if given.inside else "")
             run(Job(recipe, out / f"mobile-{name}{end}", teacher, files=files, mlm=given.mlm,
                     seed=given.seed))  # fmt: skip
         for name in given.strategies:

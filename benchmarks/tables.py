@@ -183,6 +183,11 @@ TRANSFERS = {
 }
 STRATEGIES = (
     TRANSFERS
+    | {f"long-{name}": f"{said}, five times the tokens" for name, said in TRANSFERS.items()}
+    | {
+        f"long-{name}-whole": f"{said}, that and the recipe's own epochs on the task"
+        for name, said in TRANSFERS.items()
+    }
     | {f"ib-{name}": f"{said}, through an IB-BERT" for name, said in TRANSFERS.items()}
     | {
         "start": "no corpus: layers fitted at the start",
@@ -295,8 +300,8 @@ def main() -> None:
             "750 steps of 32 texts on the layers and 750 on the answers of the fine-tuned teacher. "
             f"{measured} Perplexity: on the first 250 kB of wiki-valid. Commands: "
             "`python benchmarks/mobilebert.py DATA OUT --corpus FILE --teacher WORDS --steps 200 "
-            "--max-length 64 --start --alone 1e-4 3e-4`, the same with `--teacher INVERTED "
-            "--name ib-`, `python benchmarks/tables.py OUT results`.",
+            "--max-length 64 --start --alone 1e-4 3e-4`, the same with `--steps 1000 --name long-` "
+            "and with `--teacher INVERTED --name ib-`, `python benchmarks/tables.py OUT results`.",
             "", deep,
             "", "## A small budget", "",
             "On the corpus 120 steps of 32 sequences of 64 tokens, teacher with a masked-word head "
