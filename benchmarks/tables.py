@@ -301,7 +301,8 @@ def main() -> None:
             f"{measured} Perplexity: on the first 250 kB of wiki-valid. Commands: "
             "`python benchmarks/mobilebert.py DATA OUT --corpus FILE --teacher WORDS --steps 200 "
             "--max-length 64 --start --alone 1e-4 3e-4`, the same with `--steps 1000 --name long-` "
-            "and with `--teacher INVERTED --name ib-`, `python benchmarks/tables.py OUT results`.",
+            "(and `--whole`) and with `--teacher INVERTED --name ib-`, "
+            "`python benchmarks/tables.py OUT results`.",
             "", deep,
             "", "## A small budget", "",
             "On the corpus 120 steps of 32 sequences of 64 tokens, teacher with a masked-word head "
