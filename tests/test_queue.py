@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alembert.deploy.batcher import CALL
+from alembert.deploy.forward import CALL
 from alembert.deploy.queue import Batch, FailedError, Queue
 
 

@@ -39,8 +39,8 @@ from alembert.client import Client
 from alembert.deploy import Session
 from alembert.deploy.asking import opened
 from alembert.deploy.queue import _Line
+from alembert.deploy.server import Turns
 from alembert.deploy.service import Limits
-from alembert.deploy.turns import Turns
 
 
 @pytest.fixture(scope="module")

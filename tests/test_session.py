@@ -27,8 +27,8 @@ from alembert import cli, evaluate
 from alembert.answering import torch_session
 from alembert.data.encoded import IGNORED, tokenize
 from alembert.deploy import Session
-from alembert.deploy.batcher import CALL, plan
 from alembert.deploy.facts import Facts
+from alembert.deploy.forward import CALL, plan
 from alembert.deploy.predictions import Tag, labelled, likeliest, softmax, spans_of
 from alembert.deploy.texts import parted
 from alembert.deploy.tokens import Reader

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from alembert import __version__, deploy_verbs, search_verb, serve_verb, tune_verb, verbs
+from alembert import __version__, deploy_verbs, search_verb, serve_verb, verbs
 from alembert.errors import UserError, leads
 from alembert.options import (
     CorpusFile,
@@ -102,7 +102,7 @@ app.command(
 app.command(
     epilog="\b\nalembert tune distilbert --teacher DIR --train train.csv --out tuned --try "
     "stages.task.objective.SoftLabels.temperature=1,2,4"
-)(tune_verb.tune)
+)(search_verb.tune)
 
 
 @app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")

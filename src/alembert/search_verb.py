@@ -1,4 +1,4 @@
-"""The verb that finds a student for a budget. Nothing heavy is imported before it is called."""
+"""The verbs that find a student for a budget, and settings; nothing heavy is imported before."""
 
 import os
 import re
@@ -6,21 +6,30 @@ from typing import Annotated
 
 import typer
 
-from alembert.errors import UserError
+from alembert.errors import UserError, leads
 from alembert.options import (
+    BatchSize,
+    Epochs,
     Eval,
     Glue,
     Label,
+    Length,
     Out,
     Pair,
     Precision,
+    Rate,
     Seed,
+    Settings,
+    Teachers,
     Text,
     Train,
+    Unlabelled,
     Valid,
+    changed,
     files_of,
     option,
     precision_of,
+    settings_of,
 )  # fmt: skip
 from alembert.serve_verb import serve as answer
 
@@ -98,3 +107,48 @@ def _check_serving(port: int) -> None:
     if not 0 <= port < 65536:
         raise UserError(f"--serve {port}: a port, 0 to 65535; 0 takes a free one")
     bound("127.0.0.1", port).close()
+
+
+def tune(
+    recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
+    teacher: Teachers,
+    train: Annotated[str, option("--train", text="labelled texts: file, folder or hub id")],
+    out: Out,
+    tries: Annotated[list[str], option("--try", text="FIELD=V1,V2 of the recipe; every mix")],
+    trials: Annotated[
+        int | None, option("--trials", text="of the grid, drawn; default: all")
+    ] = None,
+    valid: Valid = None,
+    unlabelled: Unlabelled = None,
+    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
+    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    max_length: Length = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+) -> None:
+    """Find the settings of a recipe that do best on texts held out of --train."""
+    from rich.console import Console
+
+    from alembert import tune as tuning
+    from alembert.job import Job
+    from alembert.start import chosen_for
+
+    files = files_of(train, valid, None, unlabelled, None, text, text_pair, label)
+    chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
+    changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    base = Job(
+        changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
+        precision=precision_of(precision), more_teachers=tuple(teacher[1:]),
+    )  # fmt: skip
+    found = tuning.tune(base, tries, trials, typer.echo)
+    if leads():
+        Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
+        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.told(found[0].settings)}")

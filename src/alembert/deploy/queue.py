@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread, get_native_id
 from typing import Any, Protocol
 
-from alembert.deploy.batcher import CALL
+from alembert.deploy.forward import CALL
 
 NICE = 5  # those who compute leave the core to the event loop: in a rush it must say no quickly
 CAP = 0.02  # seconds of a batch: who comes next waits that long at worst

@@ -1,8 +1,10 @@
 """One process that listens: uvicorn, its doors guarded; a stop answers what was accepted."""
 
 import asyncio
+import selectors
 import socket
 import sys
+import time
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -13,13 +15,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from alembert.deploy.app import app_of
 from alembert.deploy.service import Limits, Opener, Service
-from alembert.deploy.turns import Turns
 from alembert.errors import UserError
 
 HEAD = 16_384  # bytes of the head of a request
 NOTICE = 0.5  # seconds that open connections have for one more request when the server stops
 # seconds until a thread whose batch is done gets the interpreter: at Python's 5 ms cores stand idle
 SWITCH = 0.0005
+BLOCKED = 0.0002  # seconds: a look at the sockets that takes longer found none ready at first
 IDLE = 30  # seconds that a connection may be silent between two requests
 
 
@@ -65,6 +67,28 @@ def serve(
         runner.run(server.serve(sockets))
     if service.failed is not None:
         raise service.failed
+
+
+class Turns(selectors.DefaultSelector):
+    """How far an event loop is behind: in a rush, requests wait for its turns before they are read.
+
+    It notes when the loop looks at its sockets. One for each event loop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since = self._looked = time.monotonic()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        began = time.monotonic()
+        found = super().select(timeout)
+        before, self._looked = self._looked, time.monotonic()
+        self._since = self._looked if self._looked - began > BLOCKED else before
+        return found
+
+    def lag(self) -> float:
+        """Seconds for which what is read now may have waited."""
+        return time.monotonic() - self._since
 
 
 def bound(host: str, port: int) -> socket.socket:
