@@ -19,6 +19,7 @@ from alembert.distillation import Distillation
 from alembert.errors import DivergedError, UserError
 from alembert.log import Log
 from alembert.recipe import Stage
+from alembert.seeds import DROPOUT, torch_seed
 from alembert.watching import Watch, looks
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
@@ -94,7 +95,7 @@ def train(
             factor = schedule(stage, step, steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            torch.manual_seed(hash((seed, step, *several.others(accelerator))) % 2**63)
+            torch.manual_seed(torch_seed(seed, DROPOUT, step, *several.others(accelerator)))
             values = _step(module, stage, optimizer, batch, accelerator)
             log.count(batch)
             bar.update()

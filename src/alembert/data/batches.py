@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from alembert.data.collate import Masking, Plan, pad, plan
+from alembert.seeds import MASKS, ROW_MASKS, torch_seed
 
 
 class Rows(Protocol):
@@ -39,7 +40,7 @@ class Masked:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         ids = torch.tensor([self.rows[index]["input_ids"]])
-        generator = torch.Generator().manual_seed(hash((self.seed, index, 1)) % 2**63)
+        generator = torch.Generator().manual_seed(torch_seed(self.seed, ROW_MASKS, index))
         masked = self.masking({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, generator)
         return {name: masked[name][0].tolist() for name in ("input_ids", "labels")}
 
@@ -68,5 +69,5 @@ class Batches:
         batch = pad([self.rows[i] for i in self._plans[epoch][place]], self.pad_token_id)
         if self.masking is None:
             return batch
-        generator = torch.Generator().manual_seed(hash((self.seed, step, 0)) % 2**63)
+        generator = torch.Generator().manual_seed(torch_seed(self.seed, MASKS, step))
         return self.masking(batch, generator)

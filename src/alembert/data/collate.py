@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import IGNORED
 from alembert.errors import UserError
+from alembert.seeds import ORDER, sequence
 
 _WINDOW = 50  # batches whose rows are sorted by length together: wide enough to save padding
 
@@ -45,7 +46,7 @@ def plan(lengths: Sequence[int] | NDArray[Any], batch_size: int, seed: int, epoc
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: must be at least 1")
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng(sequence(seed, ORDER, epoch))
     order = rng.permutation(len(lengths))
     order = order.astype(np.min_scalar_type(len(lengths)))
     lengths = np.asarray(lengths)

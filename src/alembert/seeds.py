@@ -1,0 +1,18 @@
+"""Seeds of random draws: one run's seed, and for each kind of draw a stream of its own."""
+
+import numpy as np
+
+ORDER, MASKS, ROW_MASKS, DROPOUT = range(4)  # the streams of a run
+
+
+def sequence(seed: int, stream: int, *numbers: int) -> np.random.SeedSequence:
+    """The seed of one draw of a stream, by its numbers (epoch, step, row, process).
+
+    NumPy promises the same one on every platform, by every version of Python and its own.
+    """
+    return np.random.SeedSequence(seed, spawn_key=(stream, *numbers))
+
+
+def torch_seed(seed: int, stream: int, *numbers: int) -> int:
+    """The same for torch's generators: 0 to 2**63 - 1."""
+    return int(sequence(seed, stream, *numbers).generate_state(1, np.uint64)[0]) >> 1
