@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import gc
 import string
 from typing import TYPE_CHECKING
 
@@ -49,3 +50,10 @@ def tokenizer() -> "BertTokenizerFast":
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Caches of tests go to a folder of their own, never to the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What is there by now stays, so that collecting garbage after every stage looks at little."""
+    gc.collect()
+    gc.freeze()
