@@ -5,9 +5,10 @@ as they are written. What the pages take for granted lies there in small: bert-b
 16, with a masked-word head; 12 layers where a command counts them, else 4),
 distilbert-base-uncased/ (half of them), teacher/ (the first with a task head), train.csv,
 valid.csv, test.csv, unlabelled.csv, corpus.txt, tickets.csv (columns body and queue) and glue/RTE.
-A name that a page makes itself with --out is not laid out before. A line that ends in "# refused" has to end with exit code 2 and one line on stderr. `make`
-and `pip` lines are checked and not run; `cat` has to find its files. `alembert serve ... &` runs
-beside the lines below it, at a free port; `curl` has to get an answer that is no error.
+A name that a page makes itself with --out is not laid out before. A line that ends in "# refused"
+has to end with exit code 2 and one line on stderr. `make` and `pip` lines are checked and not run;
+`cat` has to find its files. `alembert serve ... &` runs beside the lines below it, at a free port;
+`curl` has to get an answer that is no error.
 """
 
 import re

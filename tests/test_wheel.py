@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "alembert"
 
+
 def run(*command: str | Path, cwd: Path) -> str:
     """What a command prints, in an environment that does not lead back to the sources."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
