@@ -3,8 +3,10 @@
     torchrun --nproc-per-node 2 tests/several_worker.py HOME OUT STEPS RECIPE ...
 
 HOME holds teacher/ (a task head), words/ (a masked-word head), train.csv, valid.csv, corpus.txt.
+OUT gets copies/, runs whose student every process has whole, and shards/, where they share it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,4 +52,6 @@ def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    for way in ("copies", "shards"):
+        os.environ["ACCELERATE_USE_FSDP"] = str(way == "shards").lower()
+        main(Path(sys.argv[1]), Path(sys.argv[2]) / way, int(sys.argv[3]), sys.argv[4:])

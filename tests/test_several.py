@@ -95,9 +95,20 @@ def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def one(home: Path, names: tuple[str, ...]) -> Path:
-    """Every recipe by one process."""
+    """These recipes by one process."""
     main(home, home / "one", STEPS, names)
     return home / "one"
+
+
+@pytest.fixture(scope="module")
+def two(
+    home: Path, names: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """Where two processes left these recipes, copies/ and shards/, and what they said."""
+    out = tmp_path_factory.mktemp("two")
+    done = launch(2, str(WORKER), str(home), str(out), str(STEPS), *names)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
 
 
 def same_rows(one: Path, two: Path) -> None:
@@ -110,35 +121,25 @@ def same_rows(one: Path, two: Path) -> None:
             assert theirs[key][field] == near, (one.name, key)
 
 
-def trained_alike(one: Path, two: Path, names: tuple[str, ...], said: str) -> None:
-    for name in names:
-        same_rows(one / name, two / name)
-        ends = [json.loads((at / name / "metrics.json").read_text()) for at in (one, two)]
-        assert ends[0] == ends[1]
-    lines = [line for line in said.splitlines() if "steps of 8" in line]
-    assert len(lines) == len(list(two.glob("*/stages/*")))  # each line once
-
-
+@pytest.mark.parametrize("way", ["copies", "shards"])
 def test_two_processes_train_every_recipe_as_one_does(
-    home: Path, one: Path, names: tuple[str, ...], tmp_path: Path
+    way: str, one: Path, names: tuple[str, ...], two: tuple[Path, str]
 ) -> None:
-    done = launch(2, str(WORKER), str(home), str(tmp_path), str(STEPS), *names)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("not judged") == 0
+    for name in names:
+        same_rows(one / name, two[0] / way / name)
+        ends = [json.loads((at / name / "metrics.json").read_text()) for at in (one, two[0] / way)]
+        assert ends[0] == ends[1]
+
+
+def test_what_two_processes_do_is_said_once(names: tuple[str, ...], two: tuple[Path, str]) -> None:
+    out, said = two
+    lines = [line for line in said.splitlines() if "steps of 8" in line]
+    assert len(lines) == len(list(out.glob("*/*/stages/*")))  # each line once
+    assert said.count("not judged") == 0
     if "distilbert" in names:
-        ended = json.loads((tmp_path / "distilbert/stages/02-task/facts.json").read_text())
+        ended = json.loads((out / "copies/distilbert/stages/02-task/facts.json").read_text())
         assert ended["step"] < ended["steps"] == STEPS
         assert ended["stopped"] == "1 looks without a better accuracy"
-    trained_alike(one, tmp_path, names, done.stdout)
-
-
-def test_shards_train_every_recipe_as_one_process_does(
-    home: Path, one: Path, names: tuple[str, ...], tmp_path: Path
-) -> None:
-    way = {"ACCELERATE_USE_FSDP": "true"}
-    done = launch(2, str(WORKER), str(home), str(tmp_path), str(STEPS), *names, **way)
-    assert done.returncode == 0, done.stderr
-    trained_alike(one, tmp_path, names, done.stdout)
 
 
 @pytest.mark.slow
