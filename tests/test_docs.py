@@ -13,12 +13,15 @@ has to end with exit code 2 and one line on stderr. `make` and `pip` lines are c
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -26,6 +29,7 @@ from houses import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
 from alembert import bench, cli, run
+from alembert.deploy import export as onnx_export
 from alembert.search import choice
 from alembert.search.latency import Latency
 
@@ -60,12 +64,19 @@ def verbs() -> dict[str, typer.core.TyperCommand]:
     return dict(walk(typer.main.get_command(cli.app), ""))
 
 
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX graphs of models that pages have exported, by their weights."""
+    return tmp_path_factory.mktemp("graphs")
+
+
 @pytest.fixture
-def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> None:
     """What makes the pages' commands quick: no stage takes more than two steps.
 
     And `alembert quickstart` starts from the small bert-base-uncased, of a search two candidates
-    are trained, whose latencies are made up, and a benchmark goes the fewest rounds on one core.
+    are trained, whose latencies are made up, a benchmark goes the fewest rounds on one core, and
+    a model that another page has exported has its graph already.
     """
     monkeypatch.setattr(run, "steps_of", lambda stage, rows: STEPS)
     monkeypatch.setattr("alembert.quickstart.builtin_teacher", lambda: "bert-base-uncased")
@@ -73,9 +84,19 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(choice, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
     monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
-    measure = bench.measure
+    measure, quick, export = bench.measure, bench.quick, onnx_export.export
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01, given[3]))
+    monkeypatch.setattr(bench, "quick", lambda models, data, **_: quick(models, data, bench.FEWEST))
+
+    def once(model: Any, kind: str, path: Path, *more: Any) -> None:
+        weights = sha256(b"".join(each.numpy().tobytes() for each in model.state_dict().values()))
+        made = graphs / f"{kind}-{weights.hexdigest()}-{more}"
+        if not made.is_file():
+            export(model, kind, made, *more)
+        shutil.copyfile(made, path)
+
+    monkeypatch.setattr(onnx_export, "export", once)
 
 
 def lay_out(place: Path, tokenizer: BertTokenizerFast, commands: str) -> None:
