@@ -121,6 +121,7 @@ def same_rows(one: Path, two: Path) -> None:
             assert theirs[key][field] == near, (one.name, key)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", ["copies", "shards"])
 def test_two_processes_train_every_recipe_as_one_does(
     way: str, one: Path, names: tuple[str, ...], two: tuple[Path, str]
