@@ -113,7 +113,7 @@ def pairings() -> Iterator[Any]:
             yield pytest.param(kind, recipe, marks=[pytest.mark.slow] * (not quick))
 
 
-@pytest.mark.parametrize(("kind", "recipe"), pairings())
+@pytest.mark.parametrize(("kind", "recipe"), list(pairings()))
 def test_a_teacher_teaches_as_the_page_says(
     kind: str, recipe: str, house: Path, tmp_path: Path
 ) -> None:
