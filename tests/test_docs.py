@@ -27,6 +27,7 @@ from transformers import BertTokenizerFast
 from alembert import cli, run
 from alembert.search import choice
 from alembert.search.latency import Latency
+from alembert.watching import Length
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,7 +66,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     And `alembert quickstart` starts from the small bert-base-uncased, and of a search two
     candidates are trained, whose latencies are made up.
     """
-    monkeypatch.setattr(run, "steps_of", lambda stage, rows: STEPS)
+    monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
     monkeypatch.setattr("alembert.quickstart.builtin_teacher", lambda: "bert-base-uncased")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)

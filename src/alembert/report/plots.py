@@ -56,7 +56,7 @@ def _thinned(row: list[tuple[float, float]], most: int = 50) -> tuple[list[float
 
 def watched(name: str, metric: str, row: list[tuple[float, float]]) -> str:
     """The metric on held-out texts while a stage ran."""
-    best = max(value for _, value in row)
+    best = (min if metric == "loss" else max)(value for _, value in row)
     with drawn(f"{metric} on held-out texts during stage {name}: best {best:.4f}") as (axes, plot):
         axes.plot(*zip(*row, strict=True), color=STUDENT, marker="o", markersize=4)
         axes.set(title=f"{metric} on held-out texts", xlabel=f"step of stage {name}")

@@ -50,7 +50,7 @@ def _told(facts: dict[str, Any]) -> str:
     best = ""
     if facts.get("best") is not None:
         best = f"; best on held-out texts {facts['best']:.4f} at step {facts['best_step']:,}"
-    return f"{facts['steps']:,} steps in {facts['seconds']:,.0f} s{best}"
+    return f"{facts['step']:,} steps in {facts['seconds']:,.0f} s{best}"
 
 
 def looked_into(run: Run, found: Judged | None) -> list[Section]:

@@ -42,7 +42,8 @@ def search(
             say(f"{out}: this was searched before; nothing to do")
         else:
             splits, aim = _aim(teacher, files, max_length, seed, out)
-            task = Task(out, teacher, config, files, len(splits.train), max_length, seed, precision)
+            sizes = len(splits.train), len(splits.task.labels)
+            task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
             if budget.min_speedup is not None:
                 aim["latency_ms"] = _teacher_ms(budget, task, splits, say)
                 budget = budget.within(aim["latency_ms"])
