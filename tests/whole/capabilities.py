@@ -94,7 +94,7 @@ def exit_codes(main: Callable[[], None]) -> Iterator[str]:
 def recipes(app: typer.Typer) -> Iterator[str]:
     """The shipped recipes and their stages, as `alembert recipes show` prints them."""
     for name in RECIPES:
-        recipe = yaml.safe_load(CliRunner().invoke(app, ["recipes", "show", name]).output)
+        recipe = yaml.safe_load(CliRunner().invoke(app, ["recipes", "show", name]).stdout)
         init = ", ".join(f"{key} {value}" for key, value in recipe["init"].items())
         student, projections = recipe["student"]["model_type"], recipe["projections"]
         augments = ", augments texts" if "augment" in recipe else ""
