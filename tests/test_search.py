@@ -30,8 +30,7 @@ from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.report.facts import Run
 from alembert.search import choice, identity, latency, phases, search, trials
-from alembert.search.budget import Budget
-from alembert.search.grid import RECIPES, Shape, grid
+from alembert.search.grid import RECIPES, Budget, Shape, grid
 from alembert.search.halving import halve
 from alembert.search.latency import Latency
 

@@ -53,7 +53,7 @@ class Until(_Frozen):
     floor: Span
     cap: Span
     patience: Positive = 4
-    cooldown: Annotated[float, Field(ge=0)] = 0.5
+    cooldown: Annotated[float, Field(ge=0)] = 0.25
 
 
 class Stage(_Frozen):

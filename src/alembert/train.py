@@ -18,10 +18,9 @@ from tqdm import tqdm
 from alembert import checkpoint, several, sharded
 from alembert.distillation import Distillation
 from alembert.errors import DivergedError, UserError
-from alembert.log import Log
 from alembert.recipe import Stage
 from alembert.seeds import DROPOUT, torch_seed
-from alembert.watching import Length, Schedule, Watch
+from alembert.watching import Length, Log, Schedule, Watch
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
 LOG_EVERY = 10

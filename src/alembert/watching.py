@@ -1,18 +1,20 @@
-"""How long a stage is trained: its length, its schedule, and the looks at held-out texts."""
+"""How long a stage is trained: its length, its schedule, looks at held-out texts, its log."""
 
+import json
 import math
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from alembert import checkpoint
-from alembert.log import Log
 from alembert.recipe import Stage
+from alembert.writing import in_place, named
 
-TOLERANCE = 0.01  # a loss has fallen when it is lower by this share
+TOLERANCE = 0.01  # a loss has fallen when it is lower by this share of the first one seen
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,40 @@ class Schedule:
         return self.cooling is None and first <= step < last
 
 
+class Log:
+    """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped.
+
+    Without a path (a process that does not lead) nothing is written.
+    """
+
+    def __init__(self, path: Path | None, step: int) -> None:
+        self._path = path
+        self._tokens, self._since = 0, time.perf_counter()
+        if path is None:
+            return
+        kept: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
+        kept = [line for line in kept if line.endswith("}") and json.loads(line)["step"] <= step]
+        with in_place(path) as partial:
+            partial.write_text("".join(line + "\n" for line in kept))
+
+    def count(self, batch: dict[str, Tensor]) -> None:
+        self._tokens += int(batch["attention_mask"].sum())
+
+    def write(self, step: int, values: dict[str, Tensor], rate: float) -> dict[str, float]:
+        row = {"step": step} | {name: float(value) for name, value in values.items()}
+        now = time.perf_counter()
+        row |= {"learning_rate": rate, "tokens_per_second": self._tokens / (now - self._since)}
+        self._tokens, self._since = 0, now
+        self.note(row)
+        return row
+
+    def note(self, row: dict[str, float]) -> None:
+        if self._path is None:
+            return
+        with named(self._path), self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
 @dataclass(frozen=True)
 class Look:
     """What a student is worth on held-out texts: a metric, its standard error, and a loss.
@@ -117,8 +153,8 @@ class Watch:
         log.note({"step": facts["step"], **shown, "valid_loss": seen.loss})
         score = -seen.loss if seen.value is None else seen.value
         rises = facts.get("highest") is None or score > facts["highest"]
-        lowest = facts.get("lowest_loss")
-        falls = lowest is None or seen.loss < (1 - TOLERANCE) * lowest
+        first, lowest = facts.setdefault("first_loss", seen.loss), facts.get("lowest_loss")
+        falls = lowest is None or seen.loss < lowest - TOLERANCE * abs(first)
         if falls:
             facts["lowest_loss"] = seen.loss
         if rises:

@@ -13,8 +13,7 @@ from alembert.models.load import load_config, load_model, load_tokenizer, names_
 from alembert.report import page
 from alembert.report.comparison import pareto
 from alembert.search import identity, latency
-from alembert.search.budget import Budget
-from alembert.search.grid import grid
+from alembert.search.grid import Budget, grid
 from alembert.search.phases import finish, race, sift
 from alembert.search.shown import described, table
 from alembert.search.trials import HOME, Task, keep, usual_steps
