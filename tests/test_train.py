@@ -178,7 +178,7 @@ def test_patience_without_looks_is_refused() -> None:
 
 
 def test_a_lower_loss_is_better_too_and_noise_is_not_a_lower_loss(tmp_path: Path) -> None:
-    losses = [1.0, 0.9, 0.895, 0.891, 0.8]  # the third and fourth are within 0.01
+    losses = [1.0, 0.9, 0.89, 0.885, 0.8]  # the third and fourth are within 0.02
     seen: list[int] = []
 
     def measure() -> Look:

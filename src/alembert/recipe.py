@@ -52,7 +52,7 @@ class Until(_Frozen):
 
     floor: Span
     cap: Span
-    patience: Positive = 4
+    patience: Positive = 3
     cooldown: Annotated[float, Field(ge=0)] = 0.25
 
 
