@@ -1,5 +1,6 @@
 """The loop of a stage: dropout, micro batches, and what a step that broke leaves behind."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -201,20 +202,22 @@ def test_of_looks_within_a_standard_error_of_the_highest_the_latest_is_kept(
     assert facts["best_step"] == kept
 
 
-OPEN = {"steps": None, "warmup": 0.5, "until": {
+OPEN = {"steps": None, "warmup": 1 / 6, "until": {
     "floor": {"steps": 12}, "cap": {"steps": 60}, "patience": 2, "cooldown": 0.5,
 }}  # fmt: skip
 
 
-def test_the_rate_stays_up_until_validation_stops_rising_and_then_falls_to_zero() -> None:
+def test_the_rate_falls_slowly_until_validation_stops_rising_and_then_to_zero() -> None:
     at = stage(**OPEN)
     schedule = Schedule(at, Length(12, 60))
-    # half of the floor warms up: 1/7 ... 6/7, then 1 up to two thirds of the cap
-    assert [schedule.factor(k) for k in (0, 5, 6, 39)] == [1 / 7, 6 / 7, 1.0, 1.0]
-    assert schedule.factor(50) == 10 / 20
-    cooled = Schedule(at, Length(12, 60), cooling=20)
-    assert cooled.end == 30
-    assert [cooled.factor(k) for k in (19, 20, 25, 29)] == [1.0, 1.0, 0.5, 0.1]
+    # half of the floor warms up: 1/7 ... 6/7, then 1, then sqrt(12 / step) to two thirds of the cap
+    assert [schedule.factor(k) for k in (0, 5, 6, 12)] == [1 / 7, 6 / 7, 1.0, 1.0]
+    assert schedule.factor(27) == pytest.approx(2 / 3)
+    assert schedule.factor(50) == pytest.approx(math.sqrt(12 / 40) * 10 / 20)
+    cooled = Schedule(at, Length(12, 60), cooling=48)
+    assert cooled.end == 60
+    assert [cooled.factor(k) for k in (48, 54, 59)] == pytest.approx([1 / 2, 1 / 4, 1 / 24])
+    assert Schedule(at, Length(12, 60), cooling=20).end == 30
     assert [schedule.may_cool(k) for k in (7, 8, 39, 40)] == [False, True, True, False]
 
 

@@ -41,9 +41,10 @@ def length_of(stage: Stage, rows: int, classes: int = 1) -> Length:
 class Schedule:
     """The share of the learning rate at each step, and the last step.
 
-    Linear warm-up, then linear to 0 or constant. Where the length is open (`until`), the rate stays
-    at its highest up to the step `cooling`, which validation decides, and falls to 0 from there
-    (warmup-stable-decay: Hu et al. 2024, arXiv 2404.06395; Haegele et al. 2024, arXiv 2405.18392).
+    Linear warm-up, then linear to 0 or constant. Where the length is open (`until`), the rate falls
+    from the floor on as 1 / sqrt(step), which asks for no last step (Vaswani et al. 2017), and from
+    the step `cooling`, which validation decides, linearly to 0 (as warmup-stable-decay does: Hu et
+    al. 2024, arXiv 2404.06395; Haegele et al. 2024, arXiv 2405.18392).
     """
 
     stage: Stage
@@ -57,7 +58,8 @@ class Schedule:
 
     @property
     def _warm(self) -> int:
-        return round(self.stage.warmup * self.length.floor)
+        usual = min(self.length.cap, 3 * self.length.floor)  # of an open length; else the whole
+        return round(self.stage.warmup * usual)
 
     @property
     def end(self) -> int:
@@ -73,9 +75,12 @@ class Schedule:
             return (step + 1) / (self._warm + 1)
         end = self.end
         begin = self.begin(end) if self.cooling is None else self.cooling
-        if self.stage.schedule == "constant" or step < begin:
+        if self.stage.schedule == "constant":
             return 1.0
-        return (end - step) / max(end - begin, 1)
+        high = 1.0
+        if self.stage.until is not None:
+            high = min(1.0, math.sqrt(self.length.floor / max(min(step, begin), 1)))
+        return high if step < begin else high * (end - step) / max(end - begin, 1)
 
     def may_cool(self, step: int) -> bool:
         """Whether the rate may begin to fall after so many steps: the floor is reached then."""
