@@ -1,17 +1,23 @@
-# quickstart test check bench clean; every target sees to .venv first.
+# quickstart test test-slow check bench clean; every target sees to .venv first.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test test-slow check bench clean
 
 quickstart: $(STAMP)
 	$(BIN)/alembert quickstart $(ARGS)
 
 # One thread each: two workers that both want all cores are slower than one.
+# A worker that is done takes half of what the other has left.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -6,13 +6,21 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import gc
+import inspect
 import string
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from transformers import BertTokenizerFast
+
+hypothesis.settings.register_profile("tests", deadline=None)  # by the clock, of a busy machine
+hypothesis.settings.load_profile("tests")
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 MARKS = list(string.ascii_lowercase + string.digits)
@@ -45,7 +53,44 @@ def tokenizer() -> "BertTokenizerFast":
     return BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
 
 
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory, tokenizer: "BertTokenizerFast") -> Path:
+    """A tiny classifier of down, flat, up for 64 tokens, exported as ONNX; not to be changed."""
+    from models import tiny
+
+    from alembert.exporting import export
+
+    home = tmp_path_factory.mktemp("models") / "classification"
+    names = dict(enumerate(("down", "flat", "up")))
+    tiny("bert", "classification", id2label=names).save_pretrained(home)
+    tokenizer.save_pretrained(home)
+    export(str(home), ["onnx"], None, 64, lambda line: None)
+    return home
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Caches of tests go to a folder of their own, never to the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def frozen() -> None:
+    """What is loaded by now stays: collecting garbage, as every stage does, looks at the rest."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test of the clock has three tries: a busy machine spoils some."""
+    if pyfuncitem.get_closest_marker("clock") is None:
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    for _ in range(2):
+        with suppress(AssertionError):
+            pyfuncitem.obj(**arguments)
+            return True
+    pyfuncitem.obj(**arguments)
+    return True

@@ -1,4 +1,4 @@
-"""What tests of the server share: exported tiny models, and models whose numbers are known."""
+"""What tests of the server share: models whose numbers are known, and ways to ask them."""
 
 import asyncio
 import json
@@ -9,10 +9,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-from models import tiny
-from transformers import BertTokenizerFast
 
-from alembert.deploy import Session, facts
+from alembert.deploy import Session
 from alembert.deploy.app import app_of
 from alembert.deploy.asking import Served
 from alembert.deploy.facts import Facts, Variant
@@ -25,23 +23,6 @@ def facts_of(kind: str, labels: Sequence[str] = (), inputs: Sequence[str] = ()) 
     names = (*(inputs or ("input_ids", "attention_mask")), *["places"] * (kind == "words"))
     variant = Variant("onnx", "model.onnx", "onnxruntime", "fp32", 0.1)
     return Facts(kind, tuple(labels), 64, names, 1000, "onnx", (variant,))
-
-
-def exported(path: Path, tokenizer: BertTokenizerFast) -> Path:
-    """A tiny classifier as ONNX with its tokenizer and its facts."""
-    from alembert.deploy.export import export, names_of
-
-    path.mkdir(parents=True)
-    kind, labels = "classification", LABELS
-    model = tiny("bert", kind, id2label=dict(enumerate(labels)))
-    export(
-        model,
-        kind,
-        path / "model.onnx",
-    )
-    facts.write(path, facts_of(kind, labels, names_of(model, kind)))
-    tokenizer.save_pretrained(path)
-    return path
 
 
 def made_up(

@@ -1,18 +1,21 @@
-"""One process of a launcher's: every recipe in short runs, beside each other's folders.
+"""One process of a launcher's: recipes in short runs, beside each other's folders.
 
-    torchrun --nproc-per-node 2 tests/several_worker.py HOME OUT STEPS
+    torchrun --nproc-per-node 2 tests/several_worker.py HOME OUT STEPS RECIPE ...
 
 HOME holds teacher/ (a task head), words/ (a masked-word head), train.csv, valid.csv, corpus.txt.
+OUT gets copies/, runs whose student every process has whole, and shards/, where they share it.
 """
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from alembert.data.splits import Files
 from alembert.job import Job
 from alembert.models.load import load_config
 from alembert.recipe import Recipe, with_settings
-from alembert.recipes import RECIPES, recipe_of
+from alembert.recipes import recipe_of
 from alembert.run import run
 
 STILL = {  # dropout is drawn for each process anew
@@ -37,10 +40,10 @@ def short(name: str, teacher: str, steps: int) -> Recipe:
     return with_settings(recipe, changes | still)
 
 
-def main(home: Path, out: Path, steps: int) -> None:
+def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
     files = Files(*(str(home / f"{name}.csv") for name in ("train", "valid", "valid")))
     teacher, words = str(home / "teacher"), str(home / "words")
-    for name in RECIPES:
+    for name in names:
         recipe = short(name, teacher, steps)
         task = any(stage.data == "task" for stage in recipe.stages)
         job = Job(recipe, out / name, teacher, words, corpus=str(home / "corpus.txt"),
@@ -49,4 +52,6 @@ def main(home: Path, out: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    for way in ("copies", "shards"):
+        os.environ["ACCELERATE_USE_FSDP"] = str(way == "shards").lower()
+        main(Path(sys.argv[1]), Path(sys.argv[2]) / way, int(sys.argv[3]), sys.argv[4:])

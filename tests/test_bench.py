@@ -96,6 +96,7 @@ def command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
+@pytest.mark.clock
 def test_models_and_backends_side_by_side(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -253,6 +254,7 @@ def test_what_does_not_fit_into_memory_together_is_timed_in_parts_with_its_refer
     assert [[each.model for each in part] for part in parts] == [["a", "b"], ["a", "c"], ["a", "d"]]
 
 
+@pytest.mark.clock
 def test_loaded_models_are_timed_in_a_moment_the_first_the_measure(
     house: Path, tokenizer: BertTokenizerFast
 ) -> None:

@@ -1,36 +1,42 @@
 """The pages keep their word: what README.md and docs/ tell a reader to type, runs.
 
 A page's ```bash blocks are run from top to bottom in one temporary folder, the alembert commands
-as they are written. What the pages take for granted lies there in small: bert-base-uncased/ (12
-layers of width 16, with a masked-word head), distilbert-base-uncased/ (6 layers), teacher/ (the
-first with a task head), train.csv, valid.csv, test.csv, unlabelled.csv, corpus.txt, tickets.csv
-(columns body and queue) and glue/RTE. A name that a page makes itself with --out is not laid out
-before. A line that ends in "# refused" has to end with exit code 2 and one line on stderr. `make`
-and `pip` lines are checked and not run; `cat` has to find its files. `alembert serve ... &` runs
-beside the lines below it, at a free port; `curl` has to get an answer that is no error.
+as they are written. What the pages take for granted lies there in small: bert-base-uncased/ (width
+16, with a masked-word head; 12 layers where a command counts them, else 4),
+distilbert-base-uncased/ (half of them), teacher/ (the first with a task head), train.csv,
+valid.csv, test.csv, unlabelled.csv, corpus.txt, tickets.csv (columns body and queue) and glue/RTE.
+A name that a page makes itself with --out is not laid out before. A line that ends in "# refused"
+has to end with exit code 2 and one line on stderr. `make` and `pip` lines are checked and not run;
+`cat` has to find its files. `alembert serve ... &` runs beside the lines below it, at a free port;
+`curl` has to get an answer that is no error.
 """
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from houses import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
-from alembert import cli, run
+from alembert import bench, cli, run
+from alembert.deploy import export as onnx_export
 from alembert.search import choice
 from alembert.search.latency import Latency
 from alembert.watching import Length
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SLOW = {"several.md"}  # its processes load torch anew; test_several.py has them train
 STEPS = 2
 LAUNCHERS = {
     "torchrun": "torch.distributed.run",
@@ -59,12 +65,19 @@ def verbs() -> dict[str, typer.core.TyperCommand]:
     return dict(walk(typer.main.get_command(cli.app), ""))
 
 
-@pytest.fixture
-def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The one thing that makes the pages' commands quick: no stage takes more than two steps.
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX graphs of models that pages have exported, by their weights."""
+    return tmp_path_factory.mktemp("graphs")
 
-    And `alembert quickstart` starts from the small bert-base-uncased, and of a search two
-    candidates are trained, whose latencies are made up.
+
+@pytest.fixture
+def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> None:
+    """What makes the pages' commands quick: no stage takes more than two steps.
+
+    And `alembert quickstart` starts from the small bert-base-uncased, of a search two candidates
+    are trained, whose latencies are made up, a benchmark goes the fewest rounds on one core, and
+    a model that another page has exported has its graph already.
     """
     monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
     monkeypatch.setattr("alembert.quickstart.builtin_teacher", lambda: "bert-base-uncased")
@@ -72,14 +85,29 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(choice, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
     monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
+    measure, quick, export = bench.measure, bench.quick, onnx_export.export
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01, given[3]))
+    monkeypatch.setattr(bench, "quick", lambda models, data, **_: quick(models, data, bench.FEWEST))
+
+    def once(model: Any, kind: str, path: Path, *more: Any) -> None:
+        weights = sha256(b"".join(each.numpy().tobytes() for each in model.state_dict().values()))
+        made = graphs / f"{kind}-{weights.hexdigest()}-{more}"
+        if not made.is_file():
+            export(model, kind, made, *more)
+        shutil.copyfile(made, path)
+
+    monkeypatch.setattr(onnx_export, "export", once)
 
 
-def lay_out(place: Path, tokenizer: BertTokenizerFast, made: set[str]) -> None:
+def lay_out(place: Path, tokenizer: BertTokenizerFast, commands: str) -> None:
     """What the pages take for granted, less what the page makes."""
-    body = {"layers": 12, "max_position_embeddings": 512}
+    layers = 12 if re.search("layers|tinybert6", commands) else 4
+    body = {"layers": layers, "max_position_embeddings": 512}
     saved(place / "bert-base-uncased", tokenizer, **body)
-    saved(place / "distilbert-base-uncased", tokenizer, kind="distilbert", **body | {"layers": 6})
-    if "teacher" not in made:
+    half = body | {"layers": layers // 2}
+    saved(place / "distilbert-base-uncased", tokenizer, kind="distilbert", **half)
+    if "teacher" not in re.findall(r"--out (\S+)", commands):
         saved(place / "teacher", tokenizer, "classification", **body)
     for seed, name in enumerate(("train", "valid", "test")):
         task_file(place / f"{name}.csv", seed=seed)
@@ -96,7 +124,13 @@ def lay_out(place: Path, tokenizer: BertTokenizerFast, made: set[str]) -> None:
 
 
 @pytest.mark.usefixtures("shortened")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name in SLOW))
+        for page in PAGES
+    ],
+)
 def test_every_command_on_a_page_runs(
     page: Path,
     tmp_path: Path,
@@ -105,8 +139,10 @@ def test_every_command_on_a_page_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = lines_of(page)
-    lay_out(tmp_path, tokenizer, set(re.findall(r"--out (\S+)", "\n".join(lines))))
+    lay_out(tmp_path, tokenizer, "\n".join(lines))
     monkeypatch.chdir(tmp_path)
+    if "report.html" not in page.read_text(encoding="utf-8"):  # drawn where a page speaks of it
+        monkeypatch.setattr("alembert.report.page.attempt", lambda *_: None)
     with ExitStack() as served:
         run_lines(page, lines, monkeypatch, capsys, served)
 

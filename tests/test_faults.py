@@ -201,11 +201,13 @@ def test_a_teacher_of_numbers_is_taken(kind: str) -> None:
     fit.check_answers(tiny(kind, "classification"), kind)
 
 
+@pytest.mark.clock
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("takes_calls", [True, False])
 def test_a_hub_that_does_not_answer_is_one_line_in_bounded_time(
     takes_calls: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    hub.reachable.cache_clear()
     monkeypatch.setattr(hub, "SECONDS", 0.3)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

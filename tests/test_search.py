@@ -126,6 +126,7 @@ def test_halving_keeps_a_third_at_each_rung_whatever_came_first(order: str, tmp_
     assert sum(each.state == TrialState.PRUNED for each in study.trials) == 6
 
 
+@pytest.mark.clock
 def test_a_latency_is_cpu_time_of_the_calm_round_and_waiting_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -24,7 +24,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import (
     asked,
     counting,
-    exported,
     made_up,
     per_place,
     per_token,
@@ -32,7 +31,6 @@ from serving import (
     texts,
     wait_for,
 )
-from transformers import BertTokenizerFast
 
 from alembert import cli
 from alembert.client import Client
@@ -44,9 +42,9 @@ from alembert.deploy.service import Limits
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast) -> Path:
+def model(classifier: Path) -> Path:
     """An exported tiny classifier."""
-    return exported(tmp_path_factory.mktemp("models") / "classifier", tokenizer)
+    return classifier
 
 
 def ask(opener: Any, body: Any, path: str = "/predict", **options: Any) -> httpx.Response:
@@ -345,6 +343,7 @@ def test_a_long_wait_is_refused_too_and_said(model: Path) -> None:
     assert found.headers["retry-after"] == "7"
 
 
+@pytest.mark.clock
 def test_a_loop_that_is_behind_lets_nobody_in(model: Path) -> None:
     turns = Turns()
 
@@ -363,6 +362,7 @@ def test_a_loop_that_is_behind_lets_nobody_in(model: Path) -> None:
         assert runner.run(run()) == [200, 429, 200]
 
 
+@pytest.mark.clock
 def test_a_loop_that_waits_for_its_sockets_is_not_behind() -> None:
     turns = Turns()
     for seconds in (0.05, 0.0):
@@ -584,6 +584,7 @@ def test_what_nobody_foresaw_is_a_500_that_pages_may_read(
     assert [(each["name"], each["schema"]["type"]) for each in named] == [("name", "string")]
 
 
+@pytest.mark.clock
 def test_a_head_that_trickles_in_is_hung_up_on(model: Path) -> None:
     from alembert.deploy import server
 
@@ -611,6 +612,7 @@ def test_a_head_that_trickles_in_is_hung_up_on(model: Path) -> None:
     assert seconds < 3
 
 
+@pytest.mark.clock
 def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> None:
     child, port = launch(model)
     answers: list[int] = []
@@ -679,6 +681,7 @@ def test_without_ray_its_extra_is_named(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 def test_on_ray_it_answers_and_a_signal_stops_it(model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:

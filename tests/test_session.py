@@ -55,11 +55,12 @@ PAIRS = [
 
 @pytest.fixture(scope="module")
 def folders(
-    tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPathFactory
+    classifier: Path, tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """A tiny model of every kind, 64 positions; those of EXPORTED exported."""
     home = tmp_path_factory.mktemp("models")
-    for kind in (*NAMES, "words", "encoder"):
+    kinds = ("multilabel", "regression", "tokens", "words", "encoder")
+    for kind in kinds:
         names = dict(enumerate(NAMES.get(kind, [])))
         more: dict[str, Any] = {"id2label": names} if names else {}
         if kind in ("multilabel", "regression"):
@@ -69,7 +70,7 @@ def folders(
         tokenizer.save_pretrained(home / kind)
         if kind in EXPORTED:
             export(str(home / kind), ["onnx"], None, 64, lambda line: None)
-    return {kind: home / kind for kind in (*NAMES, "words", "encoder")}
+    return {"classification": classifier, **{kind: home / kind for kind in kinds}}
 
 
 def in_torch(folder: Path, kind: str, tokenizer: BertTokenizerFast, text: Any) -> np.ndarray:
@@ -489,6 +490,7 @@ def test_the_numbers_of_ten_thousand_texts_are_never_held_at_once(
     assert peak < 4 * words * 10_000 / 10  # a tenth of all
 
 
+@pytest.mark.clock
 def test_an_answer_loads_neither_torch_nor_transformers_and_takes_under_half_a_second(
     folders: dict[str, Path],
 ) -> None:
