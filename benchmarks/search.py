@@ -20,8 +20,7 @@ from alembert.data.splits import Files, prepare
 from alembert.models.load import load_config, load_tokenizer, names_of
 from alembert.recipes import recipe_of
 from alembert.search import FILE, search
-from alembert.search.budget import Budget
-from alembert.search.grid import Shape
+from alembert.search.grid import Budget, Shape
 from alembert.search.latency import latency_of
 from alembert.search.trials import Task, full
 

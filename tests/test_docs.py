@@ -32,6 +32,7 @@ from alembert import bench, cli, run
 from alembert.deploy import export as onnx_export
 from alembert.search import choice
 from alembert.search.latency import Latency
+from alembert.watching import Length
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -78,7 +79,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     are trained, whose latencies are made up, a benchmark goes the fewest rounds on one core, and
     a model that another page has exported has its graph already.
     """
-    monkeypatch.setattr(run, "steps_of", lambda stage, rows: STEPS)
+    monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
     monkeypatch.setattr("alembert.quickstart.builtin_teacher", lambda: "bert-base-uncased")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)

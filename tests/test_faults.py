@@ -25,7 +25,7 @@ from alembert import checkpoint, fit, hub, train
 from alembert.data.corpus import read_corpus
 from alembert.errors import UserError
 from alembert.models.load import load_config, load_model, load_tokenizer
-from alembert.train import Watch
+from alembert.watching import Look, Watch, looks
 
 STOP = 6  # the run is stopped after as many steps and checkpoints
 SRC = Path(__file__).parents[1] / "src"
@@ -42,12 +42,11 @@ def weights(folder: Path, stopped: bool = False, steps: list[int] | None = None)
             steps.append(step)
         return rows(step)
 
-    def measure() -> float:
-        return float(
-            model.classifier.weight.detach().sum()
-        )  # of the weights alone, whoever resumes
+    def measure() -> Look:
+        found = float(model.classifier.weight.detach().sum())  # of the weights alone
+        return Look(found, 1.0)
 
-    trained(model, stage(steps=10), folder, None, batches, Watch(measure, "v", 5))
+    trained(model, stage(steps=10), folder, None, batches, Watch(measure, "v", looks(10, 5)))
     return [parameter.detach() for parameter in model.parameters()]
 
 

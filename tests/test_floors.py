@@ -24,7 +24,6 @@ FLOORS = {
             "errors",
             "hub",
             "inputs",
-            "log",
             "seeds",
             "several",
             "sharded",

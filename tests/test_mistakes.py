@@ -891,7 +891,7 @@ BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.gener
         ("alembert.checkpoint.save_file", "02-", "run/stages/02-task/checkpoint/best.safetensors"),
         ("transformers.PreTrainedModel.save_pretrained", "02-task", "run/stages/02-task/model"),
         ("alembert.folder.shutil.copyfile", "model.safetensors", "run/student/model.safetensors"),
-        ("alembert.log.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
+        ("alembert.watching.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
         ("alembert.folder.write_text", "metrics.json", "run/metrics.json"),
     ],
 )  # fmt: skip

@@ -16,9 +16,11 @@ from alembert.distillation import Distillation
 from alembert.objective import HardLabels, SoftLabels
 from alembert.recipe import Stage
 from alembert.train import train
+from alembert.watching import Length, Schedule
 
 PIECES = torch.tensor([0, 1, *range(10, 45)])  # of 99; 0 and 1 pad
 STEPS = 30
+FIXED = Length(STEPS, STEPS)
 
 
 def stage(**more: object) -> Stage:
@@ -45,7 +47,7 @@ def trained(
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     module = Distillation(student, teacher, at.objective, words=False)
-    train(module, at, batches, STEPS, folder, seed=0, accelerator=accelerator)
+    train(module, at, batches, FIXED, folder, seed=0, accelerator=accelerator)
     return student, table
 
 
@@ -67,7 +69,7 @@ def test_all_weights_are_those_of_training_all_rows(
     fewer, table = trained(kind, at, tmp_path / "fewer", narrow=True)
     assert table is not None
     assert len(table.weight) == len(PIECES)
-    read_words.widen(fewer, table, at, STEPS, STEPS)
+    read_words.widen(fewer, table, Schedule(at, FIXED), STEPS)
     assert type(fewer.get_input_embeddings()) is torch.nn.Embedding
     before = tiny(kind, "classification").get_input_embeddings().weight
     moved = (fewer.get_input_embeddings().weight - before).abs().amax(dim=1)
@@ -85,7 +87,7 @@ def test_its_checkpoint_has_the_rows_that_are_read_alone(tmp_path: Path) -> None
         name = "student.bert.embeddings.word_embeddings.weight"
         assert file.get_slice(f"exp_avg:{name}").get_shape() == [len(PIECES), 16]
         kept = file.get_tensor(f"parameter:{name}")
-    read_words.widen(student, table, stage(), STEPS, STEPS)
+    read_words.widen(student, table, Schedule(stage(), FIXED), STEPS)
     torch.testing.assert_close(student.get_input_embeddings().weight[PIECES], kept)
 
 

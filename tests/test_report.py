@@ -25,7 +25,7 @@ from alembert.models.load import load_config
 from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.report import comparison, errors, judged, page, views
+from alembert.report import comparison, errors, judged, page, plots, views
 from alembert.report.facts import Run
 from alembert.report.judged import Judged
 from alembert.run import run
@@ -342,6 +342,18 @@ def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) 
     assert [entry.faster for entry in found] == [None, 2.0, 5.0]  # the ratio, where it is told
     assert found[2].metric is None
     assert "faster as int8" in Reader(made(copied)).text
+
+
+@pytest.mark.parametrize("costs", [(2.1, 9.7), (0.4, 31.0), (1.0, 1.5)])
+def test_no_axis_shows_tex_as_it_is_typed(costs: tuple[float, float]) -> None:
+    points = [
+        (who, who, cost, 0.9) for who, cost in zip(("teacher", "student"), costs, strict=True)
+    ]
+    drawing = plots.against_latency(points, {1}, "accuracy", "ms a text")
+    curve = plots.losses("task", {"loss": [(10, costs[0]), (20, costs[1])]})
+    for ticks in (re.findall(r"<text[^>]*>([^<]*)</text>", svg) for svg in (drawing, curve)):
+        assert len(ticks) > 3
+        assert not any("$" in tick or "\\" in tick for tick in ticks)
 
 
 def test_the_pareto_front_holds_what_nothing_beats() -> None:

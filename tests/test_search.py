@@ -26,11 +26,11 @@ from alembert.deploy.session import Session
 from alembert.errors import UserError
 from alembert.models.load import load_model
 from alembert.models.new import config_of
+from alembert.recipe import with_settings
 from alembert.recipes import recipe_of
 from alembert.report.facts import Run
 from alembert.search import choice, identity, latency, phases, search, trials
-from alembert.search.budget import Budget
-from alembert.search.grid import RECIPES, Shape, grid
+from alembert.search.grid import RECIPES, Budget, Shape, grid
 from alembert.search.halving import halve
 from alembert.search.latency import Latency
 
@@ -77,8 +77,9 @@ def test_pairs_keep_their_token_types_and_what_cannot_be_searched_is_refused() -
 def test_a_brief_training_shares_its_steps_as_the_whole_one_does() -> None:
     recipe = recipe_of("tinybert", BertConfig())
     recipe = recipe.model_copy(update={"stages": recipe.stages[1:]})
-    # 15,100 rows are 472 steps an epoch: 10 epochs, and 3 but 1,500 at least; 75.9 % and 24.1 %
-    short = trials.shortened(recipe, 100, 15_100)
+    recipe = with_settings(recipe, {"stages.prediction.until.cap": "{steps: 2980}"})
+    # 15,100 rows are 472 steps an epoch: of at most 20 epochs and 2,980 steps 76 % and 24 %
+    short = trials.shortened(recipe, 100, 15_100, 151)
     assert [stage.steps for stage in short.stages] == [76, 24]
 
 

@@ -27,7 +27,7 @@ from alembert.data.vectors import Vectors, read_vectors
 from alembert.errors import UserError
 from alembert.folder import claimed
 from alembert.models.load import load_model, load_tokenizer
-from alembert.train import precision_of
+from alembert.several import precision_of
 from alembert.variation import Augment
 from alembert.writing import in_place
 

@@ -21,7 +21,7 @@ from alembert.recipe import Stage
 from alembert.start import sample_of, student_for
 from alembert.thinning import fit_words_head
 from alembert.trace import Reads
-from alembert.train import steps_of
+from alembert.watching import length_of
 
 ANSWERS = Reads(logits=True)
 
@@ -59,7 +59,7 @@ def begun(
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:
         assert theirs.splits is not None
-        asked = _asked(stage, rows, job.seed)
+        asked = _asked(stage, rows, len(labels), job.seed)
         said = answered(teacher, theirs.splits.train, theirs.pad, accelerator, asked)
         if others:
             said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
@@ -104,9 +104,9 @@ def _taught(
     return found, None
 
 
-def _asked(stage: Stage, rows: Encoded, seed: int) -> Asked | None:
+def _asked(stage: Stage, rows: Encoded, classes: int, seed: int) -> Asked | None:
     """The rows that a stage of less than an epoch reads, as it reads them; None of a longer one."""
-    count = steps_of(stage, len(rows)) * stage.batch_size
+    count = length_of(stage, len(rows), classes).cap * stage.batch_size
     if count >= len(rows):
         return None
     batches = plan(rows.lengths, stage.batch_size, seed, 0)

@@ -38,13 +38,22 @@ recipes_app = typer.Typer(
 app.add_typer(recipes_app, name="recipes")
 
 
-@app.callback()
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
-) -> None:
-    if version:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"alembert {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", help="print the version and stop", callback=_tell_version,
+            is_eager=True,  # before typer misses a command
+        ),
+    ] = False,
+) -> None: ...  # fmt: skip
 
 
 @app.command(epilog="alembert quickstart")

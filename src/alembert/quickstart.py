@@ -20,19 +20,25 @@ from alembert.recipes.finetune import finetune
 from alembert.report import page
 from alembert.run import run
 
-# steps that fit into a few minutes on two cores
-TEACHER = {"stages.task.min_steps": "300"}
+# at most so many steps, which fit into a few minutes on two cores
+TEACHER = {"stages.task.until.cap": "{steps: 300}"}
 STUDENTS = {  # recipe: its name in the table, what it is, settings
-    "distilbert": ("DistilBERT", "half the layers", {"stages.task.min_steps": "1000"}),
+    "distilbert": ("DistilBERT", "half the layers", {"stages.task.until.cap": "{steps: 1000}"}),
     "tinybert": (
         "TinyBERT",
         "4 layers, half the width",
-        {"stages.intermediate.min_steps": "400", "stages.prediction.min_steps": "800"},
+        {
+            "stages.intermediate.until.cap": "{steps: 400}",
+            "stages.prediction.until.cap": "{steps: 800}",
+        },
     ),
     "mobilebert": (
         "MobileBERT",
         "as deep, thin inside",
-        {"stages.intermediate.min_steps": "600", "stages.task.min_steps": "600"},
+        {
+            "stages.intermediate.until.cap": "{steps: 600}",
+            "stages.task.until.cap": "{steps: 600}",
+        },
     ),
 }
 TIMED = 200  # texts of the test set that are timed

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from alembert.recipe import Stage
-from alembert.train import schedule
+from alembert.watching import Schedule
 
 TABLE = "embeddings.word_embeddings"  # from the base model
 
@@ -77,10 +76,11 @@ def narrow(model: PreTrainedModel, pieces: Tensor) -> ReadWords | None:
     return table
 
 
-def widen(model: PreTrainedModel, table: ReadWords, stage: Stage, done: int, steps: int) -> None:
-    """Undo `narrow` after `done` of a stage's steps: rows that nobody read get their decay."""
+def widen(model: PreTrainedModel, table: ReadWords, schedule: Schedule, done: int) -> None:
+    """Undo `narrow` after `done` steps of a stage: rows that nobody read get their decay."""
     name = f"student.{model.base_model_prefix}.{TABLE}.weight"
+    stage = schedule.stage
     rate = stage.learning_rate * (stage.rate(name) if table.weight.requires_grad else 0.0)
-    decays = (rate * schedule(stage, k, steps) * stage.weight_decay for k in range(done))
+    decays = (rate * schedule.factor(k) * stage.weight_decay for k in range(done))
     factor = math.prod(1 - decay for decay in decays)
     model.base_model.set_submodule(TABLE, table.put_back(factor))

@@ -1,5 +1,6 @@
 """Stage and Recipe: a whole distillation as one frozen value; YAML in and out."""
 
+import math
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,7 @@ from alembert.errors import UserError
 from alembert.objective import Objective
 from alembert.variation import Augment
 
+LENGTHS = ("steps", "epochs", "until")  # of a stage: exactly one
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -29,6 +31,31 @@ class Masking(_Frozen):
     rare_words: Annotated[float, Field(ge=0)] = 0.7  # p ~ count^-rare_words; 0 = every word alike
 
 
+class Span(_Frozen):
+    """A number of steps that grows with rows and classes: the larger of two."""
+
+    epochs: Annotated[float, Field(ge=0)] = 0.0
+    steps: Annotated[int, Field(ge=0)] = 0
+    steps_a_class: Annotated[int, Field(ge=0)] = 0
+
+    def of(self, epoch: int, classes: int) -> int:
+        """Steps, at least 1; epoch: steps of one."""
+        return max(math.ceil(self.epochs * epoch), self.steps + self.steps_a_class * classes, 1)
+
+
+class Until(_Frozen):
+    """A stage of open length: it is trained until validation has stopped rising.
+
+    That is when `patience` looks in a row found no higher metric and no lower loss. Then the
+    learning rate falls to 0, over `cooldown` times the steps until then.
+    """
+
+    floor: Span
+    cap: Span
+    patience: Positive = 3
+    cooldown: Annotated[float, Field(ge=0)] = 0.25
+
+
 class Stage(_Frozen):
     """One training with one objective. batch_size is sequences per optimiser step, all devices."""
 
@@ -37,9 +64,8 @@ class Stage(_Frozen):
     objective: Annotated[Objective, Field(min_length=1)]
     steps: Positive | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
-    min_steps: Annotated[int, Field(ge=0)] = (
-        0  # small data is read more often: at least these steps
-    )
+    until: Until | None = None
+    min_steps: Annotated[int, Field(ge=0)] = 0  # with epochs: small data is read more often
     batch_size: Positive = 32
     micro_batch_size: Positive | None = None  # sequences in memory at a time; None = all of them
     learning_rate: Annotated[float, Field(gt=0)]
@@ -55,7 +81,7 @@ class Stage(_Frozen):
     evaluations: Annotated[int, Field(ge=0)] = (
         0  # times the held-out slice is looked at; 0 = each epoch
     )
-    patience: Annotated[int, Field(ge=0)] = 0  # looks without a better value; 0 = never ends early
+    patience: Annotated[int, Field(ge=0)] = 0  # looks without anything better; 0 = never ends early
 
     @property
     def answers(self) -> bool:
@@ -68,15 +94,14 @@ class Stage(_Frozen):
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("set exactly one of steps and epochs")
+        if [self.steps, self.epochs, self.until].count(None) != 2:
+            raise ValueError("set exactly one of steps, epochs and until")
+        if self.until is not None and (self.data != "task" or self.patience):
+            raise ValueError("until is for a task, and has a patience of its own: until.patience")
         if self.data == "task" and self.masking is not None:
             raise ValueError("masking belongs to a corpus stage: task texts are read whole")
-        if self.patience and (self.data != "task" or not self.answers):
-            raise ValueError(
-                f"patience: stage '{self.name}' is not looked at: it needs a task and a term that "
-                "compares answers"
-            )
+        if self.patience and self.data != "task":
+            raise ValueError(f"patience: stage '{self.name}' is not looked at: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
         hard = any(term.kind == "HardLabels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):
@@ -188,8 +213,8 @@ def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> 
         target[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
-    if last in ("steps", "epochs") and target[last] is not None:
-        target["epochs" if last == "steps" else "steps"] = None
+    if last in LENGTHS and "batch_size" in target and target[last] is not None:
+        target |= dict.fromkeys(set(LENGTHS) - {last})
 
 
 def _named(entries: list[Any]) -> dict[Any, Any]:

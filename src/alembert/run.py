@@ -9,23 +9,21 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedModel
 
 from alembert import (
     checkpoint,
     class_weights,
     ensemble,
-    evaluate,
     fit,
     folder,
     judge,
     several,
+    validation,
 )  # fmt: skip
 from alembert.beginning import begun
 from alembert.data.batches import Batches
 from alembert.data.corpus import Corpus
 from alembert.data.encoded import said_cut
-from alembert.data.splits import Splits
 from alembert.distillation import check_layers
 from alembert.job import Job, Say, head_of, judged
 from alembert.models.load import load_config, load_model
@@ -34,9 +32,9 @@ from alembert.read_words import narrow, pieces_of, widen
 from alembert.reading import Reading, by_teacher, own_vocabulary, reading
 from alembert.recipe import Stage
 from alembert.student import said_start, start_map
-from alembert.train import precision_of, steps_of, train
+from alembert.train import train
 from alembert.variants import varied
-from alembert.watching import Watch
+from alembert.watching import Schedule, length_of
 
 Others = tuple[ensemble.Member, ...]
 
@@ -87,7 +85,7 @@ def _silent(_: str) -> None:
 
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return several.accelerator(precision_of(job.precision, device), device.type == "cpu")
+    return several.accelerator(several.precision_of(job.precision, device), device.type == "cpu")
 
 
 def _texts(
@@ -161,57 +159,44 @@ def _run_stage(
     distillation, rows, masking = begun(job, stage, place, last, read, others, accelerator, say)
     mine, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
-    steps = steps_of(stage, len(rows))
+    of_task = splits if stage.data == "task" else None
+    length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
     watch = None
-    if splits is not None and stage.data == "task" and stage.answers:
-        watch = _watch(stage, distillation.student, splits, mine.pad, steps, len(rows))
+    if of_task is not None:
+        watch = validation.watch_of(
+            stage, distillation, of_task, mine.pad, length, len(rows), accelerator
+        )
     if accelerator.is_main_process:
         folder.open_run(job.out, job.recipe, job.arguments)
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
-    say(f"stage '{stage.name}': {len(rows):,} sequences, {steps:,} steps of {stage.batch_size}")
+    held_out = len(of_task.valid) if of_task else 0
+    duration = validation.described(stage, length, len(rows), watch, held_out)
+    say(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
     for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
         say(line)
     table = None
-    if splits is not None and stage.data == "task":
-        read_ids = (splits.train.input_ids, splits.valid.input_ids)
+    if of_task is not None:
+        read_ids = (of_task.train.input_ids, of_task.valid.input_ids)
         table = narrow(distillation.student, pieces_of(read_ids, mine.pad))
     began = time.perf_counter()
     facts = train(
-        distillation, stage, batches, steps, place,
+        distillation, stage, batches, length, place,
         seed=job.seed, accelerator=accelerator, watch=watch,
     )  # fmt: skip
     if table is not None:
         done = facts["best_step"] or facts["step"]
-        widen(distillation.student, table, stage, done, steps)
+        widen(distillation.student, table, Schedule(stage, length, facts.get("cooling")), done)
     accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
     if not accelerator.is_main_process:
         return
-    facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": steps}
-    if watch and facts["step"] < steps:
-        facts["stopped"] = said = f"{facts['since']} looks without a better {watch.name}"
-        say(f"stage '{stage.name}': ended at step {facts['step']:,} of {steps:,}: {said}")
+    facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": length.cap}
+    if watch and facts["step"] < length.cap:
+        facts["stopped"] = said = f"{watch.patience} looks without a better {watch.name}"
+        said += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
+        say(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
     folder.write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, mine.tokenizer, place / "model")
     checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
     say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")
-
-
-def _watch(
-    stage: Stage,
-    student: PreTrainedModel,
-    splits: Splits,
-    pad: int,
-    steps: int,
-    rows: int,
-) -> Watch:
-    """The held-out slice chooses the best student: each epoch, at most 10 times."""
-    epochs = round(steps * stage.batch_size / rows)
-
-    def measure() -> float:
-        logits = evaluate.predict(student, splits.valid, pad)
-        return evaluate.metrics(splits.task, logits, splits.valid)[splits.task.metric]
-
-    times = stage.evaluations or min(max(epochs, 3), 10)
-    return Watch(measure, splits.task.metric, times, stage.patience)

@@ -6,37 +6,15 @@ from typing import Annotated
 
 import typer
 
+from alembert import options
 from alembert.errors import UserError, leads
-from alembert.options import (
-    BatchSize,
-    Epochs,
-    Eval,
-    Glue,
-    Label,
-    Length,
-    Out,
-    Pair,
-    Precision,
-    Rate,
-    Seed,
-    Settings,
-    Teachers,
-    Text,
-    Train,
-    Unlabelled,
-    Valid,
-    changed,
-    files_of,
-    option,
-    precision_of,
-    settings_of,
-)  # fmt: skip
+from alembert.options import option
 from alembert.serve_verb import serve as answer
 
 
 def search(
     teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
-    out: Out,
+    out: options.Out,
     max_latency_ms: Annotated[
         float | None, option("--max-latency-ms", text="of a text in int8, one thread")
     ] = None,
@@ -46,13 +24,13 @@ def search(
     min_speedup: Annotated[
         float | None, option("--min-speedup", text="times the teacher's in torch, one thread: 30")
     ] = None,
-    train: Train = None,
-    valid: Valid = None,
-    evaluation: Eval = None,
-    task: Glue = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
+    train: options.Train = None,
+    valid: options.Valid = None,
+    evaluation: options.Eval = None,
+    task: options.Glue = None,
+    text: options.Text = None,
+    text_pair: options.Pair = None,
+    label: options.Label = None,
     length: Annotated[int, option("--length", text="tokens of the text that is timed")] = 32,
     trials: Annotated[int, option("--trials", text="candidates that are trained briefly")] = 9,
     steps: Annotated[int, option("--steps", text="of the first rung; the next has 3 times")] = 100,
@@ -64,8 +42,8 @@ def search(
         str, option("--vocabulary", text="task: the texts' pieces; all; or both are tried")
     ] = "both",
     max_length: Annotated[int, option("--max-length", text="tokens a text, in training")] = 128,
-    seed: Seed = 0,
-    precision: Precision = "auto",
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
     serve: Annotated[
         int | None, option("--serve", text="port at which what was found then answers")
     ] = None,
@@ -79,9 +57,9 @@ def search(
     if serve is not None:
         _check_serving(serve)
     from alembert.search import search as find
-    from alembert.search.budget import VOCABULARIES, Budget
+    from alembert.search.grid import VOCABULARIES, Budget
 
-    files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     if files is None:
         raise UserError("a search needs texts to learn from: give --train")
     if vocabulary not in ("both", *VOCABULARIES):
@@ -90,9 +68,8 @@ def search(
     names = tuple(dict.fromkeys(recipes.split(",")))
     bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
     budget = Budget(*bounds, min_speedup)
-    typer.echo(
-        find(budget, teacher, files, out, max_length, seed, precision_of(precision), typer.echo)
-    )
+    precision = options.precision_of(precision)
+    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo))
     if serve is not None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
         answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
@@ -111,28 +88,28 @@ def _check_serving(port: int) -> None:
 
 def tune(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
-    teacher: Teachers,
+    teacher: options.Teachers,
     train: Annotated[str, option("--train", text="labelled texts: file, folder or hub id")],
-    out: Out,
+    out: options.Out,
     tries: Annotated[list[str], option("--try", text="FIELD=V1,V2 of the recipe; every mix")],
     trials: Annotated[
         int | None, option("--trials", text="of the grid, drawn; default: all")
     ] = None,
-    valid: Valid = None,
-    unlabelled: Unlabelled = None,
+    valid: options.Valid = None,
+    unlabelled: options.Unlabelled = None,
     student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
     layers: Annotated[int | None, option("--layers", text="of the student")] = None,
     hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: Rate = None,
-    max_length: Length = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
+    text: options.Text = None,
+    text_pair: options.Pair = None,
+    label: options.Label = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.Rate = None,
+    max_length: options.Length = None,
+    settings: options.Settings = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
 ) -> None:
     """Find the settings of a recipe that do best on texts held out of --train."""
     from rich.console import Console
@@ -141,12 +118,12 @@ def tune(
     from alembert.job import Job
     from alembert.start import chosen_for
 
-    files = files_of(train, valid, None, unlabelled, None, text, text_pair, label)
+    files = options.files_of(train, valid, None, unlabelled, None, text, text_pair, label)
     chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
-    changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     base = Job(
-        changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
-        precision=precision_of(precision), more_teachers=tuple(teacher[1:]),
+        options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
+        precision=options.precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
     found = tuning.tune(base, tries, trials, typer.echo)
     if leads():

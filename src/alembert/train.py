@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +18,20 @@ from tqdm import tqdm
 from alembert import checkpoint, several, sharded
 from alembert.distillation import Distillation
 from alembert.errors import DivergedError, UserError
-from alembert.log import Log
 from alembert.recipe import Stage
 from alembert.seeds import DROPOUT, torch_seed
-from alembert.watching import Watch, looks
+from alembert.watching import Length, Log, Schedule, Watch
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
 LOG_EVERY = 10
 SAVE_SECONDS = 120.0
 
 
-def steps_of(stage: Stage, rows: int) -> int:
-    """Optimiser steps of a stage on `rows` sequences."""
-    if stage.steps is not None:
-        return stage.steps
-    assert stage.epochs is not None
-    return max(math.ceil(stage.epochs * math.ceil(rows / stage.batch_size)), stage.min_steps)
-
-
-def precision_of(choice: str, device: torch.device) -> str:
-    """ "auto" as accelerate's word: bf16 where the hardware multiplies it, else no autocast."""
-    if choice == "fp16" and device.type == "cpu":
-        raise UserError("--precision fp16 needs a GPU: choose auto, fp32 or bf16")
-    if choice != "auto":
-        return {"fp32": "no"}.get(choice, choice)
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    capable = torch.cpu.get_capabilities()
-    return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "no"
-
-
 def train(
     distillation: Distillation,
     stage: Stage,
     batches: Batches,
-    steps: int,
+    length: Length,
     folder: Path,
     *,
     seed: int,
@@ -63,7 +43,7 @@ def train(
     The student has its dropout on. Batch, masks and dropout are functions of (seed, step): killed
     and started again, a run ends in the same weights. Of several processes each computes its share
     of every batch, and one leads: it writes and looks. With a watch, the best student is kept, and
-    the stage ends when the watch's patience does.
+    the stage ends when the watch's patience does, or its rate begins to fall then (Schedule).
     Raises UserError when loss or gradient are no longer numbers, before they reach a file.
     """
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
@@ -81,18 +61,20 @@ def train(
     best = state.with_name(checkpoint.BEST)
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
     facts |= checkpoint.resume(state, trained, optimizer)
-    due_looks = looks(steps, watch.times if watch else 0)
-    over = watch is not None and watch.over(facts)  # it ended, and was killed before it said so
+    schedule = Schedule(stage, length, facts.get("cooling"))
+    # it ended, and was killed before it said so
+    over = watch is not None and stage.until is None and watch.over(facts)
     leads = accelerator.is_main_process
     log = Log(folder / "log.jsonl" if leads else None, facts["step"])
     saved_at = time.monotonic()
     bar = tqdm(
-        total=steps, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
+        total=schedule.end, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
         disable=not leads or None, mininterval=0.5,
     )  # fmt: skip
     with bar:
-        for step, batch in _prefetched(batches, steps if over else facts["step"], steps):
-            factor = schedule(stage, step, steps)
+        first = schedule.end if over else facts["step"]
+        for step, batch in _prefetched(batches, first, schedule.end):
+            factor = schedule.factor(step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             torch.manual_seed(torch_seed(seed, DROPOUT, step, *several.others(accelerator)))
@@ -100,7 +82,8 @@ def train(
             log.count(batch)
             bar.update()
             facts["step"] = step + 1
-            look = facts["step"] in due_looks or facts["step"] == steps
+            ends = facts["step"] == schedule.end
+            look = ends or (watch is not None and facts["step"] in watch.at)
             logged = look or facts["step"] % LOG_EVERY == 0
             late = leads and time.monotonic() - saved_at > SAVE_SECONDS
             if shards:  # saved by all together
@@ -110,20 +93,26 @@ def train(
                 values = several.summed(values, accelerator)
             if due or logged:
                 _finite(facts["step"], values, accelerator.scaler is not None)
-            if facts["step"] % LOG_EVERY == 0 or facts["step"] == steps:
+            if facts["step"] % LOG_EVERY == 0 or ends:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
-            if watch is not None and facts["step"] in due_looks:
+            if watch is not None and look:
                 several.gather(trained, distillation, accelerator)
                 if leads:
                     watch.look(distillation, best, facts, log)
+                if watch.patience:
+                    over = several.agreed(leads and watch.over(facts), accelerator)
+                if over and stage.until is not None:
+                    over = False
+                    if schedule.may_cool(facts["step"]):
+                        facts["cooling"] = facts["step"]
+                        schedule = replace(schedule, cooling=facts["step"])
+                        bar.total = schedule.end
             if due:
                 checkpoint.save(state, trained, optimizer, facts, keep=True)
                 _trim()
                 saved_at = time.monotonic()
-            if watch is not None and watch.patience and facts["step"] in due_looks:
-                over = several.agreed(leads and watch.over(facts), accelerator)
-            if over:
+            if over or facts["step"] == schedule.end:
                 break
     several.gather(trained, distillation, accelerator)
     if leads and watch is not None and best.is_file():
@@ -178,14 +167,6 @@ def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
         eps=stage.epsilon,
         fused=True,
     )
-
-
-def schedule(stage: Stage, step: int, steps: int) -> float:
-    """The share of the learning rate at a step: linear warm-up, then linear to 0 or constant."""
-    warm = round(stage.warmup * steps)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    return 1.0 if stage.schedule == "constant" else (steps - step) / max(steps - warm, 1)
 
 
 def _prefetched(

@@ -111,8 +111,8 @@ def table(trials: Sequence[Trial], metric: str) -> Table:
 
 
 def metric_of(base: Job) -> str:
-    """The metric that the trials were compared by, as the first one's log calls it."""
-    for log in sorted(base.out.glob("trials/*/stages/*/log.jsonl")):
+    """The metric that the trials were compared by, as a last stage's log calls it."""
+    for log in sorted(base.out.glob("trials/*/stages/*/log.jsonl"), reverse=True):
         for line in log.read_text(encoding="utf-8").splitlines():
             for name in json.loads(line):
                 if name.startswith("valid_"):

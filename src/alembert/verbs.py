@@ -4,60 +4,29 @@ from typing import Annotated, Any
 
 import typer
 
+from alembert import options
 from alembert.errors import UserError, leads
-from alembert.options import (
-    BatchSize,
-    CachePrecision,
-    CacheTeacher,
-    CacheTop,
-    CorpusFile,
-    Epochs,
-    Eval,
-    GeneralTeacher,
-    Glue,
-    Label,
-    Length,
-    Mlm,
-    Out,
-    Pair,
-    Precision,
-    Rate,
-    Seed,
-    Settings,
-    Teachers,
-    Text,
-    Train,
-    Unlabelled,
-    Valid,
-    Vectors,
-    Vocabulary,
-    caching_of,
-    changed,
-    files_of,
-    option,
-    precision_of,
-    settings_of,
-)  # fmt: skip
+from alembert.options import option
 
 
 def finetune(
     model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
-    out: Out,
-    train: Train = None,
-    valid: Valid = None,
-    evaluation: Eval = None,
-    corpus: CorpusFile = None,
-    task: Glue = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: Rate = None,
-    max_length: Length = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
+    out: options.Out,
+    train: options.Train = None,
+    valid: options.Valid = None,
+    evaluation: options.Eval = None,
+    corpus: options.CorpusFile = None,
+    task: options.Glue = None,
+    text: options.Text = None,
+    text_pair: options.Pair = None,
+    label: options.Label = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.Rate = None,
+    max_length: options.Length = None,
+    settings: options.Settings = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
 ) -> None:
     """Make a teacher: fine-tune a model on a task (--train), or on masked words (--corpus)."""
     from alembert.job import Job
@@ -66,62 +35,62 @@ def finetune(
     from alembert.run import run
 
     recipe = recipe_for(load_config(model))
-    changes = settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
+    changes = options.settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
     kept = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
     _taken(kept, "the model is taken as it is (init.start=scratch draws one of its shape)")
-    files = files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
-        changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
-        precision=precision_of(precision), model_at=".",
+        options.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
+        precision=options.precision_of(precision), model_at=".",
     )  # fmt: skip
     _end(job, run(job, typer.echo), reported=False)
 
 
 def distill(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
-    teacher: Teachers,
-    out: Out,
-    train: Train = None,
-    valid: Valid = None,
-    evaluation: Eval = None,
-    corpus: CorpusFile = None,
-    unlabelled: Unlabelled = None,
+    teacher: options.Teachers,
+    out: options.Out,
+    train: options.Train = None,
+    valid: options.Valid = None,
+    evaluation: options.Eval = None,
+    corpus: options.CorpusFile = None,
+    unlabelled: options.Unlabelled = None,
     student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
-    general_teacher: GeneralTeacher = None,
-    mlm: Mlm = None,
-    vectors: Vectors = None,
+    general_teacher: options.GeneralTeacher = None,
+    mlm: options.Mlm = None,
+    vectors: options.Vectors = None,
     layers: Annotated[int | None, option("--layers", text="of the student")] = None,
     hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
-    task: Glue = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: Rate = None,
-    max_length: Length = None,
-    settings: Settings = None,
-    vocabulary: Vocabulary = None,
-    cache_teacher: CacheTeacher = False,
-    cache_top: CacheTop = None,
-    cache_precision: CachePrecision = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
+    task: options.Glue = None,
+    text: options.Text = None,
+    text_pair: options.Pair = None,
+    label: options.Label = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.Rate = None,
+    max_length: options.Length = None,
+    settings: options.Settings = None,
+    vocabulary: options.Vocabulary = None,
+    cache_teacher: options.CacheTeacher = False,
+    cache_top: options.CacheTop = None,
+    cache_precision: options.CachePrecision = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
 ) -> None:
     """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
     from alembert.job import Job
     from alembert.run import run
     from alembert.start import chosen_for
 
-    files = files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+    files = options.files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
-    changes = settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
         _taken(changes, "--student is taken as it is; leave one of the two out")
     job = Job(
-        changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
-        mlm, vectors, seed, precision_of(precision), vocabulary,
-        caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
+        options.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
+        mlm, vectors, seed, options.precision_of(precision), vocabulary,
+        options.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
     _end(job, run(job, typer.echo), reported=True)
 

@@ -9,6 +9,7 @@ from alembert.errors import UserError
 from alembert.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipe import Init, Masking, Recipe, Stage
 from alembert.recipes import tinybert
+from alembert.recipes.length import STUDENT
 
 TRIPLE_LOSS = (
     SoftLabels(weight=5.0, temperature=2.0),
@@ -42,6 +43,7 @@ def distilbert(
             "task: hidden cosine at every layer, weight 15, beside soft and hard labels; the "
             "paper's second distillation (SQuAD) has soft and hard labels only",
             "task: learning rate 7.5e-5 at width 768, growing as 1 / width^2 to 5e-4 (3e-4 at 384)",
+            "task: trained until validation has stopped rising",
             "start: layers uniform (each block's last), so that the cosines compare like with "
             "like; the authors take 0, 2, 4, 7, 9, 11 of 12 (init.layers: spread)",
             "start: the teacher's token type 0 is added to the positions; the authors drop it",
@@ -112,8 +114,7 @@ def _task(width: int) -> Stage:
             HardLabels(weight=2.0),
             HiddenCosine(weight=15.0, layers="uniform"),
         ),
-        epochs=5,
-        min_steps=1500,
+        until=STUDENT,
         batch_size=32,
         learning_rate=min(7.5e-5 * (768 / width) ** 2, 5e-4),
         warmup=0.1,

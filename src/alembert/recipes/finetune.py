@@ -4,6 +4,7 @@ from transformers import PreTrainedConfig
 
 from alembert.objective import HardLabels
 from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.recipes.length import TEACHER
 
 
 def finetune(model: PreTrainedConfig) -> Recipe:
@@ -32,8 +33,7 @@ def finetune(model: PreTrainedConfig) -> Recipe:
                 name="task",
                 data="task",
                 objective=(HardLabels(),),
-                epochs=3,
-                min_steps=600,
+                until=TEACHER,
                 batch_size=32,
                 learning_rate=5e-5 * 768 / width,
                 warmup=0.1,
@@ -42,6 +42,6 @@ def finetune(model: PreTrainedConfig) -> Recipe:
         ),
         deviations=(
             "learning rate in inverse proportion to the width (5e-5 at 768 on a task)",
-            "small data is read more often than 3 times: at least 600 steps",
+            "trained until validation has stopped rising, not for 2 to 4 epochs",
         ),
     )

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 from alembert.errors import UserError
 from alembert.objective import HardLabels, Relations, SoftLabels
 from alembert.recipe import Init, Recipe, Stage
+from alembert.recipes.length import STUDENT
 from alembert.recipes.tinybert import student_config
 
 HEADS = 48  # relation heads, the paper's for BERT-base
@@ -59,6 +60,6 @@ def _task(width: int) -> Stage:
     return Stage(
         name="task", data="task",
         objective=(SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0)),
-        epochs=3, min_steps=1500, batch_size=32,
+        until=STUDENT, batch_size=32,
         learning_rate=min(7.5e-5 * (768 / width) ** 2, 5e-4), warmup=0.1, weight_decay=0.01,
     )  # fmt: skip

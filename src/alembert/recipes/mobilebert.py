@@ -9,6 +9,7 @@ from alembert.errors import UserError
 from alembert.layermap import Pairs, layer_map
 from alembert.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
 from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.recipes.length import STUDENT
 
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
 PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
@@ -156,7 +157,7 @@ def _recipe(
             "progressive transfer a tenth of it for earlier layers; the paper's, drawn at random, "
             "have 2,048 at 1.5e-3, there 4.5e-3 and 4.5e-4",
             "on a task the layers' losses again (intermediate), then soft and hard labels; the "
-            "paper fine-tunes",
+            "paper fine-tunes; until validation has stopped rising",
             *(() if bottlenecked(teacher) else (
                 "embeddings: principal components of the teacher's, which is no IB-BERT; they move "
                 "with the first layer",
@@ -206,10 +207,10 @@ def _pretraining(objective: Objective = PRETRAINING) -> Stage:
 def _task(pairs: Pairs) -> tuple[Stage, Stage]:
     answers = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0))
     layers = Stage(
-        name="intermediate", data="task", objective=_compared(pairs), epochs=3, min_steps=1500,
+        name="intermediate", data="task", objective=_compared(pairs), until=STUDENT,
         batch_size=32, learning_rate=TASK_RATE, warmup=0.1, weight_decay=0.01,
     )  # fmt: skip
     changes = {
-        "name": "task", "objective": answers, "epochs": 5, "learning_rate": ANSWERS_RATE,
+        "name": "task", "objective": answers, "learning_rate": ANSWERS_RATE,
     }  # fmt: skip
     return layers, layers.model_copy(update=changes)

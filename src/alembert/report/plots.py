@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -33,12 +34,17 @@ def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
             axes.plot(steps, values, color=colour, label=term, lw=width, marker=mark)
         if all(value > 0 for row in series.values() for _, value in row):
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            _plain_ticks(axes.yaxis)
         axes.set(xlabel=f"step of stage {name}")
         axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
     return plot.svg
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10 ...: matplotlib's own are TeX, shown as typed."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _thinned(row: list[tuple[float, float]], most: int = 50) -> tuple[list[float], list[float]]:
@@ -50,7 +56,7 @@ def _thinned(row: list[tuple[float, float]], most: int = 50) -> tuple[list[float
 
 def watched(name: str, metric: str, row: list[tuple[float, float]]) -> str:
     """The metric on held-out texts while a stage ran."""
-    best = max(value for _, value in row)
+    best = (min if metric == "loss" else max)(value for _, value in row)
     with drawn(f"{metric} on held-out texts during stage {name}: best {best:.4f}") as (axes, plot):
         axes.plot(*zip(*row, strict=True), color=STUDENT, marker="o", markersize=4)
         axes.set(title=f"{metric} on held-out texts", xlabel=f"step of stage {name}")
@@ -83,7 +89,9 @@ def against_latency(
                 )  # fmt: skip
         if max(costs) > 4 * min(costs):
             axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+            _plain_ticks(axes.xaxis)
+        else:
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(0.1, 0.25)
         axes.set(xlabel=f"{unit} (fewer is better)", ylabel=metric)
         axes.legend(loc="lower right")

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from alembert.errors import UserError
 from alembert.report import plots, views
 from alembert.report.errors import Section, by_class, disagreements, errors
-from alembert.report.facts import COURSE, Run
+from alembert.report.facts import COURSE, Run, fields_of
 from alembert.report.insides import SENTENCE, Insides, alike, insides
 from alembert.report.judged import Judged
-from alembert.report.searched import searched
+
+SEARCH = "search.json"
+SEARCH_FIELDS = {"metric": str, "shapes": list, "rungs": list, "winner": dict, "cost": dict}
 
 
 def sections(run: Run, found: Judged | None, why: str) -> list[Section]:
@@ -50,7 +52,7 @@ def _told(facts: dict[str, Any]) -> str:
     best = ""
     if facts.get("best") is not None:
         best = f"; best on held-out texts {facts['best']:.4f} at step {facts['best_step']:,}"
-    return f"{facts['steps']:,} steps in {facts['seconds']:,.0f} s{best}"
+    return f"{facts['step']:,} steps in {facts['seconds']:,.0f} s{best}"
 
 
 def looked_into(run: Run, found: Judged | None) -> list[Section]:
@@ -143,3 +145,54 @@ def made(run: Run) -> Section:
         "made", "How it was made", lead, head=COURSE, rows=tuple(run.course),
         points=tuple(run.recipe.get("deviations", ())), verbatim=run.command,
     )  # fmt: skip
+
+
+def searched(run: Run) -> Section | None:
+    """Every shape that was timed, what the trained ones reached, the Pareto front of each rung."""
+    done = fields_of(run.path / SEARCH, SEARCH_FIELDS)
+    if not done:
+        return None
+    rungs, metric, found = done["rungs"], done["metric"], done["winner"]["name"]
+    ms = {row["name"]: row["latency_ms"] for row in done["shapes"]}
+    figures = tuple(
+        ((_front(rung, ms, metric),), f"after {rung['share']:.1%} of their training")
+        for rung in rungs
+    )
+    head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs), "")
+    rows = [
+        (
+            row["name"], f"{row['latency_ms']:.3g}" if row["latency_ms"] else "not timed",
+            *(_value(rung, row["name"]) for rung in rungs), _fate(row, rungs, found),
+        )
+        for row in sorted(done["shapes"], key=lambda row: row["latency_ms"] or float("inf"))
+    ]  # fmt: skip
+    spent = sum(cost["cpu_s"] for cost in done["cost"].values())
+    lead = (
+        f"{len(rows)} shapes, timed with random weights in int8, one thread, CPU time; some were "
+        f"trained briefly and judged by {metric} on the held-out texts, each rung keeping a third; "
+        f"{found} was trained to the end. All of it took {spent:,.0f} s of CPU time."
+    )
+    return Section("search", "How it was found", lead, figures, head, tuple(rows))
+
+
+def _front(rung: dict[str, Any], ms: dict[str, float], metric: str) -> str:
+    points = [(name, "student", ms[name], value) for name, value in rung["values"].items()]
+    front = {i for i, point in enumerate(points) if point[0] in rung["front"]}
+    return plots.against_latency(points, front, f"held-out {metric}", "CPU ms a text")
+
+
+def _value(rung: dict[str, Any], name: str) -> str:
+    value = rung["values"].get(name)
+    return "" if value is None else f"{value:.4f}"
+
+
+def _fate(row: dict[str, Any], rungs: list[dict[str, Any]], found: str) -> str:
+    if row["name"] == found:
+        return "found"
+    if row["latency_ms"] is None:
+        return "a shallower one is over the budget"
+    if not row["fits"]:
+        return "over the budget"
+    if rungs and row["name"] in rungs[0]["front"]:
+        return "on the front"
+    return ""

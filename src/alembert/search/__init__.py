@@ -13,8 +13,7 @@ from alembert.models.load import load_config, load_model, load_tokenizer, names_
 from alembert.report import page
 from alembert.report.comparison import pareto
 from alembert.search import identity, latency
-from alembert.search.budget import Budget
-from alembert.search.grid import grid
+from alembert.search.grid import Budget, grid
 from alembert.search.phases import finish, race, sift
 from alembert.search.shown import described, table
 from alembert.search.trials import HOME, Task, keep, usual_steps
@@ -42,7 +41,8 @@ def search(
             say(f"{out}: this was searched before; nothing to do")
         else:
             splits, aim = _aim(teacher, files, max_length, seed, out)
-            task = Task(out, teacher, config, files, len(splits.train), max_length, seed, precision)
+            sizes = len(splits.train), len(splits.task.labels)
+            task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
             if budget.min_speedup is not None:
                 aim["latency_ms"] = _teacher_ms(budget, task, splits, say)
                 budget = budget.within(aim["latency_ms"])

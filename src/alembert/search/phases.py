@@ -11,8 +11,7 @@ from alembert.data.splits import Splits
 from alembert.errors import UserError
 from alembert.job import Say
 from alembert.search import choice
-from alembert.search.budget import VOCABULARIES, Budget
-from alembert.search.grid import Shape
+from alembert.search.grid import VOCABULARIES, Budget, Shape
 from alembert.search.halving import halve
 from alembert.search.latency import latency_of
 from alembert.search.trials import Task, brief, full

@@ -23,7 +23,7 @@ from alembert.recipe import Recipe, Stage
 from alembert.run import run
 from alembert.search.grid import Shape
 from alembert.search.latency import timed
-from alembert.train import steps_of
+from alembert.watching import length_of
 from alembert.writing import in_place
 
 HOME = "searched"  # in the folder of a search: what it goes by, a record of each training
@@ -31,13 +31,14 @@ HOME = "searched"  # in the folder of a search: what it goes by, a record of eac
 
 @dataclass(frozen=True)
 class Task:
-    """What every candidate learns: a teacher, texts, how many of them train, tokens at most."""
+    """What every candidate learns: a teacher, texts, how many train, labels, tokens at most."""
 
     out: Path
     teacher: str
     config: PreTrainedConfig
     files: Files
     rows: int
+    classes: int
     max_length: int
     seed: int
     precision: str
@@ -57,7 +58,7 @@ class Task:
         recipe = shape.recipe_for(self.config)
         changes: dict[str, Any] = {"max_length": self.max_length}
         if epochs is not None:
-            changes |= {"epochs": epochs, "steps": None, "min_steps": 0}
+            changes |= {"epochs": epochs, "steps": None, "until": None, "min_steps": 0}
         return _changed(recipe, [changes] * len(recipe.stages))
 
 
@@ -67,12 +68,12 @@ def _changed(recipe: Recipe, changes: list[dict[str, Any]]) -> Recipe:
     return recipe.model_copy(update={"stages": stages})
 
 
-def shortened(recipe: Recipe, steps: int, rows: int) -> Recipe:
+def shortened(recipe: Recipe, steps: int, rows: int, classes: int) -> Recipe:
     """The recipe in `steps` steps, shared among its stages as its own are; looked at once."""
-    usual = [steps_of(stage, rows) for stage in recipe.stages]
+    usual = [length_of(stage, rows, classes).cap for stage in recipe.stages]
     changes = [
-        {"steps": max(round(steps * each / sum(usual)), 1), "epochs": None, "min_steps": 0,
-         "evaluations": 1}
+        {"steps": max(round(steps * each / sum(usual)), 1), "epochs": None, "until": None,
+         "min_steps": 0, "evaluations": 1}
         for each in usual
     ]  # fmt: skip
     return _changed(recipe, changes)
@@ -80,7 +81,8 @@ def shortened(recipe: Recipe, steps: int, rows: int) -> Recipe:
 
 def usual_steps(task: Task, shape: Shape) -> int:
     """Steps of a shape's whole training, as its recipe has them."""
-    return sum(steps_of(stage, task.rows) for stage in task.recipe(shape, None).stages)
+    stages = task.recipe(shape, None).stages
+    return sum(length_of(stage, task.rows, task.classes).cap for stage in stages)
 
 
 def brief(task: Task, shape: Shape, vocabulary: str, steps: int, say: Say) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def brief(task: Task, shape: Shape, vocabulary: str, steps: int, say: Say) -> di
     name = f"{shape.name}-{vocabulary}-{steps}"
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
     if not record.is_file():
-        recipe = shortened(task.recipe(shape, None), steps, task.rows)
+        recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
         with _spent() as spent:
             run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)), _silent)
         found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,

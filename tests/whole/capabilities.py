@@ -1,0 +1,173 @@
+"""The list of what Alembert can do, made from the code: capabilities.txt, an entry a line.
+
+`python tests/whole/capabilities.py` rewrites the list; test_capabilities.py compares it with the
+code. Where in the package a thing lies makes no difference to its entry.
+"""
+
+import dataclasses
+import inspect
+import io
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock, patch
+
+import numpy as np
+import typer
+import yaml
+from entries import fields, methods, options, parameters, routes, said, typed
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+# The one table of where things lie: when a thing moves, its line here changes and nothing else.
+import alembert
+from alembert import divergence, losses
+from alembert.architectures import ANATOMIES
+from alembert.augmentation import WRITERS
+from alembert.bench.rows import Ratio, Row
+from alembert.client import AsyncClient, Client, LabelScore
+from alembert.data.columns import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
+from alembert.data.encoded import Encoded
+from alembert.data.formats import READERS
+from alembert.data.lines import PACKED
+from alembert.data.paragraphs import STREAMS
+from alembert.data.sources import GLUE
+from alembert.data.tasks import METRICS, Task
+from alembert.deploy import Session, predictions
+from alembert.deploy.app import app_of
+from alembert.deploy.facts import KINDS, Facts, Variant
+from alembert.deploy.files import FILES
+from alembert.deploy.kinds import POOLINGS
+from alembert.deploy.service import Limits
+from alembert.deploy.wire import TYPES
+from alembert.evaluate import guess_words, metrics
+from alembert.layermap import NAMES
+from alembert.models.load import HEADS
+from alembert.recipe import Recipe
+from alembert.recipes import RECIPES
+
+LIST = Path(__file__).with_name("capabilities.txt")
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+ASKED = ("GET /", "GET /openapi.json", "GET /health", "GET /metrics", "GET /info", "GET /nowhere",
+         "POST /predict", "GET /predict", "OPTIONS /predict")  # fmt: skip
+
+
+def collected() -> list[str]:
+    """Every entry in order; its first word says what kind of thing it is."""
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    module, _, main = project["scripts"]["alembert"].partition(":")
+    command = import_module(module)
+    found = {
+        *(f"extra {name}" for name in project["optional-dependencies"]),
+        *options(typer.main.get_command(command.app), "alembert"),
+        *exit_codes(getattr(command, main)),
+        *recipes(command.app),
+        *fields("field", Recipe.model_json_schema()),
+        *tables(),
+        *measured(),
+        *served(),
+        *(entry for kind in (Session, Client, AsyncClient) for entry in methods(kind)),
+        *said(Path(str(alembert.__file__)).parent),
+    }
+    return sorted(found)
+
+
+def exit_codes(main: Callable[[], None]) -> Iterator[str]:
+    """What the command line exits with, found by running it."""
+    for what, words, out in (
+        ("success", ["recipes"], io.StringIO()),
+        ("an unknown option", ["--nonsense"], io.StringIO()),
+        ("a refusal", ["recipes", "show", "nonsense"], io.StringIO()),
+        ("Ctrl-C", ["recipes"], Mock(**{"write.side_effect": KeyboardInterrupt})),
+    ):
+        terminal = {"argv": ["alembert", *words], "stdout": out, "stderr": io.StringIO()}
+        with patch.multiple("sys", **terminal), patch.dict("os.environ"):
+            try:
+                main()
+            except SystemExit as end:
+                yield f"exit code of {what}: {end.code or 0}"
+
+
+def recipes(app: typer.Typer) -> Iterator[str]:
+    """The shipped recipes and their stages, as `alembert recipes show` prints them."""
+    for name in RECIPES:
+        recipe = yaml.safe_load(CliRunner().invoke(app, ["recipes", "show", name]).stdout)
+        init = ", ".join(f"{key} {value}" for key, value in recipe["init"].items())
+        student, projections = recipe["student"]["model_type"], recipe["projections"]
+        augments = ", augments texts" if "augment" in recipe else ""
+        yield f"recipe {name}: {student}, {init}, projections {projections}{augments}"
+        for stage in recipe["stages"]:
+            terms = ", ".join(term["kind"] for term in stage["objective"])
+            masked = " with masked words" if "masking" in stage else ""
+            yield f"recipe {name}, stage {stage['name']}: {stage['data']}{masked}; {terms}"
+
+
+def tables() -> Iterator[str]:
+    """What the package keeps in tables: words for layers, models, files, columns and answers."""
+    named: dict[str, Iterable[Any]] = {
+        "layer map": NAMES, "head": HEADS, "kind of exported model": KINDS,
+        "pooling": POOLINGS.values(), "format of data": READERS, "format of packed data": PACKED,
+        "format of a streamed corpus": STREAMS, "format of augmented data": WRITERS,
+        "column of a text": TEXTS, "column of a pair": map(" and ".join, PAIRS),
+        "column of a label": LABELS, "column of a score": SCORES, "column of words": WORDS,
+        "column of tags": TAGS,
+    }  # fmt: skip
+    yield from (f"{kind}: {name}" for kind, names in named.items() for name in names)
+    yield from (f"error type {name}: {status}" for status, name in TYPES.items())
+    for name, parts in ANATOMIES.items():
+        copied = "its layers can be taken over" if parts.copies else "its layers are not taken over"
+        yield f"architecture {name}: {copied}{', relative positions' if parts.relative else ''}"
+    for name, (file, runtime, precision) in FILES.items():
+        yield f"backend {name}: {file}, {runtime}, {precision}"
+    for name, task in GLUE.items():
+        columns, labels = " and ".join(task.names), ", ".join(task.labels) or "scores"
+        yield f"GLUE task {name}: {task.folder}, {columns}; {labels}; {task.metric}"
+    for module in (losses, divergence):
+        for name, loss in inspect.getmembers(module, inspect.isfunction):
+            if loss.__module__ == module.__name__ and not name.startswith("_"):
+                yield f"loss {name}{parameters(loss)}"
+    answers = [kind for _, kind in inspect.getmembers(predictions, dataclasses.is_dataclass)]
+    for kind in (*answers, LabelScore, Facts, Variant, Row, Ratio):
+        for field in dataclasses.fields(kind):
+            yield f"record {kind.__name__}.{field.name}: {typed(field.type)}"
+
+
+def measured() -> Iterator[str]:
+    """The metrics of each kind of task and of masked words, found by measuring two rows."""
+    labels = {"classification": np.arange(2), "regression": np.arange(2.0),
+              "multilabel": np.eye(2), "tokens": np.arange(2)}  # fmt: skip
+    for kind, (headline, *_) in METRICS.items():
+        rows = Encoded(np.zeros(2, np.int32), [1, 1], labels[kind], per_token=kind == "tokens")
+        logits = np.eye(2, 1 if kind == "regression" else 2, dtype=np.float32)
+        said = [row[None] for row in logits] if rows.per_token else logits
+        found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)
+        yield f"task {kind}: {headline}"
+        yield from (f"metric of {kind}: {name}" for name in found)
+    found = guess_words(
+        lambda batch, _: batch["labels"].new_zeros(len(batch["labels"]), 2).float(), rows,
+        lambda batch, _: batch | {"labels": batch["input_ids"]}, pad_token_id=0,
+    )  # fmt: skip
+    yield from (f"metric of masked words: {name}" for name in found)
+
+
+def served() -> Iterator[str]:
+    """The server's answers, counters and routes, asked of one that has no model yet."""
+    app, _ = app_of([], Limits(), api_key="right", origins=["http://page"])
+    head = {"origin": "http://page", "access-control-request-method": "POST"}
+    with_key, without = TestClient(app, headers={"authorization": "Bearer right"}), TestClient(app)
+    for what in ASKED:
+        for key, client in (("with the key", with_key), ("without", without)):
+            answer = client.request(*what.split(), headers=head)
+            names = ", ".join(sorted(set(answer.headers) - {"content-length", "content-type"}))
+            yield f"answer to {what} {key}: {answer.status_code}; {names or 'no headers'}"
+    for counter in text_string_to_metric_families(with_key.get("/metrics").text):
+        if not counter.name.startswith("process_") and not counter.name.endswith("_created"):
+            yield f"counter {counter.name}: {counter.type}"
+    yield from routes(with_key.get("/openapi.json").json())
+
+
+if __name__ == "__main__":
+    LIST.write_text("".join(f"{entry}\n" for entry in collected()), encoding="utf-8")
