@@ -1,0 +1,265 @@
+"""Runs all probes on one installed side, one after the other, and keeps what each was seen to do.
+
+It is a process of its own. Each command line is a child of it, forked when the large packages that
+both sides need are loaded, which saves seconds a command.
+"""
+
+import gc
+import importlib
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import probes, seen, serving, words
+from .noise import quiet
+from .probes import Probe
+
+LIMIT = 180.0  # seconds a command
+WARM = (
+    "torch", "transformers.modeling_utils", "transformers.trainer_utils", "accelerate", "datasets",
+    "pandas", "sklearn.metrics", "scipy.stats", "pyarrow.parquet", "pydantic", "rich.console",
+    "typer", "matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2", "onnx", "onnxruntime",
+    "onnxscript", "torch.onnx", "torch.export", "openvino", "nncf", "optuna", "fastapi", "uvicorn",
+    "httpx", "prometheus_client", "seqeval.metrics", "torch.distributed.fsdp",
+    *(f"transformers.models.{name}.modeling_{name}" for name in (
+        "bert", "distilbert", "mobilebert", "roberta", "auto")),
+)  # fmt: skip
+
+
+class Worker:
+    """The installed side and its folder. entry: what its command calls."""
+
+    def __init__(self, home: Path, house: Path, script: str, renames: list[list[str]]) -> None:
+        self.home, self.house = home, house
+        name, _, entry = script.partition("=")
+        module, _, function = entry.partition(":")
+        self.script, self.renames = name, [words.Rename(*each) for each in renames]
+        loaded = importlib.import_module(module)
+        self.entry: Callable[[], Any] = getattr(loaded, function)
+        assert Path(loaded.__file__ or "").is_relative_to(home), f"{loaded.__file__} is in the way"
+        self.recipe = ""
+
+    def probe(self, probe: Probe) -> dict[str, str]:
+        """What a probe is seen to do: what each command says, then the files by their names."""
+        place = self.home / "here"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        for item in self.house.iterdir():
+            if any(re.search(rf"(?<![\w-]){re.escape(item.name)}\b", x) for x in probe.lines):
+                copy = shutil.copytree if item.is_dir() else shutil.copy2
+                copy(item, place / item.name)
+        for name, content in probe.files.items():
+            self._write(place / name, content)
+        before = seen.stamps(place)
+        found: dict[str, str] = {}
+        for number, line in enumerate(probe.run, 1):
+            if number == 1 and probe.stop:
+                found["stopped"] = self._stopped(probe, place, line)
+            stdin = probe.stdin if number == len(probe.run) else ""
+            found[f"said {number}"] = self._said(probe, place, line, stdin)
+        if probe.serve:
+            found |= self._served(probe, place)
+        found |= seen.files_of(place, before)
+        return {
+            name: quiet(text, self.home, self.renames)
+            for name, text in found.items()
+            if not any(fnmatch(name, pattern) for pattern in probe.ignore)
+        }
+
+    def _write(self, path: Path, content: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name == "EMPTY-FOLDER":
+            return
+        if content.startswith("hex:"):
+            path.write_bytes(bytes.fromhex(content[4:]))
+            return
+        content = words.translated(content, self.renames, "commands")
+        path.write_text(content.replace("{recipe}", self._recipe() if "{recipe}" in content else ""))
+
+    def _recipe(self) -> str:
+        """A recipe as this side writes it, made once."""
+        if not self.recipe:
+            place = self.home / "recipe"
+            place.mkdir()
+            shutil.copytree(self.house / "bert-classes", place / "bert-classes")
+            line = "recipes show distilbert --teacher bert-classes"
+            self._run(Probe("", ""), place, line)
+            self.recipe = (self.home / "out").read_text()
+        return self.recipe
+
+    def _said(self, probe: Probe, place: Path, line: str, stdin: str) -> str:
+        if line.startswith("rm "):
+            for name in line.split()[1:]:
+                path = place / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return line
+        code = self._run(probe, place, line, stdin)
+        said = f"exit code {code}\n"
+        for name in ("out", "err"):
+            text = (self.home / name).read_text(errors="backslashreplace")
+            text = text if text.startswith("{") else folded(text)
+            said += f"{name}: {text}\n" if text else ""
+        return said
+
+    def _run(self, probe: Probe, place: Path, line: str, stdin: str = "") -> str:
+        child = self._forked(probe, place, line, stdin)
+        return self._ended(child)
+
+    def _ended(self, child: int) -> str:
+        """Its exit code. What does not end is killed, and so is what it leaves behind."""
+        end = time.monotonic() + LIMIT
+        code = "none in time"
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                code = str(os.waitstatus_to_exitcode(status))
+                break
+            time.sleep(0.002)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        if code == "none in time":
+            os.waitpid(child, 0)
+        return code
+
+    def _forked(self, probe: Probe, place: Path, line: str, stdin: str = "") -> int:
+        line = words.translated(line, self.renames, "commands")
+        (self.home / "in").write_text(stdin)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setsid()
+                for number, name in enumerate(("in", "out", "err")):
+                    flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if number else 0)
+                    os.dup2(os.open(self.home / name, flags, 0o644), number)
+                os.chdir(place)
+                self._called(probe, line)
+            finally:
+                os._exit(99)  # never back into the worker's own loop
+        return child
+
+    def _called(self, probe: Probe, line: str) -> None:
+        """The command, in the child; ends the process."""
+        os.environ |= probe.environment | {"XDG_CACHE_HOME": str(self.home / "cache" / probe.title)}
+        for name in [each for each in sys.modules if each.split(".")[0] in probe.without]:
+            del sys.modules[name]
+        sys.modules |= dict.fromkeys(probe.without)  # type: ignore[arg-type]  # import refuses None
+        if probe.bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (probe.bytes, resource.RLIM_INFINITY))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        sys.argv = [self.script, *shlex.split(line)]
+        sys.modules["__main__"].__package__ = None  # a usage line would name it
+        code: Any = 0
+        try:
+            self.entry()
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+    def _stopped(self, probe: Probe, place: Path, line: str) -> str:
+        """The command until a file is there, or has so many lines; then a signal ends it."""
+        child = self._forked(probe, place, line)
+        wanted, lines = str(probe.stop["file"]), int(probe.stop.get("lines", 0))
+        wanted = words.translated(wanted, self.renames, "commands")
+        end, ran = time.monotonic() + LIMIT, True
+        while time.monotonic() < end and not _there(place, wanted, lines):
+            done, _ = os.waitpid(child, os.WNOHANG)
+            if done:
+                ran = False
+                break
+            time.sleep(0.0005)
+        if ran:
+            os.kill(child, getattr(signal, probe.stop.get("signal", "SIGKILL")))
+            self._ended(child)
+        return f"stopped at {wanted} {lines}: {'yes' if ran else 'it had ended before'}"
+
+    def _served(self, probe: Probe, place: Path) -> dict[str, str]:
+        child = self._forked(probe, place, probe.serve)
+        found = serving.answers(self.home / "err", probe.requests, self.renames)
+        os.kill(child, signal.SIGTERM)
+        code = self._ended(child)
+        said = (self.home / "err").read_text()
+        log = [
+            line
+            for row in (self.home / "out").read_text().splitlines()
+            for line in seen.flat(json.loads(row))
+        ]
+        return found | {"said at the end": f"exit code {code}\n{said}", "log": "\n".join(log)}
+
+
+def _there(place: Path, wanted: str, lines: int) -> bool:
+    for path in place.glob(wanted):
+        with suppress(OSError):
+            if not lines or path.read_bytes().count(b"\n") >= lines:
+                return True
+    return False
+
+
+def folded(text: str) -> str:
+    """Text in which a line that is indented by three or more goes on with the one above it.
+
+    A help text's line breaks depend on the length of its words.
+    """
+    return re.sub(r"[ \t]{2,}", "  ", re.sub(r"\n {3,}", "  ", text)).rstrip()
+
+
+@contextmanager
+def timed(times: dict[str, float], name: str) -> Iterator[None]:
+    """Note how many seconds a block took."""
+    began = time.monotonic()
+    yield
+    times[name] = round(time.monotonic() - began, 2)
+
+
+def _warm(house: Path) -> None:
+    """Load what every command would load; what is loaded is then no work for its collector."""
+    for name in WARM:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    for name in ("bert-classes", "teacher-distilbert"):
+        AutoTokenizer.from_pretrained(house / name)
+        AutoModelForSequenceClassification.from_pretrained(house / name)
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    """Run the probes that the file `task.json` in the side's folder names."""
+    home = Path(sys.argv[1]).resolve()
+    task = json.loads((home / "task.json").read_text())
+    _warm(Path(task["house"]))
+    worker = Worker(home, Path(task["house"]), task["script"], task["renames"])
+    result, times = home / "seen", dict[str, float]()
+    result.mkdir()
+    for number, probe in enumerate(probes.read(only=task["only"])):
+        with timed(times, probe.title):
+            found = worker.probe(probe)
+        content = {"title": probe.title, "seen": found}
+        (result / f"{number:04}.json").write_text(json.dumps(content))
+        (home / "times.yaml").write_text(yaml.safe_dump(times, sort_keys=False))
+    (home / "done").touch()
+
+
+if __name__ == "__main__":
+    main()
