@@ -35,7 +35,7 @@ import time
 from dataclasses import astuple
 from pathlib import Path
 
-from . import house, install, probes, show, words
+from . import install, probes, show, words
 from .compare import differences, meant, unmeant
 from .install import NET, ROOT, TREE, Side
 
@@ -102,7 +102,8 @@ def _house() -> Path:
     if not home.is_dir():
         unfinished = HOME / "house.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        house.build(unfinished)
+        build = [sys.executable, "-m", "whole.same.house", str(unfinished)]
+        subprocess.run(build, env=_environment(Side(TREE, unfinished)), check=True)
         unfinished.rename(home)
     return home
 

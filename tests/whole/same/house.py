@@ -7,6 +7,7 @@ import json
 import random
 import re
 import string
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,7 @@ def _files(home: Path) -> None:
         (glue / f"{part}.tsv").write_text(
             "\n".join(["index\tsentence1\tsentence2\tlabel", *text]) + "\n"
         )
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

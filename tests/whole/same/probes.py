@@ -19,12 +19,12 @@ FOLDER = Path(__file__).parent / "probes"
 class Probe:
     """Command lines that are run one after the other in a folder of their own.
 
-    run: the lines. Beside the package's verbs there is `rm PATH ...`.
+    name: the line itself where there is none. run: the lines. Beside the package's verbs there is `rm PATH ...`.
     files: what is written into the folder before; "{recipe}" is a recipe as YAML, and what begins
     with "hex:" is bytes.
     stdin: what the last command reads. environment: variables, as well. without: packages that seem
     not to be installed. bytes: the largest file that can be written.
-    stop: the first line is stopped when a file is there, or has so many lines, and then run again:
+    stop: the first line is stopped when a file is there, or has so many lines:
     {file: GLOB, lines: N, signal: SIGKILL}.
     serve: a command line that listens; requests are then asked of it, one after the other.
     ignore: files (patterns) that are not compared, since they cannot be the same twice.
@@ -70,7 +70,7 @@ def read(folder: Path = FOLDER, only: str = "*") -> list[Probe]:
 
 def expanded(topic: str, row: dict[str, Any]) -> Iterator[Probe]:
     """One probe for each mix of the values in `each`; <key> stands for a value in all texts."""
-    row = dict(row)
+    row = {"name": row.get("run"), **row}
     each = row.pop("each", {})
     known = {one.name for one in fields(Probe)} - {"topic"}
     if wrong := set(row) - known:

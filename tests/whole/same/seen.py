@@ -52,6 +52,18 @@ def flat(value: Any, at: str = "") -> Iterator[str]:
         yield f"{at} = {json.dumps(value, ensure_ascii=False)}"
 
 
+def flat_lines(text: str) -> str:
+    """Lines of JSON, each flat; a line that is no JSON as it is."""
+
+    def each(line: str) -> str:
+        try:
+            return "\n".join(flat(json.loads(line)))
+        except ValueError:
+            return line
+
+    return "\n".join(map(each, text.splitlines()))
+
+
 def page_of(text: str) -> str:
     """What a page of HTML says; of each drawing its label and a digest of its lines."""
 

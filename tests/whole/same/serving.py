@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .seen import flat, page_of
+from .seen import flat_lines, page_of
 from .words import Rename, translated
 
 UP = re.compile(r"http://127\.0\.0\.1:(\d+)")
+UNTOLD = ("date", "content-length")
 PATIENCE = 60.0  # seconds until it is up
 
 
@@ -63,11 +64,13 @@ def _asked(
         return f"no answer: {type(error).__name__}"
     finally:
         connection.close()
-    head = sorted(f"{k.lower()}: {v}" for k, v in answer.getheaders() if k.lower() not in ("date", "content-length"))
-    return "\n".join([f"status {answer.status}", *head, _body(content, answer.getheader("content-type") or "")])
+    told = [(name.lower(), value) for name, value in answer.getheaders()]
+    head = sorted(f"{name}: {value}" for name, value in told if name not in UNTOLD)
+    kind = answer.getheader("content-type") or ""
+    return "\n".join([f"status {answer.status}", *head, _body(content, kind)])
 
 
 def _body(content: str, kind: str) -> str:
     if "json" in kind:
-        return "\n".join(flat(json.loads(content)))
+        return flat_lines(content)
     return page_of(content) if "html" in kind else content

@@ -13,7 +13,8 @@ def shown(found: Sequence[Difference], wanted: Sequence[Meant], probes: int) -> 
     for file, group in list(_groups(found).items())[:GROUPS]:
         names = list(dict.fromkeys(each.probe for each in group))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"\n{file} differs in {_count(names, 'probe')}: {'; '.join(names[:3])}{more}"
+        some = "; ".join(name.partition(": ")[2][:70] for name in names[:3])
+        yield f"\n{file} differs in {_count(names, 'probe')}: {some}{more}"
         lines = group[0].lines
         yield from (f"    {line}" for line in _clipped(lines[:LINES]))
         if len(lines) > LINES:

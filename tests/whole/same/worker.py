@@ -8,6 +8,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import re
 import resource
 import shlex
@@ -15,8 +16,7 @@ import shutil
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -41,16 +41,19 @@ WARM = (
 
 
 class Worker:
-    """The installed side and its folder. entry: what its command calls."""
+    """The installed side: its folder, its command's name and entry point, its words."""
 
     def __init__(self, home: Path, house: Path, script: str, renames: list[list[str]]) -> None:
         self.home, self.house = home, house
-        name, _, entry = script.partition("=")
-        module, _, function = entry.partition(":")
-        self.script, self.renames = name, [words.Rename(*each) for each in renames]
-        loaded = importlib.import_module(module)
-        self.entry: Callable[[], Any] = getattr(loaded, function)
-        assert Path(loaded.__file__ or "").is_relative_to(home), f"{loaded.__file__} is in the way"
+        self.script, _, self.entry = script.partition("=")
+        self.renames = [words.Rename(*each) for each in renames]
+        self.name = self.entry.split(".")[0]
+        package = importlib.import_module(self.name)
+        assert Path(package.__path__[0]).is_relative_to(home), f"{package.__path__} is in the way"
+        for module in pkgutil.walk_packages(package.__path__, f"{self.name}."):
+            if not module.name.endswith("__main__"):
+                with suppress(ImportError):
+                    importlib.import_module(module.name)
         self.recipe = ""
 
     def probe(self, probe: Probe) -> dict[str, str]:
@@ -63,12 +66,16 @@ class Worker:
                 copy = shutil.copytree if item.is_dir() else shutil.copy2
                 copy(item, place / item.name)
         for name, content in probe.files.items():
-            self._write(place / name, content)
+            if name.endswith("/"):
+                (place / name).mkdir(parents=True)
+            else:
+                self._write(place / name, content)
         before = seen.stamps(place)
         found: dict[str, str] = {}
         for number, line in enumerate(probe.run, 1):
             if number == 1 and probe.stop:
-                found["stopped"] = self._stopped(probe, place, line)
+                found[f"said {number}"] = self._stopped(probe, place, line)
+                continue
             stdin = probe.stdin if number == len(probe.run) else ""
             found[f"said {number}"] = self._said(probe, place, line, stdin)
         if probe.serve:
@@ -82,8 +89,6 @@ class Worker:
 
     def _write(self, path: Path, content: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name == "EMPTY-FOLDER":
-            return
         if content.startswith("hex:"):
             path.write_bytes(bytes.fromhex(content[4:]))
             return
@@ -102,11 +107,8 @@ class Worker:
         return self.recipe
 
     def _said(self, probe: Probe, place: Path, line: str, stdin: str) -> str:
-        if line.startswith("rm "):
-            for name in line.split()[1:]:
-                path = place / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            return line
+        if line.startswith(("rm ", "cut ")):
+            return _spoilt(line, place / words.translated(line.split()[1], self.renames, "commands"))
         code = self._run(probe, place, line, stdin)
         said = f"exit code {code}\n"
         for name in ("out", "err"):
@@ -154,21 +156,25 @@ class Worker:
     def _called(self, probe: Probe, line: str) -> None:
         """The command, in the child; ends the process."""
         os.environ |= probe.environment | {"XDG_CACHE_HOME": str(self.home / "cache" / probe.title)}
-        for name in [each for each in sys.modules if each.split(".")[0] in probe.without]:
-            del sys.modules[name]
-        sys.modules |= dict.fromkeys(probe.without)  # type: ignore[arg-type]  # import refuses None
+        if probe.without:
+            anew = (*probe.without, self.name)
+            for name in [each for each in sys.modules if each.split(".")[0] in anew]:
+                del sys.modules[name]
+            sys.modules |= dict.fromkeys(probe.without)  # type: ignore[arg-type]  # None: refused
         if probe.bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (probe.bytes, resource.RLIM_INFINITY))
+            most = (int(probe.bytes), resource.RLIM_INFINITY)
+            resource.setrlimit(resource.RLIMIT_FSIZE, most)
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         sys.argv = [self.script, *shlex.split(line)]
         sys.modules["__main__"].__package__ = None  # a usage line would name it
         code: Any = 0
+        module, _, function = self.entry.partition(":")
         try:
-            self.entry()
+            getattr(importlib.import_module(module), function)()
         except SystemExit as end:
             code = end.code
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:  # where it was raised may move
+            print(f"Traceback: {type(error).__name__}: {error}", file=sys.stderr)
             code = 1
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):
@@ -198,12 +204,22 @@ class Worker:
         os.kill(child, signal.SIGTERM)
         code = self._ended(child)
         said = (self.home / "err").read_text()
-        log = [
-            line
-            for row in (self.home / "out").read_text().splitlines()
-            for line in seen.flat(json.loads(row))
-        ]
-        return found | {"said at the end": f"exit code {code}\n{said}", "log": "\n".join(log)}
+        log = seen.flat_lines((self.home / "out").read_text())
+        return found | {"said at the end": f"exit code {code}\n{said}", "log": log}
+
+
+def _spoilt(line: str, path: Path) -> str:
+    """Remove a file or folder, or cut a file to its first half."""
+    if not path.exists():
+        return f"{line}: it is not there"
+    if line.startswith("cut "):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return line
 
 
 def _there(place: Path, wanted: str, lines: int) -> bool:
@@ -248,8 +264,8 @@ def main() -> None:
     """Run the probes that the file `task.json` in the side's folder names."""
     home = Path(sys.argv[1]).resolve()
     task = json.loads((home / "task.json").read_text())
-    _warm(Path(task["house"]))
     worker = Worker(home, Path(task["house"]), task["script"], task["renames"])
+    _warm(Path(task["house"]))
     result, times = home / "seen", dict[str, float]()
     result.mkdir()
     for number, probe in enumerate(probes.read(only=task["only"])):
