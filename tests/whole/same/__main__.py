@@ -29,6 +29,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -53,7 +54,9 @@ def main() -> int:
     began = time.monotonic()
     tree = install.git("rev-parse", f"{given.base}^{{tree}}").strip()
     key = install.digest(tree, given.only, install.machine())
-    base, head = Side(given.base, HOME / f"base-{key}"), Side(given.head, HOME / "head")
+    base = Side(given.base, HOME / f"base-{key}")
+    # a name as long as the other's: where a path is printed, lines break at the same place
+    head = Side(given.head, HOME / "head".ljust(len(base.home.name), "-"))
     tables = [words.read(side.text(_table("words.yaml"))) for side in (base, head)]
     wanted = meant(head.text(_table("meant.yaml")), base.text(_table("meant.yaml")))
     if install.dependencies(base) != install.dependencies(head):
@@ -77,23 +80,29 @@ def _table(name: str) -> str:
     return str((NET / name).relative_to(ROOT))
 
 
-def _run(sides: list[Side], tables: dict[Path, tuple[words.Rename, ...]], only: str, jobs: int) -> None:
+def _run(
+    sides: list[Side], tables: dict[Path, tuple[words.Rename, ...]], only: str, jobs: int
+) -> None:
     """All probes on these sides, each in a process; raises SystemExit where one fails."""
     home = _house()
     running: list[subprocess.Popen[bytes]] = []
-    for side in sides:
-        name, entry = side.script
-        task = {
-            "house": str(home), "only": only, "script": f"{name}={entry}",
-            "renames": [astuple(each) for each in tables[side.home]],
-        }  # fmt: skip
-        (side.home / "task.json").write_text(json.dumps(task))
-        command = [sys.executable, "-m", "whole.same.worker", str(side.home)]
-        running.append(subprocess.Popen(command, env=_environment(side), cwd=side.home))
-        if jobs == 1:
-            running[-1].wait()
-    if any([process.wait() for process in running]):
-        sys.exit("a side did not come to its end")
+    try:
+        for side in sides:
+            name, entry = side.script
+            task = {
+                "house": str(home), "only": only, "script": f"{name}={entry}",
+                "renames": [astuple(each) for each in tables[side.home]],
+            }  # fmt: skip
+            (side.home / "task.json").write_text(json.dumps(task))
+            command = [sys.executable, "-m", "whole.same.worker", str(side.home)]
+            running.append(subprocess.Popen(command, env=_environment(side), cwd=side.home))
+            if jobs == 1:
+                running[-1].wait()
+        if any([process.wait() for process in running]):
+            sys.exit("a side did not come to its end")
+    finally:
+        for process in running:
+            process.terminate()
 
 
 def _house() -> Path:
@@ -130,6 +139,7 @@ def _seen(side: Side) -> dict[str, dict[str, str]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         sys.exit(main())
     except (words.TableError, subprocess.CalledProcessError) as error:

@@ -14,7 +14,11 @@ from typing import Any
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 MARKS = list(string.ascii_lowercase + string.digits)
-TOPICS = {"up": ["good", "very", "film"], "down": ["bad", "not", "book"], "flat": ["table", "music"]}
+TOPICS = {
+    "up": ["good", "very", "film"],
+    "down": ["bad", "not", "book"],
+    "flat": ["table", "music"],
+}
 FILL = ["the", "is", "and", "was", "of", "to", "play"]
 WORDPIECES = [
     *SPECIAL, *MARKS, *(f"##{mark}" for mark in MARKS), *".,!?'\"-",
@@ -67,6 +71,7 @@ def build(home: Path) -> None:
     save(home / "bert-mlm", tokenizer, "mlm")
     save(home / "bert-vectors", tokenizer, "vectors")
     save(home / "bert-second", tokenizer, "classes", seed=1)
+    save(home / "bert-long", tokenizer, "mlm", max_position_embeddings=128)
     save(home / "bert-deep", tokenizer, "classes", num_hidden_layers=4)
     save(home / "bert-deep-mlm", tokenizer, "mlm", num_hidden_layers=4)
     for name, fields in ARCHITECTURES.items():
@@ -136,7 +141,10 @@ def _pairs(dice: random.Random, i: int) -> Row:
 
 def _scores(dice: random.Random, i: int) -> Row:
     text = sentence(dice, [sorted(TOPICS)[i % 3]])
-    return {"text": text, "score": round(text.count("good") - text.count("bad") + len(text) / 40, 2)}
+    return {
+        "text": text,
+        "score": round(text.count("good") - text.count("bad") + len(text) / 40, 2),
+    }
 
 
 def _several(dice: random.Random, i: int) -> Row:
@@ -229,7 +237,9 @@ def _files(home: Path) -> None:
         table.to_csv(home / f"classes-{part}.csv", index=False)
     table.to_csv(home / "classes-eval.tsv", sep="\t", index=False)
     table.to_parquet(home / "classes-eval.parquet")
-    table.to_csv(home / "classes-eval.csv.gz", index=False, compression={"method": "gzip", "mtime": 1})
+    table.to_csv(
+        home / "classes-eval.csv.gz", index=False, compression={"method": "gzip", "mtime": 1}
+    )
     table.to_json(home / "classes-eval.json", orient="records")
     table.rename(columns={"text": "body", "label": "queue"}).to_csv(
         home / "ticket-rows.csv", index=False
@@ -247,7 +257,8 @@ def _files(home: Path) -> None:
     (home / "word-vectors.txt").write_text("\n".join(vectors) + "\n")
     sentences = [json.loads(x) for x in (home / "tags-eval.jsonl").read_text().splitlines()]
     conll = "\n".join(
-        "".join(f"{w} {t}\n" for w, t in zip(s["tokens"], s["tags"], strict=True)) for s in sentences
+        "".join(f"{w} {t}\n" for w, t in zip(s["tokens"], s["tags"], strict=True))
+        for s in sentences
     )
     (home / "tags-eval.conll").write_text(conll)
     glue = home / "glue-tasks" / "RTE"

@@ -95,6 +95,4 @@ def digest(*texts: str) -> str:
 
 def dependencies(side: Side) -> dict[str, object]:
     """What its pyproject.toml asks for, and for each extra."""
-    return {
-        name: side.project.get(name) for name in ("dependencies", "optional-dependencies")
-    }
+    return {name: side.project.get(name) for name in ("dependencies", "optional-dependencies")}

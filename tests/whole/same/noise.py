@@ -16,7 +16,9 @@ TABLE = Path(__file__).with_name("noise.yaml")
 @cache
 def patterns(renames: tuple[Rename, ...]) -> list[tuple[re.Pattern[str], str]]:
     """The patterns, and the same ones in the side's words where these are others."""
-    rows = rows_of(TABLE.read_text(encoding="utf-8"), ("what", "pattern", "instead"), ("what", "pattern"))
+    rows = rows_of(
+        TABLE.read_text(encoding="utf-8"), ("what", "pattern", "instead"), ("what", "pattern")
+    )
     found = []
     for row in rows:
         here = (row["pattern"], translated(row["pattern"], renames, "texts"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PLAIN = {".yaml", ".yml", ".md", ".txt", ".csv", ".tsv", ".conll", ".svg"}
+PLAIN = {".yaml", ".yml", ".md", ".txt", ".csv", ".tsv", ".conll"}
 Stamp = tuple[int, int]  # bytes, and when a file was last changed
 
 
@@ -69,7 +69,8 @@ def page_of(text: str) -> str:
 
     def drawn(found: re.Match[str]) -> str:
         label = re.search(r'aria-label="([^"]*)"', found[0])
-        shapes = re.sub(r'\b(id|href|clip-path)="[^"]*"', "", found[0])
+        shapes = re.sub(r"<metadata>.*?</metadata>", "", found[0], flags=re.S)
+        shapes = re.sub(r'\b(id|href|clip-path)="[^"]*"', "", shapes)
         return f"\n[drawing: {label[1] if label else ''}: {_digest(shapes.encode())}]\n"
 
     text = re.sub(r"<(style|script)\b.*?</\1>", _hidden, text, flags=re.S)
@@ -109,6 +110,7 @@ def _parquet(path: Path) -> Iterator[str]:
 
 
 def _tensors(path: Path) -> Iterator[str]:
+    import torch
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -116,14 +118,8 @@ def _tensors(path: Path) -> Iterator[str]:
             yield from flat(json.loads(value) if value.startswith("{") else value, key)
         for name in sorted(file.keys()):
             tensor = file.get_tensor(name)
-            raw = tensor.reshape(-1).view(dtype=_BYTES()).numpy().tobytes()
+            raw = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
             yield f"{name} = {tensor.dtype} {list(tensor.shape)}, {_digest(raw)}"
-
-
-def _BYTES() -> Any:
-    import torch
-
-    return torch.uint8
 
 
 def _graph(path: Path) -> Iterator[str]:
@@ -154,6 +150,7 @@ READERS: dict[str, Callable[[Path], Iterator[str]]] = {
     ".jsonl": _rows,
     ".journal": _rows,
     ".html": _html,
+    ".svg": _html,
     ".parquet": _parquet,
     ".safetensors": _tensors,
     ".onnx": _graph,

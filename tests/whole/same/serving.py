@@ -16,7 +16,9 @@ UNTOLD = ("date", "content-length")
 PATIENCE = 60.0  # seconds until it is up
 
 
-def answers(said: Path, requests: Sequence[dict[str, Any]], renames: Sequence[Rename]) -> dict[str, str]:
+def answers(
+    said: Path, requests: Sequence[dict[str, Any]], renames: Sequence[Rename]
+) -> dict[str, str]:
     """Text by number and request: status, headers and body. said: the file with its first line."""
     port = _port(said)
     if port is None:

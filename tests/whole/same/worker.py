@@ -16,13 +16,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from . import probes, seen, serving, words
 from .noise import quiet
@@ -59,13 +56,15 @@ class Worker:
     def probe(self, probe: Probe) -> dict[str, str]:
         """What a probe is seen to do: what each command says, then the files by their names."""
         place = self.home / "here"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
+        for folder in (place, self.home / "cache"):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
         for item in self.house.iterdir():
             if any(re.search(rf"(?<![\w-]){re.escape(item.name)}\b", x) for x in probe.lines):
                 copy = shutil.copytree if item.is_dir() else shutil.copy2
                 copy(item, place / item.name)
         for name, content in probe.files.items():
+            name = self._here(name)
             if name.endswith("/"):
                 (place / name).mkdir(parents=True)
             else:
@@ -84,16 +83,22 @@ class Worker:
         return {
             name: quiet(text, self.home, self.renames)
             for name, text in found.items()
-            if not any(fnmatch(name, pattern) for pattern in probe.ignore)
+            if not any(fnmatch(name, self._here(pattern)) for pattern in probe.ignore)
         }
+
+    def _here(self, text: str) -> str:
+        """What belongs to a probe, in this side's words."""
+        return words.translated(text, self.renames, "commands")
 
     def _write(self, path: Path, content: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if content.startswith("hex:"):
             path.write_bytes(bytes.fromhex(content[4:]))
             return
-        content = words.translated(content, self.renames, "commands")
-        path.write_text(content.replace("{recipe}", self._recipe() if "{recipe}" in content else ""))
+        content = self._here(content)
+        path.write_text(
+            content.replace("{recipe}", self._recipe() if "{recipe}" in content else "")
+        )
 
     def _recipe(self) -> str:
         """A recipe as this side writes it, made once."""
@@ -108,7 +113,7 @@ class Worker:
 
     def _said(self, probe: Probe, place: Path, line: str, stdin: str) -> str:
         if line.startswith(("rm ", "cut ")):
-            return _spoilt(line, place / words.translated(line.split()[1], self.renames, "commands"))
+            return _spoilt(line, place / self._here(line.split()[1]))
         code = self._run(probe, place, line, stdin)
         said = f"exit code {code}\n"
         for name in ("out", "err"):
@@ -124,38 +129,38 @@ class Worker:
     def _ended(self, child: int) -> str:
         """Its exit code. What does not end is killed, and so is what it leaves behind."""
         end = time.monotonic() + LIMIT
-        code = "none in time"
-        while time.monotonic() < end:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                code = str(os.waitstatus_to_exitcode(status))
-                break
-            time.sleep(0.002)
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-        if code == "none in time":
-            os.waitpid(child, 0)
-        return code
+        try:
+            while time.monotonic() < end:
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    return str(os.waitstatus_to_exitcode(status))
+                time.sleep(0.002)
+            return "none in time"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(child, 0)
 
     def _forked(self, probe: Probe, place: Path, line: str, stdin: str = "") -> int:
-        line = words.translated(line, self.renames, "commands")
         (self.home / "in").write_text(stdin)
         child = os.fork()
         if child == 0:
             try:
                 os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 for number, name in enumerate(("in", "out", "err")):
                     flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if number else 0)
                     os.dup2(os.open(self.home / name, flags, 0o644), number)
                 os.chdir(place)
-                self._called(probe, line)
+                self._called(probe, self._here(line))
             finally:
                 os._exit(99)  # never back into the worker's own loop
         return child
 
     def _called(self, probe: Probe, line: str) -> None:
         """The command, in the child; ends the process."""
-        os.environ |= probe.environment | {"XDG_CACHE_HOME": str(self.home / "cache" / probe.title)}
+        os.environ |= probe.environment
         if probe.without:
             anew = (*probe.without, self.name)
             for name in [each for each in sys.modules if each.split(".")[0] in anew]:
@@ -184,8 +189,7 @@ class Worker:
     def _stopped(self, probe: Probe, place: Path, line: str) -> str:
         """The command until a file is there, or has so many lines; then a signal ends it."""
         child = self._forked(probe, place, line)
-        wanted, lines = str(probe.stop["file"]), int(probe.stop.get("lines", 0))
-        wanted = words.translated(wanted, self.renames, "commands")
+        wanted, lines = self._here(probe.stop["file"]), int(probe.stop.get("lines", 0))
         end, ran = time.monotonic() + LIMIT, True
         while time.monotonic() < end and not _there(place, wanted, lines):
             done, _ = os.waitpid(child, os.WNOHANG)
@@ -193,16 +197,22 @@ class Worker:
                 ran = False
                 break
             time.sleep(0.0005)
+        said = f"stopped at {probe.stop['file']} {lines}: {'yes' if ran else 'it had ended before'}"
         if ran:
-            os.kill(child, getattr(signal, probe.stop.get("signal", "SIGKILL")))
-            self._ended(child)
-        return f"stopped at {wanted} {lines}: {'yes' if ran else 'it had ended before'}"
+            name = probe.stop.get("signal", "SIGKILL")
+            os.kill(child, getattr(signal, name))
+            code = self._ended(child)
+            if name != "SIGKILL":
+                said += f"\nexit code {code}\n{(self.home / 'err').read_text()}"
+        return said
 
     def _served(self, probe: Probe, place: Path) -> dict[str, str]:
         child = self._forked(probe, place, probe.serve)
-        found = serving.answers(self.home / "err", probe.requests, self.renames)
-        os.kill(child, signal.SIGTERM)
-        code = self._ended(child)
+        try:
+            found = serving.answers(self.home / "err", probe.requests, self.renames)
+        finally:
+            os.kill(child, signal.SIGTERM)
+            code = self._ended(child)
         said = (self.home / "err").read_text()
         log = seen.flat_lines((self.home / "out").read_text())
         return found | {"said at the end": f"exit code {code}\n{said}", "log": log}
@@ -238,14 +248,6 @@ def folded(text: str) -> str:
     return re.sub(r"[ \t]{2,}", "  ", re.sub(r"\n {3,}", "  ", text)).rstrip()
 
 
-@contextmanager
-def timed(times: dict[str, float], name: str) -> Iterator[None]:
-    """Note how many seconds a block took."""
-    began = time.monotonic()
-    yield
-    times[name] = round(time.monotonic() - began, 2)
-
-
 def _warm(house: Path) -> None:
     """Load what every command would load; what is loaded is then no work for its collector."""
     for name in WARM:
@@ -264,16 +266,19 @@ def main() -> None:
     """Run the probes that the file `task.json` in the side's folder names."""
     home = Path(sys.argv[1]).resolve()
     task = json.loads((home / "task.json").read_text())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that its child is ended, too
     worker = Worker(home, Path(task["house"]), task["script"], task["renames"])
     _warm(Path(task["house"]))
-    result, times = home / "seen", dict[str, float]()
-    result.mkdir()
-    for number, probe in enumerate(probes.read(only=task["only"])):
-        with timed(times, probe.title):
-            found = worker.probe(probe)
-        content = {"title": probe.title, "seen": found}
-        (result / f"{number:04}.json").write_text(json.dumps(content))
-        (home / "times.yaml").write_text(yaml.safe_dump(times, sort_keys=False))
+    found, times = probes.read(only=task["only"]), dict[str, float]()
+    (home / "seen").mkdir()
+    for number, probe in enumerate(found):
+        if number == 0 or probe.topic != found[number - 1].topic:
+            print(f"{home.name[:4]}: {probe.topic}", flush=True)
+        began = time.monotonic()
+        content = {"title": probe.title, "seen": worker.probe(probe)}
+        times[probe.title] = round(time.monotonic() - began, 2)
+        (home / "seen" / f"{number:04}.json").write_text(json.dumps(content))
+    (home / "times.json").write_text(json.dumps(times, indent=1))  # which probes are slow
     (home / "done").touch()
 
 
