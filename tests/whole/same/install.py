@@ -28,10 +28,9 @@ class Side:
         return self.home / "package"
 
     @property
-    def script(self) -> tuple[str, str]:
-        """The name of the command and its entry point, `module:function`."""
-        scripts = self.project["scripts"]
-        return next(iter(scripts.items()))
+    def entry(self) -> str:
+        """The name of its command and what that calls, `name=module:function`."""
+        return "=".join(next(iter(self.project["scripts"].items())))
 
     @property
     def project(self) -> dict[str, dict[str, str]]:

@@ -19,15 +19,17 @@ FOLDER = Path(__file__).parent / "probes"
 class Probe:
     """Command lines that are run one after the other in a folder of their own.
 
-    name: the line itself where there is none. run: the lines. Beside the package's verbs there is `rm PATH ...`.
-    files: what is written into the folder before; "{recipe}" is a recipe as YAML, and what begins
-    with "hex:" is bytes.
-    stdin: what the last command reads. environment: variables, as well. without: packages that seem
-    not to be installed. bytes: the largest file that can be written.
+    name: the line itself where there is none. run: the lines; beside the package's verbs there are
+    `rm PATH`, and `cut PATH`, which leaves the first half of a file.
+    files: what is written into the folder before: text, in which "{recipe}" is a recipe as YAML, or
+    bytes after "hex:"; a name that ends in / is a folder.
+    stdin: what the last command reads. without: packages that seem not to be installed.
+    bytes: the largest file that can be written.
     stop: the first line is stopped when a file is there, or has so many lines:
     {file: GLOB, lines: N, signal: SIGKILL}.
-    serve: a command line that listens; requests are then asked of it, one after the other.
-    ignore: files (patterns) that are not compared, since they cannot be the same twice.
+    serve: a command line that listens; requests are asked of it, one after the other:
+    {ask: METHOD PATH, body: JSON or a str, times: how often a str is repeated, headers: {}}.
+    ignore: patterns of files that are not compared, since they cannot be the same twice.
     """
 
     topic: str
@@ -35,7 +37,6 @@ class Probe:
     run: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     stdin: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     bytes: int = 0
     stop: dict[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ def files_of(folder: Path, before: dict[str, Stamp]) -> dict[str, str]:
     now = stamps(folder)
     gone = [f"{name} (gone)" for name in before if name not in now]
     new = [name for name, stamp in now.items() if before.get(name) != stamp]
-    return {"files": "\n".join(sorted(new) + gone)} | {
+    return {"files": "\n".join(sorted(new + gone))} | {
         name: text_of(folder / name) for name in new if (folder / name).is_file()
     }
 

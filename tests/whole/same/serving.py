@@ -12,6 +12,7 @@ from .seen import flat_lines, page_of
 from .words import Rename, translated
 
 UP = re.compile(r"http://127\.0\.0\.1:(\d+)")
+HEALTH = "/health"
 UNTOLD = ("date", "content-length")
 PATIENCE = 60.0  # seconds until it is up
 
@@ -38,7 +39,7 @@ def _port(said: Path) -> int | None:
         if up:
             try:
                 connection = http.client.HTTPConnection("127.0.0.1", int(up[1]), timeout=10)
-                connection.request("GET", "/health")
+                connection.request("GET", HEALTH)
                 if connection.getresponse().status == 200:
                     return int(up[1])
             except OSError:

@@ -31,7 +31,7 @@ class Rename:
 
 
 def rows_of(text: str, fields: Sequence[str], needed: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a YAML list. Raises TableError for a wrong field or an empty one that is needed."""
+    """The rows of a YAML list. Raises TableError for a wrong field, and a needed one left out."""
     rows = yaml.safe_load(text) or []
     for row in rows:
         if wrong := set(row) - set(fields):
