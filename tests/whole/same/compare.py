@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from itertools import islice
 
 from .words import Rename, rows_of, translated
 
@@ -88,6 +89,5 @@ def _changed(old: str, new: str) -> Iterator[str]:
         pairs = [(x, y) for x, y in zip(before, after, strict=True) if x != y]
         yield from (line for x, y in pairs for line in (f"- {x}", f"+ {y}"))
         return
-    for line in difflib.unified_diff(before, after, n=0, lineterm=""):
-        if line[:3] not in ("---", "+++") and line[0] in "+-":
-            yield f"{line[0]} {line[1:]}"
+    headless = islice(difflib.unified_diff(before, after, n=0, lineterm=""), 2, None)
+    yield from (f"{line[0]} {line[1:]}" for line in headless if line[0] in "+-")

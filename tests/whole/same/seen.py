@@ -38,7 +38,7 @@ def text_of(path: Path) -> str:
             return path.read_text(encoding="utf-8")
         read = READERS.get(path.suffix)
         return "\n".join(read(path)) if read else _digest(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except Exception as error:  # whatever a broken file does to its reader
         return f"{_digest(path.read_bytes())}, cannot be read: {error}"
 
 
