@@ -1,10 +1,10 @@
-# quickstart test test-slow check bench clean; every target sees to .venv first.
+# quickstart test test-slow check bench same clean; every target sees to .venv first.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test test-slow check bench clean
+.PHONY: quickstart test test-slow check bench same clean
 
 quickstart: $(STAMP)
 	$(BIN)/alembert quickstart $(ARGS)
@@ -27,6 +27,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/step.py $(ARGS)
 
+# What BASE (a commit) does and HEAD (the working tree, or a commit) does not, to the last digit.
+same: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m whole.same $(BASE) $(if $(HEAD),--head $(HEAD)) $(ARGS)
+
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "alembert needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=python3.11" >&2; \
@@ -36,5 +40,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .same build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,6 +42,7 @@ from alembert.recipes import recipe_of
 from alembert.run import run
 from alembert.trace import no_grad_trace
 from alembert.train import train
+from alembert.watching import Length
 from alembert.vocabulary import Vocabulary
 
 N, H, V = 37, 8, 53
@@ -233,7 +234,7 @@ def test_kept_whole_it_trains_the_weights_that_the_teacher_itself_does(
     for rows, one in ((taught, module), (taught.rows, asked)):
         batches = Batches(rows, 16, 0, 0)  # five batches an epoch: some sequences come twice
         folder = tmp_path / f"{one is asked}"
-        train(one, stage, batches, 6, folder, seed=0, accelerator=in_fp32())
+        train(one, stage, batches, Length(6, 6), folder, seed=0, accelerator=in_fp32())
     before = dict(calm().named_parameters())
     for (name, mine), theirs in zip(
         module.student.named_parameters(), asked.student.parameters(), strict=True
