@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from alembert.data.corpus import write_corpus
-from alembert.data.paragraphs import open_source
-from alembert.models.load import load_tokenizer
+from alembert.data.corpus.corpus import write_corpus
+from alembert.data.corpus.paragraphs import open_source
+from alembert.models.loading import load_tokenizer
 
 SHARD = 512_000_000  # characters
 ROUND = 200_000_000
@@ -140,7 +140,7 @@ def rounds(work: Path, model: Path, count: int) -> list[dict[str, Any]]:
 def measured(*words: str) -> dict[str, float]:
     """An alembert command as a process: seconds, and its peak RSS in GB."""
     began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "alembert.cli", *words])
+    child = subprocess.Popen([sys.executable, "-m", "alembert.cli.main", *words])
     peak = 0
     # the system's own peak of the process, asked again and again; that of wait4 would have in it
     # what this process held when it started the other

@@ -29,8 +29,8 @@ from transformers import (
 )
 
 from alembert.data.splits import Files
-from alembert.deploy import facts
-from alembert.exporting import backends_of, export
+from alembert.export.export import backends_of, export
+from alembert.inference import manifest
 
 TINY = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
 SMALLER = {"num_feedforward_networks": 2, "use_bottleneck_attention": True}
@@ -109,13 +109,21 @@ def main() -> None:
         at = given.out / name
         if not (at / "config.json").is_file():
             make(name, at, given.layers)
-        if not (at / facts.FILE).is_file():
+        if not (at / manifest.FILE).is_file():
             print(name)
             backends = backends_of(True, True, False, True, print)
             export(str(at), backends, Files(seen), 128, print)
     json_ = (given.json or given.out / "bench.json").absolute()
     json_.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "alembert.cli", "bench", *given.models, "--json", str(json_)]
+    command = [
+        sys.executable,
+        "-m",
+        "alembert.cli.main",
+        "bench",
+        *given.models,
+        "--json",
+        str(json_),
+    ]
     for name in ("threads", "length", "batch", "seconds"):
         command += [f"--{name}", getattr(given, name)]
     subprocess.run(command, cwd=given.out, check=True)

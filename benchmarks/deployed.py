@@ -16,10 +16,10 @@ from typing import Any
 
 from distilbert import files_of
 
-from alembert.bench import bench, texts_of
-from alembert.choosing import choose
+from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
-from alembert.judge import judge
+from alembert.export.choose import choose
+from alembert.runs.evaluate import judge
 
 LENGTH = 128
 

@@ -15,15 +15,15 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from alembert.cli.quickstart import builtin_teacher
 from alembert.data.splits import Files
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.objective import HardLabels
-from alembert.quickstart import builtin_teacher
-from alembert.recipe import Recipe, with_settings
+from alembert.models.loading import load_config
+from alembert.objectives.objective import HardLabels
 from alembert.recipes.finetune import finetune
-from alembert.run import run
-from alembert.start import named
+from alembert.recipes.schema import Recipe, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.start import named
 
 # where the recipes' own epochs would take hours on two cores; max_length 64 cuts almost nothing
 SETTINGS = {

@@ -39,10 +39,17 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import BertTokenizerFast
 
-import alembert.run  # noqa: F401  imported here, it is not in every child
-from alembert import answers, checkpoint, cli, evaluate, folder, hub, judge, train, verbs
-from alembert.data import paragraphs, preparing
-from alembert.deploy import export as onnx_export
+import alembert.runs.run  # noqa: F401  imported here, it is not in every child
+from alembert.cli import main as cli
+from alembert.cli import train as verbs
+from alembert.data.corpus import paragraphs, preparing
+from alembert.evaluation import predict
+from alembert.export import onnx as onnx_export
+from alembert.io import hub
+from alembert.runs import evaluate as judge
+from alembert.runs import folder
+from alembert.training import checkpoint, loop
+from alembert.training import logit_cache as answers
 
 Patch = Callable[[], None]
 DISTIL = (
@@ -103,7 +110,7 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
             os.dup2(os.open(home / place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.chdir(home)
         os.environ |= {"XDG_CACHE_HOME": str(home / "cache")}
-        train.SAVE_SECONDS = preparing.SAVE_SECONDS = -1.0  # at every step, after every block
+        loop.SAVE_SECONDS = preparing.SAVE_SECONDS = -1.0  # at every step, after every block
         paragraphs.BLOCK, answers.PART = 600, 16
         verbs._end = lambda *_, **__: None  # card and report, which tell times: made from the rest
         quick = judge.bench.quick
@@ -220,7 +227,7 @@ def full_disk(home: Home) -> list[str]:
 
 def damaged(both: bool, how: str) -> Callable[[Home], list[str]]:
     def fault(home: Home) -> list[str]:
-        home.does(DISTIL, at_call(train, "_step", 6 + home.dice.randrange(4, 12), die))
+        home.does(DISTIL, at_call(loop, "_step", 6 + home.dice.randrange(4, 12), die))
         state = home.at / STATE
         for path in (state, checkpoint.before(state)) if both else (state,):
             cut(path) if how == "cut" else flip(path, home.dice)
@@ -231,7 +238,7 @@ def damaged(both: bool, how: str) -> Callable[[Home], list[str]]:
 
 
 def damaged_answers(home: Home) -> list[str]:
-    home.does(DISTIL, at_call(train, "_step", 8, die))
+    home.does(DISTIL, at_call(loop, "_step", 8, die))
     flip(home.dice.choice(sorted(home.at.glob("cache/alembert/answers/*/*.npy"))), home.dice)
     return ended(home, DISTIL, "is damaged: its answers are made anew")
 
@@ -249,7 +256,7 @@ def clock(home: Home) -> list[str]:
         dice, now = random.Random(0), time.time
         time.time = lambda: now() + dice.uniform(-1e9, 1e9)
 
-    home.does(DISTIL, lambda: (jumping(), at_call(train, "_step", 9, die)()))  # type: ignore[func-returns-value]
+    home.does(DISTIL, lambda: (jumping(), at_call(loop, "_step", 9, die)()))  # type: ignore[func-returns-value]
     status, said = home.does(DISTIL, jumping)
     logs = "".join(p.read_text() for p in home.at.glob("run/stages/*/log.jsonl"))
     rates = re.findall(r'"tokens_per_second": ([^,}]+)', logs)
@@ -277,7 +284,7 @@ def corpus_cut(home: Home) -> list[str]:
         for path in home.at.glob("cache/alembert/corpus/*/ids.bin"):
             os.truncate(path, 0)
 
-    found = home.does(DISTIL, at_call(train, "_step", home.dice.randrange(1, 4), short))
+    found = home.does(DISTIL, at_call(loop, "_step", home.dice.randrange(1, 4), short))
     wrong = refused(*found, "is damaged: delete it and prepare it again")
     shutil.rmtree(home.at / "cache/alembert/corpus")
     return wrong + ended(home, DISTIL)
@@ -341,7 +348,7 @@ FAULTS: dict[str, Callable[[Home], list[str]]] = {
     "SIGKILL while the result is copied": killed(
         DISTIL, dying(folder.shutil, "copyfile", 4, does=halved(1))
     ),
-    "SIGKILL in evaluation": killed(DISTIL, dying(evaluate, "ask", 4, after=False)),
+    "SIGKILL in evaluation": killed(DISTIL, dying(predict, "ask", 4, after=False)),
     "SIGKILL while answers are made": killed(DISTIL, dying(answers, "_save", 3)),
     "SIGKILL while a corpus is prepared": killed(CORPUS, dying(preparing, "_save", 8)),
     "SIGKILL while a graph is exported": killed(EXPORT, dying(onnx_export, "export", 1)),

@@ -23,10 +23,10 @@ from typing import Any
 
 from several import LIMIT, apart, lay_out, losses, short
 
-from alembert import train
 from alembert.data.splits import Files
-from alembert.job import Job
-from alembert.run import run
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.training import loop
 
 HOSTS = {"a": "10.77.0.1", "b": "10.77.0.2"}
 CUT = 10.0  # seconds
@@ -36,7 +36,7 @@ SAFE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 def work(home: Path, out: Path, steps: int) -> None:
     """One process's side."""
-    train.SAVE_SECONDS = 2.0
+    loop.SAVE_SECONDS = 2.0
     files = Files(str(home / "train.csv"), str(home / "valid.csv"))
     recipe = short("distilbert", str(home / "teacher"), steps)
     run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from alembert.quickstart import builtin_teacher
+from alembert.cli.quickstart import builtin_teacher
 
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided, by the number of seeds
 
@@ -34,7 +34,7 @@ def one(command: list[str], out: Path) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with (out.parent / f"{out.name}.log").open("a") as log:
         subprocess.run(
-            [sys.executable, "-m", "alembert.cli", *command, "--out", str(out)],
+            [sys.executable, "-m", "alembert.cli.main", *command, "--out", str(out)],
             check=True, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

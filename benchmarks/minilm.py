@@ -17,13 +17,13 @@ from typing import Any
 
 from distilbert import SETTINGS, files_of
 
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.quickstart import builtin_teacher
-from alembert.recipe import Recipe, with_settings
+from alembert.cli.quickstart import builtin_teacher
+from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import run
+from alembert.recipes.schema import Recipe, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
 
 RECIPES = ("distilbert", "tinybert", "minilm", "none")
 MADE_BY = {"distilbert": "distilbert-pairs"}  # a DistilBERT would have no token types

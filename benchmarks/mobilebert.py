@@ -17,13 +17,13 @@ from pathlib import Path
 
 from distilbert import alone, files_of, tune
 
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.quickstart import builtin_teacher
-from alembert.recipe import Recipe, with_settings
+from alembert.cli.quickstart import builtin_teacher
+from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.run import run
-from alembert.start import named
+from alembert.recipes.schema import Recipe, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.start import named
 
 STRATEGIES = {
     "progressive": "mobilebert",

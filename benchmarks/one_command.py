@@ -23,11 +23,11 @@ import httpx
 from seqeval.metrics import f1_score
 from serve import free_port
 
-from alembert.bench import bench, texts_of
-from alembert.client import Client
+from alembert.bench.bench import bench, texts_of
+from alembert.client.client import Client
 from alembert.data.sources import read
 from alembert.data.splits import Files
-from alembert.judge import judge
+from alembert.runs.evaluate import judge
 
 # the search times texts of --length tokens: about as many as the task's have
 TASKS = {
@@ -47,7 +47,7 @@ PATIENCE = 3 * 3600  # seconds until the server is to be up
 
 def served(command: list[str], port: int, test: str) -> tuple[str, float]:
     """Run the command until its server has answered the whole of `test`; metric, its value."""
-    child = subprocess.Popen([sys.executable, "-m", "alembert.cli", *command])
+    child = subprocess.Popen([sys.executable, "-m", "alembert.cli.main", *command])
     try:
         for _ in range(PATIENCE):
             with suppress(httpx.TransportError):

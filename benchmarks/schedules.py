@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig, PreTrainedModel
 
-from alembert import anatomy
-from alembert import objective as terms
+from alembert.models import anatomy
+from alembert.models.building import config_of
 from alembert.models.ibbert import IBBertConfig
-from alembert.models.new import config_of
-from alembert.recipe import Recipe, Stage
+from alembert.models.trace import Reads
+from alembert.objectives import objective as terms
 from alembert.recipes import recipe_of
-from alembert.trace import Reads
+from alembert.recipes.schema import Recipe, Stage
 
 PEAK, SHARE = 989e12, 0.4  # H100, bf16 without sparsity
 TOKENS_A_WORD = 1.3

@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alembert.bench import bench
+from alembert.bench.bench import bench
 from alembert.data.splits import Files, prepare
-from alembert.models.load import load_config, load_tokenizer, names_of
+from alembert.models.loading import load_config, load_tokenizer, names_of
 from alembert.recipes import recipe_of
-from alembert.search import FILE, search
-from alembert.search.grid import Budget, Shape
 from alembert.search.latency import latency_of
+from alembert.search.search import FILE, search
+from alembert.search.space import Budget, Shape
 from alembert.search.trials import Task, full
 
 BUDGETS = (0.5, 2.0)  # ms

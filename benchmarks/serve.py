@@ -187,7 +187,15 @@ def spent(pid: int) -> tuple[float, float]:
 def started(kind: str, model: str, port: int, options: list[str]) -> Iterator[int]:
     """The server as a process; gives its id when it answers."""
     if kind == "alembert":
-        command = ["-m", "alembert.cli", "serve", model, "--port", str(port), "--no-access-log"]
+        command = [
+            "-m",
+            "alembert.cli.main",
+            "serve",
+            model,
+            "--port",
+            str(port),
+            "--no-access-log",
+        ]
         command += options
     else:
         here = Path(__file__).with_name("servers.py")

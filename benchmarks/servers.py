@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from alembert.deploy import Session
-from alembert.deploy.predictions import classified
+from alembert.inference.predictions import classified
 
 BATCH, WAIT = 16, 0.005
 

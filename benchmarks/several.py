@@ -26,9 +26,9 @@ from several_worker import short
 from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
-from alembert.job import Job
 from alembert.recipes import RECIPES
-from alembert.run import run
+from alembert.runs.job import Job
+from alembert.runs.run import run
 
 WAYS = {"2 DDP": (2, False), "4 DDP": (4, False), "2 FSDP": (2, True)}
 LIMIT = 1e-4

@@ -22,12 +22,12 @@ import torch
 from step import Worker, peak_gib
 from transformers import BertConfig, BertForMaskedLM
 
-from alembert.distillation import Distillation
+from alembert.initialization.student import from_scratch
 from alembert.recipes.distilbert import TRIPLE_LOSS
 from alembert.recipes.distilbert import student_config as distilbert_config
 from alembert.recipes.tinybert import LAYERS
 from alembert.recipes.tinybert import student_config as tinybert_config
-from alembert.student import from_scratch
+from alembert.training.distillation import Distillation
 
 BASE = {"length": 128, "vocabulary": 30522, "layers": 6}
 AXES = {

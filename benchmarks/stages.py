@@ -22,12 +22,12 @@ from accelerate import Accelerator
 from step import Worker, peak_gib
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig
 
-from alembert.distillation import Distillation
+from alembert.initialization.student import from_scratch
 from alembert.models.ibbert import IBBertConfig
-from alembert.recipe import Recipe, Stage
 from alembert.recipes import recipe_of
-from alembert.student import from_scratch
-from alembert.train import _optimizer, _step
+from alembert.recipes.schema import Recipe, Stage
+from alembert.training.distillation import Distillation
+from alembert.training.loop import _optimizer, _step
 
 MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
           "intermediate_size": 1536}  # fmt: skip

@@ -38,17 +38,17 @@ from transformers import (
     BertForSequenceClassification,
 )
 
-from alembert import kept
-from alembert.distillation import Distillation
-from alembert.models.new import config_of
-from alembert.objective import HardLabels, HiddenCosine, SoftLabels
-from alembert.read_words import narrow
+from alembert.initialization.student import from_teacher
+from alembert.models.building import config_of
+from alembert.models.trace import Reads, no_grad_trace
+from alembert.objectives import recorded
+from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipes import recipe_of
 from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
 from alembert.recipes.tinybert import LAYERS
 from alembert.recipes.tinybert import student_config as tinybert_config
-from alembert.student import from_teacher
-from alembert.trace import Reads, no_grad_trace
+from alembert.training.distillation import Distillation
+from alembert.training.sparse_embedding import narrow
 
 VARIANTS = ("plain fp32", "plain bf16", "alembert fp32", "alembert bf16", "cached fp32",
             "cached bf16")  # fmt: skip
@@ -242,12 +242,16 @@ PLAIN = {
 def left_by_teacher(pair: Distillation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch with what is kept of its teacher, as --cache-teacher gives it; the teacher goes."""
     assert pair.teacher is not None
-    what = kept.wanted(pair.objective, pair.reads[1])
+    what = recorded.wanted(pair.objective, pair.reads[1])
     with torch.no_grad():
         left = no_grad_trace(pair.teacher, batch, what.reads)
-        rows = kept.rows_of(left, batch, what, TOP)
+        rows = recorded.rows_of(left, batch, what, TOP)
     pair.dismiss_teacher()
-    as_kept = {kept.WORDS: torch.int32, kept.GAPS: torch.float16, kept.REST: torch.float32}
+    as_kept = {
+        recorded.WORDS: torch.int32,
+        recorded.GAPS: torch.float16,
+        recorded.REST: torch.float32,
+    }
     more = {
         name: torch.stack([row[name] for row in rows]).to(as_kept.get(name, torch.bfloat16))
         for name in rows[0]

@@ -16,13 +16,13 @@ from typing import Any
 
 from distilbert import files_of, tune
 
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.objective import HardLabels
-from alembert.quickstart import builtin_teacher
-from alembert.recipe import Recipe, with_settings
+from alembert.cli.quickstart import builtin_teacher
+from alembert.models.loading import load_config
+from alembert.objectives.objective import HardLabels
 from alembert.recipes import recipe_of
-from alembert.run import run
+from alembert.recipes.schema import Recipe, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
 
 TASKS = ("sst2", "mrpc", "stsb", "clinc150")
 STEPS = {"intermediate": 1000, "prediction": 1500}

@@ -16,12 +16,12 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from alembert.bench import bench, texts_of
+from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
-from alembert.exporting import export
-from alembert.judge import judge
-from alembert.models.load import place
-from alembert.trim import trim_model
+from alembert.export.export import export
+from alembert.models.loading import place
+from alembert.runs.evaluate import judge
+from alembert.runs.trim import trim_model
 
 LENGTH = 64
 FEWER, MORE = 4_000, 15_000  # pieces

@@ -58,7 +58,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, tokenizer: "BertTokeniz
     """A tiny classifier of down, flat, up for 64 tokens, exported as ONNX; not to be changed."""
     from models import tiny
 
-    from alembert.exporting import export
+    from alembert.export.export import export
 
     home = tmp_path_factory.mktemp("models") / "classification"
     names = dict(enumerate(("down", "flat", "up")))

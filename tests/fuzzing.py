@@ -20,14 +20,14 @@ import yaml
 from hypothesis import strategies as st
 from transformers import AutoConfig, BertTokenizerFast
 
+from alembert.augmentation.word_vectors import read_vectors
 from alembert.data import sources
-from alembert.data.corpus import write_corpus
+from alembert.data.corpus.corpus import write_corpus
 from alembert.data.splits import Files, prepare, prepare_one
-from alembert.data.vectors import read_vectors
-from alembert.errors import UserError
-from alembert.models.new import config_of
-from alembert.recipe import from_yaml, to_yaml, with_settings
+from alembert.io.errors import UserError
+from alembert.models.building import config_of
 from alembert.recipes import RECIPES, recipe_of
+from alembert.recipes.schema import from_yaml, to_yaml, with_settings
 
 NAMES = [
     "text",

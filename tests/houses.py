@@ -6,7 +6,7 @@ from pathlib import Path
 from models import tiny
 from transformers import BertTokenizerFast
 
-from alembert.recipe import Recipe, with_settings
+from alembert.recipes.schema import Recipe, with_settings
 
 WORDS = {"up": ["good", "very", "film"], "down": ["bad", "not", "book"], "flat": ["table", "music"]}
 

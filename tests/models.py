@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
-from alembert.models.load import HEADS
+from alembert.models.loading import HEADS
 
 SMALL = {"vocab_size": 99, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 32}
 FIELDS: dict[str, dict[str, Any]] = {

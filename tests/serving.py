@@ -11,10 +11,10 @@ import httpx
 import numpy as np
 
 from alembert.deploy import Session
-from alembert.deploy.app import app_of
-from alembert.deploy.asking import Served
-from alembert.deploy.facts import Facts, Variant
-from alembert.deploy.service import Limits, Opener, Service
+from alembert.inference.manifest import Facts, Variant
+from alembert.serving.app import app_of
+from alembert.serving.served_model import Served
+from alembert.serving.service import Limits, Opener, Service
 
 LABELS = ("down", "flat", "up")
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alembert.data.splits import Files
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.recipe import Recipe, with_settings
+from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.run import run
+from alembert.recipes.schema import Recipe, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
 
 STILL = {  # dropout is drawn for each process anew
     "distilbert": ("dropout", "attention_dropout", "seq_classif_dropout"),

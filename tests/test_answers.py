@@ -18,18 +18,20 @@ from houses import saved, task_file
 from safetensors.torch import load_file
 from transformers import BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
 
-from alembert import answers, beginning, run
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config, load_model
-from alembert.objective import SoftLabels
-from alembert.recipe import Init, Recipe, Stage, with_settings
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config, load_model
+from alembert.objectives.objective import SoftLabels
+from alembert.recipes.schema import Init, Recipe, Stage, with_settings
 from alembert.recipes.tinybert import student_config
+from alembert.runs import run
+from alembert.runs import stage as beginning
+from alembert.runs.job import Job
+from alembert.training import logit_cache
 
 NAMES = ["down", "flat", "up"]
-ASKED = answers.Asked(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
+ASKED = logit_cache.Asked(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
 
 
 def in_fp32() -> Accelerator:
@@ -56,7 +58,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return forward(self, input_ids=input_ids, **more)
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", counted)
-    monkeypatch.setattr("alembert.fit.check_answers", lambda *_: None)  # it asks made-up texts
+    monkeypatch.setattr(
+        "alembert.models.checks.check_answers", lambda *_: None
+    )  # it asks made-up texts
     return counts
 
 
@@ -121,7 +125,7 @@ def test_a_teacher_is_asked_about_the_rows_that_are_read_and_a_longer_stage_asks
     read: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answers, "PART", 8)
+    monkeypatch.setattr(logit_cache, "PART", 8)
     for out, steps, wanted in (("short", 2, 16), ("longer", 3, 24), ("shortest", 1, 24)):
         made = job(tmp_path, tokenizer, out)
         recipe = with_settings(made.recipe, {"stages.*.steps": str(steps)})
@@ -142,9 +146,9 @@ def test_each_row_has_its_own_answer_in_whatever_order_they_are_asked(
     lengths, per_token = [3, 5, 2, 4, 6, 3, 2], head == "tokens"
     ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
     rows = Encoded(ids, lengths, np.zeros(len(ids) if per_token else 7, np.int64), None, per_token)
-    monkeypatch.setattr(answers, "PART", 2)
-    whole = answers.answered(teacher, rows, 0, in_fp32())
-    some = answers.answered(teacher, rows, 0, in_fp32(), ASKED)
+    monkeypatch.setattr(logit_cache, "PART", 2)
+    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
+    some = logit_cache.answered(teacher, rows, 0, in_fp32(), ASKED)
     for i in (4, 0, 6, 3):
         mine, theirs = (torch.tensor(said[i]["teacher_logits"]) for said in (some, whole))
         torch.testing.assert_close(mine, theirs)
@@ -160,13 +164,13 @@ def test_what_an_interrupted_reading_had_is_not_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
-    monkeypatch.setattr(answers, "PART", 16)
-    whole = answers.answered(teacher, rows, 0, in_fp32())
+    monkeypatch.setattr(logit_cache, "PART", 16)
+    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 60
     files = sorted(home.rglob("*.npy"))
     assert len(files) == 4
     files[2].unlink()
-    again = answers.answered(teacher, rows, 0, in_fp32())
+    again = logit_cache.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 76
     for i in range(60):
         assert (whole[i]["teacher_logits"] == again[i]["teacher_logits"]).all()
@@ -179,15 +183,15 @@ def test_another_teacher_or_other_texts_are_asked_anew(
     tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
-    first = answers.answered(teacher, rows, 0, in_fp32())
+    first = logit_cache.answered(teacher, rows, 0, in_fp32())
     with torch.no_grad():
         teacher.get_parameter("classifier.bias").add_(1.0)
-    second = answers.answered(teacher, rows, 0, in_fp32())
+    second = logit_cache.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
     gap = torch.tensor(second[0]["teacher_logits"]) - torch.tensor(first[0]["teacher_logits"])
     torch.testing.assert_close(gap, torch.ones(3))
     other = prepare(Files(task_file(tmp_path / "other.csv", 60, 7)), tokenizer, 32, NAMES, 0).train
-    answers.answered(teacher, other, 0, in_fp32())
+    logit_cache.answered(teacher, other, 0, in_fp32())
     assert sum(read) == 120 + len(other)
 
 
@@ -201,16 +205,16 @@ def test_a_broken_file_is_said_and_made_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
-    whole = answers.answered(teacher, rows, 0, in_fp32())
+    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
     (file,) = home.rglob("*.npy")
     right = file.read_bytes()
     if content == "rows":
-        answers._save(file, np.zeros((3, 3), np.float32))  # too few
+        logit_cache._save(file, np.zeros((3, 3), np.float32))  # too few
     elif isinstance(content, str):
         file.write_bytes(right[:-9] + bytes([right[-9] ^ 1]) + right[-8:])
     else:
         file.write_bytes(content)
-    again = answers.answered(teacher, rows, 0, in_fp32())
+    again = logit_cache.answered(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
     assert [record.getMessage() for record in caplog.records] == [
         f"{file}: is damaged: its answers are made anew"
@@ -233,7 +237,7 @@ def test_two_runs_at_once_read_each_text_once(
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(answers.answered, teacher, rows, 0, in_fp32()) for _ in range(2)]
+        both = [pool.submit(logit_cache.answered, teacher, rows, 0, in_fp32()) for _ in range(2)]
         found = [one.result() for one in both]
     assert sum(read) == 60
     assert (found[0][5]["teacher_logits"] == found[1][5]["teacher_logits"]).all()
@@ -247,13 +251,13 @@ def test_several_processes_read_a_share_each_and_have_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
-    monkeypatch.setattr(answers, "PART", 16)
-    whole = answers.answered(teacher, rows, 0, in_fp32())
+    monkeypatch.setattr(logit_cache, "PART", 16)
+    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
     for file in home.rglob("*.npy"):
         file.unlink()
     meeting, shares = threading.Barrier(2), {}
 
-    def process(number: int) -> answers.Answered:
+    def process(number: int) -> logit_cache.Answered:
         def met() -> None:
             shares.setdefault(number, sorted(int(p.stem) for p in home.rglob("*.npy")))
             meeting.wait(60)
@@ -263,7 +267,7 @@ def test_several_processes_read_a_share_each_and_have_all(
             mixed_precision="no", device=torch.device("cpu"), autocast=nullcontext,
             wait_for_everyone=met,
         )  # fmt: skip
-        return answers.answered(teacher, rows, 0, accelerator)
+        return logit_cache.answered(teacher, rows, 0, accelerator)
 
     read.clear()
     with ThreadPoolExecutor(2) as pool:

@@ -8,10 +8,10 @@ import torch
 from models import tiny, words
 from transformers import AutoModel
 
-from alembert import attention
-from alembert.attention import NAME, use_fused
-from alembert.distillation import Distillation
-from alembert.objective import AttentionMSE, HiddenMSE
+from alembert.models import cpu_attention
+from alembert.models.cpu_attention import NAME, use_fused
+from alembert.objectives.objective import AttentionMSE, HiddenMSE
+from alembert.training.distillation import Distillation
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -75,7 +75,7 @@ def test_a_teacher_in_halves_gives_the_loss_that_autocast_gives() -> None:
 def test_attention_with_dropout_is_the_plain_formula_with_the_same_words_left(
     masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "BLOCK", 4 * 9 * 9)  # of three texts one at a time
+    monkeypatch.setattr(cpu_attention, "BLOCK", 4 * 9 * 9)  # of three texts one at a time
     torch.manual_seed(0)
     made = [torch.randn(3, 9, 4, 8).bfloat16().transpose(1, 2).requires_grad_() for _ in range(3)]
     mask = torch.ones(3, 1, 9, 9, dtype=torch.bool)
@@ -85,10 +85,10 @@ def test_attention_with_dropout_is_the_plain_formula_with_the_same_words_left(
     module.is_causal = False  # type: ignore[assignment]
     torch.manual_seed(7)
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = attention._attention(module, *made, mask if masked else None, dropout=0.25)
+        found, _ = cpu_attention._attention(module, *made, mask if masked else None, dropout=0.25)
     (found.float() * upstream).sum().backward()
     torch.manual_seed(7)
-    keep = attention._kept(torch.Size((3, 4, 9, 9)), 0.25)
+    keep = cpu_attention._kept(torch.Size((3, 4, 9, 9)), 0.25)
     exact = [part.detach().double().requires_grad_() for part in made]
     query, key, value = exact
     scores = query @ key.mT / 8**0.5
@@ -104,10 +104,10 @@ def test_attention_with_dropout_is_the_plain_formula_with_the_same_words_left(
 
 def test_dropout_keeps_its_share_and_draws_every_value_apart() -> None:
     torch.manual_seed(0)
-    keep = attention._kept(torch.Size((1001, 1001)), 0.1).float()
+    keep = cpu_attention._kept(torch.Size((1001, 1001)), 0.1).float()
     assert float(keep.mean()) == pytest.approx(0.9, abs=0.002)  # 6 standard errors
     one, two = keep[:, :-1].flatten(), keep[:, 1:].flatten()
     assert float((one * two).mean()) == pytest.approx(0.81, abs=0.003)
-    assert float(attention._kept(torch.Size((1000, 1000)), 0.5).float().mean()) == pytest.approx(
-        0.5, abs=0.004
-    )
+    assert float(
+        cpu_attention._kept(torch.Size((1000, 1000)), 0.5).float().mean()
+    ) == pytest.approx(0.5, abs=0.004)

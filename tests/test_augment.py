@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alembert.data.augment import augmented, cut, variants
-from alembert.errors import UserError
-from alembert.variation import Augment
+from alembert.augmentation.variants import augmented, cut, variants
+from alembert.io.errors import UserError
+from alembert.recipes.augment import Augment
 
 
 def words_of(text: str) -> list[str]:

@@ -10,12 +10,13 @@ from datasets import Dataset
 from houses import saved, task_file
 from transformers import BertTokenizerFast
 
-from alembert import augmentation, candidates
-from alembert.augmentation import augment_file
-from alembert.data.augment import Augment
+from alembert.augmentation import augment_file as augmentation
+from alembert.augmentation import candidates
+from alembert.augmentation.augment_file import augment_file
+from alembert.augmentation.variants import Augment
 from alembert.data.sources import read
-from alembert.errors import UserError
-from alembert.folder import claimed
+from alembert.io.errors import UserError
+from alembert.runs.folder import claimed
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 from houses import saved, task_file
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
-from alembert import bench, cli
-from alembert.bench import rows, show, side_by_side, worker
+from alembert.bench import bench, rows, show, side_by_side, worker
 from alembert.bench.rows import weights_mb
+from alembert.cli import main
 from alembert.data.encoded import Encoded
-from alembert.errors import UserError
-from alembert.exporting import export
+from alembert.export.export import export
+from alembert.io.errors import UserError
 
 
 def times(center: float, spread: float, count: int = 40, seed: int = 0) -> np.ndarray:
@@ -83,14 +83,14 @@ def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast
 @pytest.fixture
 def here(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(house)
-    monkeypatch.setattr("alembert.hub.reachable", lambda: False)
+    monkeypatch.setattr("alembert.io.hub.reachable", lambda: False)
     return house
 
 
 def command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["alembert", "bench", *line.split()])
     try:
-        cli.main()
+        main.main()
     except SystemExit as end:
         return int(end.code or 0)
     return 0

@@ -16,17 +16,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertTokenizerFast, PreTrainedModel
 
-from alembert import distillation as live
-from alembert import likeliest, teacher_cache, vocabulary
-from alembert.cli import main
+from alembert.cli.main import main
 from alembert.data.batches import Batches, Masked
 from alembert.data.collate import masking_for
-from alembert.data.corpus import Corpus, read_corpus
-from alembert.distillation import Distillation
-from alembert.errors import UserError
-from alembert.job import Caching, Job
-from alembert.models.load import load_config
-from alembert.objective import (
+from alembert.data.corpus.corpus import Corpus, read_corpus
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
+from alembert.models.trace import no_grad_trace
+from alembert.objectives import fused_linear, top_k
+from alembert.objectives.fused_linear import Vocabulary
+from alembert.objectives.objective import (
     AttentionKL,
     AttentionMSE,
     FeatureMap,
@@ -37,13 +36,15 @@ from alembert.objective import (
     Relations,
     SoftLabels,
 )
-from alembert.recipe import Stage
 from alembert.recipes import recipe_of
-from alembert.run import run
-from alembert.trace import no_grad_trace
-from alembert.train import train
-from alembert.watching import Length
-from alembert.vocabulary import Vocabulary
+from alembert.recipes.schema import Stage
+from alembert.runs.job import Caching, Job
+from alembert.runs.run import run
+from alembert.training import distillation as live
+from alembert.training import trace_cache
+from alembert.training.distillation import Distillation
+from alembert.training.loop import train
+from alembert.training.monitor import Length
 
 N, H, V = 37, 8, 53
 WHOLE = Caching(top=99, precision="fp32")
@@ -53,7 +54,7 @@ TRIPLE = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0), Hidde
 def pair(chunk: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Tensor]]:
     """A student's rows, matrix and bias, with gradient, and a teacher's."""
     torch.manual_seed(0)
-    for module in (vocabulary, likeliest):
+    for module in (fused_linear, top_k):
         monkeypatch.setattr(module, "CHUNK", chunk)
     student = [x.requires_grad_() for x in (torch.randn(N, H), torch.randn(V, H), torch.randn(V))]
     return student, [torch.randn(N, H), torch.randn(V, H), torch.randn(V)]
@@ -82,8 +83,8 @@ def test_value_and_gradient_are_those_of_the_plain_formula(
     k: int, temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student, teacher = pair(chunk, monkeypatch)
-    best = likeliest.likeliest(words(*teacher), k, (temperature,))
-    loss = 3 * vocabulary.alone(words(*student), likeliest.soft(best, temperature))
+    best = top_k.likeliest(words(*teacher), k, (temperature,))
+    loss = 3 * fused_linear.alone(words(*student), top_k.soft(best, temperature))
     found = torch.autograd.grad(loss, student)
     plain = 3 * with_the_rest_as_one(F.linear(*student), F.linear(*teacher), k, temperature)
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-5)
@@ -93,11 +94,11 @@ def test_value_and_gradient_are_those_of_the_plain_formula(
 
 def test_with_all_words_kept_it_is_the_whole_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher = pair(5, monkeypatch)
-    best = likeliest.likeliest(words(*teacher), 10 * V, (2.0,))
+    best = top_k.likeliest(words(*teacher), 10 * V, (2.0,))
     assert not best.rest[2.0].any()
     losses = [
-        vocabulary.alone(words(*student), likeliest.soft(best, 2.0)),
-        vocabulary.alone(words(*student), vocabulary.soft(words(*teacher), 2.0)),
+        fused_linear.alone(words(*student), top_k.soft(best, 2.0)),
+        fused_linear.alone(words(*student), fused_linear.soft(words(*teacher), 2.0)),
     ]
     torch.testing.assert_close(losses[0], losses[1])
     kept, whole = (torch.autograd.grad(loss, student) for loss in losses)
@@ -110,9 +111,9 @@ def test_what_it_falls_short_by_is_the_divergence_among_the_other_words(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student, teacher = pair(512, monkeypatch)
-    best = likeliest.likeliest(words(*teacher), k, (2.0,))
-    cut = vocabulary.alone(words(*student), likeliest.soft(best, 2.0))
-    whole = vocabulary.alone(words(*student), vocabulary.soft(words(*teacher), 2.0))
+    best = top_k.likeliest(words(*teacher), k, (2.0,))
+    cut = fused_linear.alone(words(*student), top_k.soft(best, 2.0))
+    whole = fused_linear.alone(words(*student), fused_linear.soft(words(*teacher), 2.0))
     outside = torch.ones(N, V, dtype=torch.bool).scatter_(1, best.ids, False)
     p, q = (F.linear(*x)[outside].view(N, V - k) / 2 for x in (teacher, student))
     rest = F.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
@@ -124,8 +125,8 @@ def test_a_student_that_says_what_its_teacher_says_has_no_loss(
 ) -> None:
     _, teacher = pair(512, monkeypatch)
     rows = [x.clone().requires_grad_() for x in teacher]
-    best = likeliest.likeliest(words(*teacher), 7, (1.0,))
-    loss = vocabulary.alone(words(*rows), likeliest.soft(best, 1.0))
+    best = top_k.likeliest(words(*teacher), 7, (1.0,))
+    loss = fused_linear.alone(words(*rows), top_k.soft(best, 1.0))
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
     assert all(x.abs().max() < 1e-6 for x in torch.autograd.grad(loss, rows))
 
@@ -143,8 +144,8 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 
     student, teacher = pair(4, monkeypatch)
     with Watch():
-        best = likeliest.likeliest(words(*teacher), 7, (2.0,))
-        vocabulary.alone(words(*student), likeliest.soft(best, 2.0)).backward()
+        best = top_k.likeliest(words(*teacher), 7, (2.0,))
+        fused_linear.alone(words(*student), top_k.soft(best, 2.0)).backward()
     assert (4, V) in shapes
     assert (N, V) not in shapes
 
@@ -153,12 +154,12 @@ def test_extreme_logits_and_no_rows_stay_finite() -> None:
     weight = torch.eye(3) * 1e4
     student = Vocabulary(torch.eye(3).requires_grad_(), weight, None, torch.ones(1, 3) > 0)
     teacher = Vocabulary(torch.eye(3).flip(0), weight, None, student.selected)
-    loss = vocabulary.alone(student, likeliest.soft(likeliest.likeliest(teacher, 2, (1.0,)), 1.0))
+    loss = fused_linear.alone(student, top_k.soft(top_k.likeliest(teacher, 2, (1.0,)), 1.0))
     loss.backward()
     assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)  # as if all were kept
     none = teacher.only(torch.zeros(1, 3, dtype=torch.bool))
-    empty = likeliest.likeliest(none, 2, (1.0,))
-    assert float(vocabulary.alone(none, likeliest.soft(empty, 1.0))) == 0.0
+    empty = top_k.likeliest(none, 2, (1.0,))
+    assert float(fused_linear.alone(none, top_k.soft(empty, 1.0))) == 0.0
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(batch["input_ids"]))
         return no_grad_trace(model, batch, reads)
 
-    monkeypatch.setattr(teacher_cache, "no_grad_trace", counted)
+    monkeypatch.setattr(trace_cache, "no_grad_trace", counted)
     return counts
 
 
@@ -202,10 +203,10 @@ def kept(
     teacher: PreTrainedModel | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[teacher_cache.Taught, Distillation]:
+) -> tuple[trace_cache.Taught, Distillation]:
     module = Distillation(calm(), teacher or calm(4, seed=1), objective, words=True)
     masking = masking_for(tokenizer, 0.15, 0.7, corpus.counts)
-    taught = teacher_cache.taught(module, corpus, masking, 0, asked, seed, in_fp32(), say)
+    taught = trace_cache.taught(module, corpus, masking, 0, asked, seed, in_fp32(), say)
     return taught, module
 
 
@@ -313,15 +314,15 @@ def test_what_was_killed_goes_on_with_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(teacher_cache, "FILE", 300_000)
-    monkeypatch.setattr(teacher_cache, "TOKENS", 100)
+    monkeypatch.setattr(trace_cache, "FILE", 300_000)
+    monkeypatch.setattr(trace_cache, "TOKENS", 100)
     whole, _ = kept(corpus, tokenizer)
     files = sorted((tmp_path / "cache").rglob("*.safetensors"))
     assert len(files) > 3
     contents = [load_file(path) for path in files]
     for path in files:
         path.unlink()
-    counted = teacher_cache.no_grad_trace
+    counted = trace_cache.no_grad_trace
 
     def killed(*args: Any) -> Any:
         if sum(read) > len(corpus) // 2:
@@ -329,14 +330,14 @@ def test_what_was_killed_goes_on_with_what_is_missing(
         return counted(*args)
 
     read.clear()
-    monkeypatch.setattr(teacher_cache, "no_grad_trace", killed)
+    monkeypatch.setattr(trace_cache, "no_grad_trace", killed)
     with pytest.raises(KeyboardInterrupt):
         kept(corpus, tokenizer)
     there = [path for path in files if path.exists()]
     assert 0 < len(there) < len(files)
     size = int(files[1].stem)
     read.clear()
-    monkeypatch.setattr(teacher_cache, "no_grad_trace", counted)
+    monkeypatch.setattr(trace_cache, "no_grad_trace", counted)
     kept(corpus, tokenizer)
     assert sum(read) - 1 == len(corpus) - size * len(there)
     for path, content in zip(files, contents, strict=True):
@@ -361,7 +362,7 @@ def test_a_damaged_file_is_noticed_said_and_made_anew(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(teacher_cache, "FILE", 300_000)
+    monkeypatch.setattr(trace_cache, "FILE", 300_000)
     kept(corpus, tokenizer)
     files = sorted((tmp_path / "cache").rglob("*.safetensors"))
     good, size = files[1].read_bytes(), int(files[1].stem)

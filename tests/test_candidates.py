@@ -11,11 +11,11 @@ from models import tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from alembert import candidates
-from alembert.candidates import Masked, by_model, vectors_of
-from alembert.data.augment import Augment, cut
-from alembert.data.vectors import Vectors, nearest, read_vectors
-from alembert.errors import UserError
+from alembert.augmentation import candidates
+from alembert.augmentation.candidates import Masked, by_model, vectors_of
+from alembert.augmentation.variants import Augment, cut
+from alembert.augmentation.word_vectors import Vectors, nearest, read_vectors
+from alembert.io.errors import UserError
 
 TEXTS = [
     "The film, was GOOD",

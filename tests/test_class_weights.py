@@ -15,17 +15,17 @@ from test_kinds import several, tags
 from test_train import CALM, stage, trained
 from transformers import BertTokenizerFast
 
-from alembert.class_weights import balanced, said, weighed
 from alembert.data.splits import Files, Splits, prepare
 from alembert.data.tasks import Task
-from alembert.distillation import Distillation
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.objective import HardLabels
-from alembert.recipe import Stage, from_yaml, to_yaml, with_settings
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
+from alembert.objectives.objective import HardLabels
 from alembert.recipes.finetune import finetune
-from alembert.run import run
+from alembert.recipes.schema import Stage, from_yaml, to_yaml, with_settings
+from alembert.runs.class_weights import balanced, said, weighed
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.training.distillation import Distillation
 
 NAMES = ("down", "flat", "up")
 

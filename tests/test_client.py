@@ -11,9 +11,9 @@ import pytest
 from serving import counting, made_up, per_place, per_token, running
 from transformers import BertTokenizerFast
 
-from alembert.client import AsyncClient, Client, LabelScore, ServerError
-from alembert.deploy.predictions import Guess
-from alembert.errors import UserError
+from alembert.client.client import AsyncClient, Client, LabelScore, ServerError
+from alembert.inference.predictions import Guess
+from alembert.io.errors import UserError
 
 GOOD = [[{"score": 1.0, "label": "up"}]]
 

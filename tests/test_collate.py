@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alembert.data.collate import Masking, pad, plan
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 LENGTHS = st.lists(st.integers(1, 200), max_size=300)
 SPECIAL = (0, 1, 2, 3, 4)  # [PAD] [UNK] [CLS] [SEP] [MASK]

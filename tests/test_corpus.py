@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
-from alembert.data import corpus as corpus_module
-from alembert.data.corpus import Corpus, read_corpus
-from alembert.data.packing import pack
-from alembert.errors import UserError
+from alembert.data.corpus import corpus as corpus_module
+from alembert.data.corpus.corpus import Corpus, read_corpus
+from alembert.data.corpus.packing import pack
+from alembert.io.errors import UserError
 
 TEN = "a b c d e f g h i j"  # with [CLS] and [SEP] just long enough to be kept
 

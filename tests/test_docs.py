@@ -28,11 +28,13 @@ import typer
 from houses import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
-from alembert import bench, cli, run
-from alembert.deploy import export as onnx_export
+from alembert.bench import bench
+from alembert.cli import main
+from alembert.export import onnx as onnx_export
+from alembert.runs import run
 from alembert.search import choice
 from alembert.search.latency import Latency
-from alembert.watching import Length
+from alembert.training.monitor import Length
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,7 +64,7 @@ def verbs() -> dict[str, typer.core.TyperCommand]:
             if hasattr(command, "commands"):
                 yield from walk(command, f"{path}{name} ")
 
-    return dict(walk(typer.main.get_command(cli.app), ""))
+    return dict(walk(typer.main.get_command(main.app), ""))
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +82,11 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     a model that another page has exported has its graph already.
     """
     monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
-    monkeypatch.setattr("alembert.quickstart.builtin_teacher", lambda: "bert-base-uncased")
+    monkeypatch.setattr("alembert.cli.quickstart.builtin_teacher", lambda: "bert-base-uncased")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(choice, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
-    monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
+    monkeypatch.setattr("alembert.search.search.phases.latency_of", lambda *_: made_up)
     measure, quick, export = bench.measure, bench.quick, onnx_export.export
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01, given[3]))
@@ -186,7 +188,7 @@ def run_lines(
 @contextmanager
 def started(words: list[str]) -> Iterator[str]:
     """A server as a process, at a free port, which it gives when it is up; stopped by a signal."""
-    command = [sys.executable, "-m", "alembert.cli", *words, "--port", "0", "--no-access-log"]
+    command = [sys.executable, "-m", "alembert.cli.main", *words, "--port", "0", "--no-access-log"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     up = re.match(r"http://127.0.0.1:(\d+) is up", child.stderr.readline())
@@ -210,7 +212,7 @@ def run_alembert(
     words, to = (words[:-2], words[-1]) if ">" in words else (words, None)
     monkeypatch.setattr(sys, "argv", ["alembert", *words])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     said = capsys.readouterr()
     assert end.value.code == (2 if refused else 0), f"{shlex.join(words)}: {said.err}"
     if refused:
@@ -231,7 +233,7 @@ def test_the_help_of_every_verb_shows_one_example_that_the_verb_understands(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["alembert", *verb.split(), "--help"])
     with pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     example = capsys.readouterr().out.rstrip().splitlines()[-1].strip()
     assert example.startswith(f"alembert {verb}")
     assert example == (verbs()[verb].epilog or "").strip("\b\n")  # on one line, ready to copy

@@ -15,17 +15,17 @@ from models import tiny, words
 from test_kinds import tags
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
-from alembert import ensemble, run
-from alembert.answers import Answered
 from alembert.data.splits import Files
-from alembert.distillation import Distillation
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.losses import soft_labels
-from alembert.models.load import load_config, load_model
-from alembert.objective import HiddenCosine, SoftLabels
-from alembert.recipe import with_settings
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config, load_model
+from alembert.objectives.functional import soft_labels
+from alembert.objectives.objective import HiddenCosine, SoftLabels
 from alembert.recipes import recipe_of
+from alembert.recipes.schema import with_settings
+from alembert.runs import ensemble, run
+from alembert.runs.job import Job
+from alembert.training.distillation import Distillation
+from alembert.training.logit_cache import Answered
 
 NAMES = ["down", "flat", "up"]
 OTHER = ["Up", "down", "flat"]  # the same, in another order and case

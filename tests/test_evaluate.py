@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from alembert.data.collate import Masking, pad
-from alembert.data.corpus import Corpus, read_corpus
+from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Columns, Task, encode
-from alembert.errors import UserError
-from alembert.evaluate import masked_words, metrics, predict
+from alembert.evaluation.predict import masked_words, metrics, predict
+from alembert.io.errors import UserError
 
 SMALL = {"vocab_size": 99, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
 SMALL |= {"intermediate_size": 32, "max_position_embeddings": 64}

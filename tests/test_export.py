@@ -14,17 +14,19 @@ from houses import WORDS, saved, task_file
 from models import tiny
 from transformers import BertConfig, BertTokenizerFast, MPNetConfig, PreTrainedConfig, T5Config
 
-from alembert import choosing, cli, exporting, fit
+from alembert.cli import main
 from alembert.data.splits import Files
-from alembert.deploy import facts as deployed
-from alembert.deploy import fidelity
-from alembert.deploy.engine import open_engine
-from alembert.deploy.export import export, names_of, pooled
-from alembert.deploy.facts import Facts, Variant
-from alembert.deploy.folding import folded
-from alembert.deploy.kinds import kind_of, pooling_of
-from alembert.deploy.quantize import dynamic_int8, parts
-from alembert.errors import UserError
+from alembert.export import choose, fidelity
+from alembert.export import export as exporting
+from alembert.export.folding import folded
+from alembert.export.onnx import export, names_of, pooled
+from alembert.export.quantize import dynamic_int8, parts
+from alembert.inference import manifest as deployed
+from alembert.inference.engine import open_engine
+from alembert.inference.manifest import Facts, Variant
+from alembert.io.errors import UserError
+from alembert.models import checks
+from alembert.models.heads import kind_of, pooling_of
 
 IBBERT = {"intra_bottleneck_size": 32, "true_hidden_size": 32, "embedding_size": 8}
 
@@ -39,7 +41,7 @@ def said(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     """Exit code, stdout and stderr of a command."""
     monkeypatch.setattr(sys, "argv", ["alembert", *line.split()])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     found = capsys.readouterr()
     return end.value.code, found.out, found.err
 
@@ -198,7 +200,7 @@ def test_an_export_says_what_it_is(house: Path) -> None:
 
 
 def test_attentions_are_those_of_torch(house: Path) -> None:
-    from alembert.models.load import load_model
+    from alembert.models.loading import load_model
 
     ids = np.array([[2, 5, 6, 3], [2, 9, 3, 0]])
     mask = (ids > 0).astype(np.int64)
@@ -419,9 +421,9 @@ def test_a_part_that_int8_ruins_stays_in_fp32(
     tokenizer.save_pretrained(home)
     lines = [f"{text},{labels[int(row)]}" for text, row in zip(texts, rows, strict=True)]
     data.write_text("\n".join(["text,label", *lines]) + "\n")
-    monkeypatch.setattr(choosing, "ALL", ("onnx", "int8"))
+    monkeypatch.setattr(choose, "ALL", ("onnx", "int8"))
     said: list[str] = []
-    facts = choosing.choose(str(home), Files(str(data)), 0.9, False, 32, said.append)
+    facts = choose.choose(str(home), Files(str(data)), 0.9, False, 32, said.append)
     part = "bert.encoder.layer.1.attention"
     assert facts.variants[1].kept_fp32 == (part,)
     assert any(line.startswith("no int8 variant keeps 90.0%") and part in line for line in said)
@@ -434,5 +436,5 @@ def test_a_part_that_int8_ruins_stays_in_fp32(
 
 def test_a_model_that_is_no_encoder_is_refused_by_its_type(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a model of type 't5' is no encoder"):
-        fit.positions(T5Config())
-    assert fit.positions(MPNetConfig(max_position_embeddings=514)) == 512
+        checks.positions(T5Config())
+    assert checks.positions(MPNetConfig(max_position_embeddings=514)) == 512

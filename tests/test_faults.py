@@ -21,11 +21,13 @@ from test_train import rows, stage, trained
 from torch import Tensor
 from transformers import BertTokenizerFast
 
-from alembert import checkpoint, fit, hub, train
-from alembert.data.corpus import read_corpus
-from alembert.errors import UserError
-from alembert.models.load import load_config, load_model, load_tokenizer
-from alembert.watching import Look, Watch, looks
+from alembert.data.corpus.corpus import read_corpus
+from alembert.io import hub
+from alembert.io.errors import UserError
+from alembert.models import checks
+from alembert.models.loading import load_config, load_model, load_tokenizer
+from alembert.training import checkpoint, loop
+from alembert.training.monitor import Look, Watch, looks
 
 STOP = 6  # the run is stopped after as many steps and checkpoints
 SRC = Path(__file__).parents[1] / "src"
@@ -62,7 +64,7 @@ def flip(path: Path) -> None:
 
 @pytest.fixture
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
 
 
 @pytest.mark.usefixtures("every_step")
@@ -198,7 +200,7 @@ def test_a_teacher_that_overflows_is_named(
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "mobilebert", "modernbert"])
 def test_a_teacher_of_numbers_is_taken(kind: str) -> None:
-    fit.check_answers(tiny(kind, "classification"), kind)
+    checks.check_answers(tiny(kind, "classification"), kind)
 
 
 @pytest.mark.clock

@@ -211,23 +211,44 @@ def test_imports_point_downward_without_circles_or_crossing_wings() -> None:
     ("files", "complaint"),
     [
         ({"losses": "from alembert import trace", "trace": ""}, "losses imports trace: points up"),
-        ({"trace": "def f():\n    import alembert.train", "train": ""}, "trace imports train"),
         (
-            {"losses": "if TYPE_CHECKING:\n    from alembert.train import x", "train": ""},
+            {"trace": "def f():\n    import alembert.training.loop", "train": ""},
+            "trace imports train",
+        ),
+        (
+            {"losses": "if TYPE_CHECKING:\n    from alembert.training.loop import x", "train": ""},
             "losses imports train: points up",
         ),
         ({"losses": "from .trace import x", "trace": ""}, "losses imports trace: points up"),
         ({"data/a": "from ..cli import x", "cli": ""}, "data.a imports cli: points up"),
-        ({"losses": "import_module('alembert.cli')", "cli": ""}, "losses imports cli: points up"),
+        (
+            {"losses": "import_module('alembert.cli.main')", "cli": ""},
+            "losses imports cli: points up",
+        ),
         ({"train": "import alembert.data.a", "data/a": ""}, "train imports data.a: crosses"),
-        ({"evaluate": "import alembert.losses", "losses": ""}, "evaluate imports losses: crosses"),
+        (
+            {"evaluate": "import alembert.objectives.functional", "losses": ""},
+            "evaluate imports losses: crosses",
+        ),
         (
             {"deploy/a": "from alembert import evaluate", "evaluate": ""},
             "deploy.a imports evaluate: ",
         ),
-        ({"recipes/a": "import alembert.train", "train": ""}, "recipes.a imports train: these two"),
-        ({"errors": "import alembert.losses", "losses": ""}, "errors imports losses: points up"),
-        ({"losses": "import alembert.anatomy", "anatomy": "import alembert.losses"}, "circle: "),
+        (
+            {"recipes/a": "import alembert.training.loop", "train": ""},
+            "recipes.a imports train: these two",
+        ),
+        (
+            {"errors": "import alembert.objectives.functional", "losses": ""},
+            "errors imports losses: points up",
+        ),
+        (
+            {
+                "losses": "import alembert.models.anatomy",
+                "anatomy": "import alembert.objectives.functional",
+            },
+            "circle: ",
+        ),
         ({"data/a": "from . import b", "data/b": "from .a import x"}, "circle: "),
         ({"attic": ""}, "attic has no floor: give it one in FLOORS, test_floors.py"),
         ({"train": "import alembert.gone"}, "train imports gone, which is not there"),
@@ -243,14 +264,14 @@ def test_a_breach_is_named(tmp_path: Path, files: dict[str, str], complaint: str
 def test_what_is_allowed_gives_no_complaint(tmp_path: Path) -> None:
     files = {
         "errors": "",
-        "losses": "import torch\nfrom alembert.errors import UserError",
-        "vocabulary": "from alembert.losses import kl",
+        "losses": "import torch\nfrom alembert.io.errors import UserError",
+        "vocabulary": "from alembert.objectives.functional import kl",
         "data/__init__": "",
         "data/sources": "from alembert import __version__",
         "data/tasks": "from .sources import read",
         "evaluate": "from .data import tasks",
         "run": "from alembert import evaluate, losses",
-        "quickstart": "from alembert.run import run",
+        "quickstart": "from alembert.runs.run import run",
         "cli": "def f():\n    from alembert import bench, quickstart",
         "bench": "",
     }
@@ -287,7 +308,7 @@ def test_the_package_is_at_most_19_400_lines() -> None:
 
 
 def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:
-    program = "import sys, alembert, alembert.cli; print(*sys.modules)"
+    program = "import sys, alembert, alembert.cli.main; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
@@ -298,7 +319,7 @@ def test_importing_alembert_and_its_cli_loads_nothing_heavy() -> None:
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs the CPU time of one child")
 @pytest.mark.clock
 def test_help_takes_under_300_ms_of_cpu_time() -> None:
-    command = [sys.executable, "-m", "alembert.cli", "--help"]
+    command = [sys.executable, "-m", "alembert.cli.main", "--help"]
     assert min(cpu_seconds(command) for _ in range(3)) < 0.3
 
 

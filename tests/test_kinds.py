@@ -9,13 +9,13 @@ from houses import saved, task_file
 from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
-from alembert.job import Job
-from alembert.models.load import load_config, load_model
-from alembert.recipe import with_settings
+from alembert.models.loading import load_config, load_model
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import run
-from alembert.start import named
+from alembert.recipes.schema import with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.start import named
 
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
 

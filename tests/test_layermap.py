@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alembert.errors import UserError
-from alembert.layermap import NAMES, layer_map
+from alembert.io.errors import UserError
+from alembert.models.layer_map import NAMES, layer_map
 
 
 def teachers(choice: str, student: int, teacher: int) -> list[int]:

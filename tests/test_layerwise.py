@@ -8,13 +8,13 @@ from models import tiny, words
 from torch import nn
 from transformers import PreTrainedModel
 
-from alembert.distillation import Distillation
-from alembert.models.new import drawn
-from alembert.objective import AttentionKL, FeatureMap, SoftLabels
+from alembert.initialization.bottleneck import fit_words_head
+from alembert.initialization.least_squares import ridge
+from alembert.initialization.student import from_teacher
+from alembert.models.building import drawn
+from alembert.objectives.objective import AttentionKL, FeatureMap, SoftLabels
 from alembert.recipes import recipe_of
-from alembert.regression import ridge
-from alembert.student import from_teacher
-from alembert.thinning import fit_words_head
+from alembert.training.distillation import Distillation
 
 
 def sample(batch: int = 60, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -10,12 +10,12 @@ import torch
 from models import tiny
 from torch import Tensor
 
-from alembert import losses, vocabulary
-from alembert.distillation import Distillation
-from alembert.errors import UserError
-from alembert.objective import AttentionMSE, LogitsMSE, SoftLabels
-from alembert.trace import Trace
-from alembert.vocabulary import Vocabulary
+from alembert.io.errors import UserError
+from alembert.models.trace import Trace
+from alembert.objectives import functional, fused_linear
+from alembert.objectives.fused_linear import Vocabulary
+from alembert.objectives.objective import AttentionMSE, LogitsMSE, SoftLabels
+from alembert.training.distillation import Distillation
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -42,12 +42,12 @@ def test_the_triple_loss_is_that_of_the_authors_code(name: str) -> None:
         as_words(given["student_logits"], where),
         as_words(given["teacher_logits"], where),
     )
-    ce = vocabulary.alone(student, vocabulary.soft(teacher, given["temperature"]))
+    ce = fused_linear.alone(student, fused_linear.soft(teacher, given["temperature"]))
     masked = labels != -100
     hidden = as_words(given["student_logits"], masked)
-    mlm = vocabulary.alone(hidden, vocabulary.hard(labels[masked]))
-    mse = vocabulary.alone(student, vocabulary.squared(teacher))
-    cos = losses.hidden_cosine(given["student_hidden"], given["teacher_hidden"], mask)
+    mlm = fused_linear.alone(hidden, fused_linear.hard(labels[masked]))
+    mse = fused_linear.alone(student, fused_linear.squared(teacher))
+    cos = functional.hidden_cosine(given["student_hidden"], given["teacher_hidden"], mask)
     assert float(ce) == pytest.approx(expected["ce"], rel=1e-5)
     assert float(mlm) == pytest.approx(expected["mlm"], rel=1e-5)
     assert float(mse) == pytest.approx(expected["mse"], rel=1e-5)
@@ -63,11 +63,11 @@ def test_tinybert_layer_losses_are_those_of_the_authors_code() -> None:
     student, teacher = (
         torch.where(keys, given[f"{who}_scores"], 0.0) for who in ("student", "teacher")
     )
-    assert float(losses.attention_mse(student, teacher)) == pytest.approx(expected["attention"])
+    assert float(functional.attention_mse(student, teacher)) == pytest.approx(expected["attention"])
     projected = torch.nn.functional.linear(
         given["student_hidden"], given["projection_weight"], given["projection_bias"]
     )
-    hidden = losses.hidden_mse(projected, given["teacher_hidden"])
+    hidden = functional.hidden_mse(projected, given["teacher_hidden"])
     assert float(hidden) == pytest.approx(expected["hidden"], rel=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_tinybert_prediction_loss_is_ours_plus_the_teachers_entropy() -> None:
     student, teacher = given["student_class_logits"], given["teacher_class_logits"]
     probabilities = teacher.softmax(-1)
     entropy = -(probabilities * probabilities.log()).sum(-1).mean()
-    ours = (losses.soft_labels(student, teacher, 1.0) + entropy) / student.shape[-1]
+    ours = (functional.soft_labels(student, teacher, 1.0) + entropy) / student.shape[-1]
     assert float(ours) == pytest.approx(expected["prediction"], rel=1e-5)
 
 
@@ -85,14 +85,16 @@ def test_textbrewer_cross_entropy_is_ours_over_t_squared_plus_entropy() -> None:
     t = given["temperature"]
     softened = (given["teacher_logits"] / t).softmax(-1)
     entropy = -(softened * softened.log()).sum(-1).mean()
-    ours = losses.soft_labels(given["student_logits"], given["teacher_logits"], t) / t**2 + entropy
+    ours = (
+        functional.soft_labels(given["student_logits"], given["teacher_logits"], t) / t**2 + entropy
+    )
     assert float(ours) == pytest.approx(expected["kd_ce"], rel=1e-5)
 
 
 def test_textbrewer_attention_is_ours_summed_over_heads_as_it_counts() -> None:
     given, expected = golden("textbrewer")
     student, teacher = given["student_attention"], given["teacher_attention"]
-    ours = losses.attention_mse(student, teacher, given["attention_mask"])
+    ours = functional.attention_mse(student, teacher, given["attention_mask"])
     assert float(ours) == pytest.approx(expected["attention"], rel=1e-5)
 
 
@@ -100,42 +102,44 @@ def test_soft_labels_of_two_classes_by_hand() -> None:
     student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2 * math.log(3), 0.0]])
     # softened by 2 the teacher says 3/4, 1/4 and the student 1/2, 1/2
     kl = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    assert float(losses.soft_labels(student, teacher, 2.0)) == pytest.approx(4 * kl, rel=1e-6)
+    assert float(functional.soft_labels(student, teacher, 2.0)) == pytest.approx(4 * kl, rel=1e-6)
 
 
 def test_a_student_that_agrees_has_no_loss() -> None:
     x = torch.randn(2, 3, 5)
-    assert float(losses.soft_labels(x[0], x[0], 3.0)) == pytest.approx(0.0, abs=1e-6)
-    assert float(losses.hidden_cosine(x, 7 * x)) == pytest.approx(0.0, abs=1e-6)
-    assert float(losses.hidden_mse(x, x)) == 0.0
-    assert float(losses.soft_bernoulli(x[0], x[0], 2.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(functional.soft_labels(x[0], x[0], 3.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(functional.hidden_cosine(x, 7 * x)) == pytest.approx(0.0, abs=1e-6)
+    assert float(functional.hidden_mse(x, x)) == 0.0
+    assert float(functional.soft_bernoulli(x[0], x[0], 2.0)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_rows_without_a_label_have_no_loss_and_no_gradient() -> None:
     logits = torch.randn(3, 4, requires_grad=True)
-    loss = losses.hard_labels(logits, torch.full((3,), -100))
+    loss = functional.hard_labels(logits, torch.full((3,), -100))
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert logits.grad is not None
     assert not logits.grad.any()
     scores = torch.randn(3, requires_grad=True)
-    assert float(losses.squared_error(scores, torch.full((3,), math.nan)).detach()) == 0.0
-    mixed = losses.squared_error(torch.tensor([1.0, 5.0]), torch.tensor([3.0, math.nan]))
+    assert float(functional.squared_error(scores, torch.full((3,), math.nan)).detach()) == 0.0
+    mixed = functional.squared_error(torch.tensor([1.0, 5.0]), torch.tensor([3.0, math.nan]))
     assert float(mixed) == 4.0
 
 
 def test_multilabel_losses_count_known_labels_only() -> None:
     logits, labels = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, math.nan]])
-    assert float(losses.hard_bernoulli(logits, labels)) == pytest.approx(math.log(2))
+    assert float(functional.hard_bernoulli(logits, labels)) == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("loss", [losses.hidden_cosine, losses.hidden_mse, losses.attention_mse])
+@pytest.mark.parametrize(
+    "loss", [functional.hidden_cosine, functional.hidden_mse, functional.attention_mse]
+)
 def test_padding_content_never_matters(loss: Any) -> None:
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
-    shape = (2, 3, 4, 4) if loss is losses.attention_mse else (2, 4, 4)
+    shape = (2, 3, 4, 4) if loss is functional.attention_mse else (2, 4, 4)
     student, teacher = torch.randn(shape), torch.randn(shape)
     before = loss(student, teacher, mask)
-    if loss is losses.attention_mse:
+    if loss is functional.attention_mse:
         hidden = (mask[:, :, None] * mask[:, None, :] == 0)[:, None].expand(shape)
     else:
         hidden = (mask == 0)[..., None].expand(shape)

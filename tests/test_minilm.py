@@ -10,17 +10,17 @@ from models import tiny, words
 from torch import Tensor
 from transformers import BertConfig, BertTokenizerFast
 
-from alembert import divergence
 from alembert.data.splits import Files
-from alembert.distillation import Distillation
-from alembert.divergence import relations
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config, load_model
-from alembert.objective import Relations
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config, load_model
+from alembert.models.trace import parted
+from alembert.objectives import attention_kl
+from alembert.objectives.attention_kl import relations
+from alembert.objectives.objective import Relations
 from alembert.recipes import recipe_of
-from alembert.run import run
-from alembert.trace import parted
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.training.distillation import Distillation
 
 GOLDEN = Path(__file__).parent / "golden" / "minilmv2_relation.json"
 
@@ -59,7 +59,7 @@ def plainly(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 def test_blocks_give_the_loss_and_the_gradient_of_the_whole(
     block: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(divergence, "BLOCK", block)
+    monkeypatch.setattr(attention_kl, "BLOCK", block)
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 5, 4, 3).to(dtype), torch.randn(3, 5, 4, 7).to(dtype)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])

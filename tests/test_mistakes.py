@@ -13,9 +13,11 @@ import pytest
 from houses import corpus_file, saved, task_file
 from transformers import AutoConfig, BertTokenizerFast
 
-from alembert import answering, cli, folder, run, start
-from alembert.recipe import to_yaml
+from alembert.cli import main
+from alembert.export import torch_session
 from alembert.recipes import recipe_of
+from alembert.recipes.schema import to_yaml
+from alembert.runs import folder, run, start
 
 SHORT = "--max-length 32 --epochs 1"
 BY = f"distill distilbert --train train.csv --out run {SHORT}"
@@ -749,7 +751,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast
 @pytest.fixture
 def here(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder of one row, out of the hub's reach."""
-    monkeypatch.setattr("alembert.hub.reachable", lambda: False)
+    monkeypatch.setattr("alembert.io.hub.reachable", lambda: False)
     for item in house.iterdir():
         (tmp_path / item.name).symlink_to(item)
     monkeypatch.chdir(tmp_path)
@@ -781,7 +783,7 @@ def tree() -> dict[str, bytes | None]:
 def command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["alembert", *line.split()])
     try:
-        cli.main()
+        main.main()
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -832,11 +834,11 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     # first, so that no room is loaded while the others are in place, and keeps them
-    for room in (start, run, answering):
+    for room in (start, run, torch_session):
         monkeypatch.setattr(room, "load_config", interrupted)
-    monkeypatch.setattr("alembert.models.load.load_config", interrupted)
-    monkeypatch.setattr("alembert.models.load.load_tokenizer", interrupted)
-    monkeypatch.setattr("alembert.deploy.session.place", interrupted)
+    monkeypatch.setattr("alembert.models.loading.load_config", interrupted)
+    monkeypatch.setattr("alembert.models.loading.load_tokenizer", interrupted)
+    monkeypatch.setattr("alembert.inference.session.place", interrupted)
     capsys.readouterr()
     assert command(line, monkeypatch) == 130
     assert capsys.readouterr().err == says
@@ -888,11 +890,11 @@ BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.gener
 @pytest.mark.parametrize(
     ("what", "part", "says"),
     [
-        ("alembert.checkpoint.save_file", "02-", "run/stages/02-task/checkpoint/best.safetensors"),
+        ("alembert.training.checkpoint.save_file", "02-", "run/stages/02-task/checkpoint/best.safetensors"),
         ("transformers.PreTrainedModel.save_pretrained", "02-task", "run/stages/02-task/model"),
-        ("alembert.folder.shutil.copyfile", "model.safetensors", "run/student/model.safetensors"),
-        ("alembert.watching.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
-        ("alembert.folder.write_text", "metrics.json", "run/metrics.json"),
+        ("alembert.runs.folder.shutil.copyfile", "model.safetensors", "run/student/model.safetensors"),
+        ("alembert.training.monitor.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
+        ("alembert.runs.folder.write_text", "metrics.json", "run/metrics.json"),
     ],
 )  # fmt: skip
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(

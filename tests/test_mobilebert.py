@@ -23,22 +23,24 @@ from transformers import (
     PreTrainedModel,
 )
 
-from alembert import beginning, divergence, losses
 from alembert.data.splits import Files
-from alembert.distillation import Distillation
-from alembert.divergence import attention_kl
-from alembert.errors import UserError
-from alembert.job import Job
+from alembert.initialization.student import from_teacher
+from alembert.io.errors import UserError
+from alembert.models.building import config_of
 from alembert.models.ibbert import IBBertConfig, IBBertForMaskedLM, IBBertModel
-from alembert.models.load import load_config, load_model
-from alembert.models.new import config_of
-from alembert.objective import AttentionKL, FeatureMap
-from alembert.recipe import with_settings
+from alembert.models.loading import load_config, load_model
+from alembert.models.trace import Reads, no_grad_trace
+from alembert.objectives import attention_kl as divergence
+from alembert.objectives import functional
+from alembert.objectives.attention_kl import attention_kl
+from alembert.objectives.objective import AttentionKL, FeatureMap
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import run
-from alembert.student import from_teacher
-from alembert.trace import Reads, no_grad_trace
+from alembert.recipes.schema import with_settings
+from alembert.runs import stage as beginning
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.training.distillation import Distillation
 
 GOLDEN = Path(__file__).parent / "golden" / "mobilebert.json"
 FAMILY = ("mobilebert", "mobilebert-tiny", "mobilebert-joint", "mobilebert-auxiliary")
@@ -58,7 +60,7 @@ def inverted(kind: type[PreTrainedModel] = IBBertForMaskedLM, **more: object) ->
 def test_transfer_losses_are_those_of_the_paper() -> None:
     content = json.loads(GOLDEN.read_text())
     given = {k: torch.tensor(v) for k, v in content["inputs"].items()}
-    found = losses.feature_map(given["student_hidden"], given["teacher_hidden"])
+    found = functional.feature_map(given["student_hidden"], given["teacher_hidden"])
     assert float(found) == pytest.approx(content["expected"]["feature_map"], rel=1e-5)
     keys = given["attention_mask"].bool()[:, None, None, :]  # there, padded queries count too
     scores = [torch.where(keys, given[f"{who}_scores"], -1e9) for who in ("student", "teacher")]
@@ -196,7 +198,9 @@ def test_embeddings_of_a_bert_are_fitted() -> None:
         no_grad_trace(m, sample, Reads(hidden=frozenset({0}))).hidden[0]
         for m in (student, drawn, teacher)
     ]
-    gaps = [losses.feature_map(x, states[2], sample["attention_mask"]).item() for x in states[:2]]
+    gaps = [
+        functional.feature_map(x, states[2], sample["attention_mask"]).item() for x in states[:2]
+    ]
     assert gaps[0] < 0.2 * gaps[1]
 
 

@@ -5,13 +5,13 @@ import torch
 from models import still, tiny, words
 from transformers import PreTrainedModel
 
-from alembert import anatomy
-from alembert.layermap import layer_map
-from alembert.models.new import config_of, drawn
-from alembert.narrowing import narrow
+from alembert.initialization.pca import narrow
+from alembert.initialization.student import from_teacher
+from alembert.models import anatomy
+from alembert.models.building import config_of, drawn
+from alembert.models.layer_map import layer_map
+from alembert.models.trace import Reads, no_grad_trace
 from alembert.recipes.tinybert import student_config
-from alembert.student import from_teacher
-from alembert.trace import Reads, no_grad_trace
 
 EVERY = Reads(hidden=frozenset({0, 1, 2}), attention=frozenset({1, 2}))
 

@@ -19,9 +19,9 @@ from serving import facts_of
 from transformers import BertTokenizerFast
 
 from alembert.deploy import Session
-from alembert.deploy.app import app_of
-from alembert.deploy.asking import Served
-from alembert.deploy.service import Limits, Opener
+from alembert.serving.app import app_of
+from alembert.serving.served_model import Served
+from alembert.serving.service import Limits, Opener
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import BertTokenizerFast
 
-from alembert.data import corpus as corpus_module
-from alembert.data import paragraphs, preparing
-from alembert.data.corpus import Corpus, read_corpus, write_corpus
-from alembert.data.preparing import Wanted
-from alembert.errors import UserError
+from alembert.data.corpus import corpus as corpus_module
+from alembert.data.corpus import paragraphs, preparing
+from alembert.data.corpus.corpus import Corpus, read_corpus, write_corpus
+from alembert.data.corpus.preparing import Wanted
+from alembert.io.errors import UserError
 
 TEN = "a b c d e f g h i j"  # with [CLS] and [SEP] just long enough to be kept
 DOCUMENTS = ["\n".join(f"{TEN} {'k l m n o p'[: 2 * (i % 7)]}" for i in range(9)), TEN, f"{TEN} k"]

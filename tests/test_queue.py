@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alembert.deploy.forward import CALL
-from alembert.deploy.queue import Batch, FailedError, Queue
+from alembert.inference.batching import CALL
+from alembert.serving.queue import Batch, FailedError, Queue
 
 
 class Held:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig
 
-from alembert.errors import UserError
-from alembert.recipe import from_yaml, to_yaml, with_settings
+from alembert.io.errors import UserError
 from alembert.recipes import RECIPES, recipe_of
 from alembert.recipes.finetune import finetune
+from alembert.recipes.schema import from_yaml, to_yaml, with_settings
 
 TEACHERS = [
     BertConfig(),

@@ -16,19 +16,20 @@ from houses import saved, task_file
 from huggingface_hub import ModelCard
 from transformers import BertTokenizerFast
 
-from alembert import card, deploy_verbs
+from alembert.cli import deploy
 from alembert.data.splits import Files
-from alembert.deploy import facts as deployed
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.recipe import with_settings
+from alembert.evaluation import predictions
+from alembert.evaluation.predictions import Judged
+from alembert.inference import manifest as deployed
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.report import comparison, errors, judged, page, plots, views
-from alembert.report.facts import Run
-from alembert.report.judged import Judged
-from alembert.run import run
+from alembert.recipes.schema import with_settings
+from alembert.report import analysis, comparison, errors, model_card, page, plots
+from alembert.runs.job import Job
+from alembert.runs.record import Run
+from alembert.runs.run import run
 
 HOSTILE = "<script>alert(5)</script> & $5 </svg>"  # of a label: it is in tables and in plots
 SHORT = {"stages.task.epochs": "1", "stages.task.min_steps": "0", "stages.task.max_length": "32"}
@@ -144,7 +145,7 @@ def test_the_same_run_gives_the_same_page(home: Path, tmp_path: Path, report: st
 
 
 def test_what_was_kept_of_the_judgement_gives_its_metric_again(home: Path) -> None:
-    found = judged.load(home / "run")
+    found = predictions.load(home / "run")
     assert found is not None
     metrics = json.loads((home / "run/metrics.json").read_text())
     for who in ("teacher", "student"):
@@ -157,11 +158,11 @@ def test_what_was_kept_of_the_judgement_gives_its_metric_again(home: Path) -> No
 
 
 def test_a_run_that_kept_no_predictions_asks_its_models_again(copied: Path) -> None:
-    before = judged.load(copied)
+    before = predictions.load(copied)
     assert before is not None
-    (copied / judged.FILE).unlink()
+    (copied / predictions.FILE).unlink()
     made(copied)
-    after = judged.load(copied)
+    after = predictions.load(copied)
     assert after is not None
     assert after.texts == before.texts
     assert np.allclose(after.stacked("teacher"), before.stacked("teacher"), atol=1e-6)
@@ -169,7 +170,7 @@ def test_a_run_that_kept_no_predictions_asks_its_models_again(copied: Path) -> N
 
 
 def test_what_is_gone_is_left_out_and_said(copied: Path) -> None:
-    (copied / judged.FILE).unlink()
+    (copied / predictions.FILE).unlink()
     shutil.rmtree(copied / "student")
     text = Reader(made(copied)).text
     assert "Left out: the run has not made its student yet" in text
@@ -177,7 +178,7 @@ def test_what_is_gone_is_left_out_and_said(copied: Path) -> None:
 
 
 def test_a_run_that_is_not_finished_shows_its_losses(copied: Path) -> None:
-    for name in ("metrics.json", "bench.json", judged.FILE):
+    for name in ("metrics.json", "bench.json", predictions.FILE):
         (copied / name).unlink()
     shutil.rmtree(copied / "student")
     with (copied / "stages/01-task/log.jsonl").open("a") as log:
@@ -185,12 +186,12 @@ def test_a_run_that_is_not_finished_shows_its_losses(copied: Path) -> None:
     text = Reader(made(copied)).text
     assert "the run is not finished" in text
     assert "Loss by term and stage" in text
-    assert card.write(copied, print) is None
+    assert model_card.write(copied, print) is None
 
 
 def test_a_run_without_eval_says_that_it_was_not_judged(copied: Path) -> None:
     (copied / "metrics.json").write_text("{}")
-    for name in ("bench.json", judged.FILE):
+    for name in ("bench.json", predictions.FILE):
         (copied / name).unlink()
     text = Reader(made(copied)).text
     assert "Left out: the run was not judged" in text
@@ -253,7 +254,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_computed(
         made(home / "run")
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "bench.json", judged.FILE, "recipe.yaml"])
+@pytest.mark.parametrize("name", ["metrics.json", "bench.json", predictions.FILE, "recipe.yaml"])
 def test_a_broken_file_is_named(copied: Path, name: str) -> None:
     (copied / name).write_text("{]")
     with pytest.raises(UserError, match=rf"{name}: cannot be read"):
@@ -375,8 +376,10 @@ def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:
         "classification", "a b", [0, 0, 0],
         teacher=[sure, sure, [0, 0]], student=[sure, [-60, 60], [1, 0]],
     )  # fmt: skip
-    assert views._divergence(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(math.log(2))
-    first, second = views.apart(found)  # the equal pair is not there
+    assert analysis._divergence(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(
+        math.log(2)
+    )
+    first, second = analysis.apart(found)  # the equal pair is not there
     assert (first.text, second.text) == ("text 1", "text 2")
     assert first.answers == {"teacher": "a 100%", "student": "b 100%"}
     assert first.right == {"teacher": True, "student": False}
@@ -385,8 +388,8 @@ def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:
 def test_temperature_softens_as_by_hand() -> None:
     logits = np.array([0.0, math.log(81)], np.float32)
     for t, odds in ((1, 81), (2, 9), (4, 3)):
-        assert views.softened(logits, t) == pytest.approx([1 / (1 + odds), odds / (1 + odds)])
-    assert views.softened(logits, 2, several=True) == pytest.approx([0.5, 0.9])
+        assert analysis.softened(logits, t) == pytest.approx([1 / (1 + odds), odds / (1 + odds)])
+    assert analysis.softened(logits, 2, several=True) == pytest.approx([0.5, 0.9])
 
 
 def test_of_many_classes_the_worst_pairs_are_told_with_both_counts() -> None:
@@ -409,10 +412,10 @@ def test_spans_are_counted_by_kind_and_differing_words_alone_are_shown() -> None
         "tokens", "O B-x I-x", [[1, 2, 0], [0, 1]],
         teacher=[eye[[1, 2, 0]], eye[[0, 1]]], student=[eye[[1, 0, 0]], eye[[0, 1]]],
     )  # fmt: skip
-    [kind] = views.classes(found)
+    [kind] = analysis.classes(found)
     assert (kind.name, kind.of) == ("x", 2)
     assert kind.f1 == pytest.approx({"teacher": 1, "student": 0.5})
-    [row] = views.apart(found)
+    [row] = analysis.apart(found)
     assert (row.truth, row.answers["student"]) == ("w1: I-x", "w1: O")
     shown = errors.by_class(found)
     assert shown is not None
@@ -422,21 +425,21 @@ def test_spans_are_counted_by_kind_and_differing_words_alone_are_shown() -> None
 def test_scores_and_several_labels_have_their_own_views() -> None:
     scores = judgement("regression", "score", [1.0, 2.0, 4.0],
                        teacher=[[1.0], [2.0], [4.5]], student=[[1.0], [3.0], [4.0]])  # fmt: skip
-    assert views.apart(scores)[0].answers == {"teacher": "2.00", "student": "3.00"}
+    assert analysis.apart(scores)[0].answers == {"teacher": "2.00", "student": "3.00"}
     assert errors.by_class(scores) is None
     scatter = errors.errors(scores)
     assert scatter is not None
     assert len(scatter.figures[0][0]) == 2
     several = judgement("multilabel", "a b", [[1, 0], [1, 1]],
                         teacher=[[5, -5], [5, 5]], student=[[5, -5], [5, -5]])  # fmt: skip
-    kinds = {row.name: row.f1 for row in views.classes(several)}
+    kinds = {row.name: row.f1 for row in analysis.classes(several)}
     assert kinds == {"a": {"teacher": 1, "student": 1}, "b": {"teacher": 1, "student": 0}}
-    [row] = views.apart(several)
+    [row] = analysis.apart(several)
     assert (row.truth, row.answers["student"]) == ("a, b", "a")
 
 
 def test_the_card_is_the_hubs_and_has_the_measured_figures(copied: Path) -> None:
-    place = card.write(copied, print)
+    place = model_card.write(copied, print)
     assert place == copied / "student/README.md"
     found = ModelCard.load(place)
     data, metrics = found.data, json.loads((copied / "metrics.json").read_text())
@@ -455,7 +458,7 @@ def test_a_card_that_somebody_wrote_is_left_alone(copied: Path) -> None:
     mine = copied / "student/README.md"
     mine.write_text("my own words")
     lines: list[str] = []
-    assert card.write(copied, lines.append) is None
+    assert model_card.write(copied, lines.append) is None
     assert mine.read_text() == "my own words"
     assert "left as it is" in lines[0]
 
@@ -464,7 +467,7 @@ def test_a_run_named_twice_has_its_card_named_once(
     copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(page, "make", lambda *given: copied / "report.html")
-    deploy_verbs.report([copied, Path(f"{copied}/")])
+    deploy.report([copied, Path(f"{copied}/")])
     assert capsys.readouterr().out.count("README.md") == 1
 
 
@@ -472,7 +475,7 @@ def _card_of(home: Path, copied: Path, head: str) -> Any:
     """What the student's card says where the teacher's begins so."""
     theirs = home / "teacher/README.md"
     theirs.write_text(f"---\n{head}\n---\nEin Lehrer\n")
-    place = card.write(copied, print)
+    place = model_card.write(copied, print)
     theirs.unlink()
     assert place is not None
     return ModelCard.load(place).data

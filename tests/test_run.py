@@ -7,15 +7,15 @@ import pytest
 from houses import corpus_file, saved, task_file
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
-from alembert.data.corpus import write_corpus
+from alembert.data.corpus.corpus import write_corpus
 from alembert.data.splits import Files
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config, load_tokenizer
-from alembert.recipe import Recipe, from_yaml, with_settings
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import run
+from alembert.recipes.schema import Recipe, from_yaml, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
 
 SHORT = {
     "stages.general.steps": "6",

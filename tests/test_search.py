@@ -20,19 +20,21 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from transformers import BertConfig, BertTokenizerFast
 
-from alembert import cli, search_verb
+from alembert.cli import main
+from alembert.cli import search as search_verb
 from alembert.data.splits import Files
-from alembert.deploy.session import Session
-from alembert.errors import UserError
-from alembert.models.load import load_model
-from alembert.models.new import config_of
-from alembert.recipe import with_settings
+from alembert.inference.session import Session
+from alembert.io.errors import UserError
+from alembert.models.building import config_of
+from alembert.models.loading import load_model
 from alembert.recipes import recipe_of
-from alembert.report.facts import Run
-from alembert.search import choice, identity, latency, phases, search, trials
-from alembert.search.grid import RECIPES, Budget, Shape, grid
+from alembert.recipes.schema import with_settings
+from alembert.runs.record import Run
+from alembert.search import choice, identity, latency, phases, trials
 from alembert.search.halving import halve
 from alembert.search.latency import Latency
+from alembert.search.search import search
+from alembert.search.space import RECIPES, Budget, Shape, grid
 
 CAPPED = Budget(1.0, None, trials=2, steps=2, epochs=1, recipes=("tinybert",))
 
@@ -269,7 +271,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert find(home, out, CAPPED, lines) == line
     assert lines[-1] == f"{out}: this was searched before; nothing to do"
     pages: list[Any] = []
-    monkeypatch.setattr("alembert.search.page.attempt", lambda *given: pages.append(given))
+    monkeypatch.setattr("alembert.search.search.page.attempt", lambda *given: pages.append(given))
     find(home, out, replace(CAPPED, max_latency_ms=0.95), lines)
     assert (len(runs), len(pages)) == (5, 1)
     with pytest.raises(UserError, match=r"found: holds a search with another --eval: choose"):
@@ -283,8 +285,8 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert (out / "student" / "README.md").is_file()
     # where the teacher was better than that, the best that was found lies there all the same
     real, aim = search.__globals__["_aim"], {**done["teacher"], "held_out": 2.0}
-    monkeypatch.setattr("alembert.search._aim", lambda *given: (real(*given)[0], aim))
-    monkeypatch.setattr("alembert.search.finish", lambda *_: [done["winner"]])
+    monkeypatch.setattr("alembert.search.search._aim", lambda *given: (real(*given)[0], aim))
+    monkeypatch.setattr("alembert.search.search.finish", lambda *_: [done["winner"]])
     asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
         find(home, out, replace(CAPPED, min_retention=0.99), lines)
@@ -365,4 +367,4 @@ def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         search_verb.search("teacher", tmp_path, 1.0)
     with pytest.raises(UserError, match=r"^--vocabulary none: choose both, task or all"):
         search_verb.search("teacher", tmp_path, 1.0, train="t.csv", vocabulary="none")
-    assert "search" in cli.GOES_ON
+    assert "search" in main.GOES_ON

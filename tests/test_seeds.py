@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from alembert.seeds import DROPOUT, MASKS, ORDER, ROW_MASKS, sequence, torch_seed
+from alembert.io.seeds import DROPOUT, MASKS, ORDER, ROW_MASKS, sequence, torch_seed
 
 
 @pytest.mark.parametrize(

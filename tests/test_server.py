@@ -32,13 +32,13 @@ from serving import (
     wait_for,
 )
 
-from alembert import cli
-from alembert.client import Client
+from alembert.cli import main
+from alembert.client.client import Client
 from alembert.deploy import Session
-from alembert.deploy.asking import opened
-from alembert.deploy.queue import _Line
-from alembert.deploy.server import Turns
-from alembert.deploy.service import Limits
+from alembert.serving.queue import _Line
+from alembert.serving.served_model import opened
+from alembert.serving.server import Turns
+from alembert.serving.service import Limits
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def test_while_models_load_the_answer_is_503(model: Path) -> None:
         return made_up(model, counting)()
 
     async def run() -> list[httpx.Response]:
-        from alembert.deploy.app import app_of
+        from alembert.serving.app import app_of
 
         app, service = app_of([slow], Limits())
         loading = asyncio.create_task(service.load(lambda: None))
@@ -496,7 +496,7 @@ def process(model: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
 def launch(model: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
     words = ["serve", f"served={model}", "--port", "0", "--threads", "1", *options]
     child = subprocess.Popen(
-        [sys.executable, "-m", "alembert.cli", *words],
+        [sys.executable, "-m", "alembert.cli.main", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stderr is not None
@@ -558,7 +558,7 @@ def test_what_nobody_foresaw_is_a_500_that_pages_may_read(
     def broken(*_: Any) -> Any:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr("alembert.deploy.app._texts", broken)
+    monkeypatch.setattr("alembert.serving.app._texts", broken)
     origin = "https://there.example"
 
     async def run() -> tuple[list[Any], Any]:
@@ -586,7 +586,7 @@ def test_what_nobody_foresaw_is_a_500_that_pages_may_read(
 
 @pytest.mark.clock
 def test_a_head_that_trickles_in_is_hung_up_on(model: Path) -> None:
-    from alembert.deploy import server
+    from alembert.serving import server
 
     async def run() -> tuple[bytes, float]:
         import uvicorn
@@ -662,7 +662,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["alembert", "serve", *(w.format(model=model) for w in words)])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     said = capsys.readouterr().err
     assert end.value.code == 2
     assert says in said
@@ -675,7 +675,7 @@ def test_without_ray_its_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(sys, "argv", ["alembert", "serve", str(model), "--engine", "ray"])
     with pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     assert capsys.readouterr().err == (
         "alembert: ray is not installed: pip install 'alembert[ray]'\n"
     )
@@ -687,7 +687,7 @@ def test_on_ray_it_answers_and_a_signal_stops_it(model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     words = ["serve", f"served={model}", "--engine", "ray", "--port", str(port), "--threads", "1"]
-    child = subprocess.Popen([sys.executable, "-m", "alembert.cli", *words])
+    child = subprocess.Popen([sys.executable, "-m", "alembert.cli.main", *words])
     try:
         with Client(f"http://127.0.0.1:{port}", retries=12) as client:
             assert len(client.predict(["good film", "film"])) == 2

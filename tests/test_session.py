@@ -23,18 +23,19 @@ from models import tiny
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import AutoTokenizer, BertTokenizerFast, RobertaTokenizerFast
 
-from alembert import cli, evaluate
-from alembert.answering import torch_session
+from alembert.cli import main
 from alembert.data.encoded import IGNORED, tokenize
 from alembert.deploy import Session
-from alembert.deploy.facts import Facts
-from alembert.deploy.forward import CALL, plan
-from alembert.deploy.predictions import Tag, labelled, likeliest, softmax, spans_of
-from alembert.deploy.texts import parted
-from alembert.deploy.tokens import Reader
-from alembert.errors import UserError
-from alembert.exporting import export
-from alembert.models.load import load_model
+from alembert.evaluation import predict as evaluate
+from alembert.export.export import export
+from alembert.export.torch_session import torch_session
+from alembert.inference.batching import CALL, plan
+from alembert.inference.manifest import Facts
+from alembert.inference.predictions import Tag, labelled, likeliest, softmax, spans_of
+from alembert.inference.texts import parted
+from alembert.inference.tokenization import Reader
+from alembert.io.errors import UserError
+from alembert.models.loading import load_model
 
 TAGS = ["B-thing", "I-thing", "O"]
 NAMES = {
@@ -518,7 +519,7 @@ def predict(
     monkeypatch.setattr(sys, "argv", ["alembert", "predict", *words])
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin)))
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     return int(end.value.code or 0), words
 
 

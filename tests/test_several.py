@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from several_worker import main
 from transformers import BertTokenizerFast
 
-from alembert import several
 from alembert.data.batches import Batches
-from alembert.errors import UserError, leads
+from alembert.io.errors import UserError, leads
 from alembert.recipes import RECIPES
+from alembert.training import distributed
 
 STEPS = 20
 # of the two groups the first is trained by `make test`: text and a task, by their ends, and a task
@@ -209,7 +209,7 @@ def test_a_rank_without_a_launcher_leads(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_shards_in_fp16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="--precision fp16"):
-        several.accelerator("fp16", cpu=True)
+        distributed.accelerator("fp16", cpu=True)
 
 
 class Numbered:
@@ -231,7 +231,7 @@ def test_processes_share_the_rows_of_an_epoch_each_row_once(world: int) -> None:
     for step in range(8):  # 57 rows in batches of 8, the last of one
         for rank in range(world):
             accelerator: Any = SimpleNamespace(process_index=rank, num_processes=world)
-            mine, weight = several.share(batches(step), accelerator)
+            mine, weight = distributed.share(batches(step), accelerator)
             assert len(mine["labels"]) >= 1
             seen += mine["labels"].tolist() if weight else []
     assert sorted(seen) == list(range(57))

@@ -10,7 +10,7 @@ import pytest
 
 from alembert.data import sources
 from alembert.data.sources import glue, read
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 ROWS = {"text": ["a good film", "so, so"], "label": ["pos", "neg"]}
 

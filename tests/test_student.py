@@ -7,12 +7,13 @@ import torch
 from models import SMALL, still, tiny, words
 from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
-from alembert import embedding, losses
-from alembert.errors import UserError
-from alembert.models.load import has_head, load_model
+from alembert.initialization import embeddings
+from alembert.initialization.student import from_scratch, from_teacher
+from alembert.io.errors import UserError
+from alembert.models.loading import has_head, load_model
+from alembert.models.trace import Reads, no_grad_trace
+from alembert.objectives import functional
 from alembert.recipes.distilbert import student_config
-from alembert.student import from_scratch, from_teacher
-from alembert.trace import Reads, no_grad_trace
 
 
 def inputs() -> dict[str, torch.Tensor]:
@@ -80,7 +81,7 @@ def test_tables_that_a_matrix_widens_add_up_to_what_layers_read_but_for_its_leng
     with torch.no_grad():
         read = no_grad_trace(teacher, inputs(), Reads(hidden=frozenset({0}))).hidden[0]
         constant = teacher.get_submodule(matrix)(teacher.embeddings.LayerNorm.bias)
-        words, positions, types = embedding.tables(teacher)
+        words, positions, types = embeddings.tables(teacher)
         ids = inputs()["input_ids"]
         mine = words[ids] + positions[: ids.shape[1]] + types[0]
     alike = torch.cosine_similarity(mine, read - constant, dim=-1)
@@ -97,7 +98,7 @@ def test_embeddings_that_a_matrix_widens_are_fitted(kind: str) -> None:
     drawn = from_scratch(student_config(teacher.config, 1), "encoder", (), 0)
     first, real = Reads(hidden=frozenset({0})), sample["attention_mask"].bool()
     states = [no_grad_trace(m, sample, first).hidden[0][real] for m in (student, drawn, teacher)]
-    gaps = [losses.feature_map(x[None], states[2][None]).item() for x in states[:2]]
+    gaps = [functional.feature_map(x[None], states[2][None]).item() for x in states[:2]]
     assert gaps[0] < 0.2 * gaps[1]
 
 

@@ -20,7 +20,7 @@ from alembert.data.tasks import (
     infer_task,
     is_bio,
 )
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 SENTIMENT = Dataset.from_dict({"text": ["good film", "bad"], "label": ["pos", "neg"]})
 SLOTS = Dataset.from_dict(

@@ -17,15 +17,15 @@ from houses import corpus_file, saved, task_file
 from models import FIELDS
 from transformers import BertTokenizerFast
 
-from alembert.architectures import ANATOMIES
 from alembert.data.splits import Files
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.recipe import with_settings
+from alembert.io.errors import UserError
+from alembert.models.architectures import ANATOMIES
+from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.run import run
-from alembert.start import named
+from alembert.recipes.schema import with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.start import named
 
 PAGE = Path(__file__).parents[1] / "docs" / "teachers.md"
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")

@@ -19,20 +19,20 @@ from transformers import (
     BertTokenizerFast,
 )
 
-from alembert import losses
 from alembert.data.splits import Files
-from alembert.distillation import Distillation
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
-from alembert.recipe import Recipe, with_settings
+from alembert.initialization.student import from_teacher
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
+from alembert.models.trace import Trace
+from alembert.objectives import functional
+from alembert.objectives.objective import AttentionMSE, HiddenMSE, SoftLabels
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.run import run
-from alembert.start import named
-from alembert.student import from_teacher
-from alembert.trace import Trace
+from alembert.recipes.schema import Recipe, with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.start import named
+from alembert.training.distillation import Distillation
 
 SHORT = {
     f"stages.{stage}.{field}": value
@@ -50,8 +50,8 @@ def test_attention_without_its_matrix_is_attention_with_it(
     queries, keys = torch.randn(2, batch, 3, tokens, 4, generator=dice, requires_grad=True)
     others = torch.randn(2, batch, 3, tokens, 6, generator=dice)
     mask = (torch.arange(tokens) < torch.randint(1, tokens + 1, (batch, 1), generator=dice)).long()
-    plain = losses.attention_mse(queries @ keys.mT, others[0] @ others[1].mT, mask)
-    short = losses.attention_mse_of((queries, keys), (others[0], others[1]), mask)
+    plain = functional.attention_mse(queries @ keys.mT, others[0] @ others[1].mT, mask)
+    short = functional.attention_mse_of((queries, keys), (others[0], others[1]), mask)
     torch.testing.assert_close(short, plain, rtol=1e-4, atol=1e-5)
     for mine, want in zip(
         torch.autograd.grad(short, (queries, keys)),
@@ -118,7 +118,7 @@ def test_heads_that_differ_are_compared_when_regrouped() -> None:
             f(hidden).view(3, 7, 8, 2).transpose(1, 2) for f in (layer.query, layer.key)
         )
         scores.append(queries @ keys.mT / 2**0.5)
-    second = losses.attention_mse(scores[0], scores[1], batch["attention_mask"])
+    second = functional.attention_mse(scores[0], scores[1], batch["attention_mask"])
     assert values["AttentionMSE"].item() > second.item() > 0
     only = Distillation(student, teacher, (AttentionMSE(heads=8, layers=((2, 2),)),), words=True)
     torch.testing.assert_close(only(batch)[0], second)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from alembert import anatomy
-from alembert.errors import UserError
-from alembert.objective import AttentionMSE, HardLabels, HiddenCosine, SoftLabels, reads
-from alembert.trace import Reads, trace
+from alembert.io.errors import UserError
+from alembert.models import anatomy
+from alembert.models.trace import Reads, trace
+from alembert.objectives.objective import AttentionMSE, HardLabels, HiddenCosine, SoftLabels, reads
 
 ENCODERS = [
     "bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mobilebert", "albert",

@@ -11,10 +11,8 @@ from models import tiny, words
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from alembert import checkpoint
-from alembert.distillation import Distillation
-from alembert.errors import UserError
-from alembert.objective import (
+from alembert.io.errors import UserError
+from alembert.objectives.objective import (
     AttentionMSE,
     HardLabels,
     HiddenCosine,
@@ -23,9 +21,11 @@ from alembert.objective import (
     Objective,
     SoftLabels,
 )
-from alembert.recipe import Stage
-from alembert.train import Batches, train
-from alembert.watching import Length, Look, Schedule, Watch, length_of, looks
+from alembert.recipes.schema import Stage
+from alembert.training import checkpoint
+from alembert.training.distillation import Distillation
+from alembert.training.loop import Batches, train
+from alembert.training.monitor import Length, Look, Schedule, Watch, length_of, looks
 
 HARD = (HardLabels(),)
 CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -18,16 +18,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
 from transformers import PreTrainedTokenizerFast as Wrapped
 
-from alembert import fit, pieces
 from alembert.data.splits import Files
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.judge import judge
-from alembert.models.load import load_config, load_model, load_tokenizer
-from alembert.recipe import with_settings
+from alembert.io.errors import UserError
+from alembert.models import checks, tokenizer_pruning
+from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
-from alembert.run import run
-from alembert.trim import always, fewer, trim_model
+from alembert.recipes.schema import with_settings
+from alembert.runs.evaluate import judge
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.trim import always, fewer, trim_model
 
 KINDS = ("WordPiece", "BPE", "Unigram")
 SPECIAL = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
@@ -85,9 +85,9 @@ def test_a_text_of_kept_pieces_is_read_as_before_and_no_other_breaks(
     for text in seen:
         for number in ids_of(before, text):
             counts[number] += 1
-    kept = pieces.chosen(state, pieces.needed(state), None, 1.0, counts)
+    kept = tokenizer_pruning.chosen(state, tokenizer_pruning.needed(state), None, 1.0, counts)
     assert {number for number, count in enumerate(counts) if count} <= set(kept)
-    after = Tokenizer.from_str(json.dumps(pieces.trimmed(state, kept)))
+    after = Tokenizer.from_str(json.dumps(tokenizer_pruning.trimmed(state, kept)))
     assert after.get_vocab_size() == len(kept)
     new, unknown = {old: k for k, old in enumerate(kept)}, before.token_to_id("<unk>")
     for text in (*seen, other):
@@ -104,29 +104,29 @@ def test_a_text_of_kept_pieces_is_read_as_before_and_no_other_breaks(
 @pytest.mark.parametrize("kind", KINDS)
 def test_pieces_go_in_the_order_of_their_counts(kind: str) -> None:
     state = json.loads(learnt(kind).to_str())
-    stay, size = pieces.needed(state), learnt(kind).get_vocab_size()
+    stay, size = tokenizer_pruning.needed(state), learnt(kind).get_vocab_size()
     rest = [number for number in range(size) if number not in stay]
     counts = [0] * size
     for rank, number in enumerate(rest):
         counts[number] = 1000 - rank
     room = len(stay) + 4
-    kept = pieces.chosen(state, stay, room, 1.0, counts)
+    kept = tokenizer_pruning.chosen(state, stay, room, 1.0, counts)
     assert len(kept) <= room
     assert rest[0] in kept
-    half = pieces.chosen(state, stay, None, 0.5, counts)
+    half = tokenizer_pruning.chosen(state, stay, None, 0.5, counts)
     covered = sum(counts[number] for number in half)
     assert 0.5 * sum(counts) <= covered < 0.5 * sum(counts) + 2 * 1000
     with pytest.raises(UserError, match=r"^--keep 3: special tokens and single characters alone"):
-        pieces.chosen(state, stay, 3, 1.0, counts)
+        tokenizer_pruning.chosen(state, stay, 3, 1.0, counts)
 
 
 def test_pieces_of_the_task_come_before_those_of_a_corpus_however_frequent() -> None:
     state = json.loads(learnt("WordPiece").to_str())
-    stay = pieces.needed(state)
+    stay = tokenizer_pruning.needed(state)
     own, other, rare = [n for n in range(learnt("WordPiece").get_vocab_size()) if n not in stay][:3]
     task, corpus = ([0] * learnt("WordPiece").get_vocab_size() for _ in range(2))
     task[own], corpus[own], corpus[other], corpus[rare] = 1, 1, 1000, 2
-    kept = [pieces.chosen(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)]
+    kept = [tokenizer_pruning.chosen(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)]
     assert set(kept[0]) - stay == {own}
     assert set(kept[1]) - stay == {own, other}
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_trimmed_is_refused_and_leaves_nothing(
         with pytest.raises(UserError, match=said):
             trimmed_folder(source, small, texts, **options)
     with pytest.raises(UserError, match=r"m: its tokenizer is of the kind WordLevel, not Word"):
-        pieces.state_of(Wrapped(tokenizer_object=levels), "m")
+        tokenizer_pruning.state_of(Wrapped(tokenizer_object=levels), "m")
     assert not small.exists()
     trimmed_folder(source, small, texts)
     with pytest.raises(UserError, match=r"small: is there already"):
@@ -303,5 +303,5 @@ def test_what_two_tokenizers_cannot_compare_is_refused_by_the_terms_name(
     other = BertTokenizerFast(vocab={word: i for i, word in enumerate(reversed(VOCABULARY))})
     said = f"student and .*teacher have different vocabularies: {term} of stage '{asked.name}'"
     with pytest.raises(UserError, match=said):
-        fit.check_teacher(asked.model_copy(update={"max_length": 32}), head, teacher, "student",
+        checks.check_teacher(asked.model_copy(update={"max_length": 32}), head, teacher, "student",
                           other)  # fmt: skip

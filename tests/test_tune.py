@@ -8,13 +8,13 @@ import pytest
 from houses import saved, task_file
 from transformers import BertTokenizerFast
 
-from alembert import tune
 from alembert.data.splits import Files
-from alembert.errors import UserError
-from alembert.job import Job
-from alembert.models.load import load_config
-from alembert.recipe import from_yaml, with_settings
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
+from alembert.recipes.schema import from_yaml, with_settings
+from alembert.runs.job import Job
+from alembert.search import tune
 
 HEAT, RATE = "stages.task.objective.SoftLabels.temperature", "stages.task.learning_rate"
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alembert import losses, vocabulary
-from alembert.vocabulary import Vocabulary, alone
+from alembert.objectives import functional, fused_linear
+from alembert.objectives.fused_linear import Vocabulary, alone
 
 N, H, V = 37, 8, 53
 
@@ -27,19 +27,19 @@ def all_of(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Vocabulary:
 LABELS = torch.randint(0, V, (N,), generator=torch.Generator().manual_seed(1))
 CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "soft labels at 2": (
-        lambda s, t: alone(s, vocabulary.soft(t, 2.0)),
-        lambda s, t: losses.soft_labels(s, t, 2.0),
+        lambda s, t: alone(s, fused_linear.soft(t, 2.0)),
+        lambda s, t: functional.soft_labels(s, t, 2.0),
     ),
     "soft labels at 0.5": (
-        lambda s, t: alone(s, vocabulary.soft(t, 0.5)),
-        lambda s, t: losses.soft_labels(s, t, 0.5),
+        lambda s, t: alone(s, fused_linear.soft(t, 0.5)),
+        lambda s, t: functional.soft_labels(s, t, 0.5),
     ),
     "hard labels": (
-        lambda s, t: alone(s, vocabulary.hard(LABELS)),
+        lambda s, t: alone(s, fused_linear.hard(LABELS)),
         lambda s, t: F.cross_entropy(s, LABELS),
     ),
     "squared error": (
-        lambda s, t: alone(s, vocabulary.squared(t)),
+        lambda s, t: alone(s, fused_linear.squared(t)),
         lambda s, t: F.mse_loss(s, t, reduction="sum") / N,
     ),
 }
@@ -50,7 +50,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
 def test_value_and_gradient_are_those_of_the_plain_formula(
     case: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary, "CHUNK", chunk)
+    monkeypatch.setattr(fused_linear, "CHUNK", chunk)
     ours, plain = CASES[case]
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     loss = 3 * ours(all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias))
@@ -70,18 +70,18 @@ def test_terms_together_have_the_sum_of_their_values_and_gradients(
     chunk: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One term over all rows and two over some; one of these over none of most blocks."""
-    monkeypatch.setattr(vocabulary, "CHUNK", chunk)
-    monkeypatch.setattr(vocabulary, "BLOCK", block)
+    monkeypatch.setattr(fused_linear, "CHUNK", chunk)
+    monkeypatch.setattr(fused_linear, "BLOCK", block)
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     student, teacher = all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias)
     some, few = torch.arange(1, N, 3), torch.tensor([20, 21])
     fewer = Vocabulary(t_rows[few], t_weight, t_bias, torch.ones(1, 2, dtype=torch.bool))
     asks = [
-        vocabulary.hard(LABELS[some], some),
-        vocabulary.soft(teacher, 2.0),
-        vocabulary.squared(fewer, few),
+        fused_linear.hard(LABELS[some], some),
+        fused_linear.soft(teacher, 2.0),
+        fused_linear.squared(fewer, few),
     ]
-    total, values = vocabulary.together(student, asks, [2.0, 5.0, torch.tensor(0.5)])
+    total, values = fused_linear.together(student, asks, [2.0, 5.0, torch.tensor(0.5)])
     (3 * total).backward()
     found = [rows.grad, weight.grad, bias.grad]
     for tensor in (rows, weight, bias):
@@ -89,7 +89,7 @@ def test_terms_together_have_the_sum_of_their_values_and_gradients(
     mine, theirs = F.linear(rows, weight, bias), F.linear(t_rows, t_weight, t_bias)
     parts = [
         F.cross_entropy(mine[some], LABELS[some]),
-        losses.soft_labels(mine, theirs, 2.0),
+        functional.soft_labels(mine, theirs, 2.0),
         F.mse_loss(mine[few], theirs[few], reduction="sum") / 2,
     ]
     (3 * (2 * parts[0] + 5 * parts[1] + parts[2] / 2)).backward()
@@ -103,10 +103,10 @@ def test_the_gradient_is_right_numerically() -> None:
     rows, weight = torch.randn(3, 4, dtype=torch.double), torch.randn(5, 4, dtype=torch.double)
     teacher = all_of(torch.randn(3, 4), torch.randn(5, 4), None)
     rows = rows.float().requires_grad_()
-    loss = alone(all_of(rows, weight.float(), None), vocabulary.soft(teacher, 2.0))
+    loss = alone(all_of(rows, weight.float(), None), fused_linear.soft(teacher, 2.0))
     loss.backward()
     assert rows.grad is not None
-    plain = lambda r: losses.soft_labels(r @ weight.float().T, teacher.logits(), 2.0)  # noqa: E731
+    plain = lambda r: functional.soft_labels(r @ weight.float().T, teacher.logits(), 2.0)  # noqa: E731
     for i, j in ((0, 0), (1, 3), (2, 2)):
         step = torch.zeros_like(rows)
         step[i, j] = 1e-2
@@ -117,7 +117,7 @@ def test_the_gradient_is_right_numerically() -> None:
 def test_no_rows_give_a_zero_and_no_gradient() -> None:
     rows, weight = torch.randn(0, H, requires_grad=True), torch.randn(V, H, requires_grad=True)
     empty = Vocabulary(rows, weight, None, torch.zeros(1, 4, dtype=torch.bool))
-    loss = alone(empty, vocabulary.soft(empty, 2.0))
+    loss = alone(empty, fused_linear.soft(empty, 2.0))
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert weight.grad is not None
@@ -128,14 +128,14 @@ def test_extreme_logits_stay_finite() -> None:
     weight = torch.eye(3) * 1e4
     student = all_of(torch.eye(3).requires_grad_(), weight, None)
     teacher = all_of(torch.eye(3).flip(0), weight, None)
-    loss = alone(student, vocabulary.soft(teacher, 1.0))
+    loss = alone(student, fused_linear.soft(teacher, 1.0))
     loss.backward()
     assert torch.isfinite(loss)
     assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)
 
 
 def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "CHUNK", 4)
+    monkeypatch.setattr(fused_linear, "CHUNK", 4)
     shapes: set[tuple[int, ...]] = set()
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -148,7 +148,7 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     with Watch():
-        teacher = vocabulary.soft(all_of(t_rows, t_weight, t_bias), 2.0)
+        teacher = fused_linear.soft(all_of(t_rows, t_weight, t_bias), 2.0)
         alone(all_of(rows, weight, bias), teacher).backward()
     assert (4, V) in shapes
     assert (N, V) not in shapes
@@ -157,9 +157,9 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     pair = all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias)
-    exact = alone(pair[0], vocabulary.soft(pair[1], 2.0))
+    exact = alone(pair[0], fused_linear.soft(pair[1], 2.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = alone(pair[0], vocabulary.soft(pair[1], 2.0))
+        low = alone(pair[0], fused_linear.soft(pair[1], 2.0))
     low.backward()
     assert low.dtype == torch.float32
     assert weight.grad is not None
@@ -175,7 +175,7 @@ def test_small_gradients_survive_half_precision() -> None:
         mine = rows.clone().requires_grad_()
         with torch.autocast("cpu", torch.float16, enabled=half):
             pair = all_of(mine, matrix, None), all_of(teacher, matrix, None)
-            alone(pair[0], vocabulary.soft(pair[1], 2.0)).backward()
+            alone(pair[0], fused_linear.soft(pair[1], 2.0)).backward()
         assert mine.grad is not None
         gradients.append(mine.grad)
     assert (gradients[0] - gradients[1]).norm() < 0.01 * gradients[0].norm()

@@ -1,6 +1,6 @@
 """python -m alembert, for launchers: torchrun --nproc-per-node 4 -m alembert distill ..."""
 
-from alembert.cli import main
+from alembert.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -24,30 +24,31 @@ from typer.testing import CliRunner
 
 # The one table of where things lie: when a thing moves, its line here changes and nothing else.
 import alembert
-from alembert import divergence, losses
-from alembert.architectures import ANATOMIES
-from alembert.augmentation import WRITERS
+from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
-from alembert.client import AsyncClient, Client, LabelScore
+from alembert.client.client import AsyncClient, Client, LabelScore
 from alembert.data.columns import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
+from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
 from alembert.data.formats import READERS
 from alembert.data.lines import PACKED
-from alembert.data.paragraphs import STREAMS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
-from alembert.deploy import Session, predictions
-from alembert.deploy.app import app_of
-from alembert.deploy.facts import KINDS, Facts, Variant
-from alembert.deploy.files import FILES
-from alembert.deploy.kinds import POOLINGS
-from alembert.deploy.service import Limits
-from alembert.deploy.wire import TYPES
-from alembert.evaluate import guess_words, metrics
-from alembert.layermap import NAMES
-from alembert.models.load import HEADS
-from alembert.recipe import Recipe
+from alembert.deploy import Session
+from alembert.evaluation.predict import guess_words, metrics
+from alembert.export.files import FILES
+from alembert.inference import predictions
+from alembert.inference.manifest import KINDS, Facts, Variant
+from alembert.models.architectures import ANATOMIES
+from alembert.models.heads import POOLINGS
+from alembert.models.layer_map import NAMES
+from alembert.models.loading import HEADS
+from alembert.objectives import attention_kl, functional
 from alembert.recipes import RECIPES
+from alembert.recipes.schema import Recipe
+from alembert.serving.app import app_of
+from alembert.serving.schemas import TYPES
+from alembert.serving.service import Limits
 
 LIST = Path(__file__).with_name("capabilities.txt")
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -125,7 +126,7 @@ def tables() -> Iterator[str]:
     for name, task in GLUE.items():
         columns, labels = " and ".join(task.names), ", ".join(task.labels) or "scores"
         yield f"GLUE task {name}: {task.folder}, {columns}; {labels}; {task.metric}"
-    for module in (losses, divergence):
+    for module in (functional, attention_kl):
         for name, loss in inspect.getmembers(module, inspect.isfunction):
             if loss.__module__ == module.__name__ and not name.startswith("_"):
                 yield f"loss {name}{parameters(loss)}"

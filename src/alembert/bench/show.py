@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 
 from alembert.bench.rows import Ratio, Row
-from alembert.errors import UserError
-from alembert.writing import in_place
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
 
 PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
 

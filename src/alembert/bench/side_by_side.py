@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from alembert.bench.rows import APART, Round, Row, per_round, ratio, row, weights_mb
 from alembert.bench.worker import Failed, Spec, work
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 FEWEST = 7  # rounds, whatever they take
 NARROW = 0.01  # of a ratio: half its interval, at which more rounds are not worth their time

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.bench.rows import Round, Subject, weights_mb
-from alembert.deploy import facts as deployed
-from alembert.deploy.engine import Ids, open_engine
-from alembert.deploy.tokens import Reader
-from alembert.errors import UserError
+from alembert.inference import manifest as deployed
+from alembert.inference.engine import Ids, open_engine
+from alembert.inference.tokenization import Reader
+from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,13 +89,13 @@ def _exported(spec: Spec) -> tuple[Subject, Run]:
 def _torch(spec: Spec) -> tuple[Subject, Run]:
     import torch
 
-    from alembert import fit
-    from alembert.deploy.kinds import kind_of
-    from alembert.models.load import load_config, load_model
+    from alembert.models import checks
+    from alembert.models.heads import kind_of
+    from alembert.models.loading import load_config, load_model
 
     torch.set_num_threads(spec.threads)
     config = load_config(spec.folder)
-    _check_length(spec, fit.positions(config))
+    _check_length(spec, checks.positions(config))
     kind = kind_of(config, spec.model)
     model = load_model(spec.folder, kind)
     parameters = sum(each.numel() for each in model.parameters())
@@ -107,7 +107,7 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
     """The model as it is; of masked words its head sees the places that are asked for alone."""
     import torch
 
-    from alembert.inputs import inputs_of
+    from alembert.models.inputs import inputs_of
 
     takes = inputs_of(model)
 
@@ -116,7 +116,9 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
         places = batch.pop("places")
         with torch.inference_mode():
             if kind == "words":
-                from alembert.evaluate import logits_of  # its metrics are a burden to the others
+                from alembert.evaluation.predict import (
+                    logits_of,  # its metrics are a burden to the others
+                )
 
                 logits_of(model, batch, places)
             else:

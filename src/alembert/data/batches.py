@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alembert.data.collate import Masking, Plan, pad, plan
-from alembert.seeds import MASKS, ROW_MASKS, torch_seed
+from alembert.io.seeds import MASKS, ROW_MASKS, torch_seed
 
 
 class Rows(Protocol):

@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import IGNORED
-from alembert.errors import UserError
-from alembert.seeds import ORDER, sequence
+from alembert.io.errors import UserError
+from alembert.io.seeds import ORDER, sequence
 
 _WINDOW = 50  # batches whose rows are sorted by length together: wide enough to save padding
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset, LargeList, List
 
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 PAIRS = (
     ("sentence1", "sentence2"),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 IGNORED = -100  # what cross entropy leaves out
 

@@ -15,7 +15,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from alembert.data.lines import lines, unpacked
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 # A number with leading zeros is a name (a zip code, an id): it stays a string.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from alembert.data.columns import Columns, is_list
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 LARGEST = float(np.finfo(np.float32).max)
 

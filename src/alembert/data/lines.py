@@ -8,7 +8,7 @@ from typing import BinaryIO, TextIO
 
 import pyarrow as pa
 
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 PACKED = {".zst": "zstd", ".gz": "gzip"}
 

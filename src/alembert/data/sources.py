@@ -9,10 +9,10 @@ import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
-from alembert import hub
 from alembert.data.formats import READERS, dataset, tsv_rows
 from alembert.data.lines import kind
-from alembert.errors import UserError
+from alembert.io import hub
+from alembert.io.errors import UserError
 
 
 def read(path: str, split: str = "train") -> Dataset:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from alembert.data import sources
 from alembert.data.columns import Columns, find_columns, is_list
 from alembert.data.tasks import Encoded, Task, concat, encode, hold_out, infer_task
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 HUB = "hub"  # as Files.train: a GLUE task comes from there
 

@@ -20,7 +20,7 @@ from alembert.data.labels import (
     scores,
 )
 from alembert.data.sources import GLUE
-from alembert.errors import UserError
+from alembert.io.errors import UserError
 
 __all__ = [
     "Columns",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alembert.deploy.session import Session
+    from alembert.inference.session import Session
 
 __all__ = ["Session"]
 
@@ -11,6 +11,6 @@ __all__ = ["Session"]
 def __getattr__(name: str) -> Any:
     if name != "Session":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from alembert.deploy.session import Session  # numpy and tokenizers: only when it is used
+    from alembert.inference.session import Session  # numpy and tokenizers: only when it is used
 
     return Session

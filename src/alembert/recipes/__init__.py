@@ -5,8 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.errors import UserError
-from alembert.recipe import Recipe
+from alembert.io.errors import UserError
 from alembert.recipes.distilbert import distilbert, distilbert_pairs
 from alembert.recipes.ibbert import ibbert
 from alembert.recipes.minilm import minilm
@@ -16,6 +15,7 @@ from alembert.recipes.mobilebert import (
     mobilebert_joint,
     mobilebert_tiny,
 )
+from alembert.recipes.schema import Recipe
 from alembert.recipes.tinybert import tinybert, tinybert6
 
 RECIPES: dict[str, Callable[..., Recipe]] = {

@@ -4,12 +4,12 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.anatomy import inner_size, offset
-from alembert.errors import UserError
-from alembert.objective import HardLabels, HiddenCosine, SoftLabels
-from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.io.errors import UserError
+from alembert.models.anatomy import inner_size, offset
+from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipes import tinybert
 from alembert.recipes.length import STUDENT
+from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 TRIPLE_LOSS = (
     SoftLabels(weight=5.0, temperature=2.0),

@@ -2,9 +2,9 @@
 
 from transformers import PreTrainedConfig
 
-from alembert.objective import HardLabels
-from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.objectives.objective import HardLabels
 from alembert.recipes.length import TEACHER
+from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 
 def finetune(model: PreTrainedConfig) -> Recipe:

@@ -4,9 +4,9 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.objective import AttentionKL, FeatureMap
-from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.objectives.objective import AttentionKL, FeatureMap
 from alembert.recipes.mobilebert import PAPER, PRETRAINING, asked_shape, shared_fields
+from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 
 def ibbert(

@@ -1,6 +1,6 @@
 """How long the task stages of all recipes are trained: until validation has stopped rising."""
 
-from alembert.recipe import Span, Until
+from alembert.recipes.schema import Span, Until
 
 TEACHER = Until(
     floor=Span(epochs=1, steps=100, steps_a_class=4),

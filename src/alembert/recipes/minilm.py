@@ -4,10 +4,10 @@ import math
 
 from transformers import PreTrainedConfig
 
-from alembert.errors import UserError
-from alembert.objective import HardLabels, Relations, SoftLabels
-from alembert.recipe import Init, Recipe, Stage
+from alembert.io.errors import UserError
+from alembert.objectives.objective import HardLabels, Relations, SoftLabels
 from alembert.recipes.length import STUDENT
+from alembert.recipes.schema import Init, Recipe, Stage
 from alembert.recipes.tinybert import student_config
 
 HEADS = 48  # relation heads, the paper's for BERT-base

@@ -4,12 +4,12 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.anatomy import bottlenecked, offset
-from alembert.errors import UserError
-from alembert.layermap import Pairs, layer_map
-from alembert.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
-from alembert.recipe import Init, Masking, Recipe, Stage
+from alembert.io.errors import UserError
+from alembert.models.anatomy import bottlenecked, offset
+from alembert.models.layer_map import Pairs, layer_map
+from alembert.objectives.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
 from alembert.recipes.length import STUDENT
+from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
 PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))

@@ -4,12 +4,12 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.anatomy import inner_size, offset
-from alembert.errors import UserError
-from alembert.objective import AttentionMSE, HiddenMSE, SoftLabels
-from alembert.recipe import Init, Recipe, Stage
+from alembert.io.errors import UserError
+from alembert.models.anatomy import inner_size, offset
+from alembert.objectives.objective import AttentionMSE, HiddenMSE, SoftLabels
+from alembert.recipes.augment import Augment
 from alembert.recipes.length import STUDENT
-from alembert.variation import Augment
+from alembert.recipes.schema import Init, Recipe, Stage
 
 LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
 

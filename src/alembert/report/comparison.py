@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alembert.report.facts import Run, Size, size_of
+from alembert.runs.record import Run, Size, size_of
 
 TIMES = "\u00d7"
 FOOTNOTE = (

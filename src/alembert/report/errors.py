@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import pearsonr
 
-from alembert.report import plots, views
-from alembert.report.judged import Judged
+from alembert.evaluation.predictions import Judged
+from alembert.report import analysis, plots
 
 MATRIX = 20  # classes that a confusion matrix can show; of more, the worst pairs
 ROWS = 20  # classes in a plot; of more, half as many from either end
@@ -39,11 +39,12 @@ def errors(found: Judged) -> Section | None:
         return None
     if len(found.labels) <= MATRIX:
         drawn = tuple(
-            plots.confusion(views.confusion(found, who), found.labels, who) for who in found.logits
+            plots.confusion(analysis.confusion(found, who), found.labels, who)
+            for who in found.logits
         )
         lead = f"{len(found):,} texts: a row is what is true, a column what the model says."
         return Section("errors", "Confusion", lead + _part(found), ((drawn, ""),))
-    pairs = views.mixed_up(found)
+    pairs = analysis.mixed_up(found)
     models = list(found.logits)
     lead = (
         f"{len(found.labels)} classes are too many for a matrix: the pairs that the student takes "
@@ -62,7 +63,7 @@ def errors(found: Judged) -> Section | None:
 def _scores(found: Judged) -> Section:
     truth, drawn = found.known().astype(np.float64), []
     for who in found.logits:
-        scores = views.said(found, who).astype(np.float64)
+        scores = analysis.said(found, who).astype(np.float64)
         told = "constant"
         if np.ptp(scores) and np.ptp(truth):
             told = f"Pearson {pearsonr(truth, scores).statistic:.3f}"
@@ -81,7 +82,7 @@ def by_class(found: Judged) -> Section | None:
     """F1 of each label, and what the student kept of it."""
     if found.kind == "regression":
         return None
-    rows = views.classes(found)
+    rows = analysis.classes(found)
     if not rows:
         return None
     what = "kind of span" if found.kind == "tokens" and "O" in found.labels else "label"
@@ -107,12 +108,12 @@ def by_class(found: Judged) -> Section | None:
 
 def disagreements(found: Judged) -> Section | None:
     """The texts that the two see most differently; of one model, its worst mistakes."""
-    rows = views.apart(found)
+    rows = analysis.apart(found)
     if not rows:
         return None
     models = list(found.logits)
 
-    def marked(row: views.Apart, who: str) -> str:
+    def marked(row: analysis.Apart, who: str) -> str:
         right = row.right[who]
         return row.answers[who] if right is None else f"{'✓' if right else '✗'} {row.answers[who]}"
 
@@ -125,7 +126,7 @@ def disagreements(found: Judged) -> Section | None:
         for row in rows
     )
     if len(models) == 2:
-        first, second = (views.said(found, who) for who in models)
+        first, second = (analysis.said(found, who) for who in models)
         told = "By the Jensen-Shannon divergence of what the two say. "
         if found.kind == "regression":
             told = f"By the difference of their scores; mean {np.abs(first - second).mean():.2f}. "

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from alembert import __version__
-from alembert.errors import UserError
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, TIMES, Entry
-from alembert.report.facts import Run
-from alembert.writing import in_place
+from alembert.runs.record import Run
 
 LIMIT = 1_900_000  # bytes of a page
 Tile = tuple[str, str, str]  # a figure, what it says, and of what
@@ -69,7 +69,7 @@ def _fitting(told: dict[str, Any], parts: list[Part]) -> str:
     """The page; while it is too large, the last run's details are left out, which is said there."""
     import jinja2
 
-    from alembert.report.canvas import numbered
+    from alembert.report.svg import numbered
 
     here = jinja2.Environment(
         loader=jinja2.PackageLoader("alembert", "report"), autoescape=True, trim_blocks=True,
@@ -101,16 +101,16 @@ def _check(out: Path) -> None:
 
 
 def _part(key: str, name: str, run: Run, say: Callable[[str], None]) -> Part:
-    from alembert.report import judged
+    from alembert.evaluation import predictions
     from alembert.report.sections import sections
 
-    found, why = judged.load(run.path), ""
+    found, why = predictions.load(run.path), ""
     if found is None and run.metrics:
         try:
-            say(f"{name}: no {judged.FILE} there: asking its models again")
-            found = judged.again(run)
+            say(f"{name}: no {predictions.FILE} there: asking its models again")
+            found = predictions.again(run)
             if run.writable:
-                judged.save(run.path, found)
+                predictions.save(run.path, found)
         except UserError as error:
             why = str(error)
     elif found is None:

@@ -9,8 +9,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from alembert.report.canvas import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
-from alembert.report.views import Class
+from alembert.report.analysis import Class
+from alembert.report.svg import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
 
 COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT}
 MARKS = {"teacher": "s", "student": "o", "model": "o"}  # told apart without their colour too

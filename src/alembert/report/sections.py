@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.errors import UserError
-from alembert.report import plots, views
+from alembert.evaluation.predictions import Judged
+from alembert.io.errors import UserError
+from alembert.report import analysis, plots
+from alembert.report.attention import SENTENCE, Insides, alike, insides
 from alembert.report.errors import Section, by_class, disagreements, errors
-from alembert.report.facts import COURSE, Run, fields_of
-from alembert.report.insides import SENTENCE, Insides, alike, insides
-from alembert.report.judged import Judged
+from alembert.runs.record import COURSE, Run, fields_of
 
 SEARCH = "search.json"
 SEARCH_FIELDS = {"metric": str, "shapes": list, "rungs": list, "winner": dict, "cost": dict}
@@ -57,7 +57,7 @@ def _told(facts: dict[str, Any]) -> str:
 
 def looked_into(run: Run, found: Judged | None) -> list[Section]:
     """Attention patterns, and soft labels, on one example."""
-    place = views.typical(found) if found is not None else 0
+    place = analysis.typical(found) if found is not None else 0
     text = found.texts[place] if found is not None else _sentence(run)
     try:
         seen = insides(run, text)
@@ -108,7 +108,7 @@ def _soft(found: Judged, place: int) -> Section:
     logits = {who: rows[place] for who, rows in found.logits.items()}
     what = ""
     if found.kind == "tokens":
-        sure = views.softened(logits[found.guide]).max(1)
+        sure = analysis.softened(logits[found.guide]).max(1)
         word = int(sure.argmin())
         logits = {who: rows[word] for who, rows in logits.items()}
         what = (
@@ -123,8 +123,8 @@ def _bars(
     order = np.argsort(-next(iter(logits.values())), kind="stable")[:most]
     shown = [names[i] for i in order]
     drawn = []
-    for t in views.TEMPERATURES:
-        shares = {who: views.softened(logits[who], t, several)[order] for who in logits}
+    for t in analysis.TEMPERATURES:
+        shares = {who: analysis.softened(logits[who], t, several)[order] for who in logits}
         drawn.append(plots.soft(shown, shares, t))
     lead = (
         "The higher the temperature T, the more the softened answer shows of what a model thinks "

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from alembert.search.grid import Shape
+from alembert.search.space import Shape
 
 KEPT = 3  # of so many candidates one goes on to the next rung, which has so many times the steps
 

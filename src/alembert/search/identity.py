@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from alembert import folder
 from alembert.data.splits import Files
-from alembert.errors import UserError
-from alembert.models.load import place
+from alembert.io.errors import UserError
+from alembert.models.loading import place
+from alembert.runs import folder
 from alembert.search.trials import HOME
 
 

@@ -14,16 +14,16 @@ import onnxruntime
 import torch
 from transformers import PreTrainedModel
 
-from alembert import folder
 from alembert.bench.worker import eager, ids_of
-from alembert.deploy import export as onnx_export
-from alembert.deploy import quantize
-from alembert.deploy.engine import Ids, open_engine
-from alembert.deploy.facts import Facts, Variant
-from alembert.deploy.files import FILES
-from alembert.models.load import names_of
-from alembert.student import from_scratch
-from alembert.writing import cache
+from alembert.export import onnx as onnx_export
+from alembert.export import quantize
+from alembert.export.files import FILES
+from alembert.inference.engine import Ids, open_engine
+from alembert.inference.manifest import Facts, Variant
+from alembert.initialization.student import from_scratch
+from alembert.io.files import cache
+from alembert.models.loading import names_of
+from alembert.runs import folder
 
 ROWS = 1024  # of the table of words: looking words up takes as long in a large one
 WARM, ROUNDS, PASSES = 20, 10, 20

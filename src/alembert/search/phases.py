@@ -8,12 +8,12 @@ from typing import Any
 from tqdm import tqdm
 
 from alembert.data.splits import Splits
-from alembert.errors import UserError
-from alembert.job import Say
+from alembert.io.errors import UserError
+from alembert.runs.job import Say
 from alembert.search import choice
-from alembert.search.grid import VOCABULARIES, Budget, Shape
 from alembert.search.halving import halve
 from alembert.search.latency import latency_of
+from alembert.search.space import VOCABULARIES, Budget, Shape
 from alembert.search.trials import Task, brief, full
 
 WORSE = 0.01  # share of the held-out value that the smaller vocabulary may cost

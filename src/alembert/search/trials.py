@@ -10,21 +10,21 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert import folder
 from alembert.data.splits import Files
-from alembert.deploy import facts as deployed
-from alembert.deploy.engine import open_engine
-from alembert.deploy.facts import Facts
-from alembert.errors import UserError
-from alembert.exporting import export
-from alembert.job import Job, Say
-from alembert.judge import judge
-from alembert.recipe import Recipe, Stage
-from alembert.run import run
-from alembert.search.grid import Shape
+from alembert.export.export import export
+from alembert.inference import manifest as deployed
+from alembert.inference.engine import open_engine
+from alembert.inference.manifest import Facts
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
+from alembert.recipes.schema import Recipe, Stage
+from alembert.runs import folder
+from alembert.runs.evaluate import judge
+from alembert.runs.job import Job, Say
+from alembert.runs.run import run
 from alembert.search.latency import timed
-from alembert.watching import length_of
-from alembert.writing import in_place
+from alembert.search.space import Shape
+from alembert.training.monitor import length_of
 
 HOME = "searched"  # in the folder of a search: what it goes by, a record of each training
 

@@ -1,0 +1,247 @@
+"""A file of a task -> the same rows each with TinyBERT's variants of it, resumable."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tqdm import tqdm
+
+from alembert import __version__
+from alembert.augmentation.candidates import Masked, candidates, vectors_of
+from alembert.augmentation.variants import augmented, cut
+from alembert.augmentation.word_vectors import Vectors, read_vectors
+from alembert.data.columns import find_columns
+from alembert.data.sources import read
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
+from alembert.models import checks
+from alembert.models.loading import load_model, load_tokenizer
+from alembert.recipes.augment import Augment
+from alembert.runs.folder import claimed
+from alembert.training.distributed import precision_of
+
+ROWS = 256  # of a part: what a killed run loses at most
+
+
+def augment_file(
+    source: str,
+    out: Path,
+    *,
+    mlm: str | None,
+    vectors: Path | None,
+    embeddings: str | None,
+    settings: Augment,
+    seed: int,
+    text: str | None,
+    text_pair: str | None,
+    say: Callable[[str], None],
+    precision: str = "auto",
+    shown: str | None = None,
+) -> int:
+    """Write every row of `source` followed by its variants to `out`; return how many rows.
+
+    What may stand in a word's place is said by the masked-word model `mlm`; for words of several
+    pieces, or without `mlm` for all, by the word vectors of a file; or by the input embeddings of
+    a model alone. A run that was killed goes on where it stopped. shown: what messages call source.
+    """
+    data = read(source)
+    columns = find_columns(data, source, text, text_pair, labelled=False)
+    names = [name for name in (columns.text, columns.text_pair) if name is not None]
+    rows: pa.Table = data.with_format("arrow")[:]
+    _check_texts(rows, names, shown or source)
+    _check_out(rows, source, out)
+    near, masked = _models(mlm, vectors, embeddings, precision, say)
+    key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
+    ask = partial(candidates, settings=settings, vectors=near, mlm=masked)
+    vary = partial(augmented, settings=settings, seed=seed)
+    with _opened(out.with_name(f"{out.name}.unfinished"), out, key) as unfinished:
+        parts = _parts(unfinished, rows, names, ask, vary)
+        with in_place(out) as beside:
+            tables = (pq.ParquetFile(part).read() for part in parts)
+            WRITERS[out.suffix](beside, rows.schema, tables)
+        count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
+        shutil.rmtree(unfinished)
+    if count == len(rows):
+        say("no row has a variant: the texts hold no word that others may replace")
+    return count
+
+
+def _check_texts(rows: pa.Table, names: list[str], source: str) -> None:
+    for name in names:
+        kind = rows.schema.field(name).type
+        kind = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise UserError(f"{source}: {name!r} holds no text; name another column with --text")
+        for row, value in enumerate(rows[name].to_pylist(), start=1):
+            if not value or None in value if isinstance(value, list) else not (value or "").strip():
+                raise UserError(f"{source}, row {row}: {name!r} is empty; fill it or drop the row")
+
+
+def _check_out(rows: pa.Table, source: str, out: Path) -> None:
+    """Refuse a file that is there, and a kind of file that would change what columns hold."""
+    if out.suffix not in WRITERS:
+        raise UserError(f"{out}: unknown kind of file; write one of {' '.join(WRITERS)}")
+    if out.resolve() == Path(source).expanduser().resolve():
+        raise UserError(f"--out {out}: is the file to augment itself; name another")
+    _check_free(out)
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / f"rows{out.suffix}"
+        try:
+            WRITERS[out.suffix](copy, rows.schema, [rows])
+            back = read(str(copy)).with_format("arrow")[:]
+        except (UserError, csv.Error, TypeError):
+            back = None
+    for name in rows.column_names:
+        if back is None or repr(back[name].to_pylist()) != repr(rows[name].to_pylist()):
+            which = "the rows" if back is None else f"column {name!r}"
+            raise UserError(
+                f"{out}: this kind of file cannot hold {which} unchanged; write .jsonl or .parquet"
+            )
+
+
+def _models(
+    mlm: str | None,
+    vectors: Path | None,
+    embeddings: str | None,
+    precision: str,
+    say: Callable[[str], None],
+) -> tuple[Vectors | None, Masked | None]:
+    if embeddings is not None and (mlm or vectors):
+        raise UserError("--embeddings is for work without --mlm and --vectors; leave it out")
+    if mlm is None:
+        if vectors is None and embeddings is None:
+            raise UserError("name a masked-word model with --mlm, or --vectors or --embeddings")
+        say(f"no --mlm: every word gives way to those nearest to it in {vectors or embeddings}")
+    near = None if vectors is None else read_vectors(vectors)
+    if embeddings is not None:
+        near = vectors_of(_model(embeddings, fresh_head=True))  # its head is not asked
+    masked = None if mlm is None else _model(mlm)
+    if masked is not None:
+        if masked.tokenizer.mask_token_id is None:
+            raise UserError(f"--mlm {mlm}: its tokenizer has no mask token; name another model")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        half = precision_of(precision, device) == "bf16"
+        model: torch.nn.Module = masked.model
+        model.to(device, torch.bfloat16 if half else torch.float32)
+    return near, masked
+
+
+def _model(path: str, fresh_head: bool = False) -> Masked:
+    model, tokenizer = load_model(path, "words", fresh_head=fresh_head), load_tokenizer(path)
+    checks.check_words(tokenizer, model.config, path)
+    return Masked(model, tokenizer)
+
+
+def _digest(rows: pa.Table, near: Vectors | None, masked: Masked | None, *rest: Any) -> str:
+    """A hash of all that the written rows depend on."""
+    state = hashlib.sha256(repr((near and near.words, masked and masked.words, *rest)).encode())
+    for batch in rows.to_batches():
+        state.update(batch.serialize())
+    tensors = [] if near is None else [near.matrix]
+    tensors += [] if masked is None else masked.model.state_dict().values()
+    for tensor in tensors:
+        state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _check_free(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"{out}: is there already; delete it or name another with --out")
+
+
+@contextmanager
+def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
+    """The folder of finished parts, this process's alone; emptied if they are another job's."""
+    mark = parts / "key"
+    for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
+        if not re.fullmatch(r"(key|\.lock|\d{9})(\.partial)?", name):
+            raise UserError(f"{parts}: holds {name} and no augmentation: move it, or name an --out")
+    with claimed(parts):
+        _check_free(out)
+        if not mark.is_file() or mark.read_text() != key:
+            for part in parts.glob("[k0-9]*"):
+                part.unlink()
+        with in_place(mark) as beside:
+            beside.write_text(key)
+        yield parts
+
+
+def _parts(
+    folder: Path,
+    rows: pa.Table,
+    names: list[str],
+    ask: Callable[..., Any],
+    vary: Callable[..., Any],
+) -> list[Path]:
+    """The files of all parts in their order; those that are there are not made again."""
+    parts = []
+    with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=None) as bar:
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS]
+            parts.append(folder / f"{start:09}")
+            if not parts[-1].is_file():
+                varied = _varied(part, names, start, ask, vary)
+                with in_place(parts[-1]) as beside:
+                    pq.write_table(varied, beside)
+            bar.update(len(part))
+    return parts
+
+
+def _varied(
+    rows: pa.Table, names: list[str], start: int, ask: Callable[..., Any], vary: Callable[..., Any]
+) -> pa.Table:
+    """The rows and their variants, all other columns repeated as they are."""
+    columns = [[cut(value) for value in rows[name].to_pylist()] for name in names]
+    texts = list(dict.fromkeys(text for column in columns for text in column))  # each asked once
+    found = dict(zip(texts, ask([(text.text, text.spans) for text in texts]), strict=True))
+    made = [
+        vary(row, [found[text] for text in row], number=number)
+        for number, row in enumerate(zip(*columns, strict=True), start)
+    ]
+    varied = rows.take([i for i, variants in enumerate(made) for _ in variants])
+    for k, name in enumerate(names):
+        at = rows.schema.get_field_index(name)
+        values = [variant[k] for variants in made for variant in variants]
+        field = rows.schema.field(at)
+        varied = varied.set_column(at, field, pa.array(values, field.type))
+    return varied
+
+
+def _csv(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], **kind: Any) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n", **kind)
+        writer.writerow(schema.names)
+        for part in parts:
+            writer.writerows(zip(*part.to_pydict().values(), strict=True))
+
+
+def _jsonl(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for part in parts:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part.to_pylist())
+
+
+def _parquet(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    with pq.ParquetWriter(path, schema) as file:
+        for part in parts:
+            file.write_table(part)
+
+
+WRITERS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.Table]], None]] = {
+    ".csv": _csv,
+    ".tsv": partial(_csv, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None),
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,210 @@
+"""The verbs that put a model to work on CPU. Nothing heavy is imported before one is called."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alembert.cli.options import Label, Pair, Text, option
+from alembert.io.errors import UserError
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="run folders; several are compared")],
+    out: Annotated[
+        Path | None,
+        option("--out", text="the page; default RUN/report.html, of several ./report.html"),
+    ] = None,
+) -> None:
+    """Make a page to look at of one run, or of several side by side; and their model cards."""
+    from alembert.report import model_card
+    from alembert.report.page import make
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    made = make(runs, out, say)
+    each = dict.fromkeys(runs)  # "run" and "run/" are one path
+    cards = [str(place) for run in each if (place := model_card.write(run, say)) is not None]
+    typer.echo(": made, ".join([str(made), *cards]) + ": made")
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(help="saved models or run folders")],
+    backends: Annotated[
+        str | None, option("--backends", text="torch,onnx,int8 ...; default: all there are")
+    ] = None,
+    threads: Annotated[str | None, option("--threads", text="1,2 ...; default: 1 and all")] = None,
+    batch: Annotated[int, option("--batch", text="texts a batch")] = 1,
+    length: Annotated[int, option("--length", text="tokens a text; with --data, at most")] = 128,
+    data: Annotated[str | None, option("--data", text="real texts; default: made-up ones")] = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    baseline: Annotated[
+        list[str] | None, option("--baseline", text="MODEL:BACKEND to compare with")
+    ] = None,
+    seconds: Annotated[float, option("--seconds", text="that a row is timed, at most")] = 3.0,
+    json_: Annotated[Path | None, option("--json", text="file for the rows")] = None,
+    chart: Annotated[Path | None, option("--chart", text="file for bars: .svg or .png")] = None,
+) -> None:
+    """Compare size, latency, throughput and memory of models and backends, side by side."""
+    from rich.console import Console
+
+    from alembert.bench import bench as benchmark
+    from alembert.bench import show
+
+    if chart is not None:
+        show.check_chart(chart)
+    texts = benchmark.texts_of(data, text, text_pair) if data is not None else []
+    rows = benchmark.bench(
+        models, backends.split(",") if backends else [], _threads(threads), batch, length, texts,
+        seconds, baseline or [], lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    Console().print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
+    if json_ is not None:
+        settings = {"batch": batch, "length": length, "data": data, "seconds": seconds}
+        show.write(rows, settings, json_)
+    if chart is not None:
+        show.chart(rows, chart)
+    made = ", ".join(f"{path}: made" for path in (json_, chart) if path is not None)
+    typer.echo(made or f"timed {len(rows)} rows; --json FILE and --chart FILE keep them")
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    texts: Annotated[
+        list[str], typer.Argument(help="texts; - reads standard input, a text a line")
+    ],
+    pair: Annotated[
+        bool, typer.Option("--pair", help="pairs: two TEXTs each; a line: a tab between them")
+    ] = False,
+    backend: Annotated[
+        str | None, option("--backend", text="torch, onnx, int8 ...; default: what export chose")
+    ] = None,
+    threads: Annotated[int, option("--threads", text="of the model")] = 1,
+    long: Annotated[
+        str, option("--long", text="what becomes of long texts: cut or window")
+    ] = "cut",
+    max_length: Annotated[
+        int | None, option("--max-length", text="tokens a text; default: what the model takes")
+    ] = None,
+    top: Annotated[int, option("--top", text="guesses a mask")] = 5,
+    json_: Annotated[bool, typer.Option("--json", help="print JSON, a line a text")] = False,
+) -> None:
+    """Let a model answer texts: labels, scores, tags, masked words or vectors."""
+    from alembert.cli import show as lines
+    from alembert.inference import manifest as facts
+    from alembert.inference.session import Session, place
+
+    if backend == "torch" or not (backend or (place(model) / facts.FILE).is_file()):
+        from alembert.export.torch_session import torch_session
+
+        if backend is None:
+            typer.echo(f"{model} is not exported: torch answers, which starts slowly", err=True)
+        session = torch_session(model, threads, long, max_length)
+    else:
+        session = Session(model, backend, threads, long, max_length)
+    asks: dict[str, Any] = {
+        "encoder": session.embed,
+        "tokens": session.tag,
+        "words": lambda given: session.fill_mask(given, top),
+    }
+    ask = asks.get(session.kind, session.predict)
+    show = lines.json_line if json_ else lines.line
+    done = 0
+    for given in _given(texts, pair):
+        try:
+            answers = ask(given)
+        except UserError as error:  # counts from the first of those that were given to it
+            found = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
+            raise UserError(f"text {done + int(found[1])}{found[2]}") if found else error from error
+        for text, answer in zip(given, answers, strict=True):
+            typer.echo(show(text, answer))
+        done += len(given)
+
+
+def _given(texts: list[str], pair: bool) -> Iterator[list[Any]]:
+    """Texts or pairs, of standard input as many at once as are there to be answered."""
+    if texts != ["-"]:
+        if pair and len(texts) % 2:
+            raise UserError(f"--pair: {len(texts)} texts are no pairs; give two for each")
+        yield list(zip(texts[::2], texts[1::2], strict=True)) if pair else texts
+        return
+    rows = _lines(sys.stdin.buffer, pair)
+    while several := list(islice(rows, 1 if sys.stdin.isatty() else 1000)):
+        yield several
+
+
+def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
+    for number, line in enumerate(source, start=1):
+        where = f"standard input, line {number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: byte {error.start + 1} is no UTF-8: convert it") from error
+        parts = text.split("\t") if pair else [text]
+        if pair and len(parts) != 2:
+            raise UserError(f"{where}: --pair needs two texts with one tab between them")
+        if not all(part.strip() for part in parts):
+            raise UserError(f"{where}: is empty; fill it or drop it")
+        yield tuple(parts) if pair else text
+
+
+def _threads(given: str | None) -> list[int]:
+    """ "1,2" -> [1, 2]; nothing -> one and all."""
+    if given is None:
+        return [1, os.cpu_count() or 1]
+    try:
+        return [int(each) for each in given.split(",")]
+    except ValueError as error:
+        raise UserError(f"--threads {given}: give numbers, such as 1,2") from error
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    int8: Annotated[bool, typer.Option("--int8", help="also onnxruntime's int8")] = False,
+    openvino: Annotated[bool, typer.Option("--openvino", help="also OpenVINO's variants")] = False,
+    attentions: Annotated[
+        bool, typer.Option("--attentions", help="also a graph that gives the attentions")
+    ] = False,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="all of them; the best on --data is chosen")
+    ] = False,
+    data: Annotated[str | None, option("--data", text="real texts, not those that judge")] = None,
+    keep: Annotated[
+        float | None, option("--keep", text="share of the metric, with --auto; default 0.99")
+    ] = None,
+    max_length: Annotated[int, option("--max-length", text="tokens a text of --data")] = 128,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+) -> None:
+    """Make of a model what runs on CPU without torch: ONNX, int8, OpenVINO, beside its weights."""
+    from alembert.data.splits import Files
+    from alembert.models.loading import place
+
+    if not auto and (keep is not None or label is not None):
+        name = "--label" if keep is None else "--keep"
+        raise UserError(f"{name} is for choosing among variants: it needs --auto")
+    files = Files(data, text=text, text_pair=text_pair, label=label) if data else None
+    if auto:
+        if files is None:
+            raise UserError("--auto needs --data F: the texts that the variants are measured on")
+        from alembert.export.choose import choose
+
+        facts = choose(
+            model, files, 0.99 if keep is None else keep, attentions, max_length, typer.echo
+        )
+    else:
+        from alembert.export.export import backends_of
+        from alembert.export.export import export as export_to
+
+        backends = backends_of(int8, openvino, attentions, files is not None, typer.echo)
+        facts = export_to(model, backends, files, max_length, typer.echo)
+    made = ", ".join(variant.backend for variant in facts.variants)
+    typer.echo(f"{place(model)}: exported, {made}; {facts.chosen} is used unless another is named")

@@ -1,0 +1,259 @@
+"""The command line: verbs only. Nothing heavy is imported before a verb is called."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alembert import __version__
+from alembert.cli import deploy, search, serve
+from alembert.cli import train as verbs
+from alembert.cli.options import (  # fmt: skip
+    CorpusFile,
+    Label,
+    Mlm,
+    Pair,
+    Seed,
+    Text,
+    Vectors,
+    option,
+)
+from alembert.io.errors import UserError, leads
+
+INTERRUPTED = 130  # the exit code of Ctrl-C
+GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus", "search")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Distil a BERT teacher into a small student and put it to work on CPU.",
+)
+recipes_app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    epilog="alembert recipes",
+    help="List the recipes, or print one as YAML.",
+)
+app.add_typer(recipes_app, name="recipes")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"alembert {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", help="print the version and stop", callback=_tell_version,
+            is_eager=True,  # before typer misses a command
+        ),
+    ] = False,
+) -> None: ...  # fmt: skip
+
+
+@app.command(epilog="alembert quickstart")
+def quickstart(
+    out: Annotated[Path, option("--out", text="folder of the runs")] = Path("runs/quickstart"),
+    teacher: Annotated[str | None, option("--teacher", text="another pretrained BERT")] = None,
+    seed: Seed = 0,
+) -> None:
+    """The main job on built-in input: fine-tune a teacher, distil a student, compare them."""
+    from alembert.cli.quickstart import quickstart as main_job
+
+    main_job(out, teacher, seed, typer.echo)
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context) -> None:
+    """List the recipes."""
+    if context.invoked_subcommand is None:
+        from alembert.recipes import RECIPES
+
+        for name, make in RECIPES.items():
+            typer.echo(f"{name:12} {(sys.modules[make.__module__].__doc__ or '').strip()}")
+        typer.echo("one as YAML, ready to edit: alembert recipes show NAME --teacher DIR > my.yaml")
+
+
+@recipes_app.command(epilog="alembert recipes show distilbert --teacher DIR > my.yaml")
+def show(
+    name: str,
+    teacher: Annotated[str | None, option("--teacher", text="fit the recipe to this model")] = None,
+    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+) -> None:
+    """Print a recipe as YAML; without --teacher, for BERT-base."""
+    from transformers import BertConfig
+
+    from alembert.models.loading import load_config
+    from alembert.recipes import recipe_of
+    from alembert.recipes.schema import to_yaml
+
+    config = BertConfig() if teacher is None else load_config(teacher)
+    typer.echo(to_yaml(recipe_of(name, config, layers=layers, hidden_size=hidden_size)), nl=False)
+
+
+app.command(
+    epilog="\b\nalembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
+)(verbs.finetune)
+app.command(
+    epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv "
+    "--out run"
+)(verbs.distill)
+app.command(
+    epilog="\b\nalembert search --teacher DIR --train train.csv --eval test.csv --max-latency-ms 2 "
+    "--out found"
+)(search.search)
+app.command(
+    epilog="\b\nalembert tune distilbert --teacher DIR --train train.csv --out tuned --try "
+    "stages.task.objective.SoftLabels.temperature=1,2,4"
+)(search.tune)
+
+
+@app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
+def augment(
+    train: Annotated[str, option("--train", text="texts: file, folder or hub id")],
+    out: Annotated[Path, option("--out", text="the file to make: .csv .tsv .jsonl .parquet")],
+    mlm: Mlm = None,
+    vectors: Vectors = None,
+    embeddings: Annotated[
+        str | None, option("--embeddings", text="model whose input embeddings are the word vectors")
+    ] = None,
+    copies: Annotated[int, option("--copies", text="variants of a text")] = 20,
+    share: Annotated[float, option("--share", text="how likely a word gives way")] = 0.4,
+    candidates: Annotated[int, option("--candidates", text="words that may stand there")] = 15,
+    text: Text = None,
+    text_pair: Pair = None,
+    seed: Seed = 0,
+) -> None:
+    """Write texts and their variants: words give way to others that may stand there (TinyBERT)."""
+    from alembert.augmentation.augment_file import augment_file
+    from alembert.recipes.augment import Augment
+
+    count = augment_file(
+        train, out, mlm=mlm, vectors=Path(vectors) if vectors else None, embeddings=embeddings,
+        settings=Augment(copies=copies, share=share, candidates=candidates), seed=seed, text=text,
+        text_pair=text_pair, say=typer.echo,
+    )  # fmt: skip
+    typer.echo(f"{out}: made, {count:,} rows")
+
+
+@app.command(
+    epilog="\b\nalembert corpus texts.jsonl more.txt.zst --tokenizer bert-base-uncased --out corpus"
+)
+def corpus(
+    texts: Annotated[list[str], typer.Argument(help=".txt .jsonl .csv .parquet, .zst of them ...")],
+    tokenizer: Annotated[str, option("--tokenizer", text="the model that has it: folder or id")],
+    out: Annotated[Path, option("--out", text="folder to make; the same command goes on in it")],
+    max_length: Annotated[int, option("--max-length", text="tokens a sequence")] = 128,
+) -> None:
+    """Prepare texts once, for the --corpus of finetune, distill and evaluate."""
+    from alembert.data.corpus.corpus import write_corpus
+    from alembert.models.loading import load_tokenizer
+
+    made = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
+    left = "".join(f", {n:,} left out ({why})" for why, n in made.dropped.items())
+    typer.echo(f"{out}: made, {len(made):,} sequences, {made.counts.sum():,} tokens{left}")
+
+
+@app.command(epilog="alembert trim run --data train.csv --out smaller")
+def trim(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    out: Annotated[Path, option("--out", text="folder of the smaller model")],
+    data: Annotated[
+        list[str] | None, option("--data", text="texts whose pieces stay; may be given again")
+    ] = None,
+    corpus: Annotated[
+        str | None, option("--corpus", text="plain text whose pieces come next")
+    ] = None,
+    keep: Annotated[int | None, option("--keep", text="pieces in all, at most")] = None,
+    coverage: Annotated[
+        float, option("--coverage", text="share of the texts' pieces that has to stay whole")
+    ] = 1.0,
+    text: Text = None,
+    text_pair: Pair = None,
+) -> None:
+    """Make a saved model's vocabulary smaller: the pieces that texts like these need."""
+    from alembert.runs.trim import trim_model
+
+    before, after = trim_model(
+        model, out, data=data or (), corpus=corpus, keep=keep, coverage=coverage, text=text,
+        text_pair=text_pair, say=typer.echo,
+    )  # fmt: skip
+    typer.echo(f"{out}: made, {after:,} of {before:,} pieces")
+
+
+@app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
+def evaluate_(
+    model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
+    data: Annotated[str | None, option("--data", text="labelled texts")] = None,
+    corpus: CorpusFile = None,
+    text: Text = None,
+    text_pair: Pair = None,
+    label: Label = None,
+    max_length: Annotated[int, option("--max-length", text="tokens a text")] = 128,
+    sequences: Annotated[int, option("--sequences", text="of the corpus that are read")] = 2000,
+    backend: Annotated[
+        str, option("--backend", text="torch, or what it is exported for")
+    ] = "torch",
+    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Measure a saved model on labelled texts (--data), or on masked words (--corpus)."""
+    import json
+
+    from alembert.data.splits import Files
+    from alembert.runs.evaluate import judge, judge_words
+
+    if (data is None) == (corpus is None):
+        raise UserError("give exactly one of --data and --corpus")
+    if corpus is not None:
+        found = judge_words(model, corpus, max_length, sequences, backend)
+    else:
+        files = Files(str(data), text=text, text_pair=text_pair, label=label)
+        found = judge(model, files, max_length, lambda line: typer.echo(line, err=True), backend)
+    typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+
+
+app.command(epilog="alembert export run --int8")(deploy.export)
+app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy.bench)
+app.command(epilog="alembert report run")(deploy.report)
+app.command(epilog="\b\nalembert predict run 'a fine film' 'a dull one'")(deploy.predict)
+app.command(epilog="alembert serve teacher run")(serve.serve)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    # huge pages: faulting in the same blocks every step cost small models a sixth of their time
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_said(str(error), 2))
+    except ModuleNotFoundError as error:
+        if (error.name or "alembert").split(".")[0] == "alembert":
+            raise  # our own fault
+        sys.exit(_said(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
+    except OSError as error:
+        sys.exit(_said(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
+    except SystemExit as end:  # typer's, of Ctrl-C too, which is how a server is meant to end
+        verb = next(iter(sys.argv[1:]), "")
+        if end.code == INTERRUPTED and verb != "serve":
+            more = "; the same command goes on where it stopped" if verb in GOES_ON else ""
+            _said(f"interrupted{more}", INTERRUPTED)
+        raise
+
+
+def _said(line: str, code: int) -> int:
+    if leads():  # of several processes one speaks
+        typer.echo(f"alembert: {line}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

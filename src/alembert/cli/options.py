@@ -1,0 +1,124 @@
+"""The options of the verbs, and what they become: files, and settings of a recipe."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alembert.io.errors import UserError
+
+
+def option(*names: str, text: str, panel: str | None = None) -> Any:
+    """A typer option with its help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel)
+
+
+Out = Annotated[Path, option("--out", text="folder of the run; the same command goes on in it")]
+Train = Annotated[str | None, option("--train", text="labelled texts: file, folder or hub id")]
+Valid = Annotated[str | None, option("--valid", text="texts that choose the best model")]
+Eval = Annotated[str | None, option("--eval", text="texts that judge the result, never choose")]
+Unlabelled = Annotated[
+    str | None, option("--unlabelled", text="texts that only the teacher labels")
+]
+Teachers = Annotated[
+    list[str],
+    option("--teacher", text="a fine-tuned model: folder or hub id; of several, the average"),
+]
+GeneralTeacher = Annotated[
+    str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
+]
+Mlm = Annotated[str | None, option("--mlm", text="masked-word model that varies the texts")]
+Vectors = Annotated[str | None, option("--vectors", text="word vectors for it, a GloVe text file")]
+CorpusFile = Annotated[str | None, option("--corpus", text="text, or a folder of `corpus`")]
+Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
+Text = Annotated[str | None, option("--text", text="column of the text")]
+Pair = Annotated[str | None, option("--text-pair", text="column of the second text")]
+Label = Annotated[str | None, option("--label", text="column of the label")]
+Epochs = Annotated[float | None, option("--epochs", text="epochs of the task stages")]
+BatchSize = Annotated[int | None, option("--batch-size", text="texts a step, task stages")]
+Rate = Annotated[float | None, option("--learning-rate", text="of the task stages")]
+Length = Annotated[int | None, option("--max-length", text="tokens a text, all stages")]
+Settings = Annotated[
+    list[str] | None, option("--set", text="FIELD=VALUE of the recipe: stages.task.clip=2")
+]
+Vocabulary = Annotated[
+    str | None, option("--vocabulary", text="task: the pieces of the run's texts; default: all")
+]
+CacheTeacher = Annotated[
+    bool, option("--cache-teacher", text="the teacher reads the corpus once; fixed masks")
+]
+CacheTop = Annotated[int | None, option("--cache-top", text="words kept of it a row; default 128")]
+CachePrecision = Annotated[
+    str | None, option("--cache-precision", text="of states kept: bf16, the default, or fp32")
+]
+Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
+Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
+
+
+def files_of(
+    train: str | None, valid: str | None, evaluation: str | None, unlabelled: str | None,
+    task: str | None, text: str | None, text_pair: str | None, label: str | None,
+) -> Any:  # fmt: skip
+    from alembert.data.splits import HUB, Files
+
+    if train is None and task is not None:
+        train = HUB
+    if train is None:
+        given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"{name} speaks to the task stages: it needs --train")
+        return None
+    return Files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+
+
+def settings_of(
+    recipe: Any, epochs: float | None, batch_size: int | None, rate: float | None,
+    length: int | None, settings: list[str] | None,
+) -> dict[str, str]:  # fmt: skip
+    """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
+    changes: dict[str, str] = {}
+    for stage in recipe.stages:
+        fields: dict[str, float | None] = {"max_length": length}
+        if stage.data == "task":
+            fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
+        for name, number in fields.items():
+            if number is not None and not 0 < number < math.inf:
+                shown = name.replace("_", "-")
+                raise UserError(f"--{shown} {number:g}: must be over 0, and a finite number")
+            if number is not None:
+                changes[f"stages.{stage.name}.{name}"] = str(number)
+        if stage.data == "task" and epochs is not None:
+            changes[f"stages.{stage.name}.min_steps"] = "0"
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: write it as FIELD=VALUE")
+        changes[key.strip()] = value
+    return changes
+
+
+def caching_of(wanted: bool, top: int | None, precision: str | None) -> Any:
+    """The options of --cache-teacher as a value; None where it is not asked for."""
+    from alembert.runs.job import Caching
+
+    given = {"top": top, "precision": precision}
+    given = {name: value for name, value in given.items() if value is not None}
+    if wanted:
+        return Caching(**given)  # type: ignore[arg-type]
+    for name in given:
+        raise UserError(f"--cache-{name} speaks to --cache-teacher: give that too, or leave it out")
+    return None
+
+
+def changed(recipe: Any, changes: dict[str, str]) -> Any:
+    from alembert.recipes.schema import with_settings
+
+    return with_settings(recipe, changes) if changes else recipe
+
+
+def precision_of(choice: str) -> str:
+    if choice not in ("auto", "fp32", "bf16", "fp16"):
+        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
+    return choice

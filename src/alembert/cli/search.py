@@ -1,0 +1,131 @@
+"""The verbs that find a student for a budget, and settings; nothing heavy is imported before."""
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from alembert.cli import options
+from alembert.cli.options import option
+from alembert.cli.serve import serve as answer
+from alembert.io.errors import UserError, leads
+
+
+def search(
+    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    out: options.Out,
+    max_latency_ms: Annotated[
+        float | None, option("--max-latency-ms", text="of a text in int8, one thread")
+    ] = None,
+    min_retention: Annotated[
+        float | None, option("--min-retention", text="share of the teacher's metric: 0.97")
+    ] = None,
+    min_speedup: Annotated[
+        float | None, option("--min-speedup", text="times the teacher's in torch, one thread: 30")
+    ] = None,
+    train: options.Train = None,
+    valid: options.Valid = None,
+    evaluation: options.Eval = None,
+    task: options.Glue = None,
+    text: options.Text = None,
+    text_pair: options.Pair = None,
+    label: options.Label = None,
+    length: Annotated[int, option("--length", text="tokens of the text that is timed")] = 32,
+    trials: Annotated[int, option("--trials", text="candidates that are trained briefly")] = 9,
+    steps: Annotated[int, option("--steps", text="of the first rung; the next has 3 times")] = 100,
+    epochs: Annotated[float | None, option("--epochs", text="of the winner's stages")] = None,
+    recipes: Annotated[
+        str, option("--recipes", text="that students may be of")
+    ] = "distilbert,tinybert,minilm,mobilebert",
+    vocabulary: Annotated[
+        str, option("--vocabulary", text="task: the texts' pieces; all; or both are tried")
+    ] = "both",
+    max_length: Annotated[int, option("--max-length", text="tokens a text, in training")] = 128,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+    serve: Annotated[
+        int | None, option("--serve", text="port at which what was found then answers")
+    ] = None,
+) -> None:
+    """Find the student for a latency or a speed, or for a share of the teacher's quality."""
+    try:
+        import onnx  # noqa: F401
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
+    if serve is not None:
+        _check_serving(serve)
+    from alembert.search.search import search as find
+    from alembert.search.space import VOCABULARIES, Budget
+
+    files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    if files is None:
+        raise UserError("a search needs texts to learn from: give --train")
+    if vocabulary not in ("both", *VOCABULARIES):
+        raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
+    kept = VOCABULARIES if vocabulary == "both" else (vocabulary,)
+    names = tuple(dict.fromkeys(recipes.split(",")))
+    bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
+    budget = Budget(*bounds, min_speedup)
+    precision = options.precision_of(precision)
+    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo))
+    if serve is not None:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
+        answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
+
+
+def _check_serving(port: int) -> None:
+    """Before hours are spent on a student that could not be served."""
+    try:
+        from alembert.serving.server import bound
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
+    if not 0 <= port < 65536:
+        raise UserError(f"--serve {port}: a port, 0 to 65535; 0 takes a free one")
+    bound("127.0.0.1", port).close()
+
+
+def tune(
+    recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
+    teacher: options.Teachers,
+    train: Annotated[str, option("--train", text="labelled texts: file, folder or hub id")],
+    out: options.Out,
+    tries: Annotated[list[str], option("--try", text="FIELD=V1,V2 of the recipe; every mix")],
+    trials: Annotated[
+        int | None, option("--trials", text="of the grid, drawn; default: all")
+    ] = None,
+    valid: options.Valid = None,
+    unlabelled: options.Unlabelled = None,
+    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
+    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    text: options.Text = None,
+    text_pair: options.Pair = None,
+    label: options.Label = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.Rate = None,
+    max_length: options.Length = None,
+    settings: options.Settings = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+) -> None:
+    """Find the settings of a recipe that do best on texts held out of --train."""
+    from rich.console import Console
+
+    from alembert.runs.job import Job
+    from alembert.runs.start import chosen_for
+    from alembert.search import tune as tuning
+
+    files = options.files_of(train, valid, None, unlabelled, None, text, text_pair, label)
+    chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
+    changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    base = Job(
+        options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
+        precision=options.precision_of(precision), more_teachers=tuple(teacher[1:]),
+    )  # fmt: skip
+    found = tuning.tune(base, tries, trials, typer.echo)
+    if leads():
+        Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
+        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.told(found[0].settings)}")

@@ -1,0 +1,121 @@
+"""The verb that answers over HTTP. Nothing heavy is imported before it is called."""
+
+import logging
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alembert.cli.options import option
+from alembert.io.errors import UserError
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+def _at_least(least: float, name: str, text: str) -> Any:
+    return typer.Option(name, help=text, min=least)
+
+
+def serve(
+    models: Annotated[list[str], typer.Argument(help="exported: FOLDER or NAME=FOLDER each")],
+    host: Annotated[str, option("--host", text="address to listen at")] = "127.0.0.1",
+    port: Annotated[int, _at_least(0, "--port", "0 takes a free one")] = 8000,
+    backend: Annotated[str | None, option("--backend", text="onnx, int8, openvino ...")] = None,
+    threads: Annotated[int, _at_least(0, "--threads", "that compute; 0: one a core")] = 0,
+    batch_tokens: Annotated[int, _at_least(1, "--batch-tokens", "of a batch, at most")] = 512,
+    max_requests: Annotated[int, _at_least(1, "--max-requests", "at a time, then 429")] = 512,
+    max_wait: Annotated[float, _at_least(0.001, "--max-wait", "seconds in line, then 429")] = 2.0,
+    max_inputs: Annotated[int, _at_least(1, "--max-inputs", "texts a request")] = 32,
+    max_body: Annotated[int, _at_least(1, "--max-body", "bytes a request")] = 2_000_000,
+    engine: Annotated[str, option("--engine", text="local, or ray: several machines")] = "local",
+    replicas: Annotated[str, option("--replicas", text="of ray: 2, or 1-8 as needed")] = "1",
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", envvar="ALEMBERT_API_KEY", help="to be asked for")
+    ] = None,
+    cors: Annotated[list[str] | None, option("--cors", text="origin whose pages may ask")] = None,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="a line of JSON a request")
+    ] = True,
+) -> None:
+    """Answer over HTTP, with a playground at /, until it is stopped."""
+    try:
+        from alembert.serving import server
+        from alembert.serving.served_model import opened
+        from alembert.serving.service import Limits
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
+    limits = Limits(
+        threads or os.cpu_count() or 1, batch_tokens, max_requests, max_inputs, max_wait, max_body
+    )
+    found = [(name, folder, backend) for name, folder in _named(models).items()]
+    for _, folder, _ in found:
+        _check(folder, backend)
+    if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
+        raise UserError("--api-key: give printable ASCII")
+    if access_log:
+        _log_requests()
+    if engine == "ray":
+        from alembert.serving import ray as ray_serve
+
+        count = _replicas(replicas)
+        ray_serve.serve(found, limits, host, port, count, _say, api_key, cors or ())
+    elif engine == "local":
+        openers = [partial(opened, *each) for each in found]
+        server.serve(openers, limits, host, port, _say, api_key, cors or ())
+    else:
+        raise UserError(f"--engine {engine}: choose local or ray")
+
+
+def _replicas(given: str) -> tuple[int, int]:
+    """ "2" -> (2, 2), "1-8" -> (1, 8)."""
+    fewest, _, most = given.partition("-")
+    if not fewest.isdecimal() or not (most or fewest).isdecimal():
+        raise UserError(f"--replicas {given}: write a number, or two as 1-8")
+    count = int(fewest), int(most or fewest)
+    if not 1 <= count[0] <= count[1]:
+        raise UserError(f"--replicas {given}: at least 1, and the smaller number first")
+    return count
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _named(models: list[str]) -> dict[str, Path]:
+    """NAME=FOLDER or FOLDER, whose name it then has; a run's student has that of the run."""
+    found: dict[str, Path] = {}
+    for given in models:
+        name, equals, path = given.partition("=")
+        if not equals or not re.fullmatch(NAME, name):
+            path = given
+            home = Path(given).resolve()
+            inside = home.name == "student" and not (home / "student").is_dir()
+            name = home.parent.name if inside else home.name
+        if not re.fullmatch(NAME, name):
+            raise UserError(f"{given}: no name for a URL: write NAME={given}")
+        if name in found:
+            raise UserError(f"{given}: a second model {name}: write NAME={given}")
+        found[name] = Path(path)
+    return found
+
+
+def _check(folder: Path, backend: str | None) -> None:
+    """UserError at once where a model is not exported."""
+    from alembert.inference import manifest
+    from alembert.inference.session import place
+
+    home = place(folder)
+    manifest.read(home).variant(backend, home)
+
+
+def _log_requests() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("alembert.access")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

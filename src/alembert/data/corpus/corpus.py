@@ -1,0 +1,148 @@
+"""A corpus as sequences of token ids for masked-word prediction, made once and kept on disk."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from alembert.data.corpus.packing import SHORTEST, Frame
+from alembert.data.corpus.paragraphs import open_source
+from alembert.data.corpus.preparing import COUNTS, FACTS, IDS, LENGTHS, STATE, Wanted, prepare
+from alembert.io.errors import UserError
+from alembert.io.files import MEND, cache, named
+
+_VERSION = "2"  # of what a corpus holds; another number makes the cache anew
+
+
+class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
+    """Sequences of token ids, special tokens included, read from disk one by one.
+
+    `lengths` (N,): tokens per sequence. `max_length`: of a sequence at most. `counts` (V,): how
+    often each token occurs. `dropped`: reason -> how many sequences were left out.
+    In memory are 12 bytes a sequence.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        facts = json.loads((folder / FACTS).read_text())
+        self.tokenizer: str = facts["tokenizer"]
+        self.max_length: int = facts["max_length"]
+        self.dropped: dict[str, int] = facts["dropped"]
+        self.counts: NDArray[np.int64] = np.load(folder / COUNTS)
+        self.lengths: NDArray[np.int32] = np.fromfile(folder / LENGTHS, np.int32)
+        self._ends = np.cumsum(self.lengths, dtype=np.int64)
+        self._ids, self._dtype = folder / IDS, np.dtype(facts["dtype"])
+        size = facts["tokens"] * self._dtype.itemsize
+        if self._ids.stat().st_size != size or self._ends[-1] != facts["tokens"]:
+            raise UserError(f"{folder}: is damaged: delete it and prepare it again")
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """{"input_ids": list of token ids}."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        length = int(self.lengths[index])
+        start = int(self._ends[index]) - length
+        # read and not mapped: pages that were looked at would count as this process's memory
+        ids = np.fromfile(self._ids, self._dtype, length, offset=start * self._dtype.itemsize)
+        if len(ids) < length:  # cut off since it was opened
+            raise UserError(f"{self.folder}: is damaged: delete it and prepare it again")
+        return {"input_ids": ids.tolist()}
+
+
+def read_corpus(
+    path: str | Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    folder: Path | None = None,
+) -> Corpus:
+    """The sequences of one or more texts, at most `max_length` tokens each.
+
+    A text file holds a paragraph a line and an empty line between documents; of any other data
+    set, every row of its text column is a document. Consecutive paragraphs of a document share
+    a sequence while they fit, a longer paragraph is cut; sequences under 12 tokens and those
+    half or more unknown are dropped (DistilBERT).
+    Made once for the same text, tokenizer and lengths, in `folder` ($XDG_CACHE_HOME/alembert);
+    a folder that `write_corpus` made is taken as it is. Raises UserError.
+    """
+    if isinstance(path, str) and prepared(path):
+        return _written(Path(path).expanduser(), tokenizer, max_length)
+    wanted = _wanted([path] if isinstance(path, str) else path, tokenizer, max_length)
+    home = folder or cache("corpus")
+    made = home / wanted.key
+    if not (made / FACTS).is_file():
+        mend = "free some space, or name another folder in XDG_CACHE_HOME"
+        with named(home, mend):
+            home.mkdir(parents=True, exist_ok=True)
+        prepare(made, wanted, mend)
+    return Corpus(made)
+
+
+def write_corpus(
+    paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, out: Path
+) -> Corpus:
+    """What `read_corpus` reads, in a folder of its own; stopped, it goes on there."""
+    prepare(out, _wanted(paths, tokenizer, max_length), MEND)
+    return Corpus(out)
+
+
+def prepared(path: str) -> bool:
+    """Whether a folder is one of `write_corpus`, finished or begun."""
+    return any((Path(path).expanduser() / name).is_file() for name in (FACTS, STATE))
+
+
+def _written(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Corpus:
+    """A prepared folder, if it is whole and fits the tokenizer and the length."""
+    if not (folder / FACTS).is_file():
+        raise UserError(f"{folder}: is not finished: run its 'alembert corpus' command again")
+    corpus = Corpus(folder)
+    again = f"'alembert corpus TEXT --tokenizer {tokenizer.name_or_path} --max-length {max_length}'"
+    if corpus.tokenizer != _words(tokenizer)[1]:
+        raise UserError(
+            f"{folder}: was prepared with another tokenizer than the student's: prepare it with "
+            f"{again}"
+        )
+    if corpus.max_length > max_length:
+        raise UserError(
+            f"{folder}: was prepared for {corpus.max_length} tokens a sequence and {max_length} "
+            f"are asked for: give --max-length {corpus.max_length}, or prepare it with {again}"
+        )
+    return corpus
+
+
+def _wanted(paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Wanted:
+    if max_length < SHORTEST:
+        raise UserError(f"--max-length {max_length}: a corpus needs at least {SHORTEST}")
+    sources = tuple(open_source(path) for path in paths)
+    backend, words = _words(tokenizer)
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if first is None or last is None:
+        raise UserError("this tokenizer has no [CLS] and [SEP]; a corpus needs a BERT-like one")
+    frame = Frame(int(first), int(last), tokenizer.unk_token_id)
+    digest = hashlib.sha256(json.dumps([_VERSION, max_length, words]).encode())
+    for source in sources:
+        digest.update(source.digest())
+    key = digest.hexdigest()[:32]
+    return Wanted(sources, backend, frame, len(tokenizer), max_length, words, key)
+
+
+def _words(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, str]:
+    """A tokenizer that neither cuts nor pads, and a hash of what decides its ids."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError("this tokenizer has no fast version; use a model that has one")
+    state = json.loads(backend.to_str())
+    state |= {"truncation": None, "padding": None}  # left behind by whoever called it last
+    parts = ("normalizer", "pre_tokenizer", "model", "added_tokens")
+    special = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id]
+    known = json.dumps([special, *(state[part] for part in parts)], sort_keys=True)
+    return Tokenizer.from_str(json.dumps(state)), hashlib.sha256(known.encode()).hexdigest()[:32]

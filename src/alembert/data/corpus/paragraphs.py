@@ -1,0 +1,161 @@
+"""The text of a corpus: files and other data sets -> blocks of paragraphs, one after another."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow.parquet as pq
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+from alembert.data.columns import find_columns, is_list
+from alembert.data.formats import (
+    READERS,
+    Rows,
+    csv_rows,
+    dataset,
+    objects,
+    parquet,
+    table,
+    tsv_rows,
+)  # fmt: skip
+from alembert.data.lines import kind, unpacked
+from alembert.data.sources import read
+from alembert.io.errors import UserError
+
+BLOCK = 1_000_000  # characters that are tokenised together
+ROWS = 1000  # of a table that are read together
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to stream (`data` is None), or a data set of another kind."""
+
+    path: Path
+    data: Dataset | None = None
+
+    def size(self) -> int:
+        """Bytes."""
+        return int(self.path.stat().st_size if self.data is None else self.data.data.nbytes)
+
+    def digest(self) -> bytes:
+        """A hash of the content."""
+        if self.data is None:
+            with self.path.open("rb") as file:
+                return kind(self.path).encode() + hashlib.file_digest(file, "sha256").digest()
+        digest = hashlib.sha256()
+        for rows in self.data.iter(ROWS):
+            digest.update(json.dumps(rows, default=str).encode())
+        return digest.digest()
+
+    def blocks(self) -> Iterator[tuple[list[str], int]]:
+        """(stripped paragraphs, bytes read by then); an empty paragraph ends a document."""
+        if self.data is None:
+            with self.path.open("rb") as file:
+                found = STREAMS.get(kind(self.path), _text)(file, self.path)
+                yield from _blocks(found, file.tell, self.size())
+            return
+        read, share = 0, self.size() / len(self.data)
+
+        def cells(data: Dataset) -> Iterator[Any]:
+            nonlocal read
+            for rows in data.iter(ROWS):
+                (column,) = rows.values()
+                yield from column
+                read += len(column)
+
+        yield from _blocks(_of_cells(cells(self.data)), lambda: int(read * share), self.size())
+
+
+def open_source(path: str) -> Source:
+    file = Path(path).expanduser()
+    if file.is_file() and (kind(file) in STREAMS or kind(file) not in READERS):
+        return Source(file)
+    data = read(path)
+    return Source(file, data.select_columns([_column(data, path)]))
+
+
+def _column(data: Dataset, path: str | Path) -> str:
+    column = find_columns(data, str(path), labelled=False).text
+    if is_list(data, column):
+        raise UserError(f"{path}: {column!r} holds lists of words; a corpus needs text")
+    return column
+
+
+def _blocks(
+    paragraphs: Iterable[str], position: Callable[[], int], end: int
+) -> Iterator[tuple[list[str], int]]:
+    block: list[str] = []
+    size = 0
+    for paragraph in paragraphs:
+        block.append(paragraph)
+        size += len(paragraph) + 1  # a file of empty lines has blocks too
+        if size > BLOCK:
+            yield block, position()
+            block, size = [], 0
+    yield block, end
+
+
+def _text(file: BinaryIO, path: Path) -> Iterator[str]:
+    """A paragraph a line, an empty line between documents."""
+    with unpacked(file, path) as text:
+        yield from map(str.strip, text)
+    yield ""
+
+
+def _of_cells(cells: Iterable[Any]) -> Iterator[str]:
+    """Every cell is a document, every filled line of it a paragraph."""
+    for cell in cells:
+        if cell is not None:
+            yield from (line.strip() for line in str(cell).split("\n") if line.strip())
+            yield ""
+
+
+def _delimited(rows: Rows, file: BinaryIO, path: Path) -> Iterator[str]:
+    found = table(rows, file, path)
+    header, first = next(found), next(found)
+    data = dataset({name: [cell] for name, cell in zip(header, first, strict=True)}, path)
+    place = header.index(_column(data, path))
+    return _of_cells(row[place] for row in chain([first], found))
+
+
+def _jsonl(file: BinaryIO, path: Path) -> Iterator[str]:
+    """Rows may differ in their keys, so long as the text is there."""
+
+    def cells() -> Iterator[str | None]:
+        column = ""
+        for where, row in objects(file, path):
+            if not isinstance(row, dict) or not row:
+                raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
+            column = column or _column(dataset({k: [v] for k, v in row.items()}, path), path)
+            if column not in row:
+                raise UserError(f"{path}, {where}: key {column!r} is missing; give every row one")
+            if not isinstance(row[column], str | None):
+                raise UserError(f"{path}, {where}: {column!r} is no string; mend the row")
+            yield row[column]
+
+    return _of_cells(cells())
+
+
+def _parquet(file: BinaryIO, path: Path) -> Iterator[str]:
+    """A few rows at a time, of the text's column alone."""
+    with parquet(path):
+        # a buffer lets it read in pages: without one, all of a row group is held
+        table = pq.ParquetFile(file, buffer_size=1 << 20)
+        column = _column(Dataset(InMemoryTable(table.schema_arrow.empty_table())), path)
+        for rows in table.iter_batches(ROWS, columns=[column]):
+            yield from _of_cells(rows.column(0).to_pylist())
+
+
+STREAMS: dict[str, Callable[[BinaryIO, Path], Iterator[str]]] = {
+    ".txt": _text,
+    ".csv": partial(_delimited, csv_rows),
+    ".tsv": partial(_delimited, tsv_rows),
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,74 @@
+"""A saved model that is not exported answers too: torch behind the same Session."""
+
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+from transformers.utils.hub import cached_file
+
+from alembert.evaluation import predict
+from alembert.export.onnx import pooled
+from alembert.inference.engine import Ids, check_threads
+from alembert.inference.manifest import Facts
+from alembert.inference.session import Session
+from alembert.io.errors import UserError
+from alembert.models import checks
+from alembert.models.heads import kind_of, pooling_of
+from alembert.models.inputs import inputs_of
+from alembert.models.loading import load_config, load_model, load_tokenizer, names_of, place
+
+
+def torch_session(
+    path: str, threads: int | None = 1, long: str = "cut", max_length: int | None = None
+) -> Session:
+    """A Session on a saved model as it is, in torch eager fp32; path: a folder or a hub id.
+
+    threads: of this whole process. Raises UserError for what is no such model.
+    """
+    check_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = load_config(path)
+    checks.check_words(load_tokenizer(path), config, path)
+    kind = kind_of(config, path)
+    folder = Path(place(path))
+    if kind == "encoder" and not folder.is_dir():
+        raise UserError(f"{path}: how an encoder pools is read from its folder: save it in one")
+    pooling = pooling_of(folder) if kind == "encoder" else ""
+    model = load_model(path, kind)
+    parameters = sum(each.numel() for each in model.parameters())
+    labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    facts = Facts(
+        kind, labels, checks.positions(config), (), parameters, "torch", (), pooling=pooling,
+        width=config.hidden_size,
+    )  # fmt: skip
+    if not folder.is_dir():  # the hub's cache has it now
+        folder = Path(str(cached_file(path, "tokenizer.json"))).parent
+    engine = _Torch(model, kind, pooling)
+    return Session(folder, long=long, max_length=max_length, facts=facts, engine=engine)
+
+
+class _Torch:
+    """Answers as an engine of deploy.engine does; one call at a time."""
+
+    def __init__(self, model: PreTrainedModel, kind: str, pooling: str) -> None:
+        self._model, self._kind, self._pooling = model, kind, pooling
+        self._takes = inputs_of(model)
+        self._lock = Lock()  # the masked-word head is told by a hook where to look
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]:
+        batch = {name: torch.from_numpy(each) for name, each in inputs.items()}
+        given = {name: batch[name] for name in self._takes}
+        with self._lock:
+            if self._kind == "words":
+                found = predict.logits_of(self._model, given, batch["places"])
+            elif self._kind == "encoder":
+                hidden = self._model(**given).last_hidden_state
+                found = pooled(hidden, batch["attention_mask"], self._pooling)
+            else:
+                found = self._model(**given).logits
+        return found.numpy()

@@ -1,0 +1,146 @@
+"""An exported model that answers: token ids in, numbers out, without torch."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alembert.inference.manifest import FILE, Facts, Variant
+from alembert.io.errors import UserError
+
+Ids = dict[str, NDArray[np.int64]]
+MANY = 8  # threads a core that are surely a mistake: thousands take all memory
+
+
+class Engine(Protocol):
+    """input_ids and attention_mask (B, T), token_type_ids (B, T), places (N,); see deploy.facts.
+
+    Returns the graph's output in float32. A name that the graph does not take is left aside.
+    Safe to call from several threads at once.
+    """
+
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]: ...
+
+    def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        """All that the graph gives; of backend attentions also (L, B, A, T, T)."""
+        ...
+
+
+def open_engine(
+    folder: Path, facts: Facts, backend: str | None = None, threads: int | None = 1
+) -> Engine:
+    """The engine of one variant, by default the chosen one; threads None: all cores.
+
+    Raises UserError for a variant that is not there, a broken file or one of another model, a
+    runtime not installed.
+    """
+    check_threads(threads)
+    variant = facts.variant(backend, folder)
+    path = folder / variant.file
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: export the model again")
+    made = _OpenVino if variant.runtime == "openvino" else _Onnx
+    engine = made(path, variant, threads or os.cpu_count() or 1)
+    rank, width = 2 + (facts.kind == "tokens"), str(len(facts.labels) or engine.shape[-1])
+    if (set(engine.takes), len(engine.shape)) != (set(facts.inputs), rank) or (
+        str(engine.shape[-1]) != width
+    ):
+        raise UserError(f"{path}: is of another model than {FILE} says: export the model again")
+    return engine
+
+
+def check_threads(threads: int | None) -> None:
+    """UserError for none, and for many more than there are cores; None stands for all cores."""
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads}: must be 1 or more")
+    if threads is not None and threads > MANY * (os.cpu_count() or 1):
+        raise UserError(f"--threads {threads}: there are {os.cpu_count()} cores here")
+
+
+class _Onnx:
+    def __init__(self, path: Path, variant: Variant, threads: int) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(_missing("onnxruntime", "serve")) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4  # what is wrong is said below, once
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["SkipLayerNormFusion"],  # its kernel is slower than two
+            )
+        except Exception as error:  # its errors share no class but this
+            raise UserError(_broken(path, error)) from error
+        self.takes = [entry.name for entry in self._session.get_inputs()]
+        self._gives = [self._session.get_outputs()[0].name]  # of attentions nothing is read
+        self.shape: Sequence[Any] = self._session.get_outputs()[0].shape
+
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]:
+        found = self._session.run(self._gives, {name: inputs[name] for name in self.takes})
+        return np.asarray(found[0], np.float32)
+
+    def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        found = self._session.run(None, {name: inputs[name] for name in self.takes})
+        return [np.asarray(output, np.float32) for output in found]
+
+
+class _OpenVino:
+    def __init__(self, path: Path, variant: Variant, threads: int) -> None:
+        core: Any = openvino().Core()
+        # by itself it takes bf16 where the processor has it: always said
+        hint = "bf16" if variant.precision == "bf16" else "f32"
+        settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+        try:
+            self._model = core.compile_model(str(path), "CPU", settings)
+        except Exception as error:  # its errors share no class but this
+            raise UserError(_broken(path, error)) from error
+        self.takes = [entry.any_name for entry in self._model.inputs]
+        self.shape: Sequence[Any] = list(self._model.outputs[0].partial_shape)
+        self._idle: list[Any] = []  # requests: making one takes as long as a short text
+
+    def __call__(self, inputs: Ids) -> NDArray[np.float32]:
+        return self.outputs(inputs)[0]
+
+    def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        try:
+            request = self._idle.pop()  # nobody else has it: safe between threads
+        except IndexError:
+            request = self._model.create_infer_request()
+        found = request.infer({name: inputs[name] for name in self.takes})
+        outputs = [np.array(found[i], np.float32) for i in range(len(self._model.outputs))]
+        self._idle.append(request)
+        return outputs
+
+
+def openvino() -> Any:
+    """The module, unable to report its use to its makers, which it does unasked.
+
+    Raises UserError where it is not installed.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino as found
+    except ImportError as error:
+        raise UserError(_missing("openvino", "deploy")) from error
+    return found
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this processor; where not, it takes fp32 unasked."""
+    return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _missing(name: str, extra: str) -> str:
+    return f"{name} is not installed: pip install 'alembert[{extra}]'"
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be read ({' '.join(str(error).split())[:150]}): export the model again"

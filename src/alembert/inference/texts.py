@@ -1,0 +1,83 @@
+"""What a caller gives as texts: taken as a list, checked, in stretches, parted into words."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from alembert.io.errors import UserError
+
+SHOWN = 30  # characters of a text that an error quotes
+TEXTS, CHARACTERS = 1000, 250_000  # that are in work at once: what bounds the memory
+
+
+def listed(texts: Any) -> tuple[list[Any], bool]:
+    """The texts as a list, and whether it was one text that was given: a str, or a pair's tuple."""
+    if isinstance(texts, str | tuple):
+        return [texts], True
+    if isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
+        raise UserError(f"{type(texts).__name__}: give a text or a list of texts")
+    return list(texts), False
+
+
+def stretches(texts: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """(number of the first, texts): at most TEXTS, or little over CHARACTERS in all."""
+    start, size = 0, 0
+    for stop, text in enumerate(texts, start=1):
+        parts = text if isinstance(text, list | tuple) else [text]
+        size += sum(len(part) for part in parts if isinstance(part, str))
+        if stop - start == TEXTS or size > CHARACTERS or stop == len(texts):
+            yield start, texts[start:stop]
+            start, size = stop, 0
+
+
+def checked(text: Any, number: int) -> str | tuple[str, str]:
+    """A text, or a pair of two; UserError for anything else, and where one is empty."""
+    if isinstance(text, str):
+        if not text or text.isspace():
+            raise UserError(f"{named(text, number)}: is empty")
+        return text
+    if not isinstance(text, list | tuple) or not all(isinstance(part, str) for part in text):
+        raise UserError(f"{named(text, number)}: give a text, or a pair of two texts")
+    if len(text) != 2:
+        raise UserError(f"{named(text, number)}: a pair has two texts, this has {len(text)}")
+    if any(not part or part.isspace() for part in text):
+        raise UserError(f"{named(text, number)}: a text of the pair is empty")
+    return text[0], text[1]
+
+
+def checked_words(words: Any, number: int) -> list[str]:
+    """A list of words; UserError for anything else, and where there is none."""
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{named(words, number)}: give a text or a list of words")
+    if not any(words):
+        raise UserError(f"{named(words, number)}: is empty")
+    return list(words)
+
+
+def check_unicode(text: str | Sequence[str], number: int) -> None:
+    """UserError for half of a surrogate pair, which no tokenizer reads."""
+    for part in [text] if isinstance(text, str) else text:
+        try:
+            part.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{named(text, number)}: character {error.start + 1} is half of a surrogate pair: "
+                "give valid Unicode"
+            ) from error
+
+
+def named(text: Any, number: int) -> str:
+    """How an error names a text: by its number and how it begins."""
+    shown = ascii(text)
+    return f"text {number} ({shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'})"
+
+
+def parted(text: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """The text, and from where to where each word goes; words are joined with spaces."""
+    if isinstance(text, str):
+        return text, [word.span() for word in re.finditer(r"\S+", text)]
+    places, start = [], 0
+    for word in text:
+        places.append((start, start + len(word)))
+        start += len(word) + 1
+    return " ".join(text), places

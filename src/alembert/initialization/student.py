@@ -1,0 +1,159 @@
+"""How a student starts: from scratch, from layers of its teacher, or from a checkpoint."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from alembert.initialization import embeddings
+from alembert.initialization.bottleneck import thin
+from alembert.initialization.pca import match, narrow
+from alembert.io.errors import UserError
+from alembert.models import anatomy
+from alembert.models.building import config_of, drawn
+from alembert.models.layer_map import Choice, Pairs, layer_map
+from alembert.models.loading import label_fields
+from alembert.models.trace import Batch, Reads, no_grad_trace
+
+
+def from_scratch(
+    config: dict[str, object], head: str, labels: Sequence[str], seed: int
+) -> PreTrainedModel:
+    """A randomly drawn student of this config and head."""
+    return drawn(config_of(config | label_fields(head, labels)), head, seed)
+
+
+def from_teacher(
+    config: dict[str, object],
+    head: str,
+    labels: Sequence[str],
+    teacher: PreTrainedModel,
+    choice: Choice,
+    seed: int,
+    sample: Batch | None = None,
+    basis: str = "components",
+) -> PreTrainedModel:
+    """A student that starts as some of its teacher's layers (DistilBERT, section 3).
+
+    Embeddings, the chosen layers and, where both have one, the masked-word head are copied; a task
+    head is drawn anew. A student without token types takes the teacher's type 0 into its positions,
+    so that with every layer copied it computes what its teacher computes. A narrower student starts
+    as the teacher seen through fewer dimensions, found on a sample of text (narrowing.narrow).
+    Raises UserError when shapes or architectures forbid it.
+    """
+    student = from_scratch(config, head, labels, seed)
+    pairs = start_map(choice, student.config, teacher.config)
+    said_start(student.config, teacher.config)
+    narrower = student.config.hidden_size < teacher.config.hidden_size
+    if anatomy.bottlenecked(student.config) and sample is not None:
+        _same_shape(student, teacher, thin=True)
+        thin(student, teacher, pairs, sample)
+    elif narrower and sample is not None:
+        narrow(student, teacher, pairs, sample, basis)
+    else:
+        _same_shape(student, teacher)
+        with torch.no_grad():
+            _copy_embeddings(student, teacher, sample)
+            _copy_layers(student, teacher, pairs)
+            if head == "words":
+                _copy_words_head(student, teacher)
+    return student
+
+
+def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Pairs:
+    """Which teacher layer each of the student's starts from. Raises UserError if it is not one."""
+    depth = anatomy.depth(student)
+    try:
+        pairs = layer_map(choice, depth, anatomy.depth(teacher))
+    except UserError as error:
+        raise UserError(f"init.layers: {error}") from error
+    if [to for to, _ in pairs] != list(range(1, depth + 1)) or min(dict(pairs).values()) < 1:
+        raise UserError(
+            f"init.layers: name a teacher layer for each of the student's layers 1 to {depth}, in "
+            "order, as (student, teacher) pairs"
+        )
+    return pairs
+
+
+def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
+    """What of the teacher's layers a student cannot start from, as a line; "" where there is none.
+
+    Raises UserError where the architectures forbid such a start.
+    """
+    kind, thin = teacher.model_type, anatomy.bottlenecked(student)
+    if not thin and not anatomy.plain(student):
+        kind = student.model_type
+    elif anatomy.known(teacher) and (thin or not anatomy.bottlenecked(teacher)):
+        parts = anatomy.anatomy(teacher, "starting from the teacher")
+        if not parts.copies and not anatomy.bottlenecked(teacher):
+            return f"start: the teacher's embeddings alone; layers of '{kind}' have another build"
+        return f"start: layers of '{kind}' without their relative positions" * parts.relative
+    raise UserError(
+        f"layers of '{kind}' cannot be copied between architectures: set the recipe's init.start "
+        "to 'scratch' (--set init.start=scratch), or give --student"
+    )
+
+
+def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
+    mine, theirs = student.config, teacher.config
+    sizes = {"vocabulary": (mine.vocab_size, theirs.vocab_size)}
+    if thin and anatomy.bottlenecked(theirs):
+        sizes["embedding size"] = (mine.embedding_size, theirs.embedding_size)
+    if not thin:
+        sizes["hidden size"] = (mine.hidden_size, theirs.hidden_size)
+        sizes["tie_word_embeddings"] = (mine.tie_word_embeddings, theirs.tie_word_embeddings)
+    if not thin and anatomy.anatomy(theirs, "copying layers").copies:
+        sizes["inner size"] = (anatomy.inner_size(mine), anatomy.inner_size(theirs))
+        sizes["attention heads"] = (mine.num_attention_heads, theirs.num_attention_heads)
+    for name, (have, want) in sizes.items():
+        if have != want:
+            raise UserError(
+                f"the student cannot start from the teacher's layers: its {name} is {have} and the "
+                f"teacher's {want}; make them equal or set init.start to 'scratch'"
+            )
+
+
+def _copy_layers(
+    student: PreTrainedModel, teacher: PreTrainedModel, pairs: Sequence[tuple[int, int]]
+) -> None:
+    mine, theirs = (anatomy.layers(m, "copying layers") for m in (student, teacher))
+    my_parts, their_parts = (
+        anatomy.anatomy(m.config, "copying layers").copies for m in (student, teacher)
+    )
+    for to, source in pairs if their_parts else ():
+        for my_part, their_part in zip(my_parts, their_parts, strict=True):
+            part = mine[to - 1].get_submodule(my_part)
+            embeddings.copied(part, theirs[source - 1].get_submodule(their_part))
+        for parameter in mine[to - 1].get_submodule(my_parts[0]).parameters():
+            parameter.mul_(anatomy.sharpness(teacher.config))
+
+
+def _copy_embeddings(
+    student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch | None
+) -> None:
+    embeddings.write(student, *embeddings.tables(teacher))
+    mine = student.base_model.get_submodule("embeddings.LayerNorm")
+    if (theirs := embeddings.norm(teacher)) is not None:
+        embeddings.copied(mine, theirs)
+    elif sample is not None:
+        states = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
+        match(student, mine, 0, states[sample["attention_mask"].bool()], sample)
+
+
+def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    if teacher.get_output_embeddings() is None:
+        return
+    mine, theirs = (
+        [m.get_submodule(name) for name in anatomy.anatomy(m.config, "copying the head").transform]
+        for m in (student, teacher)
+    )
+    decoder = student.get_output_embeddings()
+    assert isinstance(decoder, nn.Linear)
+    weight, bias = anatomy.vocabulary_matrix(teacher)
+    if weight.shape == decoder.weight.shape:  # ALBERT's head is as narrow as its embeddings
+        decoder.weight.copy_(weight)
+        for to, source in zip(mine, theirs, strict=True):
+            embeddings.copied(to, source)
+    if bias is not None:
+        decoder.bias.copy_(bias)

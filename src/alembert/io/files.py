@@ -1,0 +1,71 @@
+"""What is written is put in place at once, whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from alembert.io.errors import UserError
+
+MEND = "free some space or mend the folder: the same command goes on where it stopped"
+
+
+def cache(name: str) -> Path:
+    """The folder of things that can be made again: $XDG_CACHE_HOME/alembert/NAME."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return user / "alembert" / name
+
+
+@contextmanager
+def named(path: Path, mend: str = MEND) -> Iterator[None]:
+    """A disk that is full or closed becomes a UserError that names the path."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = " ".join((said or str(error)).split())
+        raise UserError(f"{path}: cannot be written ({reason}): {mend}") from error
+
+
+def settle(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def in_place(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file or folder, that gets its name when all is written.
+
+    When the block fails, the temporary is gone and what was at `path` before is still there. A
+    folder takes the place of a folder only, a file that of a file.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        try:
+            yield partial
+            if path.is_dir() and not partial.is_dir():
+                raise UserError(f"{path}: is a folder: name a file in it")
+            for each in (*partial.rglob("*"), partial):
+                settle(each)  # on disk before its name is, should the power fail
+            if path.is_dir():
+                shutil.rmtree(path)
+            partial.replace(path)
+            settle(path.parent)
+        finally:
+            _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""A recipe's student becomes a config, and a config a model drawn at random."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from alembert.io.errors import UserError
+from alembert.models import anatomy
+from alembert.models.loading import HEADS
+
+
+def config_of(fields: dict[str, object]) -> PreTrainedConfig:
+    """The config of a recipe's student. Raises UserError for a field or value it cannot have."""
+    plain = dict(fields)
+    kind = str(plain.pop("model_type", ""))
+    with _refused():
+        usual = AutoConfig.for_model(kind)
+        known = usual.to_dict().keys() - {"true_hidden_size"}  # a MobileBERT's own arithmetic
+        unknown = sorted(plain.keys() - known - usual.attribute_map.keys())
+        if unknown:
+            raise UserError(f"the recipe's student: a {kind} has no field '{unknown[0]}'")
+        config: PreTrainedConfig = AutoConfig.for_model(kind, **plain)
+    return config
+
+
+def checked(fields: dict[str, object]) -> PreTrainedConfig:
+    """The config of a recipe's student, of which a model can be made. Raises UserError if not."""
+    for name, value in fields.items():
+        counts = re.match(r"(num|n|max)_|(hidden_)?dim$|.*(?<!type_vocab)_size$", name)
+        if counts and type(value) is int and value < 1:
+            raise UserError(f"student.{name} {value}: must be 1 or more")
+    config = config_of(fields)
+    if anatomy.bottlenecked(config):
+        _check_thin(config)
+    with _refused(), torch.device("meta"):
+        HEADS["encoder"].from_config(config)
+    return config
+
+
+def _check_thin(config: PreTrainedConfig) -> None:
+    """Refuse what transformers lets through and its MobileBERT cannot compute."""
+    heads, inside = config.num_attention_heads, config.true_hidden_size
+    words, stream = config.embedding_size, config.hidden_size
+    name = "intra_bottleneck_size" if config.use_bottleneck else "hidden_size"
+    shared = config.key_query_shared_bottleneck or config.use_bottleneck_attention
+    wrong = {
+        f"{name} {inside}: must be a multiple of the {heads} heads": inside % heads,
+        f"embedding_size {words}: at most student.hidden_size, {stream}": words > stream,
+        "type_vocab_size 0: must be 1 or more": config.type_vocab_size < 1,
+        "key_query_shared_bottleneck false: an IB-BERT's alone (see the recipe ibbert)": (
+            config.model_type == "mobilebert" and inside != stream and not shared
+        ),
+    }
+    for said, found in wrong.items():
+        if found:
+            raise UserError(f"student.{said}")
+
+
+def drawn(config: PreTrainedConfig, head: str, seed: int) -> PreTrainedModel:
+    """A model of this config and head with random weights, in fp32."""
+    torch.manual_seed(seed)
+    with _refused():
+        model: PreTrainedModel = HEADS[head].from_config(config, dtype=torch.float32)
+    return model
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What transformers says of a config becomes a UserError."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AssertionError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:200]
+        reason = f"{reason} is unknown" if isinstance(error, KeyError) else reason
+        raise UserError(f"the recipe's student: {reason}; mend the recipe") from error

@@ -1,0 +1,71 @@
+"""What a saved model answers: its kind of head, and how a sentence encoder pools."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from alembert.io.errors import UserError
+
+HEADS = {
+    "ForTokenClassification": "tokens",
+    "ForMaskedLM": "words",
+    "ForPreTraining": "words",
+    "Model": "encoder",
+}
+PROBLEMS = {
+    "single_label_classification": "classification",
+    "multi_label_classification": "multilabel",
+    "regression": "regression",
+}
+POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+MODULES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers, that a graph can be
+
+
+def kind_of(config: PreTrainedConfig, path: str) -> str:
+    """classification, multilabel, regression, tokens, words or encoder; UserError for others."""
+    name = (config.architectures or ["Model"])[0]
+    if name.endswith("ForSequenceClassification"):
+        usual = "regression" if config.num_labels == 1 else "classification"
+        kind = PROBLEMS.get(config.problem_type or "", usual)
+        if kind == "regression" and config.num_labels != 1:
+            raise UserError(
+                f"{path}: a regression with {config.num_labels} scores is not known here: there "
+                "are models of one score"
+            )
+        return kind
+    for ending, kind in HEADS.items():
+        if name.endswith(ending):
+            return kind
+    raise UserError(
+        f"{path}: a {name} is not known here: there are models of sequence classification, token "
+        "classification, masked words, and encoders without a head"
+    )
+
+
+def pooling_of(folder: Path) -> str:
+    """mean or cls, with "+norm" where vectors get length 1, as sentence-transformers' files say."""
+    modules = [str(entry["type"]).rpartition(".")[2] for entry in _json(folder / "modules.json")]
+    if strange := [name for name in modules if name not in MODULES]:
+        raise UserError(
+            f"{folder / 'modules.json'}: a module {strange[0]} cannot be exported: there are "
+            f"{', '.join(MODULES)}"
+        )
+    said = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
+    modes = [str(said["pooling_mode"])] if said.get("pooling_mode") else []
+    modes += [POOLINGS.get(key, key) for key, on in said.items() if "_mode_" in key and on is True]
+    if len(modes) != 1 or modes[0] not in POOLINGS.values():
+        raise UserError(
+            f"{folder / '1_Pooling' / 'config.json'}: {' and '.join(modes) or 'no pooling'} cannot "
+            "be exported: mean and cls can"
+        )
+    return modes[0] + "+norm" * ("Normalize" in modules)
+
+
+def _json(path: Path) -> Any:
+    """The content; nothing where there is no file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read ({error}): mend it") from error

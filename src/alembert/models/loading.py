@@ -1,0 +1,196 @@
+"""The one door for saved models: a folder or a hub id becomes a model with a head that is there."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from alembert.io import hub
+from alembert.io.errors import UserError
+from alembert.models import ibbert  # noqa: F401  registers its classes
+
+warnings.filterwarnings("ignore", "Initializing zero-element")  # a MobileBERT of narrow stream
+# what a head answers: nothing, a word at each masked place, or a task's kind of label
+HEADS: dict[str, Any] = {
+    "encoder": AutoModel,
+    "words": AutoModelForMaskedLM,
+    "classification": AutoModelForSequenceClassification,
+    "regression": AutoModelForSequenceClassification,
+    "multilabel": AutoModelForSequenceClassification,
+    "tokens": AutoModelForTokenClassification,
+}
+# what transformers raises for a folder that it cannot make a model of
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
+    StrictDataclassError,
+)  # fmt: skip
+PROBLEMS = {
+    "classification": "single_label_classification",
+    "regression": "regression",
+    "multilabel": "multi_label_classification",
+}
+
+
+def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
+    """The config fields that name a task's labels."""
+    if head in ("words", "encoder"):
+        return {}
+    names = dict(enumerate(labels))
+    fields = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    return fields | ({"problem_type": PROBLEMS[head]} if head in PROBLEMS else {})
+
+
+def place(path: str) -> str:
+    """The folder that holds the weights: a run folder stands for its student."""
+    folder = Path(path)
+    if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
+        return str(folder / "student")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(f"{path}: a folder without config.json is not a saved model")
+    if folder.is_file():
+        raise UserError(f"{path}: a model is a folder or a hub id, not a file")
+    if not folder.is_dir():
+        hub.check_id(path, "folder")
+    return path
+
+
+def load_config(path: str) -> PreTrainedConfig:
+    """The config of a saved model; UserError when there is none."""
+    config: PreTrainedConfig = _reading(path, AutoConfig.from_pretrained)
+    return config
+
+
+def names_of(config: PreTrainedConfig) -> list[str] | None:
+    """A model's labels in the order of their ids; None where it was saved without a task head."""
+    kinds = config.architectures or ["Classification"]  # where nothing is said, there may be one
+    if not any("Classification" in kind for kind in kinds):
+        return None
+    return [name for _, name in sorted((config.id2label or {}).items())]
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer saved beside a model; UserError when there is none."""
+    tokenizer: PreTrainedTokenizerBase = _reading(path, AutoTokenizer.from_pretrained)
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none"
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of no file
+        raise UserError(f"{path}: there is no tokenizer beside the model: save it there too")
+    return tokenizer
+
+
+def has_head(path: str, head: str) -> bool:
+    """Whether the saved weights hold the head, and not only the encoder."""
+    _, missing = _load(path, head)
+    return not missing
+
+
+def load_model(
+    path: str,
+    head: str,
+    *,
+    labels: Sequence[str] = (),
+    fresh_head: bool = False,
+    changes: dict[str, Any] | None = None,
+) -> PreTrainedModel:
+    """A saved model with the given head, in fp32, eval mode.
+
+    fresh_head: a head that is not in the file is drawn at random, for these labels; otherwise its
+    absence is a UserError that says how to train one. changes: other values of config fields.
+    """
+    fields = label_fields(head, labels) if fresh_head else {}
+    model, missing = _load(path, head, **fields, **(changes or {}))
+    if missing and not fresh_head:
+        how = "--corpus FILE" if head == "words" else "--train FILE"
+        what = "masked-word" if head == "words" else head
+        raise UserError(
+            f"{path}: the model has no {what} head ({missing[0]} is not in the file, or "
+            "of another shape): train one "
+            f"with 'alembert finetune {path} {how} --out DIR' and name DIR instead"
+        )
+    return model
+
+
+def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[str]]:
+    """The model and the parameters of its head that the file lacks, or has in another shape."""
+    folder = Path(place(path))
+    if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
+            "model again, as model.safetensors"
+        )
+    quiet = logging.getLogger("transformers")
+    level = quiet.level
+    transformers_logging.set_verbosity_error()  # its table of missing keys: said below, in a line
+    transformers_logging.disable_progress_bar()
+    try:
+        model, info = _reading(
+            path,
+            HEADS[head].from_pretrained,
+            output_loading_info=True,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # told below, in a line
+            **fields,
+        )
+    finally:
+        quiet.setLevel(level)
+    prefix = "" if head == "encoder" else model.base_model_prefix + "."
+    missing = sorted(info["missing_keys"])
+    mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
+    body = [n for n in missing if n.startswith(prefix) and "pooler." not in n]
+    body += [n for n in mismatched if n.startswith(prefix)]
+    if body:
+        raise UserError(
+            f"{path}: weights are missing from the file or of another shape: {body[0]} "
+            f"({len(body)} in all)"
+        )
+    _check_numbers(model, path)
+    return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
+
+
+def _check_numbers(model: PreTrainedModel, path: str) -> None:
+    """Refuse weights that hold NaN or infinity: nothing can be learnt of such a model."""
+    if broken := [name for name, p in model.named_parameters() if not p.isfinite().all()]:
+        raise UserError(
+            f"{path}: its weights are broken: {broken[0]} holds NaN or infinity ({len(broken)} "
+            "such in all): train it again (a lower --learning-rate, or --precision fp32), or name "
+            "another model"
+        )
+
+
+def _reading(path: str, read: Any, **options: Any) -> Any:
+    at = place(path)
+    options["trust_remote_code"] = False  # its code, should it have some, is never run
+    alone = not Path(at).is_dir() and not hub.reachable()
+    try:
+        return read(at, **options, **({"local_files_only": True} if alone else {}))
+    except UNREADABLE as error:
+        if alone:
+            raise UserError(
+                f"{path}: no such folder, and the hub cannot be reached; check the path or the "
+                "network, or name a folder that save_pretrained made"
+            ) from error
+        first = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: cannot be read as a saved model: {first} (name a folder made by "
+            "save_pretrained, or a hub id while online)"
+        ) from error

@@ -1,0 +1,154 @@
+"""A tokenizer with fewer pieces: which have to stay, and its tokenizer.json without the others."""
+
+import copy
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from alembert.io.errors import UserError
+
+State = dict[str, Any]  # what tokenizer.json holds
+KINDS = ("WordPiece", "BPE", "Unigram")
+
+
+def state_of(tokenizer: PreTrainedTokenizerBase, path: str) -> State:
+    """A tokenizer as tokenizer.json. Raises UserError for a kind that cannot lose pieces."""
+    state: State = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = state["model"]
+    why = "" if model["type"] in KINDS else f"of the kind {model['type']}, not {', '.join(KINDS)}"
+    if model["type"] == "BPE":
+        for field in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+            why = why or (f"a BPE with a {field}" if model.get(field) else "")
+    if why:
+        raise UserError(f"{path}: its tokenizer is {why}: its vocabulary cannot be trimmed")
+    return state
+
+
+def ids_of(state: State) -> dict[str, int]:
+    """The model's pieces and their ids, without the tokens that were added beside it."""
+    vocabulary = state["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        return vocabulary
+    return {piece: number for number, (piece, _) in enumerate(vocabulary)}
+
+
+def needed(state: State) -> set[int]:
+    """Ids that stay whatever the texts: added tokens, the unknown piece, and single characters.
+
+    Out of these any other text is put together as before, or falls into smaller pieces.
+    """
+    model, ids = state["model"], ids_of(state)
+    prefix = (model.get("continuing_subword_prefix") or "") if model["type"] == "WordPiece" else ""
+    stay = {token["id"] for token in state["added_tokens"]}
+    stay |= {
+        number
+        for piece, number in ids.items()
+        if len(piece) == 1
+        or (prefix and piece.startswith(prefix) and len(piece) == len(prefix) + 1)
+        or (model.get("byte_fallback") and piece.startswith("<0x"))
+    }
+    if (unknown := ids.get(model.get("unk_token") or "")) is not None:
+        stay.add(unknown)
+    if model["type"] == "Unigram":
+        if model["unk_id"] is not None:
+            stay.add(model["unk_id"])
+        scores = [score for _, score in model["vocab"]]
+        stay.add(scores.index(min(scores)))  # the price of an unknown character is counted from it
+    return stay
+
+
+class Parts:
+    """Of each piece the ids that it cannot be made without: in BPE those that it is merged from."""
+
+    def __init__(self, state: State) -> None:
+        self.parts: dict[int, set[int]] = {}
+        ids = ids_of(state)
+        for left, right in state["model"].get("merges", ()):
+            self.parts.setdefault(ids[left + right], set()).update((ids[left], ids[right]))
+
+    def of(self, number: int, there: set[int]) -> set[int]:
+        """The piece and what it needs, all the way down, less what is there."""
+        found: set[int] = set()
+        open_ = [number]
+        while open_:
+            piece = open_.pop()
+            if piece not in there and piece not in found:
+                found.add(piece)
+                open_.extend(self.parts.get(piece, ()))
+        return found
+
+
+def chosen(
+    state: State, stay: Iterable[int], keep: int | None, coverage: float, *texts: Sequence[int]
+) -> list[int]:
+    """The ids that are kept, in order: `stay`, then the most frequent of the texts.
+
+    texts: how often each id occurs, (V,) each; those of the first come before those of the next.
+    keep: at most so many in all; None for enough of them to make up `coverage` of all occurrences.
+    Raises UserError when `stay` alone is more than `keep`.
+    """
+    parts, kept, counts = Parts(state), set[int](), [sum(each) for each in zip(*texts, strict=True)]
+    for number in stay:
+        kept |= parts.of(number, kept)
+    if keep is not None and keep < len(kept):
+        raise UserError(
+            f"--keep {keep}: special tokens and single characters alone are {len(kept):,}: keep "
+            "more"
+        )
+    wanted, covered = coverage * sum(counts), sum(counts[number] for number in kept)
+    seen = (number for number, count in enumerate(counts) if count)
+    for number in sorted(seen, key=lambda n: (*(-each[n] for each in texts), n)):
+        if keep is None and covered >= wanted:
+            break
+        more = parts.of(number, kept)
+        if keep is not None and len(kept) + len(more) > keep:
+            break
+        kept |= more
+        covered += sum(counts[piece] for piece in more)
+    return sorted(kept)
+
+
+def trimmed(state: State, kept: Sequence[int]) -> State:
+    """tokenizer.json with these ids alone, numbered anew in the same order.
+
+    A text is read as before where it took none of the pieces that are gone and no unknown one:
+    WordPiece takes the longest match, of fewer candidates; Unigram the best path, of fewer; and
+    BPE makes the same merges in the same order, since all that a kept piece is made of is kept.
+    """
+    new = {old: number for number, old in enumerate(kept)}
+    state = copy.deepcopy(state)
+    model, ids = state["model"], ids_of(state)
+    if model["type"] == "Unigram":
+        model["vocab"] = [model["vocab"][old] for old in kept if old < len(model["vocab"])]
+        if model["unk_id"] is not None:
+            model["unk_id"] = new[model["unk_id"]]
+    else:
+        order = sorted(ids.items(), key=lambda item: item[1])
+        model["vocab"] = {piece: new[old] for piece, old in order if old in new}
+    if model["type"] == "BPE":
+        model["merges"] = [
+            [left, right]
+            for left, right in model["merges"]
+            if {left, right, left + right} <= model["vocab"].keys()
+        ]
+    for token in state["added_tokens"]:
+        token["id"] = new[token["id"]]
+    if state["padding"]:
+        state["padding"]["pad_id"] = new[state["padding"]["pad_id"]]
+    _renumber(state["post_processor"], new)
+    return state
+
+
+def _renumber(processor: State | None, new: dict[int, int]) -> None:
+    """Write the new ids of [CLS], [SEP] and their like into a post-processor."""
+    if processor is None:
+        return
+    for each in processor.get("processors", ()):
+        _renumber(each, new)
+    for token in (processor.get("special_tokens") or {}).values():
+        token["ids"] = [new[old] for old in token["ids"]]
+    for name in ("cls", "sep"):
+        if name in processor:
+            processor[name] = [processor[name][0], new[processor[name][1]]]

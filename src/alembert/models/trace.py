@@ -1,0 +1,217 @@
+"""One forward pass, and what it leaves behind: nothing is computed that nobody reads."""
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from alembert.io.errors import UserError
+from alembert.models import anatomy
+from alembert.models.inputs import inputs_of
+from alembert.objectives.fused_linear import Vocabulary
+from alembert.objectives.top_k import Likeliest
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What an objective reads of one model. Layers count from 1; hidden 0 is the embedding."""
+
+    hidden: frozenset[int] = frozenset()
+    attention: frozenset[int] = frozenset()  # layers whose queries, keys and values are read
+    logits: bool = False  # of a task head
+    words: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
+
+    def __or__(self, other: "Reads") -> "Reads":
+        words = "all" if "all" in (self.words, other.words) else self.words or other.words
+        return Reads(
+            self.hidden | other.hidden,
+            self.attention | other.attention,
+            self.logits or other.logits,
+            words,
+        )
+
+    @property
+    def deepest(self) -> int:
+        """The last layer that has to run when no head is read."""
+        return max(self.hidden | self.attention, default=0)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a forward pass left: hidden[k] (B, T, H); queries, keys, values[k] (B, A, T, d)."""
+
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    queries: dict[int, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
+    words: Vocabulary | None = None
+    likeliest: Likeliest | None = None  # of a teacher that was asked before, in place of words
+
+    def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
+        """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""
+        queries, keys = (parted(x[layer], heads) for x in (self.queries, self.keys))
+        return queries / math.sqrt(queries.shape[-1]), keys
+
+    def scores(self, layer: int) -> Tensor:
+        """Unnormalised attention scores q k / sqrt(d), (B, A, T, T), no mask applied."""
+        queries, keys = self.scaled(layer)
+        return queries @ keys.transpose(-1, -2)
+
+
+def parted(vectors: Tensor, heads: int | None) -> Tensor:
+    """(B, A, T, d): all heads joined and parted anew into this many (MiniLMv2, section 3.1)."""
+    if heads is None:
+        return vectors
+    joined: Tensor = vectors.transpose(1, 2).flatten(2)
+    again: Tensor = joined.unflatten(2, (heads, -1)).transpose(1, 2)
+    return again
+
+
+class _Stop(BaseException):
+    """Raised by a hook when all that is read has been seen; never leaves this file."""
+
+
+def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
+    """Run `model` on a batch and return what `reads` names.
+
+    Batch: input_ids and attention_mask (B, T), token_type_ids if the model takes them, and for
+    words == "masked" labels (B, T), -100 where nothing is hidden. Without logits no head is run,
+    and no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
+    """
+    inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
+    if not anatomy.known(model.config) and (reads.hidden or reads.attention):
+        return _foreign(model, batch, inputs, reads)
+    left = Trace()
+    with ExitStack() as hooks:
+        if reads.hidden or reads.attention:
+            _watch(model, reads, left, hooks)
+        if reads.words:
+            return replace(left, words=_words(model, batch, inputs, reads, hooks))
+        if reads.logits:
+            return replace(left, logits=model(**inputs).logits)
+        if reads.hidden or reads.attention:
+            _run(model.base_model, inputs)
+    return left
+
+
+def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:
+    try:
+        model(**inputs)
+    except _Stop:
+        return
+
+
+def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) -> None:
+    """Hooks on the layers; the deepest one read ends the pass when no head follows."""
+    why = "a term that reads hidden states or attention"
+    where, blocks = anatomy.anatomy(model.config, why), anatomy.layers(model, why)
+    deepest = -1 if reads.logits or reads.words else reads.deepest
+    heads, fused = model.config.num_attention_heads, len(set(where.attention)) == 1
+    at = 0  # the layer that runs; one that is shared runs again
+
+    def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal at
+        if at == 0 and 0 in reads.hidden:
+            left.hidden[0] = args[0] if args else kwargs["hidden_states"]
+            if deepest == 0:
+                raise _Stop
+        at += 1
+
+    def leave(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        if at in reads.hidden:
+            left.hidden[at] = output if isinstance(output, Tensor) else output[0]
+        if at == deepest:
+            raise _Stop
+
+    def keep(place: int, store: dict[int, Tensor]) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+            if at in reads.attention and at not in store:  # DeBERTa's read their positions next
+                part = output.chunk(3, dim=-1)[place] if fused else output
+                store[at] = part.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+        return hook
+
+    for block in dict.fromkeys(blocks):
+        handles = [block.register_forward_pre_hook(enter, with_kwargs=True)]
+        if reads.attention:
+            stores = (left.queries, left.keys, left.values)
+            for place, (name, store) in enumerate(zip(where.attention, stores, strict=True)):
+                part = block.get_submodule(name)
+                handles.append(part.register_forward_hook(keep(place, store)))
+        for handle in handles:
+            hooks.callback(handle.remove)
+    for end in dict.fromkeys(anatomy.ends(model, why)):
+        hooks.callback(end.register_forward_hook(leave).remove)
+
+
+def _words(
+    model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads, hooks: ExitStack
+) -> Vocabulary:
+    """The decoder's input at the rows that count; the decoder itself is left to the loss."""
+    everywhere = batch["attention_mask"].bool()
+    selected = everywhere if reads.words == "all" else batch["labels"] != -100
+    rows: list[Tensor] = []
+
+    def select(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0][selected], *args[1:])
+
+    def leave_output(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        rows.append(output)
+        raise _Stop
+
+    def leave_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        rows.append(args[0][selected])
+        raise _Stop
+
+    weight, bias = anatomy.vocabulary_matrix(model)
+    if anatomy.known(model.config):
+        first, last = anatomy.anatomy(model.config, "soft labels over the words").transform
+        hooks.callback(model.get_submodule(first).register_forward_pre_hook(select).remove)
+        hooks.callback(model.get_submodule(last).register_forward_hook(leave_output).remove)
+    else:
+        decoder = model.get_output_embeddings()
+        hooks.callback(decoder.register_forward_pre_hook(leave_input).remove)
+    _run(model, inputs)
+    if not rows:
+        raise UserError(
+            f"soft labels over the words cannot read the head of '{model.config.model_type}'"
+        )
+    return Vocabulary(rows[0], weight, bias, selected)
+
+
+def _foreign(
+    model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads
+) -> Trace:
+    """Hidden states of an architecture whose insides are not known: by its own outputs."""
+    if reads.attention:
+        anatomy.anatomy(model.config, "an attention term")  # raises, naming the architecture
+    with ExitStack() as hooks:
+        if reads.words:
+            seen: list[tuple[Tensor, ...]] = []
+            catch = lambda _, __, output: seen.append(output.hidden_states)  # noqa: E731
+            hooks.callback(model.base_model.register_forward_hook(catch).remove)
+            inputs = {**inputs, "output_hidden_states": True}  # type: ignore[dict-item]
+            words = _words(model, batch, inputs, reads, hooks)
+            return Trace(hidden={k: seen[0][k] for k in reads.hidden}, words=words)
+        body = model if reads.logits else model.base_model
+        output = body(**inputs, output_hidden_states=True)
+    hidden = {k: output.hidden_states[k] for k in reads.hidden}
+    return Trace(hidden=hidden, logits=output.logits if reads.logits else None)
+
+
+def no_grad_trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
+    """The teacher's trace: eval mode (its dropout off), no gradient."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        left = trace(model, batch, reads)
+    model.train(was_training)
+    return left

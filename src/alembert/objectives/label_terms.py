@@ -1,0 +1,127 @@
+"""Terms that compare answers: with the data's labels, or with the teacher's."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from alembert.models.layer_map import Pairs
+from alembert.models.trace import Batch, Reads, Trace
+from alembert.objectives import functional, fused_linear, top_k
+from alembert.objectives.term import Term
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class HardLabels(Term):
+    """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT).
+
+    class_weights: of classes and tags, by name, or "balanced"; the run makes of them a weight for
+    each id (class_weights.weighed), with which the term is a weighted mean.
+    """
+
+    kind: Literal["HardLabels"] = "HardLabels"
+    over: ClassVar[str] = "labels"
+    class_weights: Literal["balanced"] | dict[str, Positive] | tuple[Positive, ...] | None = None
+
+    def weights(self, labels: Tensor) -> Tensor | None:
+        """(C,), the smallest 1, so that a labelled row never counts less; None: all alike."""
+        if self.class_weights is None:
+            return None
+        assert isinstance(self.class_weights, tuple), "weights by id: class_weights.weighed"
+        found = torch.tensor(self.class_weights, device=labels.device)
+        return found / found.min()
+
+    def count(self, batch: Batch) -> Tensor:
+        labels = batch["labels"]
+        if (weights := self.weights(labels)) is None:
+            return super().count(batch)
+        return weights[labels[labels != -100]].sum()
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        return (Reads(words="masked") if words else Reads(logits=True)), Reads()
+
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> fused_linear.Ask | None:
+        if student.words is None:
+            return None
+        masked = batch["labels"] != -100
+        return fused_linear.hard(batch["labels"][masked], student.words.numbers(masked))
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        labels, logits = batch["labels"], _logits(student)
+        if not labels.is_floating_point():
+            rows, weights = logits.reshape(-1, logits.shape[-1]), self.weights(labels)
+            return functional.hard_labels(rows, labels.reshape(-1), weights)
+        if labels.dim() == 1:
+            return functional.squared_error(logits.reshape(-1), labels)
+        return functional.hard_bernoulli(logits, labels)
+
+
+class SoftLabels(Term):
+    """The teacher's distribution at a temperature (DistilBERT, L_ce; TinyBERT, eq. 10 with T^2).
+
+    Regression compares the two scores by squared error. `rows`: over the words, at all real tokens
+    or at the masked ones only.
+    """
+
+    kind: Literal["SoftLabels"] = "SoftLabels"
+    over: ClassVar[str] = "answers"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    rows: Literal["all", "masked"] = "all"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        read = Reads(words=self.rows) if words else Reads(logits=True)
+        return read, read
+
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> fused_linear.Ask | None:
+        if student.words is None:
+            return None
+        where = batch["attention_mask"].bool()
+        if self.rows == "masked":
+            where = batch["labels"] != -100
+        rows = student.words.numbers(where)
+        if teacher.likeliest is not None:
+            return top_k.soft(teacher.likeliest.only(where), self.temperature, rows)
+        assert teacher.words is not None
+        return fused_linear.soft(teacher.words.only(where), self.temperature, rows)
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
+        if labels.is_floating_point() and labels.dim() == 1:
+            return functional.squared_error(mine.reshape(-1), theirs.reshape(-1))
+        if labels.is_floating_point():
+            return functional.soft_bernoulli(mine, theirs, self.temperature)
+        return functional.soft_labels(_real(mine, batch), _real(theirs, batch), self.temperature)
+
+
+class LogitsMSE(Term):
+    """Squared error of logits over the words, or of a task (optional in DistilBERT's code)."""
+
+    kind: Literal["LogitsMSE"] = "LogitsMSE"
+    over: ClassVar[str] = "answers"
+
+    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+        read = Reads(words="all") if words else Reads(logits=True)
+        return read, read
+
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> fused_linear.Ask | None:
+        if student.words is None or teacher.words is None:
+            return None
+        where = batch["attention_mask"].bool()
+        return fused_linear.squared(teacher.words.only(where), student.words.numbers(where))
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        return functional.squared_error(
+            _real(_logits(student), batch), _real(_logits(teacher), batch)
+        )
+
+
+def _logits(trace: Trace) -> Tensor:
+    assert trace.logits is not None
+    return trace.logits
+
+
+def _real(logits: Tensor, batch: Batch) -> Tensor:
+    """(N, C): of a token task the real tokens, since padding has no answer to imitate."""
+    return logits[batch["attention_mask"].bool()] if logits.dim() == 3 else logits

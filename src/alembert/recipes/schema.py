@@ -1,0 +1,239 @@
+"""Stage and Recipe: a whole distillation as one frozen value; YAML in and out."""
+
+import math
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from alembert.io.errors import UserError
+from alembert.objectives.objective import Objective
+from alembert.recipes.augment import Augment
+
+LENGTHS = ("steps", "epochs", "until")  # of a stage: exactly one
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
+
+
+class Masking(_Frozen):
+    """How words are hidden for masked-word prediction (BERT; rare words: DistilBERT's code)."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    rare_words: Annotated[float, Field(ge=0)] = 0.7  # p ~ count^-rare_words; 0 = every word alike
+
+
+class Span(_Frozen):
+    """A number of steps that grows with rows and classes: the larger of two."""
+
+    epochs: Annotated[float, Field(ge=0)] = 0.0
+    steps: Annotated[int, Field(ge=0)] = 0
+    steps_a_class: Annotated[int, Field(ge=0)] = 0
+
+    def of(self, epoch: int, classes: int) -> int:
+        """Steps, at least 1; epoch: steps of one."""
+        return max(math.ceil(self.epochs * epoch), self.steps + self.steps_a_class * classes, 1)
+
+
+class Until(_Frozen):
+    """A stage of open length: it is trained until validation has stopped rising.
+
+    That is when `patience` looks in a row found no higher metric and no lower loss. Then the
+    learning rate falls to 0, over `cooldown` times the steps until then.
+    """
+
+    floor: Span
+    cap: Span
+    patience: Positive = 3
+    cooldown: Annotated[float, Field(ge=0)] = 0.25
+
+
+class Stage(_Frozen):
+    """One training with one objective. batch_size is sequences per optimiser step, all devices."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    data: Literal["corpus", "task"]
+    objective: Annotated[Objective, Field(min_length=1)]
+    steps: Positive | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    until: Until | None = None
+    min_steps: Annotated[int, Field(ge=0)] = 0  # with epochs: small data is read more often
+    batch_size: Positive = 32
+    micro_batch_size: Positive | None = None  # sequences in memory at a time; None = all of them
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup: Fraction = 0.0  # share of the steps
+    schedule: Literal["linear", "constant"] = "linear"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    max_length: Positive = 128
+    masking: Masking | None = None  # of a corpus; None = text is shown whole
+    rates: tuple[tuple[str, Annotated[float, Field(ge=0)]], ...] = ()
+    evaluations: Annotated[int, Field(ge=0)] = (
+        0  # times the held-out slice is looked at; 0 = each epoch
+    )
+    patience: Annotated[int, Field(ge=0)] = 0  # looks without anything better; 0 = never ends early
+
+    @property
+    def answers(self) -> bool:
+        """Whether a term reads what a head says, of words or of a task."""
+        return any(term.over in ("labels", "answers") for term in self.objective)
+
+    def rate(self, parameter: str) -> float:
+        """The factor of the learning rate for the parameter of this name."""
+        return next((f for pattern, f in self.rates if re.search(pattern, parameter)), 1.0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if [self.steps, self.epochs, self.until].count(None) != 2:
+            raise ValueError("set exactly one of steps, epochs and until")
+        if self.until is not None and (self.data != "task" or self.patience):
+            raise ValueError("until is for a task, and has a patience of its own: until.patience")
+        if self.data == "task" and self.masking is not None:
+            raise ValueError("masking belongs to a corpus stage: task texts are read whole")
+        if self.patience and self.data != "task":
+            raise ValueError(f"patience: stage '{self.name}' is not looked at: it needs a task")
+        masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
+        hard = any(term.kind == "HardLabels" for term in self.objective)
+        if self.masking is None and (masked or (self.data == "corpus" and hard)):
+            raise ValueError(
+                "HardLabels on a corpus, or rows 'masked', need masked words: set masking"
+            )
+        return self
+
+
+class Init(_Frozen):
+    """Where a student's weights come from: random, layers of the teacher, or a saved model.
+
+    basis: how a student narrower than its teacher sees it (narrowing.narrow).
+    """
+
+    start: Literal["scratch", "teacher", "checkpoint"] = "teacher"
+    layers: str | tuple[tuple[int, int], ...] = "spread"
+    basis: Literal["components", "units"] = "components"
+
+
+class Recipe(_Frozen):
+    """A whole distillation. student: the fields of a transformers config, with its model_type."""
+
+    name: str
+    paper: str = ""
+    student: dict[str, Any]
+    init: Init = Init()
+    projections: Literal["none", "layer", "shared"] = "none"
+    augment: Augment | None = None  # of the task stages' texts
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    deviations: tuple[str, ...] = ()
+
+    @field_validator("stages")
+    @classmethod
+    def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stage names must differ, not {names}")
+        return stages
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML that `from_yaml` turns into an equal value."""
+    plain = recipe.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)
+
+
+def from_yaml(path: Path) -> Recipe:
+    """Read a recipe. Raises UserError naming the file, the field, the value and the rule."""
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a readable recipe: {' '.join(str(error).split())}") from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: a recipe is a mapping of fields (alembert recipes show NAME)")
+    return validated(plain, str(path))
+
+
+def validated(plain: dict[str, Any], source: str) -> Recipe:
+    """A Recipe of plain data; wrong fields become one UserError line that names them."""
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        parts: list[Any] = list(first["loc"])
+        if parts[:1] == ["stages"] and isinstance(plain["stages"], list | tuple) and parts[1:]:
+            stage = plain["stages"][parts[1]]
+            parts[1] = stage.get("name", parts[1]) if isinstance(stage, dict) else parts[1]
+        where = ".".join(map(str, parts)) or "recipe"
+        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "there is no such field; 'alembert recipes show NAME' prints those there are"
+        elif "layers" in parts:
+            where = ".".join(map(str, parts[: parts.index("layers") + 1]))
+            message = "write a name, or pairs of student and teacher layers such as [[1,3],[2,6]]"
+        raise UserError(f"{source}: {where}: {message}{given}") from error
+
+
+def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
+    """A changed copy: {"stages.NAME.FIELD" or "FIELD.FIELD": value as text}, checked again.
+
+    A NAME may have stars: stages.transfer-*.steps speaks to all stages that it matches. A term or
+    a stage that is set to null is left out.
+    """
+    plain = recipe.model_dump(mode="json")
+    for key, text in settings.items():
+        *path, last = key.split(".")
+        targets: list[Any] = [plain]
+        for part in path:
+            targets = _step_into(targets, part, key)
+        lists = [target for target in targets if isinstance(target, list)]
+        if text == "null" and any(last in _named(target) for target in lists):
+            for target in lists:
+                target[:] = [entry for entry in target if last not in _named([entry])]
+            continue
+        for target in targets:
+            _set(target, last, text, key, plain)
+    return validated(plain, "--set")
+
+
+def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> None:
+    if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
+        known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
+        raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
+    if last in LENGTHS and "batch_size" in target and target[last] is not None:
+        target |= dict.fromkeys(set(LENGTHS) - {last})
+
+
+def _named(entries: list[Any]) -> dict[Any, Any]:
+    """Stages by their names, terms by their kinds."""
+    return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
+
+
+def _step_into(targets: list[Any], part: str, key: str) -> list[Any]:
+    """What a part of a key names in these: of stages with stars, in those that have it."""
+    found: list[Any] = []
+    named: dict[Any, Any] = {}
+    for target in targets:
+        inside = _named(target) if isinstance(target, list) else {}
+        named |= inside
+        found += [inside[name] for name in inside if fnmatchcase(name, part)]
+        if isinstance(target, dict) and part in target:
+            found.append(target[part])
+    if found:
+        return found
+    if named:
+        raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
+    raise UserError(f"--set {key}: there is no field '{part}' in the recipe")

@@ -1,0 +1,125 @@
+"""A run's texts as its student and its teacher read them, each by its own tokenizer."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from alembert.data.corpus.corpus import prepared, read_corpus
+from alembert.data.splits import Splits, prepare, with_rows
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
+from alembert.models import tokenizer_pruning
+from alembert.models.loading import load_config, load_tokenizer, names_of
+from alembert.recipes.schema import Stage
+from alembert.runs import folder, trim
+from alembert.runs.job import Job, Say, judged, longest
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A tokenizer, and the task's rows as it encodes them; None of a run without a task."""
+
+    tokenizer: PreTrainedTokenizerBase
+    splits: Splits | None
+
+    @property
+    def pad(self) -> int:
+        """The id of padding."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+
+def reading(job: Job, stages: list[Stage], path: str) -> Reading:
+    """The job's files as the tokenizer of the model at `path` reads them."""
+    tokenizer = load_tokenizer(path)
+    if job.files is None:
+        return Reading(tokenizer, None)
+    known = None
+    if job.teacher is not None and judged(stages):
+        known = names_of(load_config(job.teacher))
+    return Reading(tokenizer, prepare(job.files, tokenizer, longest(stages), known, job.seed))
+
+
+def by_teacher(job: Job, stages: list[Stage], mine: Reading, path: str | None = None) -> Reading:
+    """The rows of `mine` as the task's teacher reads them: the same where its words are.
+
+    path: of another teacher of the task than the first.
+    """
+    path = path or job.teacher
+    if path is None or job.files is None or mine.splits is None or not judged(stages):
+        return mine
+    if load_tokenizer(path).get_vocab() == mine.tokenizer.get_vocab():
+        return mine
+    return _with_rows_of(mine.splits, reading(job, stages, path), job, stages)
+
+
+def _with_rows_of(splits: Splits, found: Reading, job: Job, stages: list[Stage]) -> Reading:
+    """A reading with the rows of train that others have: their variants too."""
+    if found.splits is None or job.files is None or len(found.splits.rows) == len(splits.rows):
+        return found
+    source, room = job.files.train, longest(stages)
+    return replace(
+        found, splits=with_rows(found.splits, splits.rows, found.tokenizer, room, source)
+    )
+
+
+def own_vocabulary(
+    job: Job, stages: list[Stage], mine: Reading, say: Say, leads: bool
+) -> tuple[Job, Reading]:
+    """The job with teachers that know the pieces of its texts alone, and what these then read.
+
+    The trimmed teachers lie in RUN/vocabulary; on the texts of train and of the corpus they say
+    what the whole ones say. Texts of --eval are not looked at.
+    """
+    given = {"teacher": job.teacher, "general_teacher": job.general_teacher}
+    whole = {name: path for name, path in given.items() if path is not None}
+    if not whole:
+        raise UserError("--vocabulary trims the teacher's: name one with --teacher")
+    if job.corpus is not None and prepared(job.corpus):
+        raise UserError(
+            f"{job.corpus}: was prepared with all pieces, and --vocabulary keeps some: give "
+            "--corpus the text itself"
+        )
+    at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in whole}
+    if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
+        kept = _kept(job, stages, mine, list(whole.values()))
+        folder.open_run(job.out, job.recipe, job.arguments)
+        for name in missing:
+            with in_place(at[name]) as partial:
+                trim.write(whole[name], kept, partial)
+    first = str(next(iter(at.values())))
+    config = load_config(first)
+    say(f"vocabulary: {config.vocab_size:,} pieces of {len(mine.tokenizer):,} stay")
+    own = {
+        name: getattr(config, name)
+        for name in job.recipe.student
+        if name == "vocab_size" or name.endswith("_token_id")
+    }
+    recipe = job.recipe.model_copy(update={"student": job.recipe.student | own})
+    paths: dict[str, Any] = {name: str(place) for name, place in at.items()}
+    smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
+    found = reading(smaller, stages, first)
+    if mine.splits is not None:
+        found = _with_rows_of(mine.splits, found, job, stages)
+    return smaller, found
+
+
+def _kept(job: Job, stages: list[Stage], mine: Reading, teachers: list[str]) -> list[int]:
+    """The pieces of all texts that the run learns from, of teachers that read the same words."""
+    state, stay = tokenizer_pruning.state_of(mine.tokenizer, teachers[0]), set[int]()
+    for path in teachers:
+        if load_tokenizer(path).get_vocab() != mine.tokenizer.get_vocab():
+            raise UserError(
+                f"--vocabulary: {path} has another vocabulary than {teachers[0]}: leave it out"
+            )
+        stay |= trim.always(state, load_config(path))
+    counts = np.zeros(max(load_config(path).vocab_size for path in teachers), np.int64)
+    if mine.splits is not None:
+        for part in (mine.splits.train, mine.splits.valid):
+            counts += np.bincount(part.input_ids, minlength=len(counts))
+    for stage in stages:
+        if stage.data == "corpus" and job.corpus is not None:
+            found = read_corpus(job.corpus, mine.tokenizer, stage.max_length).counts
+            counts[: len(found)] += found
+    return tokenizer_pruning.chosen(state, stay, None, 1.0, counts.tolist())

@@ -1,0 +1,147 @@
+"""What lies in a run folder, and how it is written: to a temporary name, then renamed."""
+
+import fcntl
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
+from alembert.recipes.schema import Recipe, from_yaml, to_yaml
+
+PROSE = {"paper", "deviations"}  # of a recipe: reworded, it is the same run
+PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets")
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The folder, made if need be and held by this process alone."""
+    made = [place for place in (out, *out.parents) if not place.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}): choose another --out"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{out}: another process is running in this folder") from error
+        try:
+            yield
+        finally:
+            if not (out / "recipe.yaml").is_file():  # refused before anything was begun
+                _leave(out, made)
+
+
+def _leave(out: Path, made: list[Path]) -> None:
+    """The folder as it was found, and what was made of it and its parents gone."""
+    (out / ".lock").unlink(missing_ok=True)
+    if out in made:
+        (out / "environment.json").unlink(missing_ok=True)
+    for place in made:
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
+    """Refuse a folder that holds something else: another recipe, other arguments, other files."""
+    at = out / "recipe.yaml"
+    if not at.is_file():
+        ours = (".lock", "environment.json")  # a run that was killed while it opened its folder
+        strangers = sorted(
+            p.name for p in out.iterdir() if p.name not in ours and p.suffix != ".partial"
+        )
+        if strangers:
+            raise UserError(
+                f"{out}: holds {strangers[0]} and no run: choose an empty or new folder"
+            )
+        return
+    there, here = (_flat(r.model_dump(mode="json", exclude=PROSE)) for r in (from_yaml(at), recipe))
+    there |= _flat(read_json(out / "environment.json")["arguments"], "arguments")
+    here |= _flat(json.loads(json.dumps(arguments)), "arguments")
+    for key in here | there:
+        if here.get(key) != there.get(key):
+            raise UserError(
+                f"{out}: holds another run: {key} is {there.get(key)!r} there and {here.get(key)!r}"
+                " here: choose another --out, or delete the folder"
+            )
+
+
+def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
+    """Write recipe.yaml and environment.json, once."""
+    if (out / "recipe.yaml").is_file():
+        return
+    environment = {
+        "arguments": arguments,
+        "command": sys.argv,
+        "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+        "hardware": {
+            "machine": platform.machine(),
+            "cpu": torch.cpu.get_capabilities().get("cpu_name"),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+    }
+    write_json(out / "environment.json", environment)
+    write_text(out / "recipe.yaml", to_yaml(recipe))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}): delete the folder, or choose another --out"
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put a JSON file in place at once."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Put a text file in place at once."""
+    with in_place(path) as partial:
+        partial.write_text(content, encoding="utf-8")
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:
+    """save_pretrained of model and tokenizer, in place at once."""
+    with in_place(to) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+
+
+def copy_model(source: Path, to: Path) -> None:
+    """The files of a saved model at a second place; beside other files, config.json comes last."""
+    names = sorted((p.name for p in source.iterdir()), key=lambda name: name == "config.json")
+    for name in names:
+        with in_place(to / name) as partial:
+            shutil.copyfile(source / name, partial)
+
+
+def _flat(tree: Any, at: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        items: Any = tree.items()
+    elif isinstance(tree, list):
+        items = enumerate(tree)
+    else:
+        return {at: tree}
+    found: dict[str, Any] = {}
+    for key, value in items:
+        found |= _flat(value, f"{at}.{key}" if at else str(key))
+    return found

@@ -1,0 +1,154 @@
+"""One run as a value: a recipe, its models, its data, and what each stage asks of them."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alembert.data.splits import Files, Splits
+from alembert.io.errors import UserError
+from alembert.recipes.schema import Recipe, Stage
+
+Say = Callable[[str], None]
+OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a stage
+
+
+@dataclass(frozen=True)
+class Caching:
+    """How what a teacher says of a corpus is kept: words of a soft label, precision of states."""
+
+    top: int = 128
+    precision: str = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise UserError(f"--cache-top {self.top}: keep 1 word or more")
+        if self.precision not in ("bf16", "fp32"):
+            raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a recipe, its models, its data. general_teacher teaches on the corpus."""
+
+    recipe: Recipe
+    out: Path
+    teacher: str | None = None
+    general_teacher: str | None = None
+    student: str | None = None
+    corpus: str | None = None
+    files: Files | None = None
+    mlm: str | None = None  # masked-word model of the augmentation
+    vectors: str | None = None
+    seed: int = 0
+    precision: str = "auto"
+    vocabulary: str | None = None  # "task": the student keeps the pieces of the run's texts alone
+    caching: Caching | None = None  # of what the teacher says of the corpus; None: it is asked anew
+    more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
+    model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+        if self.vocabulary not in (None, "task"):
+            raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
+        if self.vocabulary is not None and self.student is not None:
+            raise UserError(
+                "--vocabulary makes a new student's of its teacher's, and --student has its own: "
+                "leave one out (alembert trim makes that of a saved model smaller)"
+            )
+        if self.caching is not None:
+            _check_caching(self)
+        named = (*self.more_teachers, self.teacher)
+        if twice := [path for path in self.more_teachers if named.count(path) > 1]:
+            raise UserError(f"--teacher {twice[0]}: is named twice: leave one out")
+        for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
+            if given is not None and self.recipe.augment is None:
+                raise UserError(
+                    f"{option} varies texts and recipe '{self.recipe.name}' asks for no variants: "
+                    "leave it out, or add --set augment={}"
+                )
+            if given is not None and self.files is None:
+                raise UserError(f"{option} varies the texts of the task stages: it needs --train")
+
+    @property
+    def result(self) -> Path:
+        """The folder of the finished model."""
+        return self.out / self.model_at
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the run was asked, beside the recipe."""
+        apart = ("recipe", "out", "model_at")
+        return {name: value for name, value in asdict(self).items() if name not in apart}
+
+    def stages(self, say: Say) -> list[Stage]:
+        """Stages whose data is given; what is left out is said."""
+        given = {"corpus": self.corpus is not None, "task": self.files is not None}
+        for data, option in OPTIONS.items():
+            if given[data] and all(stage.data != data for stage in self.recipe.stages):
+                raise UserError(
+                    f"{option}: recipe '{self.recipe.name}' has no stage that reads it: leave it "
+                    "out"
+                )
+        for stage in self.recipe.stages:
+            if not given[stage.data]:
+                say(
+                    f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
+                )
+        if chosen := [stage for stage in self.recipe.stages if given[stage.data]]:
+            return chosen
+        raise UserError(
+            f"nothing to run: recipe '{self.recipe.name}' has no stage for the data given: give "
+            + " or ".join(sorted({OPTIONS[stage.data] for stage in self.recipe.stages}))
+        )
+
+    def teacher_for(self, stage: Stage) -> str | None:
+        """The model that would teach a stage."""
+        return (self.general_teacher or self.teacher) if stage.data == "corpus" else self.teacher
+
+    def asked(self, stage: Stage) -> str | None:
+        """The teacher that a stage imitates, if it imitates one."""
+        if not imitates(stage):
+            return None
+        if (path := self.teacher_for(stage)) is None:
+            raise UserError(f"stage '{stage.name}' imitates a teacher: name one with --teacher")
+        return path
+
+
+def _check_caching(job: Job) -> None:
+    if job.corpus is None:
+        raise UserError(
+            "--cache-teacher keeps what a teacher says of a corpus, and answers to a task's texts "
+            "are kept anyhow: give --corpus, or leave it out"
+        )
+    for stage in job.recipe.stages:
+        if stage.data == "corpus" and any(term.kind == "LogitsMSE" for term in stage.objective):
+            raise UserError(
+                f"--cache-teacher: LogitsMSE of stage '{stage.name}' compares the logits of all "
+                "words, and the likeliest alone are kept: take SoftLabels, or leave "
+                "--cache-teacher out"
+            )
+
+
+def imitates(stage: Stage) -> bool:
+    """Whether a stage asks a teacher."""
+    return any(term.kind != "HardLabels" for term in stage.objective)
+
+
+def judged(stages: list[Stage]) -> bool:
+    """Whether a task stage asks a teacher: then its labels count, and it is judged too."""
+    return any(imitates(stage) for stage in stages if stage.data == "task")
+
+
+def head_of(stage: Stage, splits: Splits | None) -> str:
+    """The head that a stage's models need."""
+    if stage.data == "task":
+        assert splits is not None
+        return splits.task.kind
+    return "words" if stage.answers else "encoder"
+
+
+def longest(stages: list[Stage]) -> int:
+    """Tokens of a task's texts at most: what its stages with the most take."""
+    return max((stage.max_length for stage in stages if stage.data == "task"), default=128)

@@ -1,0 +1,199 @@
+"""A run folder: stages in order, evaluation, what is already done is not done again."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from alembert.data.batches import Batches
+from alembert.data.corpus.corpus import Corpus
+from alembert.data.encoded import said_cut
+from alembert.initialization.student import said_start, start_map
+from alembert.models import checks  # fmt: skip
+from alembert.models.building import checked
+from alembert.models.loading import load_config, load_model
+from alembert.recipes.schema import Stage
+from alembert.runs import class_weights, ensemble, evaluate, folder, validation
+from alembert.runs.augmented import varied
+from alembert.runs.encoded_task import Reading, by_teacher, own_vocabulary, reading
+from alembert.runs.job import Job, Say, head_of, judged
+from alembert.runs.stage import begun
+from alembert.training import checkpoint, distributed
+from alembert.training.distillation import check_layers
+from alembert.training.loop import train
+from alembert.training.monitor import Schedule, length_of
+from alembert.training.sparse_embedding import narrow, pieces_of, widen
+
+Others = tuple[ensemble.Member, ...]
+
+
+def run(job: Job, say: Say = print) -> dict[str, Any]:
+    """Do what is left of a job; returns metrics.json's content. Raises UserError.
+
+    Of several processes (torchrun, accelerate launch) one leads: it alone speaks and writes.
+    """
+    patience = timedelta(hours=4)  # of the others, while the one that leads evaluates
+    state = distributed.begun(patience)
+    leads = state.is_main_process
+    say = say if leads else _silent
+    stages = job.stages(say)
+    with ExitStack() as held:
+        distributed.first(state, lambda: _claim(job, held) if leads else None)
+        if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
+            say(f"{job.out}: finished before; nothing to do")
+            return dict(folder.read_json(job.out / "metrics.json"))
+        work, read, judging, others = distributed.first(
+            state, lambda: _texts(job, stages, say, leads)
+        )
+        accelerator, splits = _accelerator(job), read[0].splits
+        if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
+            say(cut)
+        last: Path | None = None
+        for number, stage in enumerate(stages, start=1):
+            place = job.out / "stages" / f"{number:02d}-{stage.name}"
+            if not (place / "model" / "config.json").is_file():
+                _run_stage(work, stage, place, last, read, others, accelerator, say)
+            state.wait_for_everyone()
+            last = place / "model"
+        assert last is not None
+        if leads:
+            folder.copy_model(last, job.result)
+            teacher = job.teacher if judged(stages) else None
+            evaluate.judge_run(job.out, job.result, teacher, read[0], judging, others, say)
+        state.wait_for_everyone()
+        return dict(folder.read_json(job.out / "metrics.json"))
+
+
+def _claim(job: Job, held: ExitStack) -> None:
+    held.enter_context(folder.claimed(job.out))
+    folder.check(job.out, job.recipe, job.arguments)
+
+
+def _silent(_: str) -> None:
+    """What a process that does not lead says."""
+
+
+def _accelerator(job: Job) -> Accelerator:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return distributed.accelerator(
+        distributed.precision_of(job.precision, device), device.type == "cpu"
+    )
+
+
+def _texts(
+    job: Job, stages: list[Stage], say: Say, leads: bool
+) -> tuple[Job, tuple[Reading, Reading], Reading, Others]:
+    """The job as its stages see it, its texts as student and teacher read them in training.
+
+    The third is how the teacher reads them that the run was given, by which it is judged; then come
+    the teachers beside it.
+    """
+    mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
+    if line := _check(job, stages, mine):
+        say(line)
+    ensemble.check(job, stages, mine)
+    mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
+    theirs = by_teacher(job, stages, mine)
+    others = ensemble.members(job, stages, mine)
+    if job.vocabulary is None:
+        return job, (mine, theirs), theirs, others
+    work, fewer = own_vocabulary(job, stages, mine, say, leads)
+    return work, (fewer, fewer), theirs, others
+
+
+def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
+    """Refuse what one of the stages cannot do before the first is run; a line on the start."""
+    source = job.student or job.teacher_for(stages[0]) or ""
+    config = load_config(job.student) if job.student else checked(job.recipe.student)
+    read: set[tuple[str, str]] = set()
+    first, line = job.asked(stages[0]) or job.teacher, ""
+    if job.student is None and first is not None and job.recipe.init.start == "teacher":
+        begins = load_config(first)
+        line = said_start(config, begins)
+        start_map(job.recipe.init.layers, config, begins)
+    for stage in stages:
+        class_weights.weighed(stage, mine.splits)
+        if teacher := job.asked(stage):
+            head = head_of(stage, mine.splits)
+            checks.check_teacher(stage, head, teacher, source, mine.tokenizer)
+            taught = load_config(teacher)
+            checks.check_precision(job.precision, taught, teacher)
+            asking = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
+            check_layers(config, taught, stage.objective, job.recipe.projections, asking)
+            read.add((teacher, head))
+        checks.check_length(stage.max_length, config, job.student or "the student")
+    if job.student is None and config.vocab_size != load_config(source).vocab_size:
+        mend = f"set student.vocab_size={len(mine.tokenizer)}, or leave it out"
+        checks.check_words(mine.tokenizer, config, "the student", mend)
+    else:
+        checks.check_words(mine.tokenizer, config, source)
+    checks.check_precision(job.precision, config, job.student or "the student")
+    for teacher, head in sorted(read):
+        checks.check_answers(load_model(teacher, head), teacher)  # refused now without the head too
+    return line
+
+
+def _run_stage(
+    job: Job,
+    stage: Stage,
+    place: Path,
+    last: Path | None,
+    read: tuple[Reading, Reading],
+    others: Others,
+    accelerator: Accelerator,
+    say: Say,
+) -> None:
+    """Train one stage and put its model in place. read: its texts, the student's way first.
+
+    others: the teachers beside the first.
+    """
+    stage = class_weights.weighed(stage, read[0].splits)
+    distillation, rows, masking = begun(job, stage, place, last, read, others, accelerator, say)
+    mine, splits = read[0], read[0].splits
+    batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
+    of_task = splits if stage.data == "task" else None
+    length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
+    watch = None
+    if of_task is not None:
+        watch = validation.watch_of(
+            stage, distillation, of_task, mine.pad, length, len(rows), accelerator
+        )
+    if accelerator.is_main_process:
+        folder.open_run(job.out, job.recipe, job.arguments)
+    if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
+        say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
+    held_out = len(of_task.valid) if of_task else 0
+    duration = validation.described(stage, length, len(rows), watch, held_out)
+    say(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
+    for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
+        say(line)
+    table = None
+    if of_task is not None:
+        read_ids = (of_task.train.input_ids, of_task.valid.input_ids)
+        table = narrow(distillation.student, pieces_of(read_ids, mine.pad))
+    began = time.perf_counter()
+    facts = train(
+        distillation, stage, batches, length, place,
+        seed=job.seed, accelerator=accelerator, watch=watch,
+    )  # fmt: skip
+    if table is not None:
+        done = facts["best_step"] or facts["step"]
+        widen(distillation.student, table, Schedule(stage, length, facts.get("cooling")), done)
+    accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
+    if not accelerator.is_main_process:
+        return
+    facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": length.cap}
+    if watch and facts["step"] < length.cap:
+        facts["stopped"] = said = f"{watch.patience} looks without a better {watch.name}"
+        said += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
+        say(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
+    folder.write_json(place / "facts.json", facts)
+    folder.save_model(distillation.student, mine.tokenizer, place / "model")
+    checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
+    best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
+    say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")

@@ -1,0 +1,194 @@
+"""A saved model with fewer pieces in its vocabulary: rows of its matrices, and its tokenizer."""
+
+import copy
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from alembert.data.columns import find_columns
+from alembert.data.corpus.paragraphs import open_source
+from alembert.data.sources import read
+from alembert.data.tasks import texts_in
+from alembert.io.errors import UserError
+from alembert.io.files import in_place
+from alembert.models import anatomy, checks, tokenizer_pruning
+from alembert.models.heads import kind_of
+from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, place
+from alembert.runs.job import Say
+
+Text = str | list[str]  # or a text's words
+TEXTS = 1000  # tokenised at a time
+POOLING = ("modules.json", "1_Pooling/config.json")  # of a sentence encoder, kept beside it
+
+
+def trim_model(
+    path: str,
+    out: Path,
+    *,
+    data: Sequence[str],
+    corpus: str | None,
+    keep: int | None,
+    coverage: float,
+    text: str | None,
+    text_pair: str | None,
+    say: Say,
+) -> tuple[int, int]:
+    """Save in `out` the model with the pieces that its texts need; returns pieces before and after.
+
+    Raises UserError for what cannot be trimmed; then nothing is left in `out`.
+    """
+    if keep is not None and keep < 1:
+        raise UserError(f"--keep {keep}: must be 1 or more")
+    if not 0 < coverage <= 1:
+        raise UserError(f"--coverage {coverage:g}: a share, over 0 and at most 1")
+    if keep is not None and coverage < 1:
+        raise UserError("--keep and --coverage both say how many pieces stay: give one")
+    if not data and corpus is None:
+        raise UserError("nothing says which pieces to keep: give texts with --data or --corpus")
+    if out.exists():
+        raise UserError(f"{out}: is there already; delete it or name another with --out")
+    config, tokenizer = load_config(path), load_tokenizer(path)
+    checks.check_words(tokenizer, config, path)
+    state = tokenizer_pruning.state_of(tokenizer, path)
+    texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
+    counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]
+    kept = tokenizer_pruning.chosen(state, always(state, config), keep, coverage, *counts)
+    texts += more
+    with in_place(out) as partial:
+        write(path, kept, partial)
+        alike = _alike(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
+    say(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
+    return config.vocab_size, len(kept)
+
+
+def always(state: tokenizer_pruning.State, config: PreTrainedConfig) -> set[int]:
+    """The ids that stay whatever the texts."""
+    stay = tokenizer_pruning.needed(state) | set(_named_ids(config).values())
+    return stay | set(range(anatomy.offset(config)))  # positions may count from the padding's id
+
+
+def write(path: str, kept: Sequence[int], to: Path) -> None:
+    """Save in `to` the model with the pieces of these ids alone, and its tokenizer."""
+    tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
+    if kind == "words" and not has_head(path, kind):  # an ELECTRA that tells replaced words
+        kind = "encoder"
+    fewer(load_model(path, kind), kept).save_pretrained(to)
+    tokenizer.save_pretrained(to)
+    state = tokenizer_pruning.trimmed(tokenizer_pruning.state_of(tokenizer, path), kept)
+    (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
+    settings = json.loads((to / "tokenizer_config.json").read_text(encoding="utf-8"))
+    new = {str(old): str(number) for number, old in enumerate(kept)}
+    if added := settings.get("added_tokens_decoder"):
+        settings["added_tokens_decoder"] = {new[old]: token for old, token in added.items()}
+        said = json.dumps(settings, indent=2, ensure_ascii=False)
+        (to / "tokenizer_config.json").write_text(said, encoding="utf-8")
+    for name in POOLING:
+        if (source := Path(place(path)) / name).is_file():
+            (to / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, to / name)
+
+
+def fewer(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
+    """A copy of the model whose vocabulary is the rows (or columns) `kept` of the old one."""
+    config = copy.deepcopy(model.config)
+    new = {old: number for number, old in enumerate(kept)}
+    for name, old in _named_ids(config).items():
+        setattr(config, name, new[old])
+    config.vocab_size = len(kept)
+    small: PreTrainedModel = type(model)(config)
+    there, rows = model.state_dict(), torch.tensor(kept)
+    with torch.no_grad():
+        for name, tensor in small.state_dict().items():
+            source = there[name]
+            for dim, (old, wanted) in enumerate(zip(source.shape, tensor.shape, strict=True)):
+                if old != wanted:  # what the config's vocab_size changes is the vocabulary's
+                    source = source.index_select(dim, rows)
+            tensor.copy_(source)
+    small.eval()
+    return small
+
+
+def _named_ids(config: PreTrainedConfig) -> dict[str, int]:
+    """The config's fields that hold the id of a piece: pad_token_id, and so on."""
+    fields = config.to_dict().items()
+    return {
+        name: value
+        for name, value in fields
+        if name.endswith("_token_id") and isinstance(value, int) and 0 <= value < config.vocab_size
+    }
+
+
+def _labelled(data: Sequence[str], text: str | None, text_pair: str | None) -> Iterator[Text]:
+    """The texts of all files, those of a pair one by one."""
+    for source in data:
+        rows = read(source)
+        columns = find_columns(rows, source, text, text_pair, labelled=False)
+        for name in filter(None, (columns.text, columns.text_pair)):
+            yield from texts_in(rows, name, source)
+
+
+def _paragraphs(corpus: str | None) -> Iterator[str]:
+    if corpus is None:
+        return
+    source = open_source(corpus)
+    with tqdm(
+        total=source.size(), unit="B", unit_scale=True, desc="reading text", disable=None
+    ) as bar:
+        for texts, position in source.blocks():
+            yield from filter(None, texts)
+            bar.update(position - bar.n)
+
+
+def _counts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, size: int) -> list[int]:
+    """(V,): how often each id occurs."""
+    counts = np.zeros(size, np.int64)
+    for ids in _read(texts, tokenizer, "counting"):
+        np.add.at(counts, ids, 1)
+    found: list[int] = counts.tolist()
+    return found
+
+
+def _read(
+    texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, doing: str
+) -> Iterator[list[int]]:
+    """Each text's ids, special tokens included, however long it is."""
+    with tqdm(total=len(texts), unit="text", desc=doing, disable=None) as bar:
+        for words, group in groupby(texts, lambda text: isinstance(text, list)):
+            same = list(group)
+            for start in range(0, len(same), TEXTS):
+                several: Any = same[start : start + TEXTS]
+                yield from tokenizer(several, is_split_into_words=words, verbose=False)["input_ids"]
+                bar.update(len(several))
+
+
+def _alike(
+    path: str,
+    texts: Sequence[Text],
+    before: PreTrainedTokenizerBase,
+    after: PreTrainedTokenizerBase,
+    kept: Sequence[int],
+) -> int:
+    """How many texts give the same pieces. UserError where one differs that is all of kept ones."""
+    new: NDArray[np.int64] = np.full(len(before), -1)
+    new[[old for old in kept if old < len(new)]] = np.arange(len(kept))
+    pairs = zip(_read(texts, before, "comparing"), _read(texts, after, ""), texts, strict=True)
+    alike = 0
+    for old, ids, text in pairs:
+        moved = new[old].tolist()
+        alike += moved == ids
+        if moved != ids and -1 not in moved and before.unk_token_id not in old:
+            shown = " ".join(text) if isinstance(text, list) else text
+            raise UserError(
+                f"{path}: a {type(before).__name__} cannot be trimmed: with fewer pieces it reads "
+                f"{shown[:60]!r} differently"
+            )
+    return alike

@@ -1,0 +1,152 @@
+"""A student found for a budget of latency, or for a share of its teacher's quality."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alembert.data.splits import Files, Splits, prepare
+from alembert.evaluation import predict
+from alembert.io.errors import UserError
+from alembert.models import tokenizer_pruning
+from alembert.models.checks import check_length
+from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
+from alembert.report import model_card, page
+from alembert.report.comparison import pareto
+from alembert.runs import folder
+from alembert.runs.job import Say
+from alembert.search import identity, latency
+from alembert.search.phases import finish, race, sift
+from alembert.search.show import described, table
+from alembert.search.space import Budget, grid
+from alembert.search.trials import HOME, Task, keep, usual_steps
+
+FILE = "search.json"
+
+
+def search(
+    budget: Budget, teacher: str, files: Files, out: Path, max_length: int, seed: int,
+    precision: str, say: Say,
+) -> str:  # fmt: skip
+    """Do what is left of a search in `out`; returns a line that says what was found.
+
+    Raises UserError for a budget that nothing reaches; where only the retention was not reached,
+    the best student lies in `out` all the same.
+    """
+    config = load_config(teacher)
+    for tokens in (max_length, budget.length):
+        check_length(tokens, config, teacher)
+    settings = {"seed": seed, "max_length": max_length, "precision": precision}
+    with folder.claimed(out), identity.held(out, teacher, files, settings):
+        asked = _plain(asdict(budget))
+        done = folder.read_json(out / FILE) if (out / FILE).is_file() else {}
+        if done.get("asked") == asked:
+            say(f"{out}: this was searched before; nothing to do")
+        else:
+            splits, aim = _aim(teacher, files, max_length, seed, out)
+            sizes = len(splits.train), len(splits.task.labels)
+            task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
+            if budget.min_speedup is not None:
+                aim["latency_ms"] = _teacher_ms(budget, task, splits, say)
+                budget = budget.within(aim["latency_ms"])
+            done = {"asked": asked, **_found(budget, task, splits, aim, say)}
+            (out / FILE).unlink(missing_ok=True)  # it says what lies here
+            keep(out / done["winner"]["run"], out)
+            folder.write_json(out / FILE, done)
+        if not (out / "student" / "README.md").is_file():
+            model_card.write(out, say)
+        if not (out / "report.html").is_file():
+            page.attempt([out], None, say)
+    table(done)
+    if not done["reached"]:
+        raise UserError(f"{described(out, done)}: lower --min-retention, or give more --trials")
+    return described(out, done)
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in value.items()}
+
+
+def _aim(
+    teacher: str, files: Files, max_length: int, seed: int, out: Path
+) -> tuple[Splits, dict[str, Any]]:
+    """The texts as the teacher reads them, and what it reaches on those held out."""
+    tokenizer = load_tokenizer(teacher)
+    splits = prepare(files, tokenizer, max_length, names_of(load_config(teacher)), seed)
+    at = out / HOME / "teacher.json"
+    if not at.is_file():
+        model = load_model(teacher, splits.task.kind)
+        pad = int(tokenizer.pad_token_id or 0)
+        logits = predict.predict(model, splits.valid, pad, progress="teacher, held-out texts")
+        value = predict.metrics(splits.task, logits, splits.valid)[splits.task.metric]
+        found = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
+        folder.write_json(at, found)
+    return splits, dict(folder.read_json(at))
+
+
+def _teacher_ms(budget: Budget, task: Task, splits: Splits, say: Say) -> float:
+    """The teacher's milliseconds in torch, timed once a search."""
+    at = task.home / f"teacher-{budget.length}-tokens.json"
+    if not at.is_file():
+        model = load_model(task.teacher, splits.task.kind)
+        ms = latency.of_teacher(model, splits.task.kind, budget.length)
+        folder.write_json(at, {"latency_ms": ms})
+    ms = float(folder.read_json(at)["latency_ms"])
+    say(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
+    return ms
+
+
+def _found(
+    budget: Budget, task: Task, splits: Splits, aim: dict[str, Any], say: Say
+) -> dict[str, Any]:
+    """The three phases, and search.json's content."""
+    vocabularies = _vocabularies(budget, task.teacher, say)
+    shapes = grid(task.config, budget.recipes, splits.columns.text_pair is not None)
+    whole = {shape.recipe: usual_steps(task, shape) for shape in shapes}
+    rows, fits = sift(budget, task, splits, shapes, say)
+    ran = race(budget, task, fits, vocabularies, whole, say)
+    fulls = finish(budget, task, ran, aim, say)
+    share = budget.min_retention
+    reached = share is None or fulls[-1]["held_out"] >= share * aim["held_out"]
+    winner = fulls[-1] if reached else max(fulls, key=lambda each: float(each["held_out"]))
+    rungs = [
+        {"share": part, "values": rung, "front": _front(rung, ran.ms)}
+        for part, rung in zip(ran.shares, ran.rungs, strict=True)
+    ]
+    cost = {
+        "latency": _cost([row for row in rows if row["latency_ms"] is not None]),
+        "brief": _cost(ran.trials),
+        "full": _cost(fulls),
+        "export": _cost([each["export"] for each in fulls]),
+    }
+    return {
+        "metric": aim["metric"], "teacher": aim, "reached": reached, "winner": winner,
+        "shapes": rows, "trials": ran.trials, "full": fulls, "rungs": rungs, "cost": cost,
+    }  # fmt: skip
+
+
+def _vocabularies(budget: Budget, teacher: str, say: Say) -> tuple[str, ...]:
+    """Those asked for; a tokenizer that cannot be trimmed leaves all pieces, which is said."""
+    try:
+        tokenizer_pruning.state_of(load_tokenizer(teacher), teacher)
+    except UserError as error:
+        if "all" not in budget.vocabularies:
+            raise
+        say(f"all pieces stay: {error}")
+        return ("all",)
+    return budget.vocabularies
+
+
+def _front(values: dict[str, float], ms: dict[str, float]) -> list[str]:
+    names = list(values)
+    best = pareto([(ms[name], values[name]) for name in names])
+    return sorted((names[i] for i in best), key=lambda name: ms[name])
+
+
+def _cost(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How many, and the seconds of CPU and of the clock that they took when they were made."""
+    return {
+        "count": len(rows),
+        "cpu_s": round(sum(float(row["cpu_s"]) for row in rows), 1),
+        "wall_s": round(sum(float(row["wall_s"]) for row in rows), 1),
+    }

@@ -1,0 +1,146 @@
+"""What is asked of a student, and the shapes that are looked at: what recipes make of a teacher."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedConfig
+
+from alembert.io.errors import UserError
+from alembert.models import anatomy
+from alembert.recipes import recipe_of
+from alembert.recipes.schema import Recipe
+
+RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
+LAYERS = (1, 2, 3, 4, 6, 8, 12, 24)  # of students as wide as their teacher
+FEWER = (2, 3, 4, 6)  # of narrower ones
+VOCABULARIES = ("task", "all")
+FREE = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is asked of a student, and how much is spent on finding it."""
+
+    max_latency_ms: float | None
+    min_retention: float | None
+    trials: int = 9  # candidates that are trained briefly
+    steps: int = 100  # of the first rung
+    epochs: float | None = None  # of the winner's stages; None: as its recipe has it
+    length: int = 32  # tokens of the text that is timed
+    recipes: tuple[str, ...] = RECIPES
+    vocabularies: tuple[str, ...] = VOCABULARIES
+    min_speedup: float | None = None  # times the teacher's in torch
+
+    def __post_init__(self) -> None:
+        if self.max_latency_ms is self.min_retention is self.min_speedup is None:
+            raise UserError(
+                "nothing bounds the search: give --max-latency-ms, --min-speedup or --min-retention"
+            )
+        for option, value in (
+            ("--max-latency-ms", self.max_latency_ms), ("--epochs", self.epochs),
+            ("--min-speedup", self.min_speedup),
+            ("--trials", self.trials), ("--steps", self.steps), ("--length", self.length),
+        ):  # fmt: skip
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{option} {value:g}: must be over 0, and a finite number")
+        if self.min_retention is not None and not 0 < self.min_retention <= 1:
+            raise UserError(
+                f"--min-retention {self.min_retention:g}: a share, over 0 and at most 1 (0.97)"
+            )
+
+    def within(self, teacher_ms: float) -> "Budget":
+        """The same with --min-speedup as milliseconds, the teacher taking so many."""
+        if self.min_speedup is None:
+            return self
+        ms = teacher_ms / self.min_speedup
+        if self.max_latency_ms is not None and self.max_latency_ms < ms:
+            return replace(self, min_speedup=None)
+        return replace(self, max_latency_ms=ms)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One student: layers, hidden size, attention heads, inner size of its feed-forward parts."""
+
+    recipe: str
+    layers: int
+    hidden_size: int
+    heads: int
+    inner: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe}-{self.layers}x{self.hidden_size}-h{self.heads}-f{self.inner}"
+
+    @property
+    def family(self) -> "Shape":
+        """What differs in depth alone, at one layer."""
+        return Shape(self.recipe, 1, self.hidden_size, self.heads, self.inner)
+
+    def recipe_for(self, teacher: PreTrainedConfig) -> Recipe:
+        """Its recipe on a task: no stage on a corpus, no variants of texts."""
+        wide = self.recipe.startswith("distilbert")
+        sizes = {"layers": self.layers, "hidden_size": None if wide else self.hidden_size}
+        recipe = recipe_of(self.recipe, teacher, **sizes)
+        own = {"num_attention_heads": self.heads, "intermediate_size": self.inner}
+        student = recipe.student | (own if self.recipe in FREE else {})
+        stages = tuple(stage for stage in recipe.stages if stage.data == "task")
+        return recipe.model_copy(update={"student": student, "stages": stages, "augment": None})
+
+
+def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list[Shape]:
+    """Shapes of these recipes, of each family the shallowest first. pairs: texts come in twos.
+
+    Raises UserError for a recipe that is not searched, and a teacher whose layers no student of
+    these recipes can start from.
+    """
+    for name in recipes:
+        if name not in RECIPES:
+            raise UserError(f"--recipes {name}: choose among {', '.join(RECIPES)}")
+    parts = anatomy.anatomy(teacher, "searching a student")
+    width, heads = int(teacher.hidden_size), int(teacher.num_attention_heads)
+    if parts.relative and {"tinybert", "mobilebert"} & set(recipes):
+        raise UserError(
+            f"--recipes: tinybert and mobilebert compare attention scores, and those of a "
+            f"'{teacher.model_type}' count relative positions: take --recipes distilbert,minilm"
+        )
+    if not parts.copies:
+        raise UserError(
+            f"layers of a '{teacher.model_type}' of this build cannot be copied, and a search "
+            "starts its students from them: distil one with --set init.start=scratch"
+        )
+    inner = anatomy.inner_size(teacher)
+    depth = int(teacher.num_hidden_layers)
+    fewer = [n for n in FEWER if n <= depth] or [depth]
+    half = max(width // 2 // heads, 1) * heads
+    found: list[Shape] = []
+    if "distilbert" in recipes:
+        typed = pairs and getattr(teacher, "type_vocab_size", 0) > 1
+        name = "distilbert-pairs" if typed else "distilbert"
+        found += [Shape(name, n, width, heads, inner) for n in LAYERS if n <= depth]
+    if "tinybert" in recipes:
+        widths = {max(width // 4 // heads, 1) * heads, half, max(min(312, width) // heads, 1)
+                  * heads}  # fmt: skip
+        for each in sorted(widths):
+            found += [_tiny(teacher, n, each) for n in fewer]
+        found += [_tiny(teacher, n, half, thinner=2) for n in fewer]
+    if "minilm" in recipes and heads % 2 == 0:
+        wide = [_tiny(teacher, n, half) for n in fewer]
+        found += [Shape("minilm", s.layers, half, heads // 2, s.inner) for s in wide]
+    if "mobilebert" in recipes:
+        for n in sorted({max(depth // 2, 1), depth}):
+            made = recipe_of("mobilebert", teacher, layers=n).student
+            size, inside = int(made["hidden_size"]), int(made["intermediate_size"])
+            found.append(Shape("mobilebert", n, size, heads, inside))
+    if not found:
+        raise UserError(
+            f"--recipes {','.join(recipes)}: of a teacher of {heads} heads there is no such shape; "
+            "name others"
+        )
+    return found
+
+
+def _tiny(teacher: PreTrainedConfig, layers: int, width: int, thinner: int = 1) -> Shape:
+    made = recipe_of("tinybert", teacher, layers=layers, hidden_size=width).student
+    heads, inner = int(made["num_attention_heads"]), int(made["intermediate_size"])
+    return Shape("tinybert", layers, width, heads, max(inner // thinner, 1))

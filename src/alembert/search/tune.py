@@ -1,0 +1,165 @@
+"""A recipe with the settings that do best on held-out texts: each trial is a run of its own."""
+
+import hashlib
+import itertools
+import json
+import math
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from alembert.io.errors import DivergedError, UserError, leads
+from alembert.recipes.schema import Recipe, to_yaml, with_settings
+from alembert.runs import folder
+from alembert.runs.job import Job, Say
+from alembert.runs.run import run
+
+Settings = dict[str, str]  # as --set takes them: path -> value as YAML
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was set, its best value on the held-out texts, at which step, and what it cost.
+
+    value: None of a training that diverged.
+    """
+
+    settings: Settings
+    value: float | None
+    step: int
+    seconds: float
+    place: str
+
+
+def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
+    """Every combination of "FIELD=V1,V2,..." in order, or `trials` of them drawn by the seed.
+
+    Raises UserError naming what is not written so.
+    """
+    choices: dict[str, list[str]] = {}
+    for entry in tries:
+        key, equals, text = entry.partition("=")
+        values = _values(text, entry) if equals else []
+        if not values or key.strip() in choices:
+            why = "is given twice: put all values in one" if values else "write it as FIELD=V1,V2"
+            raise UserError(f"--try {entry}: {why}")
+        choices[key.strip()] = values
+    if trials is not None and trials < 1:
+        raise UserError(f"--trials {trials}: must be 1 or more")
+    every = [
+        dict(zip(choices, found, strict=True)) for found in itertools.product(*choices.values())
+    ]
+    if trials is None or trials >= len(every):
+        return every
+    return [every[i] for i in sorted(random.Random(seed).sample(range(len(every)), trials))]
+
+
+def _values(text: str, entry: str) -> list[str]:
+    """The values between commas, each as YAML on a line; lists and mappings keep their commas."""
+    try:
+        found = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise UserError(f"--try {entry}: {text!r} is no list of values, V1,V2") from error
+    return [json.dumps(value, ensure_ascii=False) for value in found]
+
+
+def tune(base: Job, tries: Sequence[str], trials: int | None, say: Say) -> list[Trial]:
+    """Run each setting of the base job's recipe in OUT/trials; the trials, best first.
+
+    Writes OUT/recipe.yaml, the recipe with the best settings, and OUT/trials.json. Each is judged
+    on the held-out slice of train (or on --valid): the base job has no file to be judged by.
+    Finished trials are not run again. Raises UserError before the first for any wrong setting.
+    """
+    if (base.out / "stages").exists():
+        raise UserError(f"{base.out}: holds a run: choose another --out")
+    chosen = grid(tries, trials, base.seed)
+    recipes = [with_settings(base.recipe, settings) for settings in chosen]
+    for recipe in recipes:
+        _looked_at(recipe)
+    done: list[Trial] = []  # best first
+    for number, (settings, recipe) in enumerate(zip(chosen, recipes, strict=True), start=1):
+        say(f"trial {number} of {len(chosen)}: {told(settings)}")
+        done.append(_trial(base, settings, recipe, say))
+        done.sort(key=lambda trial: float("inf") if trial.value is None else -trial.value)
+        if leads():
+            _write(base, done, len(chosen))
+    if done[0].value is None:
+        raise UserError(f"{base.out}: every trial diverged: try lower learning rates")
+    return done
+
+
+def told(settings: Settings) -> str:
+    """The settings in short: the ends of their paths."""
+    short = {key: ".".join(key.split(".")[-2:]) for key in settings}
+    return ", ".join(f"{short[key]} {value}" for key, value in settings.items())
+
+
+def table(trials: Sequence[Trial], metric: str) -> Table:
+    """A row a trial, best first."""
+    drawn = Table("settings", f"held-out {metric}", "at step", "seconds")
+    for trial in trials:
+        drawn.add_row(
+            told(trial.settings), "diverged" if trial.value is None else f"{trial.value:.4f}",
+            f"{trial.step:,}", f"{trial.seconds:.0f}",
+        )  # fmt: skip
+    return drawn
+
+
+def metric_of(base: Job) -> str:
+    """The metric that the trials were compared by, as a last stage's log calls it."""
+    for log in sorted(base.out.glob("trials/*/stages/*/log.jsonl"), reverse=True):
+        for line in log.read_text(encoding="utf-8").splitlines():
+            for name in json.loads(line):
+                if name.startswith("valid_"):
+                    return str(name.removeprefix("valid_"))
+    return "value"
+
+
+def _looked_at(recipe: Recipe) -> None:
+    last = [stage for stage in recipe.stages if stage.data == "task"][-1:]
+    if not last or not last[0].answers:
+        raise UserError(
+            f"recipe '{recipe.name}': its last stage on a task compares no answers, so there is "
+            "nothing to choose by"
+        )
+
+
+def _trial(base: Job, settings: Settings, recipe: Recipe, say: Say) -> Trial:
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    out = base.out / "trials" / name
+    try:
+        run(replace(base, recipe=recipe, out=out), say)
+    except DivergedError as error:
+        say(f"this trial is left out: {error}")
+        return Trial(settings, None, 0, 0.0, f"trials/{name}")
+    stages = sorted((out / "stages").iterdir())
+    facts = [folder.read_json(stage / "facts.json") for stage in stages]
+    if leads():
+        for stage in stages:  # of no use to a finished run, and three times as large as its model
+            shutil.rmtree(stage / "checkpoint", ignore_errors=True)
+    seconds = sum(float(one["seconds"]) for one in facts)
+    last, best = facts[-1], float(facts[-1]["best"])
+    value = best if math.isfinite(best) else None
+    return Trial(settings, value, int(last["best_step"]), seconds, f"trials/{name}")
+
+
+def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
+    """trials.json always; the recipe when all trials are done."""
+    rows: list[dict[str, Any]] = [
+        {"settings": {key: json.loads(value) for key, value in trial.settings.items()},
+         "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.place}
+        for trial in trials
+    ]  # fmt: skip
+    content = {"metric": metric_of(base), "planned": count, "trials": rows,
+               "seconds": round(sum(trial.seconds for trial in trials), 1)}  # fmt: skip
+    folder.write_json(base.out / "trials.json", content)
+    if trials[0].value is None:
+        (base.out / "recipe.yaml").unlink(missing_ok=True)  # of other values
+    elif len(trials) == count:
+        best = with_settings(base.recipe, trials[0].settings)
+        folder.write_text(base.out / "recipe.yaml", to_yaml(best))

@@ -1,0 +1,233 @@
+"""The routes: what text-embeddings-inference answers to, for one model or several."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import to_json
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from alembert import __version__
+from alembert.inference.predictions import Guess, Tags
+from alembert.inference.texts import CHARACTERS
+from alembert.serving import schemas
+from alembert.serving.direct import ERRORS, Answer, Direct, refused
+from alembert.serving.middleware import Front
+from alembert.serving.pages import add_pages
+from alembert.serving.receiving import body_of, unless_gone
+from alembert.serving.schemas import RefusedError
+from alembert.serving.served_model import Finish, Served, embedding, filling, predicting, tagging
+from alembert.serving.service import Limits, Opener, Service
+
+GUESSES = 20_000  # words of an answer, over all masks
+INLINE = 16_000  # bytes of a body that are read on the event loop; more would hold it up
+
+
+@dataclass(frozen=True)
+class _Verb:
+    """One route: its request, its answer, what makes it; lists: even of one text."""
+
+    request: type[Any]
+    answer: Any
+    finish: Callable[[Served, Any], Finish]
+    lists: bool = False
+
+
+VERBS = {
+    "predict": _Verb(
+        schemas.PredictRequest,
+        list[schemas.Prediction] | list[list[schemas.Prediction]],
+        lambda model, asked: predicting(model, asked.raw_scores),
+    ),
+    "embed": _Verb(
+        schemas.EmbedRequest,
+        list[list[float]],
+        lambda model, asked: embedding(asked.normalize),
+        lists=True,
+    ),
+    "fill_mask": _Verb(
+        schemas.FillMaskRequest,
+        list[list[Guess]] | list[list[list[Guess]]],
+        lambda model, asked: filling(model, asked.top, asked.temperature),
+    ),
+    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], lambda model, asked: tagging(model)),
+}
+
+
+def app_of(
+    openers: Sequence[Opener],
+    limits: Limits,
+    api_key: str | None = None,
+    origins: Sequence[str] = (),
+    failed: Callable[[], None] = lambda: None,
+    wait: bool = False,
+    lag: Callable[[], float] = lambda: 0.0,
+) -> tuple[ASGIApp, Service]:
+    """An ASGI application that serves models by name; the first where none is named.
+
+    origins: of pages that may ask (CORS). failed: called where a model cannot be opened.
+    wait: be up only when the models are loaded, instead of answering 503 until then.
+    lag: seconds that the event loop is behind.
+    """
+    service = Service(openers, limits, lag)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(service.load(failed))
+        if wait:
+            await loading
+            if service.failed is not None:
+                raise service.failed
+        yield
+        await loading
+        await service.stop()
+
+    app = FastAPI(
+        title="Alembert", version=__version__, lifespan=life, docs_url=None, redoc_url=None
+    )
+    for error in ERRORS:
+        app.add_exception_handler(error, refused)
+    answers: dict[str, Answer] = {}
+    for verb, route in VERBS.items():
+        path = "/" + verb.replace("_", "-")
+        answers[path] = answer = _answering(service, verb)
+        _add(app, path, answer, schemas.operation(route.request, route.answer))
+    tokens = schemas.operation(schemas.TokenizeRequest, list[list[schemas.SimpleToken]])
+    _add(app, "/tokenize", _tokenizing(service), tokens)
+    insides = schemas.operation(schemas.AttentionsRequest, schemas.Attentions)
+    _add(app, "/attentions", _attending(service), insides)
+    add_pages(app, service)
+    front: ASGIApp = Front(Direct(app, answers), service, api_key)
+    if origins:
+        headers = ["authorization", "content-type"]
+        front = CORSMiddleware(front, origins, allow_methods=["*"], allow_headers=headers)
+    return front, service
+
+
+class _Bare(APIRoute):
+    """A route whose function is given the request and its path, and nothing that costs time."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        async def handle(request: Request) -> Response:
+            answer: Response = await self.endpoint(request, **request.path_params)
+            return answer
+
+        return handle
+
+
+def _add(app: FastAPI, path: str, answer: Answer, said: dict[str, Any]) -> None:
+    """The route for the first model, and for each under its name."""
+
+    async def first(request: Request) -> Response:
+        return await answer(request, None)
+
+    async def named(request: Request, name: str) -> Response:
+        return await answer(request, name)
+
+    said |= {"methods": ["POST"], "route_class_override": _Bare}
+    for full, handle, suffix in ((path, first, ""), (f"/models/{{name}}{path}", named, "-named")):
+        app.router.add_api_route(full, handle, operation_id=path[1:] + suffix, **said)
+
+
+def _json(content: Any) -> Response:
+    return Response(to_json(content), media_type="application/json")
+
+
+def _answering(service: Service, verb: str) -> Answer:
+    route = VERBS[verb]
+
+    async def answer(request: Request, name: str | None) -> Response:
+        model = service.model(name)
+        request.scope["alembert"] = told = dict[str, Any](model=model.name)
+        with service.admitted() as queue:
+            model.check(verb)
+            body = await body_of(request, service.limits)
+            read = _reader(route, model, service.limits, body)
+            questions, one = read() if len(body) < INLINE else await asyncio.to_thread(read)
+            told |= {"inputs": len(questions), "tokens": sum(map(len, questions))}
+            answers = await unless_gone(queue.ask(model, questions), request.receive)
+        return _json(answers[0] if one and not route.lists else answers)
+
+    return answer
+
+
+def _reader(
+    route: _Verb, model: Served, limits: Limits, body: bytes
+) -> Callable[[], tuple[list[Any], bool]]:
+    """What makes questions of a body, and says whether it was one text."""
+
+    def read() -> tuple[list[Any], bool]:
+        asked = schemas.parsed(route.request, body)
+        texts = _texts(asked.inputs, limits)
+        if route.request is schemas.PredictRequest:
+            texts = [
+                text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts
+            ]
+        finish = route.finish(model, asked)
+        questions = model.questions(texts, asked.truncate, finish)
+        if route.request is schemas.FillMaskRequest:
+            count = asked.top * sum(len(question.places) for question in questions)
+            if count > GUESSES:
+                raise RefusedError(413, f"{count:,} words would be the answer: at most {GUESSES:,}")
+        return questions, isinstance(asked.inputs, str)
+
+    return read
+
+
+def _texts(inputs: Any, limits: Limits) -> list[Any]:
+    """The texts as a list that is not empty and not over the limit."""
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    if not texts:
+        raise RefusedError(422, "inputs: the list is empty")
+    if len(texts) > limits.inputs:
+        raise RefusedError(413, f"inputs: {len(texts)} texts: at most {limits.inputs} a request")
+    parts = [[text] if isinstance(text, str) else text for text in texts]
+    if sum(len(part) for each in parts for part in each) > CHARACTERS:
+        raise RefusedError(413, f"inputs: at most {CHARACTERS:,} characters a request")
+    return texts
+
+
+def _tokenizing(service: Service) -> Answer:
+    async def answer(request: Request, name: str | None) -> Response:
+        model = service.model(name)
+        request.scope["alembert"] = {"model": model.name}
+
+        def read() -> Any:
+            texts = _texts(schemas.parsed(schemas.TokenizeRequest, body).inputs, service.limits)
+            return [
+                [
+                    {
+                        "id": t.id,
+                        "text": t.text,
+                        "special": t.special,
+                        "start": t.start,
+                        "stop": t.end,
+                    }
+                    for t in found.tokens
+                ]
+                for found in model.session.tokenize(texts)
+            ]
+
+        with service.admitted():
+            body = await body_of(request, service.limits)
+            return _json(read() if len(body) < INLINE else await asyncio.to_thread(read))
+
+    return answer
+
+
+def _attending(service: Service) -> Answer:
+    async def answer(request: Request, name: str | None) -> Response:
+        model = service.model(name)
+        request.scope["alembert"] = {"model": model.name}
+        with service.admitted():
+            asked = schemas.parsed(
+                schemas.AttentionsRequest, await body_of(request, service.limits)
+            )
+            return _json(await asyncio.to_thread(model.attentions, asked.inputs, asked.layer))
+
+    return answer

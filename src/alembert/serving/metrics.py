@@ -1,0 +1,65 @@
+"""What Prometheus is told of a server."""
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from alembert.serving.queue import Batch
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+TOKENS = (16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
+
+
+class Metrics:
+    """Counters of one server, in a registry of its own."""
+
+    def __init__(self, waiting: Callable[[], float], active: Callable[[], float]) -> None:
+        """waiting: tokens in the queue now; active: requests at work now."""
+        self._registry = here = CollectorRegistry()
+        ProcessCollector(registry=here)
+        self._requests = Counter(
+            "alembert_requests", "requests answered", ["route", "model", "status"], registry=here
+        )
+        self._seconds = Histogram(
+            "alembert_request_seconds", "from the first byte to the answer", ["route", "model"],
+            buckets=SECONDS, registry=here,
+        )  # fmt: skip
+        self._batch = Histogram(
+            "alembert_batch_tokens", "tokens of a batch, padding included", ["model"],
+            buckets=TOKENS, registry=here,
+        )  # fmt: skip
+        self._busy = Counter(
+            "alembert_compute_seconds", "that threads were computing", ["model"], registry=here
+        )
+        self._tokens = Counter("alembert_tokens", "tokens computed", ["model"], registry=here)
+        self._padding = Counter(
+            "alembert_padding_tokens", "computed for nothing, over alembert_tokens: the share",
+            ["model"], registry=here,
+        )  # fmt: skip
+        queue = Gauge("alembert_queue_tokens", "tokens that wait for a thread", registry=here)
+        queue.set_function(waiting)
+        work = Gauge("alembert_requests_active", "requests accepted, unanswered", registry=here)
+        work.set_function(active)
+
+    def request(self, route: str, model: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, model, str(status)).inc()
+        self._seconds.labels(route, model).observe(seconds)
+
+    def batch(self, batch: Batch) -> None:
+        """Called on the thread that computed it."""
+        name = batch.model.name
+        self._batch.labels(name).observe(batch.tokens)
+        self._busy.labels(name).inc(batch.seconds)
+        self._tokens.labels(name).inc(batch.tokens)
+        self._padding.labels(name).inc(batch.padding)
+
+    def text(self) -> bytes:
+        """All of it, in the text format."""
+        return generate_latest(self._registry)

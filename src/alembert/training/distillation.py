@@ -1,0 +1,220 @@
+"""Student, teacher and projections as one module whose forward is the loss."""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from alembert.initialization.least_squares import least_squares
+from alembert.io.errors import UserError
+from alembert.models import anatomy, layer_map
+from alembert.models.cpu_attention import use_fused
+from alembert.models.trace import Batch, Reads, Trace, no_grad_trace, trace
+from alembert.objectives import objective as terms
+from alembert.objectives import recorded
+from alembert.objectives.objective import AttentionKL, AttentionMSE, LayerTerm, Objective, Relations
+
+Projections = Literal["none", "layer", "shared"]
+
+
+class Distillation(nn.Module):
+    """forward(batch) -> (weighted sum (), {term name: unweighted value ()}).
+
+    forward(part, batch): the part's share of them; shares of all parts add up to the batch's.
+    The teacher is frozen, in eval mode always, and not part of the state that is saved. words: the
+    batches are masked text and logits run over the vocabulary. Projections are Linears from
+    student to teacher width, one a layer or one for all, for terms that compare hidden states of
+    different widths; they are dropped when the student is saved.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel | None,
+        objective: Objective,
+        *,
+        words: bool,
+        projections: Projections = "none",
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.objective = objective
+        if teacher is not None:
+            teacher.requires_grad_(False)
+        self._teacher: tuple[PreTrainedModel | None] = (
+            teacher,
+        )  # in a tuple: no submodule, so neither saved nor trained
+        student_depth = anatomy.depth(student.config)
+        teacher_depth = anatomy.depth(teacher.config) if teacher is not None else student_depth
+        self.pairs = [term.pairs(student_depth, teacher_depth) for term in objective]
+        self.reads = terms.reads(objective, student_depth, teacher_depth, words)
+        if teacher is None and self.reads[1] != Reads():
+            raise UserError(
+                "this objective imitates a teacher and none is given: name one (--teacher)"
+            )
+        if teacher is not None:
+            _check_alike(student, teacher, self.reads[1])
+            check_layers(student.config, teacher.config, objective, projections)
+        self.projections = self._projections(projections)
+        maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
+        lines = (layer_map.said(choice, student_depth, teacher_depth) for choice in maps)
+        self.rounded = [line for line in lines if line]  # layer maps that do not come out even
+
+    @property
+    def teacher(self) -> PreTrainedModel | None:
+        """The frozen teacher; None when the objective is the data's labels alone."""
+        return self._teacher[0]
+
+    @property
+    def parts(self) -> list[str]:
+        """Paths of the student's layers, where they are known: a shard each (sharded.shard)."""
+        if not anatomy.known(self.student.config):
+            return []
+        layers = set(anatomy.layers(self.student, ""))
+        return [name for name, module in self.named_modules() if module in layers]
+
+    def ready(self, device: torch.device, half: bool) -> None:
+        """Put the teacher on its device; with autocast in bf16 (`half`), its layers' matrices too.
+
+        Autocast would round the same matrices in every step.
+        """
+        use_fused(self.student)
+        if self.teacher is None:
+            return
+        nn.Module.to(self.teacher, device)
+        if half and anatomy.known(self.teacher.config):
+            for part in nn.ModuleList(anatomy.layers(self.teacher, "")).modules():
+                if isinstance(part, nn.Linear):
+                    part.to(torch.bfloat16)
+
+    def dismiss_teacher(self) -> None:
+        """Let go of the teacher: all batches to come bring what it left."""
+        self._teacher = (None,)
+
+    def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        theirs, reads = Trace(), self.reads[1]
+        said = batch.get("teacher_logits")  # it answered before (answers.answered)
+        if said is not None:
+            reads = replace(reads, logits=False)
+        if recorded.inside(batch):  # on a corpus too (teacher_cache.taught)
+            theirs = recorded.trace_of(batch, recorded.wanted(self.objective, reads))
+        elif self.teacher is not None and reads != Reads():
+            theirs = no_grad_trace(self.teacher, batch, reads)
+        if said is not None:
+            theirs = replace(theirs, logits=said)
+        mine = self._project(trace(self.student, batch, self.reads[0]))
+        return terms.total(self.objective, self.pairs, mine, theirs, batch, whole)
+
+    def start_projections(self, sample: Batch) -> None:
+        """Set each projection to the least squares answer on a batch of unmasked text.
+
+        The loss starts where a random projection would take hundreds of steps to come.
+        """
+        if not self.projections or self.teacher is None:
+            return
+        theirs, mine = (
+            no_grad_trace(model, sample, Reads(hidden=reads.hidden)).hidden
+            for model, reads in ((self.teacher, self.reads[1]), (self.student, self.reads[0]))
+        )
+        real = sample["attention_mask"].bool()
+        compared = {pair for term, pairs in zip(self.objective, self.pairs, strict=True)
+                    for pair in pairs if term.reads(pairs, False)[0].hidden}  # fmt: skip
+        for name, projection in self.projections.items():
+            pairs = [(s, t) for s, t in sorted(compared) if name in ("shared", str(s))]
+            inputs = torch.cat([mine[s][real].float() for s, _ in pairs])
+            least_squares(projection, inputs, torch.cat([theirs[t][real] for _, t in pairs]), 1e-3)
+
+    def _projections(self, choice: Projections) -> nn.ModuleDict:
+        hidden = self.reads[0].hidden
+        if self.teacher is None or not hidden:
+            return nn.ModuleDict()
+        mine, theirs = self.student.config.hidden_size, self.teacher.config.hidden_size
+        if choice == "none":
+            return nn.ModuleDict()
+        if choice == "shared":
+            return nn.ModuleDict({"shared": nn.Linear(mine, theirs)})
+        return nn.ModuleDict({str(k): nn.Linear(mine, theirs) for k in sorted(hidden)})
+
+    def _project(self, mine: Trace) -> Trace:
+        if not self.projections:
+            return mine
+        name = "shared" if "shared" in self.projections else None
+        projected = {k: self.projections[name or str(k)](h) for k, h in mine.hidden.items()}
+        return replace(mine, hidden=projected)
+
+
+def check_layers(
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    objective: Objective,
+    projections: Projections,
+    asking: str = "the recipe",
+) -> None:
+    """Refuse layer maps, widths, heads and architectures that do not fit, saying what works."""
+    depths = anatomy.depth(student), anatomy.depth(teacher)
+    for term in objective:
+        reads = term.reads(term.pairs(*depths), False)[0]
+        if reads.hidden and projections == "none" and student.hidden_size != teacher.hidden_size:
+            raise UserError(
+                f"hidden states of the student are {student.hidden_size} wide and the teacher's "
+                f"{teacher.hidden_size}: set the recipe's projections to 'layer' or 'shared', or "
+                "drop the hidden terms"
+            )
+        if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
+            for config in (student, teacher):
+                _check_readable(config, term.kind, asking)
+            _check_heads(student, teacher, term)
+
+
+def _check_readable(config: PreTrainedConfig, kind: str, asking: str) -> None:
+    """Refuse attention that cannot be read, and scores that are not of queries and keys alone."""
+    if anatomy.known(config) and (kind == "Relations" or not anatomy.anatomy(config, "").relative):
+        return
+    why, others = "whose scores depend on relative positions as well", "distilbert or minilm"
+    if not anatomy.known(config):
+        why, others = "whose queries and keys are not known", "distilbert"
+    raise UserError(
+        f"{asking} compares attention ({kind}) with a '{config.model_type}', {why}: leave the term "
+        f"out (--set 'stages.*.objective.{kind}=null'), or take the recipe {others}"
+    )
+
+
+def _check_heads(
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    term: AttentionMSE | AttentionKL | Relations,
+) -> None:
+    """Attention is compared head by head."""
+    counts = [int(config.num_attention_heads) for config in (student, teacher)]
+    widths = [anatomy.attention_width(config) for config in (student, teacher)]
+    heads = term.heads
+    if heads is None and counts[0] == counts[1]:
+        return
+    if heads is None or widths[0] % heads or widths[1] % heads:
+        common = math.gcd(*widths)
+        fit = [n for n in range(1, 1 + max(counts)) if common % n == 0]
+        raise UserError(
+            f"{term.kind} compares {counts[0]} attention heads of the student with {counts[1]} of "
+            f"the teacher{'' if heads is None else f', regrouped into {heads}'}: give a new "
+            f"student {counts[1]} (--set student.num_attention_heads={counts[1]}), or regroup "
+            f"both: --set stages.NAME.objective.{term.kind}.heads=N with N one of {fit}"
+        )
+
+
+def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:
+    """What is compared one by one: refuse numbers that differ, naming both and the mend."""
+    other = "start the student from this teacher, or use a teacher with the student's tokenizer"
+    tune = "fine-tune the teacher on this task first (alembert finetune)"
+    for read, field, what, mend in (
+        (reads.words, "vocab_size", "vocabulary words", other),
+        (reads.logits, "num_labels", "labels", tune),
+    ):
+        mine, theirs = (int(getattr(m.config, field)) for m in (student, teacher))
+        if read and mine != theirs:
+            raise UserError(
+                f"the student has {mine} {what} and the teacher {theirs}, and the recipe compares "
+                f"them one by one: {mend}"
+            )

@@ -1,0 +1,201 @@
+"""The loop: one stage, start to end, resumable at any step with the same final weights."""
+
+import ctypes
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from alembert.io.errors import DivergedError, UserError
+from alembert.io.seeds import DROPOUT, torch_seed
+from alembert.recipes.schema import Stage
+from alembert.training import checkpoint, distributed, sharded
+from alembert.training.distillation import Distillation
+from alembert.training.monitor import Length, Log, Schedule, Watch
+
+Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
+LOG_EVERY = 10
+SAVE_SECONDS = 120.0
+
+
+def train(
+    distillation: Distillation,
+    stage: Stage,
+    batches: Batches,
+    length: Length,
+    folder: Path,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Train in place; `folder` gets checkpoint/ and log.jsonl. Returns the facts of the end.
+
+    The student has its dropout on. Batch, masks and dropout are functions of (seed, step): killed
+    and started again, a run ends in the same weights. Of several processes each computes its share
+    of every batch, and one leads: it writes and looks. With a watch, the best student is kept, and
+    the stage ends when the watch's patience does, or its rate begins to fall then (Schedule).
+    Raises UserError when loss or gradient are no longer numbers, before they reach a file.
+    """
+    distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
+    distillation.train()  # a loaded model comes in eval mode
+    if accelerator.num_processes > 1:
+        some = {k: v[: stage.micro_batch_size] for k, v in batches(0).items()}
+        distributed.freeze_unread(distillation, some, accelerator)
+    trained, module, optimizer = distributed.spread(
+        distillation, distillation.parts, distillation.teacher,
+        lambda module: _optimizer(module, stage), accelerator,
+    )  # fmt: skip
+    rates = [group["lr"] for group in optimizer.param_groups]
+    shards = trained is not distillation
+    state = folder / "checkpoint" / checkpoint.STATE
+    best = state.with_name(checkpoint.BEST)
+    facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
+    facts |= checkpoint.resume(state, trained, optimizer)
+    schedule = Schedule(stage, length, facts.get("cooling"))
+    # it ended, and was killed before it said so
+    over = watch is not None and stage.until is None and watch.over(facts)
+    leads = accelerator.is_main_process
+    log = Log(folder / "log.jsonl" if leads else None, facts["step"])
+    saved_at = time.monotonic()
+    bar = tqdm(
+        total=schedule.end, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
+        disable=not leads or None, mininterval=0.5,
+    )  # fmt: skip
+    with bar:
+        first = schedule.end if over else facts["step"]
+        for step, batch in _prefetched(batches, first, schedule.end):
+            factor = schedule.factor(step)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            torch.manual_seed(torch_seed(seed, DROPOUT, step, *distributed.others(accelerator)))
+            values = _step(module, stage, optimizer, batch, accelerator)
+            log.count(batch)
+            bar.update()
+            facts["step"] = step + 1
+            ends = facts["step"] == schedule.end
+            look = ends or (watch is not None and facts["step"] in watch.at)
+            logged = look or facts["step"] % LOG_EVERY == 0
+            late = leads and time.monotonic() - saved_at > SAVE_SECONDS
+            if shards:  # saved by all together
+                late = logged and distributed.agreed(late, accelerator)
+            due = (leads or shards) and (look or late)
+            if logged:
+                values = distributed.summed(values, accelerator)
+            if due or logged:
+                _finite(facts["step"], values, accelerator.scaler is not None)
+            if facts["step"] % LOG_EVERY == 0 or ends:
+                row = log.write(facts["step"], values, factor * stage.learning_rate)
+                bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
+            if watch is not None and look:
+                distributed.gather(trained, distillation, accelerator)
+                if leads:
+                    watch.look(distillation, best, facts, log)
+                if watch.patience:
+                    over = distributed.agreed(leads and watch.over(facts), accelerator)
+                if over and stage.until is not None:
+                    over = False
+                    if schedule.may_cool(facts["step"]):
+                        facts["cooling"] = facts["step"]
+                        schedule = replace(schedule, cooling=facts["step"])
+                        bar.total = schedule.end
+            if due:
+                checkpoint.save(state, trained, optimizer, facts, keep=True)
+                _trim()
+                saved_at = time.monotonic()
+            if over or facts["step"] == schedule.end:
+                break
+    distributed.gather(trained, distillation, accelerator)
+    if leads and watch is not None and best.is_file():
+        checkpoint.load(best, distillation, None)
+    return facts
+
+
+def _step(
+    module: nn.Module,
+    stage: Stage,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, Tensor],
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    """One optimiser update; returns this process's share of the loss and terms of the batch."""
+    mine, weight = distributed.share(batch, accelerator)
+    rows = len(mine["input_ids"])
+    size = stage.micro_batch_size or rows
+    sums: dict[str, Tensor] = {}
+    for start in range(0, rows, size):
+        micro = {k: v[start : start + size].to(accelerator.device) for k, v in mine.items()}
+        last = start + size >= rows
+        with distributed.sync(module, accelerator, last), accelerator.autocast():
+            loss, values = module(micro, batch)
+            # gradients are averaged over processes, and their shares add up to the whole batch's
+            accelerator.backward(loss * (weight * accelerator.num_processes))
+        for name, value in {"loss": loss.detach(), **values}.items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + weight * value
+    norm = accelerator.clip_grad_norm_(module.parameters(), stage.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return sums | ({} if norm is None else {"gradient_norm": sharded.unsharded(norm)})
+
+
+def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    """AdamW; rates by name, none at 0; no decay of biases and norms, as in BERT."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in distillation.named_parameters():
+        factor = stage.rate(name) if parameter.numel() else 0.0  # an empty one cannot be reduced
+        parameter.requires_grad_(factor > 0 and parameter.requires_grad)
+        if parameter.requires_grad:
+            decay = stage.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    if not groups:
+        raise UserError(f"stage '{stage.name}': rates leave nothing to train")
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": stage.learning_rate * factor, "weight_decay": decay}
+            for (factor, decay), parameters in groups.items()
+        ],
+        betas=stage.betas,
+        eps=stage.epsilon,
+        fused=True,
+    )
+
+
+def _prefetched(
+    batches: Batches, start: int, steps: int
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Batches in order, the next one made while this one is trained on."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(batches, start) if start < steps else None
+        for step in range(start, steps):
+            assert coming is not None
+            batch = coming.result()
+            coming = worker.submit(batches, step + 1) if step + 1 < steps else None
+            yield step, batch
+
+
+def _trim() -> None:
+    """Freed memory goes back to the system: batches of many shapes leave a heap full of holes.
+
+    Half an hour of masked words held 6.3 GB, of which 4.1 were holes.
+    """
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
+    """Refuse to go on from a step that broke; fp16's scaler leaves out steps of infinite norm."""
+    for name, key in (("loss", "loss"), ("gradient", "gradient_norm"))[: 1 if scaled else 2]:
+        if not math.isfinite(value := float(values.get(key, 0.0))):
+            raise DivergedError(
+                f"step {step}: the {name} is {value}: lower the learning rate (--learning-rate) or "
+                "train with --precision fp32; the last good checkpoint is kept"
+            )
