@@ -140,7 +140,7 @@ def rounds(work: Path, model: Path, count: int) -> list[dict[str, Any]]:
 def measured(*words: str) -> dict[str, float]:
     """An alembert command as a process: seconds, and its peak RSS in GB."""
     began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "alembert.cli.main", *words])
+    child = subprocess.Popen([sys.executable, "-m", "alembert", *words])
     peak = 0
     # the system's own peak of the process, asked again and again; that of wait4 would have in it
     # what this process held when it started the other

@@ -86,7 +86,7 @@ def main() -> None:
     with given.data.open(encoding="utf-8", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     port = free_port()
-    command = [sys.executable, "-m", "alembert.cli.main", "serve", given.model, "--engine", "ray"]
+    command = [sys.executable, "-m", "alembert", "serve", given.model, "--engine", "ray"]
     command += ["--replicas", "2", "--threads", "1", "--port", str(port), "--no-access-log"]
     child = subprocess.Popen(command)
     url = f"http://127.0.0.1:{port}"

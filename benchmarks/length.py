@@ -34,7 +34,7 @@ def one(command: list[str], out: Path) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with (out.parent / f"{out.name}.log").open("a") as log:
         subprocess.run(
-            [sys.executable, "-m", "alembert.cli.main", *command, "--out", str(out)],
+            [sys.executable, "-m", "alembert", *command, "--out", str(out)],
             check=True, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

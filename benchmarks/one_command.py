@@ -47,7 +47,7 @@ PATIENCE = 3 * 3600  # seconds until the server is to be up
 
 def served(command: list[str], port: int, test: str) -> tuple[str, float]:
     """Run the command until its server has answered the whole of `test`; metric, its value."""
-    child = subprocess.Popen([sys.executable, "-m", "alembert.cli.main", *command])
+    child = subprocess.Popen([sys.executable, "-m", "alembert", *command])
     try:
         for _ in range(PATIENCE):
             with suppress(httpx.TransportError):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from alembert.deploy import Session
+from alembert.inference import Session
 from alembert.inference.predictions import classified
 
 BATCH, WAIT = 16, 0.005

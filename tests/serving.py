@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from alembert.deploy import Session
+from alembert.inference import Session
 from alembert.inference.manifest import Facts, Variant
 from alembert.serving.app import app_of
 from alembert.serving.served_model import Served

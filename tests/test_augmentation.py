@@ -16,7 +16,7 @@ from alembert.augmentation.augment_file import augment_file
 from alembert.augmentation.variants import Augment
 from alembert.data.sources import read
 from alembert.io.errors import UserError
-from alembert.runs.folder import claimed
+from alembert.io.files import claimed
 
 
 @pytest.fixture(scope="module")

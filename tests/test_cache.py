@@ -22,9 +22,9 @@ from alembert.data.collate import masking_for
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
+from alembert.models.logits import Vocabulary
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import fused_linear, top_k
-from alembert.objectives.fused_linear import Vocabulary
 from alembert.objectives.objective import (
     AttentionKL,
     AttentionMSE,
@@ -38,13 +38,14 @@ from alembert.objectives.objective import (
 )
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Stage
-from alembert.runs.job import Caching, Job
+from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.training import distillation as live
 from alembert.training import trace_cache
 from alembert.training.distillation import Distillation
 from alembert.training.loop import train
 from alembert.training.monitor import Length
+from alembert.training.trace_cache import Caching
 
 N, H, V = 37, 8, 53
 WHOLE = Caching(top=99, precision="fp32")

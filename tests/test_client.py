@@ -12,7 +12,7 @@ from serving import counting, made_up, per_place, per_token, running
 from transformers import BertTokenizerFast
 
 from alembert.client.client import AsyncClient, Client, LabelScore, ServerError
-from alembert.inference.predictions import Guess
+from alembert.io.answers import Guess
 from alembert.io.errors import UserError
 
 GOOD = [[{"score": 1.0, "label": "up"}]]

@@ -188,7 +188,7 @@ def run_lines(
 @contextmanager
 def started(words: list[str]) -> Iterator[str]:
     """A server as a process, at a free port, which it gives when it is up; stopped by a signal."""
-    command = [sys.executable, "-m", "alembert.cli.main", *words, "--port", "0", "--no-access-log"]
+    command = [sys.executable, "-m", "alembert", *words, "--port", "0", "--no-access-log"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     up = re.match(r"http://127.0.0.1:(\d+) is up", child.stderr.readline())

@@ -22,7 +22,8 @@ from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Columns, Task, encode
-from alembert.evaluation.predict import masked_words, metrics, predict
+from alembert.evaluation.metrics import metrics
+from alembert.evaluation.predict import masked_words, predict
 from alembert.io.errors import UserError
 
 SMALL = {"vocab_size": 99, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}

@@ -11,9 +11,9 @@ from models import tiny
 from torch import Tensor
 
 from alembert.io.errors import UserError
+from alembert.models.logits import Vocabulary
 from alembert.models.trace import Trace
 from alembert.objectives import functional, fused_linear
-from alembert.objectives.fused_linear import Vocabulary
 from alembert.objectives.objective import AttentionMSE, LogitsMSE, SoftLabels
 from alembert.training.distillation import Distillation
 

@@ -894,7 +894,7 @@ BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.gener
         ("transformers.PreTrainedModel.save_pretrained", "02-task", "run/stages/02-task/model"),
         ("alembert.runs.folder.shutil.copyfile", "model.safetensors", "run/student/model.safetensors"),
         ("alembert.training.monitor.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
-        ("alembert.runs.folder.write_text", "metrics.json", "run/metrics.json"),
+        ("alembert.io.files.write_text", "metrics.json", "run/metrics.json"),
     ],
 )  # fmt: skip
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(

@@ -18,7 +18,7 @@ import uvicorn
 from serving import facts_of
 from transformers import BertTokenizerFast
 
-from alembert.deploy import Session
+from alembert.inference import Session
 from alembert.serving.app import app_of
 from alembert.serving.served_model import Served
 from alembert.serving.service import Limits, Opener

@@ -16,6 +16,7 @@ from houses import saved, task_file
 from huggingface_hub import ModelCard
 from transformers import BertTokenizerFast
 
+from alembert.bench.rows import pareto
 from alembert.cli import deploy
 from alembert.data.splits import Files
 from alembert.evaluation import predictions
@@ -359,7 +360,7 @@ def test_no_axis_shows_tex_as_it_is_typed(costs: tuple[float, float]) -> None:
 
 def test_the_pareto_front_holds_what_nothing_beats() -> None:
     points = [(10.0, 0.9), (5.0, 0.8), (6.0, 0.7), (5.0, 0.75), (1.0, 0.1), (10.0, 0.9)]
-    assert comparison.pareto(points) == {0, 1, 4, 5}
+    assert pareto(points) == {0, 1, 4, 5}
 
 
 def judgement(kind: str, labels: str, truth: list[Any], **logits: list[Any]) -> Judged:

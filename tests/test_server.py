@@ -34,7 +34,7 @@ from serving import (
 
 from alembert.cli import main
 from alembert.client.client import Client
-from alembert.deploy import Session
+from alembert.inference import Session
 from alembert.serving.queue import _Line
 from alembert.serving.served_model import opened
 from alembert.serving.server import Turns
@@ -496,7 +496,7 @@ def process(model: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
 def launch(model: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
     words = ["serve", f"served={model}", "--port", "0", "--threads", "1", *options]
     child = subprocess.Popen(
-        [sys.executable, "-m", "alembert.cli.main", *words],
+        [sys.executable, "-m", "alembert", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stderr is not None
@@ -687,7 +687,7 @@ def test_on_ray_it_answers_and_a_signal_stops_it(model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     words = ["serve", f"served={model}", "--engine", "ray", "--port", str(port), "--threads", "1"]
-    child = subprocess.Popen([sys.executable, "-m", "alembert.cli.main", *words])
+    child = subprocess.Popen([sys.executable, "-m", "alembert", *words])
     try:
         with Client(f"http://127.0.0.1:{port}", retries=12) as client:
             assert len(client.predict(["good film", "film"])) == 2

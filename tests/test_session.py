@@ -25,15 +25,16 @@ from transformers import AutoTokenizer, BertTokenizerFast, RobertaTokenizerFast
 
 from alembert.cli import main
 from alembert.data.encoded import IGNORED, tokenize
-from alembert.deploy import Session
 from alembert.evaluation import predict as evaluate
 from alembert.export.export import export
 from alembert.export.torch_session import torch_session
+from alembert.inference import Session
 from alembert.inference.batching import CALL, plan
 from alembert.inference.manifest import Facts
-from alembert.inference.predictions import Tag, labelled, likeliest, softmax, spans_of
+from alembert.inference.predictions import labelled, likeliest, softmax, spans_of
 from alembert.inference.texts import parted
 from alembert.inference.tokenization import Reader
+from alembert.io.answers import Tag
 from alembert.io.errors import UserError
 from alembert.models.loading import load_model
 
@@ -499,7 +500,7 @@ def test_an_answer_loads_neither_torch_nor_transformers_and_takes_under_half_a_s
         "import sys, time\n"
         "import alembert.deploy\n"
         "assert 'numpy' not in sys.modules\n"
-        "from alembert.deploy import Session\n"
+        "from alembert.inference import Session\n"
         f"Session({str(folders['classification'])!r}).predict(['the film was good'])\n"
         "print(time.process_time(), *sys.modules)"
     )

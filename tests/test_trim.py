@@ -20,10 +20,11 @@ from transformers import PreTrainedTokenizerFast as Wrapped
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
-from alembert.models import checks, tokenizer_pruning
+from alembert.models import tokenizer_pruning
 from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
+from alembert.runs.checks import check_teacher
 from alembert.runs.evaluate import judge
 from alembert.runs.job import Job
 from alembert.runs.run import run
@@ -303,5 +304,5 @@ def test_what_two_tokenizers_cannot_compare_is_refused_by_the_terms_name(
     other = BertTokenizerFast(vocab={word: i for i, word in enumerate(reversed(VOCABULARY))})
     said = f"student and .*teacher have different vocabularies: {term} of stage '{asked.name}'"
     with pytest.raises(UserError, match=said):
-        checks.check_teacher(asked.model_copy(update={"max_length": 32}), head, teacher, "student",
+        check_teacher(asked.model_copy(update={"max_length": 32}), head, teacher, "student",
                           other)  # fmt: skip

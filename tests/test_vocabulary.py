@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alembert.models.logits import Vocabulary
 from alembert.objectives import functional, fused_linear
-from alembert.objectives.fused_linear import Vocabulary, alone
+from alembert.objectives.fused_linear import alone
 
 N, H, V = 37, 8, 53
 

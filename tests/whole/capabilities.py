@@ -34,10 +34,10 @@ from alembert.data.formats import READERS
 from alembert.data.lines import PACKED
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
-from alembert.deploy import Session
-from alembert.evaluation.predict import guess_words, metrics
+from alembert.evaluation.metrics import metrics
+from alembert.evaluation.predict import guess_words
 from alembert.export.files import FILES
-from alembert.inference import predictions
+from alembert.inference import Session, predictions
 from alembert.inference.manifest import KINDS, Facts, Variant
 from alembert.models.architectures import ANATOMIES
 from alembert.models.heads import POOLINGS

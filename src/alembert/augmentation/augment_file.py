@@ -25,12 +25,11 @@ from alembert.augmentation.word_vectors import Vectors, read_vectors
 from alembert.data.columns import find_columns
 from alembert.data.sources import read
 from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.files import claimed, in_place
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
+from alembert.models.precision import precision_of
 from alembert.recipes.augment import Augment
-from alembert.runs.folder import claimed
-from alembert.training.distributed import precision_of
 
 ROWS = 256  # of a part: what a killed run loses at most
 

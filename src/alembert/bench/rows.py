@@ -136,3 +136,13 @@ def _ms(seconds: Sequence[Sequence[float]]) -> dict[str, float]:
 def weights_mb(folder: str | Path) -> float:
     """Megabytes of a saved model's weights."""
     return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) / 1e6
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
+    """Indices of (cost, value) that no other point beats: none is as cheap and as good and better
+    in one of the two."""
+    return {
+        i
+        for i, (cost, value) in enumerate(points)
+        if not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
+    }

@@ -101,7 +101,7 @@ def settings_of(
 
 def caching_of(wanted: bool, top: int | None, precision: str | None) -> Any:
     """The options of --cache-teacher as a value; None where it is not asked for."""
-    from alembert.runs.job import Caching
+    from alembert.training.trace_cache import Caching
 
     given = {"top": top, "precision": precision}
     given = {name: value for name, value in given.items() if value is not None}

@@ -12,12 +12,12 @@ from rich.table import Table
 from alembert.bench import bench
 from alembert.data.splits import Files, Splits, prepare
 from alembert.io.errors import UserError
+from alembert.io.files import read_json, write_json
 from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import with_settings
 from alembert.report import model_card, page
-from alembert.runs import folder
 from alembert.runs.job import Job
 from alembert.runs.run import run
 
@@ -104,7 +104,7 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
     accuracy = {}
     for name, place in models.items():
         home = place.parent if place.name == "student" else place
-        accuracy[name] = folder.read_json(home / "metrics.json")["student"]["accuracy"]
+        accuracy[name] = read_json(home / "metrics.json")["student"]["accuracy"]
     rows = Table("model", "parameters", "size", "test accuracy", "kept", "CPU per text")
     for name, found in measured.items():
         kept = accuracy[name] / accuracy["teacher"]
@@ -119,4 +119,4 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
     content = {
         name: {**found.content(), "accuracy": accuracy[name]} for name, found in measured.items()
     }
-    folder.write_json(out / "table.json", content)
+    write_json(out / "table.json", content)

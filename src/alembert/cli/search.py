@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,10 +70,20 @@ def search(
     bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
     budget = Budget(*bounds, min_speedup)
     precision = options.precision_of(precision)
-    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo))
+    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo, _present))
     if serve is not None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
         answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
+
+
+def _present(out: Path) -> None:
+    """The card of a search's student, and the page of the search, where they are not there yet."""
+    from alembert.report import model_card, page
+
+    if not (out / "student" / "README.md").is_file():
+        model_card.write(out, typer.echo)
+    if not (out / "report.html").is_file():
+        page.attempt([out], None, typer.echo)
 
 
 def _check_serving(port: int) -> None:

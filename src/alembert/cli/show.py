@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alembert.inference.predictions import Classification, Labels, Score, Tags
+from alembert.io.answers import Classification, Labels, Score, Tags
 
 WIDTH = 70  # characters of a text that are shown
 FIRST = 4  # numbers of a vector that are shown

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
-from alembert.inference.predictions import Guess, Tag, Tags
+from alembert.io.answers import Guess, Tag, Tags
 from alembert.io.errors import UserError
 
 Text = str | tuple[str, str]

@@ -14,6 +14,7 @@ from alembert.data.collate import pad
 from alembert.data.splits import Files, prepare_one
 from alembert.data.tasks import Encoded, Task
 from alembert.evaluation import predict
+from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.export import export, fidelity, quantize
 from alembert.export.export import Say, Work
 from alembert.export.files import FILES
@@ -114,7 +115,7 @@ def _metric(work: Work, facts: Facts, judge: Judge, variant: Variant) -> float:
     logits = predict.ask(
         lambda batch: engine(fidelity.inputs(batch, facts.inputs)), judge.data, judge.pad
     )
-    return predict.metrics(judge.task, logits, judge.data)[judge.task.metric]
+    return metrics_of(judge.task, logits, judge.data)[judge.task.metric]
 
 
 def _candidates(facts: Facts) -> list[Variant]:

@@ -32,7 +32,7 @@ def names_of(model: PreTrainedModel, kind: str) -> tuple[str, ...]:
 def export(
     model: PreTrainedModel, kind: str, path: Path, pooling: str = "", attentions: bool = False
 ) -> None:
-    """Write the graph of the model, folded; see deploy.facts for its names.
+    """Write the graph of the model, folded; see inference.manifest for its names.
 
     attentions: a second output, (L, B, A, T, T). Raises UserError where the runtime of the export
     is missing, or the model is larger than one ONNX file can be.

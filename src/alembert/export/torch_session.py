@@ -52,7 +52,7 @@ def torch_session(
 
 
 class _Torch:
-    """Answers as an engine of deploy.engine does; one call at a time."""
+    """Answers as an engine of inference.engine does; one call at a time."""
 
     def __init__(self, model: PreTrainedModel, kind: str, pooling: str) -> None:
         self._model, self._kind, self._pooling = model, kind, pooling

@@ -11,15 +11,7 @@ from alembert.inference.batching import Answer, placed, pooled
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Facts
 from alembert.inference.predictions import (
-    Classification,
     Floats,
-    Guess,
-    Labels,
-    Score,
-    Tag,
-    Tags,
-    Token,
-    Tokens,
     classified,
     labelled,
     likeliest,
@@ -30,6 +22,7 @@ from alembert.inference.predictions import (
 )
 from alembert.inference.texts import listed, parted, stretches
 from alembert.inference.tokenization import Reader, Rows
+from alembert.io.answers import Classification, Guess, Labels, Score, Tag, Tags, Token, Tokens
 from alembert.io.errors import UserError
 
 T = TypeVar("T")
@@ -63,7 +56,7 @@ class Session:
     ) -> None:
         """Open an exported folder, or the run folder of its student.
 
-        backend: one of deploy.facts.BACKENDS, by default the one that export chose. threads: of
+        backend: one of inference.manifest.BACKENDS, by default the one that export chose. threads: of
         the model; None takes all cores. long: "cut" at max_length, or "window": windows that
         share a quarter, averaged by tokens. facts, engine: those of a model that is not exported.
         Raises UserError for a folder or a value that does not serve.

@@ -5,8 +5,6 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from alembert.io.errors import UserError
 from alembert.models import anatomy
-from alembert.models.loading import load_config, load_tokenizer
-from alembert.recipes.schema import Stage
 
 
 def positions(config: PreTrainedConfig) -> int:
@@ -50,28 +48,6 @@ def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
             f"--precision fp16: the states of {who} ({config.model_type}) grow over what fp16 "
             "holds (65,504) and become NaN: choose bf16 or fp32"
         )
-
-
-def check_teacher(
-    stage: Stage, head: str, path: str, source: str, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Refuse a teacher without room for a stage's texts, or of other words than its terms can pair.
-
-    `source`: the model that the run's tokenizer comes from. Answers of whole texts are compared
-    whatever pieces each model reads; everything else is compared piece by piece.
-    """
-    config, own = load_config(path), load_tokenizer(path)
-    check_length(stage.max_length, config, path)
-    by_text = head not in ("words", "encoder", "tokens")
-    paired = [t.kind for t in stage.objective if not by_text or t.over not in ("labels", "answers")]
-    if paired and own.get_vocab() != tokenizer.get_vocab():
-        less = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
-        raise UserError(
-            f"{source} and {path} have different vocabularies: {paired[0]} of stage "
-            f"'{stage.name}' compares them piece by piece; use a student made with this teacher's "
-            f"tokenizer{less if by_text else ''}"
-        )
-    check_words(own, config, path)
 
 
 @torch.no_grad()

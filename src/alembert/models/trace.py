@@ -13,8 +13,7 @@ from transformers import PreTrainedModel
 from alembert.io.errors import UserError
 from alembert.models import anatomy
 from alembert.models.inputs import inputs_of
-from alembert.objectives.fused_linear import Vocabulary
-from alembert.objectives.top_k import Likeliest
+from alembert.models.logits import Likeliest, Vocabulary
 
 Batch = Mapping[str, Tensor]
 

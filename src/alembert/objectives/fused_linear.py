@@ -14,44 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alembert.models.logits import Vocabulary, _compute_dtype
+
 CHUNK = 1024  # rows: large enough for the matrix product's full speed, 62 MB of bf16 at V = 30,522
 BLOCK = 2**17  # logits of the arithmetic on a core at a time: 512 KB of fp32 stay in its cache
 
 # (student logits (n, V) fp32, owned by the callee; their place) -> loss (), gradient (n, V)
 ChunkLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Logits that have not been made: logits = rows @ weight.T + bias.
-
-    rows (N, H) enter the decoder, weight (V, H), bias (V,) or None. Row i stands at the i-th True
-    of selected (B, T).
-    """
-
-    rows: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    selected: Tensor
-
-    def logits(self, part: slice | Tensor = slice(None)) -> Tensor:
-        """The logits (n, V) of some rows, in autocast's precision."""
-        return torch.nn.functional.linear(self.rows[part], self.weight, self.bias)
-
-    def only(self, where: Tensor) -> "Vocabulary":
-        """The same at fewer places: where (B, T) bool, a subset of selected."""
-        return Vocabulary(self.rows[where[self.selected]], self.weight, self.bias, where)
-
-    def numbers(self, where: Tensor) -> Tensor:
-        """The numbers (n,) of the rows that stand at where (B, T) bool, a subset of selected."""
-        return where[self.selected].nonzero().squeeze(1)
-
-    def detach(self) -> "Vocabulary":
-        """The same without gradient, its matrix already in autocast's precision."""
-        dtype = _compute_dtype(self.weight)
-        bias = None if self.bias is None else self.bias.detach().to(dtype)
-        weight = self.weight.detach().to(dtype)
-        return Vocabulary(self.rows.detach().to(dtype), weight, bias, self.selected)
 
 
 @dataclass(frozen=True)
@@ -137,11 +106,6 @@ def _soft(s: Tensor, t: Tensor, temperature: float, scale: float) -> tuple[Tenso
     gap = log_teacher.sub_(log_student)
     loss = torch.dot(target.flatten(), gap.flatten()) * (temperature * scale)
     return loss, log_student.exp_().sub_(target).mul_(scale)
-
-
-def _compute_dtype(like: Tensor) -> torch.dtype:
-    kind = like.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
 
 
 class _Chunked(torch.autograd.Function):

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alembert.models.logits import Likeliest
 from alembert.models.trace import Batch, Reads, Trace
 from alembert.objectives import top_k
 from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import Relations
 from alembert.objectives.objective import Objective
-from alembert.objectives.top_k import Likeliest
 
 WORDS, GAPS, REST = "teacher_words", "teacher_gaps", "teacher_rest"
 OF_WORDS = (WORDS, GAPS, REST)  # what has a place for each row with words; the rest has one a token

@@ -19,33 +19,13 @@ With k = V it is the whole loss. Of the gradient only how R is shared out among 
 its entries there differ from the whole one's by T^2 |p_i - R q_i / Q|, at most 2 T^2 R in sum.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from alembert.objectives.fused_linear import CHUNK, Ask, ChunkLoss, Vocabulary
+from alembert.models.logits import Likeliest, Vocabulary
+from alembert.objectives.fused_linear import CHUNK, Ask, ChunkLoss
 
 NOWHERE = -1e30  # a logit of no mass, that no sum makes NaN
-
-
-@dataclass(frozen=True)
-class Likeliest:
-    """Of N rows: ids (N, k), gaps (N, k) to the largest logit, rest[T] (N,): mass of all others.
-
-    Row i stands at the i-th True of selected (B, T).
-    """
-
-    ids: Tensor
-    gaps: Tensor
-    rest: dict[float, Tensor]
-    selected: Tensor
-
-    def only(self, where: Tensor) -> "Likeliest":
-        """The same at fewer places: where (B, T) bool, a subset of selected."""
-        chosen = where[self.selected]
-        rest = {temperature: mass[chosen] for temperature, mass in self.rest.items()}
-        return Likeliest(self.ids[chosen], self.gaps[chosen], rest, where)
 
 
 def likeliest(teacher: Vocabulary, k: int, temperatures: tuple[float, ...]) -> Likeliest:

@@ -179,16 +179,6 @@ def comparable(runs: Sequence[Run]) -> bool:
     return len({_judged_by(run) for run in runs}) == 1
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
-    """Indices of (cost, value) that no other point beats: none is as cheap and as good and better
-    in one of the two."""
-    return {
-        i
-        for i, (cost, value) in enumerate(points)
-        if not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
-    }
-
-
 def names_of(runs: Sequence[Run]) -> list[str]:
     """The shortest tails of the runs' paths that tell them apart."""
     parts = [run.path.resolve().parts for run in runs]

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from alembert import __version__
+from alembert.bench.rows import pareto
 from alembert.io.errors import UserError
 from alembert.io.files import in_place
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, TIMES, Entry
+from alembert.report.rejudge import again
 from alembert.runs.record import Run
 
 LIMIT = 1_900_000  # bytes of a page
@@ -108,7 +110,7 @@ def _part(key: str, name: str, run: Run, say: Callable[[str], None]) -> Part:
     if found is None and run.metrics:
         try:
             say(f"{name}: no {predictions.FILE} there: asking its models again")
-            found = predictions.again(run)
+            found = again(run)
             if run.writable:
                 predictions.save(run.path, found)
         except UserError as error:
@@ -204,5 +206,5 @@ def _front(runs: Sequence[Run], rows: Sequence[Entry]) -> str:
             points.append((row.label, row.who, cost, row.metric))
     if len(points) < 2 or not comparison.comparable(runs):
         return ""
-    front = comparison.pareto([(cost, value) for _, _, cost, value in points])
+    front = pareto([(cost, value) for _, _, cost, value in points])
     return plots.against_latency(points, front, _metric(runs), unit)

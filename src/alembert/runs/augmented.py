@@ -12,12 +12,12 @@ from alembert.augmentation.augment_file import augment_file
 from alembert.augmentation.word_vectors import read_vectors
 from alembert.data import sources
 from alembert.data.splits import Splits, with_rows
-from alembert.io.errors import UserError
+from alembert.io.errors import Say, UserError
 from alembert.io.files import in_place
 from alembert.models.loading import has_head, load_model
 from alembert.recipes.schema import Stage
 from alembert.runs import folder
-from alembert.runs.job import Job, Say, judged, longest
+from alembert.runs.job import Job, judged, longest
 
 
 def varied(

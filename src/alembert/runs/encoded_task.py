@@ -8,13 +8,13 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
-from alembert.io.errors import UserError
+from alembert.io.errors import Say, UserError
 from alembert.io.files import in_place
 from alembert.models import tokenizer_pruning
 from alembert.models.loading import load_config, load_tokenizer, names_of
 from alembert.recipes.schema import Stage
 from alembert.runs import folder, trim
-from alembert.runs.job import Job, Say, judged, longest
+from alembert.runs.job import Job, judged, longest
 
 
 @dataclass(frozen=True)

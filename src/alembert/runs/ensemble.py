@@ -11,6 +11,7 @@ from scipy.special import log_expit, log_softmax, logsumexp
 from alembert.data.labels import listed
 from alembert.data.tasks import Kind, Task
 from alembert.evaluation import predict
+from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
@@ -122,9 +123,7 @@ def with_answers(
     return Answered(first.rows, logits, first.asked)
 
 
-def judged(
-    first: predict.Logits, task: Task, others: Sequence[Member]
-) -> tuple[predict.Logits, int]:
+def judged(first: Logits, task: Task, others: Sequence[Member]) -> tuple[Logits, int]:
     """The average of what all say of the texts of --eval, and the others' parameters together.
 
     first: what the first teacher says of them.

@@ -13,14 +13,17 @@ from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import said_cut
 from alembert.data.splits import Files, prepare_one
 from alembert.evaluation import predict
+from alembert.evaluation.metrics import Logits
+from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import judged, save
 from alembert.export import fidelity
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
 from alembert.io.errors import UserError
+from alembert.io.files import write_json
 from alembert.models import checks
 from alembert.models.loading import load_config, load_model, load_tokenizer, names_of, place
-from alembert.runs import ensemble, folder
+from alembert.runs import ensemble
 from alembert.runs.encoded_task import Reading
 
 
@@ -43,22 +46,22 @@ def judge_run(
     if splits is None or splits.test is None:
         if splits is not None:
             say("no --eval file: the result is not judged")
-        folder.write_json(out / "metrics.json", {})
+        write_json(out / "metrics.json", {})
         return {}
     name = splits.task.metric
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
-    logits: dict[str, predict.Logits] = {}
+    logits: dict[str, Logits] = {}
     models, data = {}, {}
     for who, path, read in (("teacher", teacher, theirs), ("student", str(student), mine)):
         if path is not None and read.splits is not None and read.splits.test is not None:
             model, data[who] = load_model(path, splits.task.kind), read.splits.test
             models[who] = model, Path(place(path))
             logits[who] = predict.predict(model, data[who], read.pad)
-            metrics[who] = predict.metrics(splits.task, logits[who], data[who])
+            metrics[who] = metrics_of(splits.task, logits[who], data[who])
             metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
     if others and "teacher" in logits:
         average, more = ensemble.judged(logits["teacher"], splits.task, others)
-        metrics["ensemble"] = predict.metrics(splits.task, average, data["teacher"])
+        metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
@@ -66,7 +69,7 @@ def judge_run(
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
-    folder.write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics)
     return metrics
 
 
@@ -87,7 +90,7 @@ def judge(
     else:
         engine = _exported(path, backend, task.kind, files.train)
         logits = predict.ask(engine, data, pad_token_id)
-    return predict.metrics(task, logits, data)
+    return metrics_of(task, logits, data)
 
 
 def _exported(path: str, backend: str, kind: str, source: str) -> Callable[[Any], Any]:

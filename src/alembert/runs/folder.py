@@ -1,12 +1,9 @@
 """What lies in a run folder, and how it is written: to a temporary name, then renamed."""
 
-import fcntl
 import json
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,44 +12,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.files import in_place, read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, from_yaml, to_yaml
 
 PROSE = {"paper", "deviations"}  # of a recipe: reworded, it is the same run
 PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets")
-
-
-@contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """The folder, made if need be and held by this process alone."""
-    made = [place for place in (out, *out.parents) if not place.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"{out}: cannot be written ({error.strerror}): choose another --out"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: another process is running in this folder") from error
-        try:
-            yield
-        finally:
-            if not (out / "recipe.yaml").is_file():  # refused before anything was begun
-                _leave(out, made)
-
-
-def _leave(out: Path, made: list[Path]) -> None:
-    """The folder as it was found, and what was made of it and its parents gone."""
-    (out / ".lock").unlink(missing_ok=True)
-    if out in made:
-        (out / "environment.json").unlink(missing_ok=True)
-    for place in made:
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
 
 
 def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -96,27 +60,6 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
     }
     write_json(out / "environment.json", environment)
     write_text(out / "recipe.yaml", to_yaml(recipe))
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}): delete the folder, or choose another --out"
-        ) from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Put a JSON file in place at once."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Put a text file in place at once."""
-    with in_place(path) as partial:
-        partial.write_text(content, encoding="utf-8")
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:

@@ -1,30 +1,15 @@
 """One run as a value: a recipe, its models, its data, and what each stage asks of them."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from alembert.data.splits import Files, Splits
-from alembert.io.errors import UserError
+from alembert.io.errors import Say, UserError
 from alembert.recipes.schema import Recipe, Stage
+from alembert.training.trace_cache import Caching
 
-Say = Callable[[str], None]
 OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a stage
-
-
-@dataclass(frozen=True)
-class Caching:
-    """How what a teacher says of a corpus is kept: words of a soft label, precision of states."""
-
-    top: int = 128
-    precision: str = "bf16"
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise UserError(f"--cache-top {self.top}: keep 1 word or more")
-        if self.precision not in ("bf16", "fp32"):
-            raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
 
 
 @dataclass(frozen=True)

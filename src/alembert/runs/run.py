@@ -13,18 +13,17 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import said_cut
-from alembert.initialization.student import said_start, start_map
-from alembert.models import checks  # fmt: skip
-from alembert.models.building import checked
-from alembert.models.loading import load_config, load_model
+from alembert.io.errors import Say
+from alembert.io.files import claimed, read_json, write_json
+from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights, ensemble, evaluate, folder, validation
 from alembert.runs.augmented import varied
+from alembert.runs.checks import check_job
 from alembert.runs.encoded_task import Reading, by_teacher, own_vocabulary, reading
-from alembert.runs.job import Job, Say, head_of, judged
+from alembert.runs.job import Job, judged
 from alembert.runs.stage import begun
 from alembert.training import checkpoint, distributed
-from alembert.training.distillation import check_layers
 from alembert.training.loop import train
 from alembert.training.monitor import Schedule, length_of
 from alembert.training.sparse_embedding import narrow, pieces_of, widen
@@ -46,7 +45,7 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         distributed.first(state, lambda: _claim(job, held) if leads else None)
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
-            return dict(folder.read_json(job.out / "metrics.json"))
+            return dict(read_json(job.out / "metrics.json"))
         work, read, judging, others = distributed.first(
             state, lambda: _texts(job, stages, say, leads)
         )
@@ -66,11 +65,11 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
             teacher = job.teacher if judged(stages) else None
             evaluate.judge_run(job.out, job.result, teacher, read[0], judging, others, say)
         state.wait_for_everyone()
-        return dict(folder.read_json(job.out / "metrics.json"))
+        return dict(read_json(job.out / "metrics.json"))
 
 
 def _claim(job: Job, held: ExitStack) -> None:
-    held.enter_context(folder.claimed(job.out))
+    held.enter_context(claimed(job.out))
     folder.check(job.out, job.recipe, job.arguments)
 
 
@@ -80,9 +79,7 @@ def _silent(_: str) -> None:
 
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return distributed.accelerator(
-        distributed.precision_of(job.precision, device), device.type == "cpu"
-    )
+    return distributed.accelerator(precision_of(job.precision, device), device.type == "cpu")
 
 
 def _texts(
@@ -94,7 +91,7 @@ def _texts(
     the teachers beside it.
     """
     mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
-    if line := _check(job, stages, mine):
+    if line := check_job(job, stages, mine):
         say(line)
     ensemble.check(job, stages, mine)
     mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
@@ -104,38 +101,6 @@ def _texts(
         return job, (mine, theirs), theirs, others
     work, fewer = own_vocabulary(job, stages, mine, say, leads)
     return work, (fewer, fewer), theirs, others
-
-
-def _check(job: Job, stages: list[Stage], mine: Reading) -> str:
-    """Refuse what one of the stages cannot do before the first is run; a line on the start."""
-    source = job.student or job.teacher_for(stages[0]) or ""
-    config = load_config(job.student) if job.student else checked(job.recipe.student)
-    read: set[tuple[str, str]] = set()
-    first, line = job.asked(stages[0]) or job.teacher, ""
-    if job.student is None and first is not None and job.recipe.init.start == "teacher":
-        begins = load_config(first)
-        line = said_start(config, begins)
-        start_map(job.recipe.init.layers, config, begins)
-    for stage in stages:
-        class_weights.weighed(stage, mine.splits)
-        if teacher := job.asked(stage):
-            head = head_of(stage, mine.splits)
-            checks.check_teacher(stage, head, teacher, source, mine.tokenizer)
-            taught = load_config(teacher)
-            checks.check_precision(job.precision, taught, teacher)
-            asking = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
-            check_layers(config, taught, stage.objective, job.recipe.projections, asking)
-            read.add((teacher, head))
-        checks.check_length(stage.max_length, config, job.student or "the student")
-    if job.student is None and config.vocab_size != load_config(source).vocab_size:
-        mend = f"set student.vocab_size={len(mine.tokenizer)}, or leave it out"
-        checks.check_words(mine.tokenizer, config, "the student", mend)
-    else:
-        checks.check_words(mine.tokenizer, config, source)
-    checks.check_precision(job.precision, config, job.student or "the student")
-    for teacher, head in sorted(read):
-        checks.check_answers(load_model(teacher, head), teacher)  # refused now without the head too
-    return line
 
 
 def _run_stage(
@@ -192,7 +157,7 @@ def _run_stage(
         facts["stopped"] = said = f"{watch.patience} looks without a better {watch.name}"
         said += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
         say(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
-    folder.write_json(place / "facts.json", facts)
+    write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, mine.tokenizer, place / "model")
     checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""

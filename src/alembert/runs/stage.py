@@ -12,13 +12,14 @@ from alembert.data.collate import Masking, masking_for, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.initialization.bottleneck import fit_words_head
+from alembert.io.errors import Say
 from alembert.models import anatomy
 from alembert.models.loading import has_head, load_model
 from alembert.models.trace import Reads
 from alembert.recipes.schema import Stage
 from alembert.runs import ensemble
 from alembert.runs.encoded_task import Reading
-from alembert.runs.job import Job, Say, head_of
+from alembert.runs.job import Job, head_of
 from alembert.runs.start import sample_of, student_for
 from alembert.training import checkpoint, trace_cache
 from alembert.training.distillation import Distillation

@@ -10,13 +10,13 @@ from alembert.data.batches import Rows
 from alembert.data.collate import pad
 from alembert.data.splits import Files, are_pairs
 from alembert.initialization.student import from_scratch, from_teacher
-from alembert.io.errors import UserError
+from alembert.io.errors import Say, UserError
 from alembert.models.building import drawn
 from alembert.models.loading import label_fields, load_config, load_model
 from alembert.models.trace import Batch
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Init, Recipe, from_yaml
-from alembert.runs.job import Job, Say
+from alembert.runs.job import Job
 
 TOKENS = 16_384  # by which a narrow student's view of its teacher is found
 

@@ -18,12 +18,11 @@ from alembert.data.columns import find_columns
 from alembert.data.corpus.paragraphs import open_source
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
-from alembert.io.errors import UserError
+from alembert.io.errors import Say, UserError
 from alembert.io.files import in_place
 from alembert.models import anatomy, checks, tokenizer_pruning
 from alembert.models.heads import kind_of
 from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, place
-from alembert.runs.job import Say
 
 Text = str | list[str]  # or a text's words
 TEXTS = 1000  # tokenised at a time

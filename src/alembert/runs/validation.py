@@ -13,6 +13,7 @@ from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.evaluation import predict
+from alembert.evaluation.metrics import Logits, metrics
 from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Look, Watch, looks
@@ -41,7 +42,7 @@ def watch_of(
 
     def by_answers() -> Look:
         logits = predict.predict(distillation.student, data, pad)
-        value = predict.metrics(task, logits, data)[task.metric]
+        value = metrics(task, logits, data)[task.metric]
         return Look(value, loss(task, logits, data), standard_error(task.metric, value, len(data)))
 
     measure = by_answers if stage.answers else _by_objective(distillation, data, pad, accelerator)
@@ -83,7 +84,7 @@ def _by_objective(
     return measure
 
 
-def loss(task: Task, logits: predict.Logits, data: Encoded) -> float:
+def loss(task: Task, logits: Logits, data: Encoded) -> float:
     """The mean loss of answers on labelled rows: cross entropy, or squared error of scores."""
     if task.kind == "tokens":
         found = np.concatenate([*logits]).astype(np.float64)

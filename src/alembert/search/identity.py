@@ -10,8 +10,8 @@ from typing import Any
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.io.files import read_json, write_json
 from alembert.models.loading import place
-from alembert.runs import folder
 from alembert.search.trials import HOME
 
 
@@ -41,9 +41,9 @@ def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> No
             raise UserError(
                 f"{out}: holds {strangers[0]} and no search: choose an empty or new folder"
             )
-        folder.write_json(at, found)
+        write_json(at, found)
         return
-    there = folder.read_json(at)
+    there = read_json(at)
     for key in there | found:
         if there.get(key) != found.get(key):
             option = {"evaluation": "eval"}.get(key, key.replace("_", "-"))

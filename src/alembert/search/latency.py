@@ -21,9 +21,8 @@ from alembert.export.files import FILES
 from alembert.inference.engine import Ids, open_engine
 from alembert.inference.manifest import Facts, Variant
 from alembert.initialization.student import from_scratch
-from alembert.io.files import cache
+from alembert.io.files import cache, read_json, write_json
 from alembert.models.loading import names_of
-from alembert.runs import folder
 
 ROWS = 1024  # of the table of words: looking words up takes as long in a large one
 WARM, ROUNDS, PASSES = 20, 10, 20
@@ -52,12 +51,12 @@ def latency_of(
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
     at = cache("latency") / f"{key}.json"
     if at.is_file():
-        return Latency(**folder.read_json(at)), True
+        return Latency(**read_json(at)), True
     cpu, wall = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
         ms = _random(Path(home), fields, kind, labels, length)
     found = Latency(ms, time.process_time() - cpu, time.perf_counter() - wall)
-    folder.write_json(at, found.__dict__)
+    write_json(at, found.__dict__)
     return found, False
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from alembert.data.splits import Splits
-from alembert.io.errors import UserError
-from alembert.runs.job import Say
+from alembert.io.errors import Say, UserError
 from alembert.search import choice
 from alembert.search.halving import halve
 from alembert.search.latency import latency_of

@@ -1,19 +1,19 @@
 """A student found for a budget of latency, or for a share of its teacher's quality."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
 from alembert.evaluation import predict
-from alembert.io.errors import UserError
+from alembert.evaluation.metrics import metrics
+from alembert.io.errors import Say, UserError
+from alembert.io.files import claimed, read_json, write_json
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
 from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
-from alembert.report import model_card, page
-from alembert.report.comparison import pareto
-from alembert.runs import folder
-from alembert.runs.job import Say
 from alembert.search import identity, latency
 from alembert.search.phases import finish, race, sift
 from alembert.search.show import described, table
@@ -25,9 +25,11 @@ FILE = "search.json"
 
 def search(
     budget: Budget, teacher: str, files: Files, out: Path, max_length: int, seed: int,
-    precision: str, say: Say,
+    precision: str, say: Say, present: Callable[[Path], None] = lambda _: None,
 ) -> str:  # fmt: skip
     """Do what is left of a search in `out`; returns a line that says what was found.
+
+    present: called with `out` when the student lies there, to write its card and page.
 
     Raises UserError for a budget that nothing reaches; where only the retention was not reached,
     the best student lies in `out` all the same.
@@ -36,9 +38,9 @@ def search(
     for tokens in (max_length, budget.length):
         check_length(tokens, config, teacher)
     settings = {"seed": seed, "max_length": max_length, "precision": precision}
-    with folder.claimed(out), identity.held(out, teacher, files, settings):
+    with claimed(out), identity.held(out, teacher, files, settings):
         asked = _plain(asdict(budget))
-        done = folder.read_json(out / FILE) if (out / FILE).is_file() else {}
+        done = read_json(out / FILE) if (out / FILE).is_file() else {}
         if done.get("asked") == asked:
             say(f"{out}: this was searched before; nothing to do")
         else:
@@ -51,11 +53,8 @@ def search(
             done = {"asked": asked, **_found(budget, task, splits, aim, say)}
             (out / FILE).unlink(missing_ok=True)  # it says what lies here
             keep(out / done["winner"]["run"], out)
-            folder.write_json(out / FILE, done)
-        if not (out / "student" / "README.md").is_file():
-            model_card.write(out, say)
-        if not (out / "report.html").is_file():
-            page.attempt([out], None, say)
+            write_json(out / FILE, done)
+        present(out)
     table(done)
     if not done["reached"]:
         raise UserError(f"{described(out, done)}: lower --min-retention, or give more --trials")
@@ -78,10 +77,10 @@ def _aim(
         model = load_model(teacher, splits.task.kind)
         pad = int(tokenizer.pad_token_id or 0)
         logits = predict.predict(model, splits.valid, pad, progress="teacher, held-out texts")
-        value = predict.metrics(splits.task, logits, splits.valid)[splits.task.metric]
+        value = metrics(splits.task, logits, splits.valid)[splits.task.metric]
         found = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
-        folder.write_json(at, found)
-    return splits, dict(folder.read_json(at))
+        write_json(at, found)
+    return splits, dict(read_json(at))
 
 
 def _teacher_ms(budget: Budget, task: Task, splits: Splits, say: Say) -> float:
@@ -90,8 +89,8 @@ def _teacher_ms(budget: Budget, task: Task, splits: Splits, say: Say) -> float:
     if not at.is_file():
         model = load_model(task.teacher, splits.task.kind)
         ms = latency.of_teacher(model, splits.task.kind, budget.length)
-        folder.write_json(at, {"latency_ms": ms})
-    ms = float(folder.read_json(at)["latency_ms"])
+        write_json(at, {"latency_ms": ms})
+    ms = float(read_json(at)["latency_ms"])
     say(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
     return ms
 

@@ -15,12 +15,11 @@ from alembert.export.export import export
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Facts
-from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.errors import Say, UserError
+from alembert.io.files import in_place, read_json, write_json
 from alembert.recipes.schema import Recipe, Stage
-from alembert.runs import folder
 from alembert.runs.evaluate import judge
-from alembert.runs.job import Job, Say
+from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.search.latency import timed
 from alembert.search.space import Shape
@@ -95,10 +94,10 @@ def brief(task: Task, shape: Shape, vocabulary: str, steps: int, say: Say) -> di
             run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)), _silent)
         found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
                  "held_out": _held_out(out), **spent}  # fmt: skip
-        folder.write_json(record, found)
+        write_json(record, found)
         say(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
     shutil.rmtree(out, ignore_errors=True)  # what an interrupted search may have left, too
-    return dict(folder.read_json(record))
+    return dict(read_json(record))
 
 
 def full(
@@ -118,12 +117,12 @@ def full(
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **spent,
             "export": exporting,
         }  # fmt: skip
-        folder.write_json(record, made)
-    found = dict(folder.read_json(record))
+        write_json(record, made)
+    found = dict(read_json(record))
     if found.get("tokens", length) != length:
         ms = _ms(out / "student", deployed.read(out / "student"), length)
         found |= {"latency_ms": ms, "tokens": length}
-        folder.write_json(record, found)
+        write_json(record, found)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
         shutil.rmtree(each, ignore_errors=True)
     return found
@@ -171,7 +170,7 @@ def keep(run_folder: Path, out: Path) -> None:
 
 def _held_out(out: Path) -> float:
     """The best value of the last stage on the held-out texts."""
-    return float(folder.read_json(sorted(out.glob("stages/*"))[-1] / "facts.json")["best"])
+    return float(read_json(sorted(out.glob("stages/*"))[-1] / "facts.json")["best"])
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from alembert.io.errors import DivergedError, UserError, leads
+from alembert.io.errors import DivergedError, Say, UserError, leads
+from alembert.io.files import read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, to_yaml, with_settings
-from alembert.runs import folder
-from alembert.runs.job import Job, Say
+from alembert.runs.job import Job
 from alembert.runs.run import run
 
 Settings = dict[str, str]  # as --set takes them: path -> value as YAML
@@ -138,7 +138,7 @@ def _trial(base: Job, settings: Settings, recipe: Recipe, say: Say) -> Trial:
         say(f"this trial is left out: {error}")
         return Trial(settings, None, 0, 0.0, f"trials/{name}")
     stages = sorted((out / "stages").iterdir())
-    facts = [folder.read_json(stage / "facts.json") for stage in stages]
+    facts = [read_json(stage / "facts.json") for stage in stages]
     if leads():
         for stage in stages:  # of no use to a finished run, and three times as large as its model
             shutil.rmtree(stage / "checkpoint", ignore_errors=True)
@@ -157,9 +157,9 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
     ]  # fmt: skip
     content = {"metric": metric_of(base), "planned": count, "trials": rows,
                "seconds": round(sum(trial.seconds for trial in trials), 1)}  # fmt: skip
-    folder.write_json(base.out / "trials.json", content)
+    write_json(base.out / "trials.json", content)
     if trials[0].value is None:
         (base.out / "recipe.yaml").unlink(missing_ok=True)  # of other values
     elif len(trials) == count:
         best = with_settings(base.recipe, trials[0].settings)
-        folder.write_text(base.out / "recipe.yaml", to_yaml(best))
+        write_text(base.out / "recipe.yaml", to_yaml(best))

@@ -13,8 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from alembert import __version__
-from alembert.inference.predictions import Guess, Tags
 from alembert.inference.texts import CHARACTERS
+from alembert.io.answers import Guess, Tags
 from alembert.serving import schemas
 from alembert.serving.direct import ERRORS, Answer, Direct, refused
 from alembert.serving.middleware import Front

@@ -18,7 +18,7 @@ from alembert.serving.service import Service
 
 def add_pages(app: FastAPI, service: Service) -> None:
     """Add them."""
-    page = (files("alembert") / "deploy" / "playground.html").read_text(encoding="utf-8")
+    page = (files("alembert") / "serving" / "playground.html").read_text(encoding="utf-8")
     headers = {"content-security-policy": _policy(page), "referrer-policy": "no-referrer"}
     refused: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer}}
 

@@ -12,9 +12,10 @@ from tokenizers import Encoding
 from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant
-from alembert.inference.predictions import Floats, Guess, Tags, likeliest, sigmoid, softmax, surest
+from alembert.inference.predictions import Floats, likeliest, sigmoid, softmax, surest
 from alembert.inference.session import PLACED, VERBS, Session, place
 from alembert.inference.tokenization import Rows
+from alembert.io.answers import Guess, Tags
 from alembert.serving.schemas import RefusedError
 
 ROUTES = {"predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag"}

@@ -49,18 +49,6 @@ def accelerator(precision: str, cpu: bool) -> Accelerator:
         return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
-def precision_of(choice: str, device: torch.device) -> str:
-    """ "auto" as accelerate's word: bf16 where the hardware multiplies it, else no autocast."""
-    if choice == "fp16" and device.type == "cpu":
-        raise UserError("--precision fp16 needs a GPU: choose auto, fp32 or bf16")
-    if choice != "auto":
-        return {"fp32": "no"}.get(choice, choice)
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    capable = torch.cpu.get_capabilities()
-    return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "no"
-
-
 def first(state: PartialState, work: Callable[[], T]) -> T:
     """Work whose files the others find: who leads does it first, and what it refuses ends all.
 

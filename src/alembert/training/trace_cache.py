@@ -22,11 +22,10 @@ from alembert.data.batches import Masked
 from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
-from alembert.io.errors import UserError
+from alembert.io.errors import Say, UserError
 from alembert.io.files import cache, named
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
-from alembert.runs.job import Caching, Say
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import add_weights
 from alembert.training.trace_file import Part, bytes_of, flaw, write
@@ -35,6 +34,20 @@ FILE = 2**27  # bytes of a file at most: what an interrupted reading loses, and 
 TOKENS = 4096  # padding too, that the teacher reads at a time
 OPEN = 1000  # files that are mapped at a time
 MEND = "free some space, or name another folder in XDG_CACHE_HOME"
+
+
+@dataclass(frozen=True)
+class Caching:
+    """How what a teacher says of a corpus is kept: words of a soft label, precision of states."""
+
+    top: int = 128
+    precision: str = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise UserError(f"--cache-top {self.top}: keep 1 word or more")
+        if self.precision not in ("bf16", "fp32"):
+            raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
 
 
 class Taught(torch.utils.data.Dataset[dict[str, Any]]):

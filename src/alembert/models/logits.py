@@ -1,0 +1,63 @@
+"""Logits over a vocabulary that have not been made, or of which the likeliest were kept."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Logits that have not been made: logits = rows @ weight.T + bias.
+
+    rows (N, H) enter the decoder, weight (V, H), bias (V,) or None. Row i stands at the i-th True
+    of selected (B, T).
+    """
+
+    rows: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    selected: Tensor
+
+    def logits(self, part: slice | Tensor = slice(None)) -> Tensor:
+        """The logits (n, V) of some rows, in autocast's precision."""
+        return torch.nn.functional.linear(self.rows[part], self.weight, self.bias)
+
+    def only(self, where: Tensor) -> "Vocabulary":
+        """The same at fewer places: where (B, T) bool, a subset of selected."""
+        return Vocabulary(self.rows[where[self.selected]], self.weight, self.bias, where)
+
+    def numbers(self, where: Tensor) -> Tensor:
+        """The numbers (n,) of the rows that stand at where (B, T) bool, a subset of selected."""
+        return where[self.selected].nonzero().squeeze(1)
+
+    def detach(self) -> "Vocabulary":
+        """The same without gradient, its matrix already in autocast's precision."""
+        dtype = _compute_dtype(self.weight)
+        bias = None if self.bias is None else self.bias.detach().to(dtype)
+        weight = self.weight.detach().to(dtype)
+        return Vocabulary(self.rows.detach().to(dtype), weight, bias, self.selected)
+
+
+def _compute_dtype(like: Tensor) -> torch.dtype:
+    kind = like.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """Of N rows: ids (N, k), gaps (N, k) to the largest logit, rest[T] (N,): mass of all others.
+
+    Row i stands at the i-th True of selected (B, T).
+    """
+
+    ids: Tensor
+    gaps: Tensor
+    rest: dict[float, Tensor]
+    selected: Tensor
+
+    def only(self, where: Tensor) -> "Likeliest":
+        """The same at fewer places: where (B, T) bool, a subset of selected."""
+        chosen = where[self.selected]
+        rest = {temperature: mass[chosen] for temperature, mass in self.rest.items()}
+        return Likeliest(self.ids[chosen], self.gaps[chosen], rest, where)
