@@ -22,10 +22,10 @@ import torch
 from alembert.augmentation.augment_file import ROWS, augment_file
 from alembert.augmentation.candidates import Ask, Masked, by_model
 from alembert.augmentation.variants import cut
-from alembert.data.columns import find_columns
+from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.models.loading import load_model, load_tokenizer
-from alembert.recipes.augment import Augment
+from alembert.recipes.schema import Augment
 
 SHARES = (0.0, 0.1, 0.15, 0.3, 1.0)
 COMPARED = 256  # rows

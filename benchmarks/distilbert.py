@@ -23,7 +23,7 @@ from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import Recipe, with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.start import named
+from alembert.runs.stage import named
 
 # where the recipes' own epochs would take hours on two cores; max_length 64 cuts almost nothing
 SETTINGS = {

@@ -23,7 +23,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe, with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.start import named
+from alembert.runs.stage import named
 
 STRATEGIES = {
     "progressive": "mobilebert",

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig, PreTrainedModel
 
-from alembert.models import anatomy
+from alembert.models.architectures import anatomy, attention_width, depth, layers, vocabulary_matrix
 from alembert.models.building import config_of
 from alembert.models.ibbert import IBBertConfig
 from alembert.models.trace import Reads
@@ -59,24 +59,22 @@ def products(module: nn.Module) -> int:
 
 def forward(model: PreTrainedModel, reads: Reads, tokens: int, masked: float) -> float:
     """Operations per token of a forward pass that leaves what is read."""
-    blocks = anatomy.layers(model, "")
+    blocks = layers(model, "")
     run = len(blocks) if reads.words else reads.deepest
-    width = anatomy.attention_width(model.config)
+    width = attention_width(model.config)
     total = products(model.base_model.get_submodule("embeddings"))
     total += sum(products(block) + 4 * tokens * width for block in blocks[:run])
     total += len(reads.attention) * 2 * tokens * width  # scores, made once more to be compared
     rows = {"": 0.0, "masked": masked, "all": 1.0}[reads.words]
-    first, *_ = anatomy.anatomy(model.config, "").transform
-    weight, _ = anatomy.vocabulary_matrix(model)
+    first, *_ = anatomy(model.config, "").transform
+    weight, _ = vocabulary_matrix(model)
     return total + rows * (products(model.get_submodule(first)) + 2 * weight.numel())
 
 
 def of_stage(recipe: Recipe, stage: Stage, teacher: PreTrainedConfig, tokens: int) -> list[float]:
     """Operations per token of a step: of the student, of the teacher."""
     student = config_of(recipe.student)
-    reads = terms.reads(
-        stage.objective, anatomy.depth(student), anatomy.depth(teacher), stage.data == "corpus"
-    )
+    reads = terms.reads(stage.objective, depth(student), depth(teacher), stage.data == "corpus")
     masked = stage.masking.share if stage.masking else 0.0
     mine = forward(empty(student), reads[0], tokens, masked)
     if recipe.projections != "none":

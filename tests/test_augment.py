@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alembert.augmentation.variants import augmented, cut, variants
 from alembert.io.errors import UserError
-from alembert.recipes.augment import Augment
+from alembert.recipes.schema import Augment
 
 
 def words_of(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.start import named
+from alembert.runs.stage import named
 
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
 

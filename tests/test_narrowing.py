@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from alembert.initialization.pca import narrow
 from alembert.initialization.student import from_teacher
-from alembert.models import anatomy
+from alembert.models.architectures import sharpness
 from alembert.models.building import config_of, drawn
 from alembert.models.layer_map import layer_map
 from alembert.models.trace import Reads, no_grad_trace
@@ -54,7 +54,7 @@ def test_through_all_its_units_a_teacher_is_seen_whole(kind: str) -> None:
     for k in (0, 1, 2):
         torch.testing.assert_close(mine.hidden[k][real], theirs.hidden[k][real], atol=2e-3, rtol=0)
     both = real[:, None, :, None] & real[:, None, None, :]
-    sharp = anatomy.sharpness(teacher.config)
+    sharp = sharpness(teacher.config)
     gap = torch.where(both, mine.scores(1) - sharp * theirs.scores(1), 0.0)
     assert gap.abs().max() < 5e-3
 

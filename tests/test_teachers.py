@@ -25,7 +25,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.start import named
+from alembert.runs.stage import named
 
 PAGE = Path(__file__).parents[1] / "docs" / "teachers.md"
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")

@@ -31,7 +31,7 @@ from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import Recipe, with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.start import named
+from alembert.runs.stage import named
 from alembert.training.distillation import Distillation
 
 SHORT = {

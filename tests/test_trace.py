@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models import architectures
+from alembert.models.architectures import anatomy, sharpness
 from alembert.models.trace import Reads, trace
 from alembert.objectives.objective import AttentionMSE, HardLabels, HiddenCosine, SoftLabels, reads
 
@@ -65,7 +66,7 @@ def test_scores_give_the_attention_probabilities_of_transformers(kind: str) -> N
         left = trace(model, batch, Reads(attention=frozenset({1, 2})))
     real = batch["attention_mask"].bool()
     for k in (1, 2):
-        scores = left.scores(k) * anatomy.sharpness(model.config)
+        scores = left.scores(k) * sharpness(model.config)
         found = scores.masked_fill(~real[:, None, None, :], float("-inf")).softmax(-1)
         found, wanted = (p.transpose(1, 2)[real] for p in (found, expected[k - 1]))
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
@@ -90,7 +91,7 @@ def test_of_a_modernbert_they_do_once_its_positions_turn_them() -> None:
 def test_values_weighed_by_the_probabilities_are_what_attention_gives(kind: str) -> None:
     model, batch = tiny(kind), words()
     expected, given = attended(model, batch), []
-    for block in dict.fromkeys(anatomy.layers(model, "test")):
+    for block in dict.fromkeys(architectures.layers(model, "test")):
         part = block.get_submodule(OUTPUT[kind])
         part.register_forward_pre_hook(lambda _, args: given.append(args[0]))
     with torch.no_grad():
@@ -119,7 +120,7 @@ def test_no_layer_after_the_deepest_read_is_run_and_no_head(kind: str) -> None:
     model, batch = tiny(kind, layers=4), words()
     seen = calls(model)
     trace(model, batch, Reads(hidden=frozenset({0, 2})))
-    layers = anatomy.anatomy(model.config, "test").layers
+    layers = anatomy(model.config, "test").layers
     ran = [seen[f"{model.base_model_prefix}.{layers}.{k}"] for k in range(4)]
     assert ran == ([2, 0, 0, 0] if kind == "albert" else [1, 1, 0, 0])  # one layer, run twice
     outside = [n for n in seen if n and not n.startswith(model.base_model_prefix)]

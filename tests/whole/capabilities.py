@@ -27,11 +27,10 @@ import alembert
 from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client, LabelScore
-from alembert.data.columns import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
-from alembert.data.formats import READERS
-from alembert.data.lines import PACKED
+from alembert.data.formats import PACKED, READERS
+from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics

@@ -22,14 +22,14 @@ from alembert import __version__
 from alembert.augmentation.candidates import Masked, candidates, vectors_of
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
-from alembert.data.columns import find_columns
+from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.io.errors import UserError
 from alembert.io.files import claimed, in_place
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
-from alembert.recipes.augment import Augment
+from alembert.recipes.schema import Augment
 
 ROWS = 256  # of a part: what a killed run loses at most
 

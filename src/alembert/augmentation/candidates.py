@@ -16,7 +16,7 @@ from alembert.augmentation.variants import is_word
 from alembert.augmentation.word_vectors import SPARE, Vectors, nearest, others
 from alembert.data.collate import pad
 from alembert.evaluation.predict import logits_at
-from alembert.recipes.augment import Augment
+from alembert.recipes.schema import Augment
 
 TOKENS = 1024  # of a batch: a CPU gains nothing by more
 LONGEST = 512  # tokens of a pass, however many the model can read

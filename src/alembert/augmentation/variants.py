@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from alembert.recipes.augment import Augment
+from alembert.recipes.schema import Augment
 
 # Neither space nor punctuation; apostrophes and _ stay inside: "don't", "'s" and "a_b" are left
 # alone as they are not alphabetic.

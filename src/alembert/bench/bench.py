@@ -120,7 +120,7 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
     Raises UserError for a file without a text.
     """
     try:
-        from alembert.data.columns import find_columns, is_list
+        from alembert.data.labels import find_columns, is_list
         from alembert.data.sources import read
     except ModuleNotFoundError as error:
         raise UserError(f"--data needs {error.name}: pip install 'alembert[train]'") from error

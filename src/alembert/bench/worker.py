@@ -107,7 +107,7 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
     """The model as it is; of masked words its head sees the places that are asked for alone."""
     import torch
 
-    from alembert.models.inputs import inputs_of
+    from alembert.models.architectures import inputs_of
 
     takes = inputs_of(model)
 

@@ -134,7 +134,7 @@ def augment(
 ) -> None:
     """Write texts and their variants: words give way to others that may stand there (TinyBERT)."""
     from alembert.augmentation.augment_file import augment_file
-    from alembert.recipes.augment import Augment
+    from alembert.recipes.schema import Augment
 
     count = augment_file(
         train, out, mlm=mlm, vectors=Path(vectors) if vectors else None, embeddings=embeddings,

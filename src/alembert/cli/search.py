@@ -126,7 +126,7 @@ def tune(
     from rich.console import Console
 
     from alembert.runs.job import Job
-    from alembert.runs.start import chosen_for
+    from alembert.runs.stage import chosen_for
     from alembert.search import tune as tuning
 
     files = options.files_of(train, valid, None, unlabelled, None, text, text_pair, label)

@@ -80,7 +80,7 @@ def distill(
     """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
     from alembert.runs.job import Job
     from alembert.runs.run import run
-    from alembert.runs.start import chosen_for
+    from alembert.runs.stage import chosen_for
 
     files = options.files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
     chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)

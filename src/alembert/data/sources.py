@@ -9,8 +9,7 @@ import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
-from alembert.data.formats import READERS, dataset, tsv_rows
-from alembert.data.lines import kind
+from alembert.data.formats import READERS, dataset, kind, tsv_rows
 from alembert.io import hub
 from alembert.io.errors import UserError
 

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
-from alembert.data.columns import Columns, find_columns, is_list
+from alembert.data.labels import Columns, find_columns, is_list
 from alembert.data.tasks import Encoded, Task, concat, encode, hold_out, infer_task
 from alembert.io.errors import UserError
 

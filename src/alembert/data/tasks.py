@@ -9,9 +9,12 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from alembert.data.columns import SCORES, Columns, find_columns, is_list
 from alembert.data.encoded import IGNORED, Encoded, concat, tokenize
 from alembert.data.labels import (
+    SCORES,
+    Columns,
+    find_columns,
+    is_list,
     label_column,
     label_ids,
     label_names,

@@ -15,7 +15,7 @@ from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.evaluation.metrics import Logits
-from alembert.models.inputs import inputs_of
+from alembert.models.architectures import inputs_of
 
 
 def predict(

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.data import sources
 from alembert.data.collate import pad
-from alembert.data.columns import find_columns, is_list
+from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
 from alembert.export import fidelity, quantize

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from alembert.export.folding import folded
 from alembert.io.errors import UserError
-from alembert.models.inputs import inputs_of
+from alembert.models.architectures import inputs_of
 
 OPSET = 20
 MOST = 2_000_000_000  # bytes that one ONNX file can hold

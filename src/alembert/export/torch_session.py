@@ -16,8 +16,8 @@ from alembert.inference.manifest import Facts
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
 from alembert.models import checks
+from alembert.models.architectures import inputs_of
 from alembert.models.heads import kind_of, pooling_of
-from alembert.models.inputs import inputs_of
 from alembert.models.loading import load_config, load_model, load_tokenizer, names_of, place
 
 

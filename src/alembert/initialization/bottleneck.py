@@ -11,7 +11,8 @@ from alembert.initialization.bottleneck_layers import DAMPINGS, WHY, fit_layers
 from alembert.initialization.least_squares import ridge
 from alembert.initialization.pca import match, principal
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models import architectures
+from alembert.models.architectures import anatomy, bottlenecked
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, no_grad_trace
 
@@ -32,7 +33,7 @@ def thin(student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sampl
     if stream != states.shape[1]:
         basis = principal(states - states.mean(dim=0), stream)
     _embeddings(student, teacher, states, basis, sample)
-    if anatomy.anatomy(teacher.config, WHY).copies or anatomy.bottlenecked(teacher.config):
+    if anatomy(teacher.config, WHY).copies or bottlenecked(teacher.config):
         fit_layers(student, teacher, pairs, basis, sample)
 
 
@@ -58,7 +59,7 @@ def _embeddings(
         for name, table in zip(names, others, strict=True):
             rows = table @ basis
             have[name][: len(rows)] = rows[: len(have[name])]
-        if anatomy.bottlenecked(teacher.config):  # its words are narrow already
+        if bottlenecked(teacher.config):  # its words are narrow already
             have["word_embeddings.weight"].copy_(words)
             for name in ("embedding_transformation.weight", "embedding_transformation.bias"):
                 have[name].copy_(basis.T @ want[name])
@@ -91,7 +92,7 @@ def fit_words_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: B
     the transformation has to give, a least squares answer to the student's last states: lifted over
     its activation's bend, centred again by its norm.
     """
-    depth = anatomy.depth(student.config)
+    depth = architectures.depth(student.config)
     told = no_grad_trace(teacher, sample, Reads(words="all")).words
     last = no_grad_trace(student, sample, Reads(hidden=frozenset({depth}))).hidden[depth]
     have = dict(student.get_submodule("cls.predictions").named_parameters(remove_duplicate=False))

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from alembert.initialization.least_squares import least_squares, ridge, settle, unwhitened, whitened
 from alembert.initialization.pca import factors, principal
-from alembert.models import anatomy
-from alembert.models.inputs import inputs_of
+from alembert.models import architectures
+from alembert.models.architectures import anatomy, inputs_of, sharpness
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, no_grad_trace
 
@@ -59,7 +59,7 @@ def fit_layers(
         read = no_grad_trace(student, sample, Reads(hidden=frozenset({0})))
         stream = read.hidden[0].float()
         mask = sample["attention_mask"].bool()
-        layers = list(anatomy.layers(student, WHY))
+        layers = list(architectures.layers(student, WHY))
         for start in range(0, len(layers), AT_ONCE):
             sources = [source for _, source in pairs[start : start + AT_ONCE]]
             for layer, seen in zip(layers[start:], _seen(teacher, sources, sample), strict=False):
@@ -67,8 +67,8 @@ def fit_layers(
 
 
 def _seen(teacher: PreTrainedModel, numbers: list[int], sample: Batch) -> Iterator[Seen]:
-    name = anatomy.anatomy(teacher.config, WHY).copies[5:6] or ("intermediate.dense",)
-    parts = [anatomy.layers(teacher, WHY)[i - 1].get_submodule(name[0]) for i in numbers]
+    name = anatomy(teacher.config, WHY).copies[5:6] or ("intermediate.dense",)
+    parts = [architectures.layers(teacher, WHY)[i - 1].get_submodule(name[0]) for i in numbers]
     caught: list[Tensor] = []
     handles = [part.register_forward_hook(lambda _, __, x: caught.append(x)) for part in parts]
     inputs = {k: sample[k] for k in (*inputs_of(teacher), "attention_mask") if k in sample}
@@ -79,7 +79,7 @@ def _seen(teacher: PreTrainedModel, numbers: list[int], sample: Batch) -> Iterat
     real = sample["attention_mask"].bool()
     for i in numbers:
         q, k, v = (x[i].float() for x in (left.queries, left.keys, left.values))
-        q = q * anatomy.sharpness(teacher.config)
+        q = q * sharpness(teacher.config)
         neurons = caught.pop(0)[real].float()
         order = F.relu(neurons).std(dim=0).argsort(descending=True)
         before, after = (left.hidden[j][real].float() for j in (i - 1, i))

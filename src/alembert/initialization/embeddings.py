@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models import architectures
 
 WIDER = ("embeddings_project", "encoder.embedding_hidden_mapping_in")  # ELECTRA's and ALBERT's
 
@@ -24,7 +24,7 @@ def tables(model: PreTrainedModel) -> tuple[Tensor, ...]:
         if (wide := parts.get(f"{name}.weight")) is not None:
             normed = parts["embeddings.LayerNorm.weight"] * wide
             way = normed - normed.mean(dim=1, keepdim=True)
-    found = (words, anatomy.positions(model), types)
+    found = (words, architectures.positions(model), types)
     return found if way is None else tuple(table @ way.T for table in found)
 
 
@@ -51,7 +51,7 @@ def write(student: PreTrainedModel, words: Tensor, positions: Tensor, types: Ten
         kinds.zero_()[: len(types)] = types[: len(kinds)]
     elif len(types):
         positions = positions + types[0]
-    room = anatomy.positions(student)
+    room = architectures.positions(student)
     if len(room) > len(positions):
         raise UserError(
             f"the student has {len(room)} positions and its teacher {len(positions)}: lower its "

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from alembert.initialization import embeddings
 from alembert.initialization.least_squares import settle
 from alembert.io.errors import UserError
-from alembert.models import anatomy
-from alembert.models.inputs import inputs_of
+from alembert.models import architectures
+from alembert.models.architectures import anatomy, inner_size, inputs_of, positions
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, no_grad_trace
 
@@ -55,8 +55,8 @@ def narrow(
     """
     _check(student, teacher)
     with torch.no_grad():
-        mine, theirs = (anatomy.layers(m, WHY) for m in (student, teacher))
-        parts = [anatomy.anatomy(m.config, WHY).copies for m in (student, teacher)]
+        mine, theirs = (architectures.layers(m, WHY) for m in (student, teacher))
+        parts = [anatomy(m.config, WHY).copies for m in (student, teacher)]
         pairs = pairs if parts[1] else ()
         view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
         tables = [table @ view.basis for table in embeddings.tables(teacher)]
@@ -82,10 +82,10 @@ def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     mine, theirs = student.config, teacher.config
     sizes = [
         ("vocabulary", mine.vocab_size, theirs.vocab_size),
-        ("positions", len(anatomy.positions(student)), len(anatomy.positions(teacher))),
+        ("positions", len(positions(student)), len(positions(teacher))),
     ]
-    if anatomy.anatomy(theirs, WHY).copies:
-        sizes.append(("inner size", anatomy.inner_size(mine), anatomy.inner_size(theirs)))
+    if anatomy(theirs, WHY).copies:
+        sizes.append(("inner size", inner_size(mine), inner_size(theirs)))
     for name, have, want in sizes:
         if have > want or (name == "vocabulary" and have != want):
             raise UserError(
@@ -112,7 +112,7 @@ def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, bas
         means,
         {k: h @ found for k, h in states.items()},
         math.sqrt(float(kept) * spread.shape[1] / width),
-        anatomy.sharpness(teacher.config),
+        architectures.sharpness(teacher.config),
     )
 
 
@@ -191,7 +191,7 @@ def _neurons(
     teacher: PreTrainedModel, pairs: Pairs, sample: Batch
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Mean and spread of the feed-forward neurons of the layers named, over the sample."""
-    name = anatomy.anatomy(teacher.config, WHY).copies[6]
+    name = anatomy(teacher.config, WHY).copies[6]
     found: dict[int, tuple[Tensor, Tensor]] = {}
     real = sample["attention_mask"].bool()
     handles = []
@@ -201,7 +201,7 @@ def _neurons(
             active = args[0][real].float()
             found[layer] = (active.mean(dim=0), active.std(dim=0))
 
-        part = anatomy.layers(teacher, WHY)[layer - 1].get_submodule(name)
+        part = architectures.layers(teacher, WHY)[layer - 1].get_submodule(name)
         handles.append(part.register_forward_pre_hook(keep))
     inputs = {name: sample[name] for name in inputs_of(teacher) if name in sample}
     teacher.base_model(**inputs)

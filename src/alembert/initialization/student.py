@@ -10,7 +10,17 @@ from alembert.initialization import embeddings
 from alembert.initialization.bottleneck import thin
 from alembert.initialization.pca import match, narrow
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models import architectures
+from alembert.models.architectures import (
+    anatomy,
+    bottlenecked,
+    inner_size,
+    known,
+    layers,
+    plain,
+    sharpness,
+    vocabulary_matrix,
+)
 from alembert.models.building import config_of, drawn
 from alembert.models.layer_map import Choice, Pairs, layer_map
 from alembert.models.loading import label_fields
@@ -46,7 +56,7 @@ def from_teacher(
     pairs = start_map(choice, student.config, teacher.config)
     said_start(student.config, teacher.config)
     narrower = student.config.hidden_size < teacher.config.hidden_size
-    if anatomy.bottlenecked(student.config) and sample is not None:
+    if bottlenecked(student.config) and sample is not None:
         _same_shape(student, teacher, thin=True)
         thin(student, teacher, pairs, sample)
     elif narrower and sample is not None:
@@ -63,9 +73,9 @@ def from_teacher(
 
 def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Pairs:
     """Which teacher layer each of the student's starts from. Raises UserError if it is not one."""
-    depth = anatomy.depth(student)
+    depth = architectures.depth(student)
     try:
-        pairs = layer_map(choice, depth, anatomy.depth(teacher))
+        pairs = layer_map(choice, depth, architectures.depth(teacher))
     except UserError as error:
         raise UserError(f"init.layers: {error}") from error
     if [to for to, _ in pairs] != list(range(1, depth + 1)) or min(dict(pairs).values()) < 1:
@@ -81,12 +91,12 @@ def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
 
     Raises UserError where the architectures forbid such a start.
     """
-    kind, thin = teacher.model_type, anatomy.bottlenecked(student)
-    if not thin and not anatomy.plain(student):
+    kind, thin = teacher.model_type, bottlenecked(student)
+    if not thin and not plain(student):
         kind = student.model_type
-    elif anatomy.known(teacher) and (thin or not anatomy.bottlenecked(teacher)):
-        parts = anatomy.anatomy(teacher, "starting from the teacher")
-        if not parts.copies and not anatomy.bottlenecked(teacher):
+    elif known(teacher) and (thin or not bottlenecked(teacher)):
+        parts = anatomy(teacher, "starting from the teacher")
+        if not parts.copies and not bottlenecked(teacher):
             return f"start: the teacher's embeddings alone; layers of '{kind}' have another build"
         return f"start: layers of '{kind}' without their relative positions" * parts.relative
     raise UserError(
@@ -98,13 +108,13 @@ def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
 def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
     mine, theirs = student.config, teacher.config
     sizes = {"vocabulary": (mine.vocab_size, theirs.vocab_size)}
-    if thin and anatomy.bottlenecked(theirs):
+    if thin and bottlenecked(theirs):
         sizes["embedding size"] = (mine.embedding_size, theirs.embedding_size)
     if not thin:
         sizes["hidden size"] = (mine.hidden_size, theirs.hidden_size)
         sizes["tie_word_embeddings"] = (mine.tie_word_embeddings, theirs.tie_word_embeddings)
-    if not thin and anatomy.anatomy(theirs, "copying layers").copies:
-        sizes["inner size"] = (anatomy.inner_size(mine), anatomy.inner_size(theirs))
+    if not thin and anatomy(theirs, "copying layers").copies:
+        sizes["inner size"] = (inner_size(mine), inner_size(theirs))
         sizes["attention heads"] = (mine.num_attention_heads, theirs.num_attention_heads)
     for name, (have, want) in sizes.items():
         if have != want:
@@ -117,16 +127,14 @@ def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool =
 def _copy_layers(
     student: PreTrainedModel, teacher: PreTrainedModel, pairs: Sequence[tuple[int, int]]
 ) -> None:
-    mine, theirs = (anatomy.layers(m, "copying layers") for m in (student, teacher))
-    my_parts, their_parts = (
-        anatomy.anatomy(m.config, "copying layers").copies for m in (student, teacher)
-    )
+    mine, theirs = (layers(m, "copying layers") for m in (student, teacher))
+    my_parts, their_parts = (anatomy(m.config, "copying layers").copies for m in (student, teacher))
     for to, source in pairs if their_parts else ():
         for my_part, their_part in zip(my_parts, their_parts, strict=True):
             part = mine[to - 1].get_submodule(my_part)
             embeddings.copied(part, theirs[source - 1].get_submodule(their_part))
         for parameter in mine[to - 1].get_submodule(my_parts[0]).parameters():
-            parameter.mul_(anatomy.sharpness(teacher.config))
+            parameter.mul_(sharpness(teacher.config))
 
 
 def _copy_embeddings(
@@ -145,12 +153,12 @@ def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     if teacher.get_output_embeddings() is None:
         return
     mine, theirs = (
-        [m.get_submodule(name) for name in anatomy.anatomy(m.config, "copying the head").transform]
+        [m.get_submodule(name) for name in anatomy(m.config, "copying the head").transform]
         for m in (student, teacher)
     )
     decoder = student.get_output_embeddings()
     assert isinstance(decoder, nn.Linear)
-    weight, bias = anatomy.vocabulary_matrix(teacher)
+    weight, bias = vocabulary_matrix(teacher)
     if weight.shape == decoder.weight.shape:  # ALBERT's head is as narrow as its embeddings
         decoder.weight.copy_(weight)
         for to, source in zip(mine, theirs, strict=True):

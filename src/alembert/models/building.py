@@ -9,7 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models.architectures import bottlenecked
 from alembert.models.loading import HEADS
 
 
@@ -34,7 +34,7 @@ def checked(fields: dict[str, object]) -> PreTrainedConfig:
         if counts and type(value) is int and value < 1:
             raise UserError(f"student.{name} {value}: must be 1 or more")
     config = config_of(fields)
-    if anatomy.bottlenecked(config):
+    if bottlenecked(config):
         _check_thin(config)
     with _refused(), torch.device("meta"):
         HEADS["encoder"].from_config(config)

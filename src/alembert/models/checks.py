@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models.architectures import bottlenecked, offset
 
 
 def positions(config: PreTrainedConfig) -> int:
@@ -14,7 +14,7 @@ def positions(config: PreTrainedConfig) -> int:
             f"a model of type '{config.model_type}' is no encoder with positions of its own: take "
             "a BERT, DistilBERT, RoBERTa, ELECTRA, MobileBERT, ModernBERT or the like"
         )
-    return int(room) - anatomy.offset(config)
+    return int(room) - offset(config)
 
 
 def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:
@@ -43,7 +43,7 @@ def check_words(
 
 def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
     """Refuse fp16 where it is known to break."""
-    if precision == "fp16" and anatomy.bottlenecked(config):
+    if precision == "fp16" and bottlenecked(config):
         raise UserError(
             f"--precision fp16: the states of {who} ({config.model_type}) grow over what fp16 "
             "holds (65,504) and become NaN: choose bf16 or fp32"

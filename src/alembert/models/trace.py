@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alembert.io.errors import UserError
-from alembert.models import anatomy
-from alembert.models.inputs import inputs_of
+from alembert.models.architectures import anatomy, ends, inputs_of, known, layers, vocabulary_matrix
 from alembert.models.logits import Likeliest, Vocabulary
 
 Batch = Mapping[str, Tensor]
@@ -86,7 +85,7 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     and no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
     """
     inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
-    if not anatomy.known(model.config) and (reads.hidden or reads.attention):
+    if not known(model.config) and (reads.hidden or reads.attention):
         return _foreign(model, batch, inputs, reads)
     left = Trace()
     with ExitStack() as hooks:
@@ -111,7 +110,7 @@ def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:
 def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) -> None:
     """Hooks on the layers; the deepest one read ends the pass when no head follows."""
     why = "a term that reads hidden states or attention"
-    where, blocks = anatomy.anatomy(model.config, why), anatomy.layers(model, why)
+    where, blocks = anatomy(model.config, why), layers(model, why)
     deepest = -1 if reads.logits or reads.words else reads.deepest
     heads, fused = model.config.num_attention_heads, len(set(where.attention)) == 1
     at = 0  # the layer that runs; one that is shared runs again
@@ -147,7 +146,7 @@ def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) 
                 handles.append(part.register_forward_hook(keep(place, store)))
         for handle in handles:
             hooks.callback(handle.remove)
-    for end in dict.fromkeys(anatomy.ends(model, why)):
+    for end in dict.fromkeys(ends(model, why)):
         hooks.callback(end.register_forward_hook(leave).remove)
 
 
@@ -170,9 +169,9 @@ def _words(
         rows.append(args[0][selected])
         raise _Stop
 
-    weight, bias = anatomy.vocabulary_matrix(model)
-    if anatomy.known(model.config):
-        first, last = anatomy.anatomy(model.config, "soft labels over the words").transform
+    weight, bias = vocabulary_matrix(model)
+    if known(model.config):
+        first, last = anatomy(model.config, "soft labels over the words").transform
         hooks.callback(model.get_submodule(first).register_forward_pre_hook(select).remove)
         hooks.callback(model.get_submodule(last).register_forward_hook(leave_output).remove)
     else:
@@ -191,7 +190,7 @@ def _foreign(
 ) -> Trace:
     """Hidden states of an architecture whose insides are not known: by its own outputs."""
     if reads.attention:
-        anatomy.anatomy(model.config, "an attention term")  # raises, naming the architecture
+        anatomy(model.config, "an attention term")  # raises, naming the architecture
     with ExitStack() as hooks:
         if reads.words:
             seen: list[tuple[Tensor, ...]] = []

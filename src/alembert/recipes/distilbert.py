@@ -5,7 +5,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
-from alembert.models.anatomy import inner_size, offset
+from alembert.models.architectures import inner_size, offset
 from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
 from alembert.recipes import tinybert
 from alembert.recipes.length import STUDENT

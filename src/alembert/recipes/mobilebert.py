@@ -5,7 +5,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
-from alembert.models.anatomy import bottlenecked, offset
+from alembert.models.architectures import bottlenecked, offset
 from alembert.models.layer_map import Pairs, layer_map
 from alembert.objectives.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
 from alembert.recipes.length import STUDENT

@@ -11,11 +11,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from alembert.io.errors import UserError
 from alembert.objectives.objective import Objective
-from alembert.recipes.augment import Augment
 
 LENGTHS = ("steps", "epochs", "until")  # of a stage: exactly one
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Augment(BaseModel):
+    """How a text is varied. Names in the paper: copies N_a, share p_t, candidates K.
+
+    together: the share of a text's tokens hidden in one pass of the masked-word model; 0 hides one
+    word a pass, as the authors do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    copies: int = 20
+    share: float = 0.4
+    candidates: int = 15
+    together: float = 0.15
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.copies < 1:
+            raise UserError(f"copies {self.copies}: must be 1 or more")
+        if not 0 < self.share <= 1:
+            raise UserError(f"share {self.share}: must be over 0, at most 1")
+        if self.candidates < 1:
+            raise UserError(f"candidates {self.candidates}: must be 1 or more")
+        if not 0 <= self.together <= 1:
+            raise UserError(f"together {self.together}: must be from 0 to 1")
+        return self
 
 
 class _Frozen(BaseModel):

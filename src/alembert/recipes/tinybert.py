@@ -5,11 +5,10 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
-from alembert.models.anatomy import inner_size, offset
+from alembert.models.architectures import inner_size, offset
 from alembert.objectives.objective import AttentionMSE, HiddenMSE, SoftLabels
-from alembert.recipes.augment import Augment
 from alembert.recipes.length import STUDENT
-from alembert.recipes.schema import Init, Recipe, Stage
+from alembert.recipes.schema import Augment, Init, Recipe, Stage
 
 LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from alembert.io.errors import UserError
-from alembert.models.inputs import inputs_of
+from alembert.models.architectures import inputs_of
 from alembert.models.layer_map import round_half_up
 from alembert.models.loading import has_head, load_model, load_tokenizer
 from alembert.runs.record import Run

@@ -1,7 +1,7 @@
 """The predictions of a run that kept none, made again from its models and files."""
 
 from alembert.data import sources
-from alembert.data.columns import find_columns
+from alembert.data.labels import find_columns
 from alembert.data.splits import HUB, shown
 from alembert.data.tasks import encode, infer_task
 from alembert.evaluation import predict

@@ -18,9 +18,8 @@ from alembert.io.files import claimed, read_json, write_json
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights, ensemble, evaluate, folder, validation
-from alembert.runs.augmented import varied
 from alembert.runs.checks import check_job
-from alembert.runs.encoded_task import Reading, by_teacher, own_vocabulary, reading
+from alembert.runs.encoded_task import Reading, by_teacher, own_vocabulary, reading, varied
 from alembert.runs.job import Job, judged
 from alembert.runs.stage import begun
 from alembert.training import checkpoint, distributed

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert.data.columns import find_columns
 from alembert.data.corpus.paragraphs import open_source
+from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import Say, UserError
 from alembert.io.files import in_place
-from alembert.models import anatomy, checks, tokenizer_pruning
+from alembert.models import checks, tokenizer_pruning
+from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
 from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, place
 
@@ -72,7 +73,7 @@ def trim_model(
 def always(state: tokenizer_pruning.State, config: PreTrainedConfig) -> set[int]:
     """The ids that stay whatever the texts."""
     stay = tokenizer_pruning.needed(state) | set(_named_ids(config).values())
-    return stay | set(range(anatomy.offset(config)))  # positions may count from the padding's id
+    return stay | set(range(offset(config)))  # positions may count from the padding's id
 
 
 def write(path: str, kept: Sequence[int], to: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
-from alembert.models import anatomy
+from alembert.models.architectures import anatomy, inner_size
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe
 
@@ -97,7 +97,7 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
     for name in recipes:
         if name not in RECIPES:
             raise UserError(f"--recipes {name}: choose among {', '.join(RECIPES)}")
-    parts = anatomy.anatomy(teacher, "searching a student")
+    parts = anatomy(teacher, "searching a student")
     width, heads = int(teacher.hidden_size), int(teacher.num_attention_heads)
     if parts.relative and {"tinybert", "mobilebert"} & set(recipes):
         raise UserError(
@@ -109,7 +109,7 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
             f"layers of a '{teacher.model_type}' of this build cannot be copied, and a search "
             "starts its students from them: distil one with --set init.start=scratch"
         )
-    inner = anatomy.inner_size(teacher)
+    inner = inner_size(teacher)
     depth = int(teacher.num_hidden_layers)
     fewer = [n for n in FEWER if n <= depth] or [depth]
     half = max(width // 2 // heads, 1) * heads

@@ -16,10 +16,8 @@ from alembert import __version__
 from alembert.inference.texts import CHARACTERS
 from alembert.io.answers import Guess, Tags
 from alembert.serving import schemas
-from alembert.serving.direct import ERRORS, Answer, Direct, refused
-from alembert.serving.middleware import Front
+from alembert.serving.middleware import ERRORS, Answer, Direct, Front, body_of, refused, unless_gone
 from alembert.serving.pages import add_pages
-from alembert.serving.receiving import body_of, unless_gone
 from alembert.serving.schemas import RefusedError
 from alembert.serving.served_model import Finish, Served, embedding, filling, predicting, tagging
 from alembert.serving.service import Limits, Opener, Service

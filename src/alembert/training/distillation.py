@@ -10,7 +10,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert.initialization.least_squares import least_squares
 from alembert.io.errors import UserError
-from alembert.models import anatomy, layer_map
+from alembert.models import architectures, layer_map
+from alembert.models.architectures import anatomy, attention_width, depth, known
 from alembert.models.cpu_attention import use_fused
 from alembert.models.trace import Batch, Reads, Trace, no_grad_trace, trace
 from alembert.objectives import objective as terms
@@ -47,8 +48,8 @@ class Distillation(nn.Module):
         self._teacher: tuple[PreTrainedModel | None] = (
             teacher,
         )  # in a tuple: no submodule, so neither saved nor trained
-        student_depth = anatomy.depth(student.config)
-        teacher_depth = anatomy.depth(teacher.config) if teacher is not None else student_depth
+        student_depth = depth(student.config)
+        teacher_depth = depth(teacher.config) if teacher is not None else student_depth
         self.pairs = [term.pairs(student_depth, teacher_depth) for term in objective]
         self.reads = terms.reads(objective, student_depth, teacher_depth, words)
         if teacher is None and self.reads[1] != Reads():
@@ -71,9 +72,9 @@ class Distillation(nn.Module):
     @property
     def parts(self) -> list[str]:
         """Paths of the student's layers, where they are known: a shard each (sharded.shard)."""
-        if not anatomy.known(self.student.config):
+        if not known(self.student.config):
             return []
-        layers = set(anatomy.layers(self.student, ""))
+        layers = set(architectures.layers(self.student, ""))
         return [name for name, module in self.named_modules() if module in layers]
 
     def ready(self, device: torch.device, half: bool) -> None:
@@ -85,8 +86,8 @@ class Distillation(nn.Module):
         if self.teacher is None:
             return
         nn.Module.to(self.teacher, device)
-        if half and anatomy.known(self.teacher.config):
-            for part in nn.ModuleList(anatomy.layers(self.teacher, "")).modules():
+        if half and known(self.teacher.config):
+            for part in nn.ModuleList(architectures.layers(self.teacher, "")).modules():
                 if isinstance(part, nn.Linear):
                     part.to(torch.bfloat16)
 
@@ -154,7 +155,7 @@ def check_layers(
     asking: str = "the recipe",
 ) -> None:
     """Refuse layer maps, widths, heads and architectures that do not fit, saying what works."""
-    depths = anatomy.depth(student), anatomy.depth(teacher)
+    depths = depth(student), depth(teacher)
     for term in objective:
         reads = term.reads(term.pairs(*depths), False)[0]
         if reads.hidden and projections == "none" and student.hidden_size != teacher.hidden_size:
@@ -171,10 +172,10 @@ def check_layers(
 
 def _check_readable(config: PreTrainedConfig, kind: str, asking: str) -> None:
     """Refuse attention that cannot be read, and scores that are not of queries and keys alone."""
-    if anatomy.known(config) and (kind == "Relations" or not anatomy.anatomy(config, "").relative):
+    if known(config) and (kind == "Relations" or not anatomy(config, "").relative):
         return
     why, others = "whose scores depend on relative positions as well", "distilbert or minilm"
-    if not anatomy.known(config):
+    if not known(config):
         why, others = "whose queries and keys are not known", "distilbert"
     raise UserError(
         f"{asking} compares attention ({kind}) with a '{config.model_type}', {why}: leave the term "
@@ -189,7 +190,7 @@ def _check_heads(
 ) -> None:
     """Attention is compared head by head."""
     counts = [int(config.num_attention_heads) for config in (student, teacher)]
-    widths = [anatomy.attention_width(config) for config in (student, teacher)]
+    widths = [attention_width(config) for config in (student, teacher)]
     heads = term.heads
     if heads is None and counts[0] == counts[1]:
         return

@@ -13,18 +13,19 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.columns import find_columns, is_list
 from alembert.data.formats import (
     READERS,
     Rows,
     csv_rows,
     dataset,
+    kind,
     objects,
     parquet,
     table,
     tsv_rows,
+    unpacked,
 )  # fmt: skip
-from alembert.data.lines import kind, unpacked
+from alembert.data.labels import find_columns, is_list
 from alembert.data.sources import read
 from alembert.io.errors import UserError
 
