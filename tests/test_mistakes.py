@@ -890,9 +890,17 @@ BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.gener
 @pytest.mark.parametrize(
     ("what", "part", "says"),
     [
-        ("alembert.training.checkpoint.save_file", "02-", "run/stages/02-task/checkpoint/best.safetensors"),
+        (
+            "alembert.training.checkpoint.save_file",
+            "02-",
+            "run/stages/02-task/checkpoint/best.safetensors",
+        ),
         ("transformers.PreTrainedModel.save_pretrained", "02-task", "run/stages/02-task/model"),
-        ("alembert.runs.folder.shutil.copyfile", "model.safetensors", "run/student/model.safetensors"),
+        (
+            "alembert.runs.folder.shutil.copyfile",
+            "model.safetensors",
+            "run/student/model.safetensors",
+        ),
         ("alembert.training.monitor.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
         ("alembert.io.files.write_text", "metrics.json", "run/metrics.json"),
     ],

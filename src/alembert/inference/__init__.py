@@ -1,4 +1,12 @@
-"""From a saved folder to answers on CPU; `session` needs onnxruntime and tokenizers, no torch."""
+"""From an exported folder to answers on CPU: tokenizers, numpy and the folder's engine; no torch.
+
+Read `session` first: texts in, typed answers out. `manifest` is deploy.json, what a folder says
+of itself; `texts` checks what a caller gives, `tokenization` makes rows, `batching` puts rows of
+like length together, `engine` runs the graph (onnxruntime or OpenVINO), and `predictions` makes
+answers of its numbers.
+
+For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -17,7 +17,7 @@ MANY = 8  # threads a core that are surely a mistake: thousands take all memory
 
 
 class Engine(Protocol):
-    """input_ids and attention_mask (B, T), token_type_ids (B, T), places (N,); see inference.manifest.
+    """input_ids and attention_mask (B, T), token_type_ids (B, T), places (N,); see `manifest`.
 
     Returns the graph's output in float32. A name that the graph does not take is left aside.
     Safe to call from several threads at once.

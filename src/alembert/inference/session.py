@@ -56,7 +56,7 @@ class Session:
     ) -> None:
         """Open an exported folder, or the run folder of its student.
 
-        backend: one of inference.manifest.BACKENDS, by default the one that export chose. threads: of
+        backend: one of manifest.BACKENDS, by default the one that export chose. threads: of
         the model; None takes all cores. long: "cut" at max_length, or "window": windows that
         share a quarter, averaged by tokens. facts, engine: those of a model that is not exported.
         Raises UserError for a folder or a value that does not serve.

@@ -1,4 +1,4 @@
-"""New."""
+"""What a model answers, as types that every room shares."""
 
 from dataclasses import dataclass
 

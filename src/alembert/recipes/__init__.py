@@ -1,4 +1,12 @@
-"""One file a paper, declarative: each recipe is a function of the teacher's shape."""
+"""Recipes: a whole distillation as a frozen value, and one declarative file a paper.
+
+Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out, single settings changed.
+Then a paper: `distilbert`, `tinybert`, `mobilebert` with `ibbert`, `minilm`; each is a function
+of the teacher's shape. `finetune` makes a teacher; `length` says how long task stages are
+trained. A new recipe is a file here and a line in `RECIPES`.
+
+For other rooms: RECIPES, recipe_of, schema, finetune.
+"""
 
 from collections.abc import Callable
 from typing import Any
