@@ -19,7 +19,7 @@ from distilbert import files_of
 from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
 from alembert.export.choose import choose
-from alembert.runs.evaluate import judge
+from alembert.runs.evaluate import evaluate
 
 LENGTH = 128
 
@@ -36,8 +36,8 @@ def measured(data: Path, out: Path, student: str) -> dict[str, Any]:
     facts = choose(str(at), Files(files.valid), 0.99, False, LENGTH, print)
     test = Files(str(files.evaluation))
     backends = ["torch", *(variant.backend for variant in facts.variants)]
-    metrics = {name: judge(str(at), test, LENGTH, print, name) for name in backends}
-    taught = judge(teacher, test, LENGTH, print)
+    metrics = {name: evaluate(str(at), test, LENGTH, print, name) for name in backends}
+    taught = evaluate(teacher, test, LENGTH, print)
     texts = texts_of(str(files.evaluation), None, None)
     rows = bench([teacher, str(at)], [], [1], 1, LENGTH, texts, 6.0, [f"{teacher}:torch"], print)
     return {

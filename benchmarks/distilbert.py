@@ -23,7 +23,7 @@ from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import Recipe, with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.stage import named
+from alembert.runs.stage import recipe_named
 
 # where the recipes' own epochs would take hours on two cores; max_length 64 cuts almost nothing
 SETTINGS = {
@@ -42,7 +42,7 @@ def files_of(data: Path, task: str) -> Files:
 
 
 def student(teacher: str, files: Files, task: str, layers: int) -> Recipe:
-    recipe = named("distilbert", load_config(teacher), None, layers, None, files)
+    recipe = recipe_named("distilbert", load_config(teacher), None, layers, None, files)
     return with_settings(recipe, SETTINGS[task]) if SETTINGS[task] else recipe
 
 

@@ -23,7 +23,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe, with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.stage import named
+from alembert.runs.stage import recipe_named
 
 STRATEGIES = {
     "progressive": "mobilebert",
@@ -51,7 +51,7 @@ def on_corpus(name: str, given: argparse.Namespace) -> Recipe:
 
 
 def on_task(teacher: str, student: str | None, given: argparse.Namespace) -> Recipe:
-    recipe = named("mobilebert", load_config(teacher), student, None, None)
+    recipe = recipe_named("mobilebert", load_config(teacher), student, None, None)
     recipe = recipe.model_copy(update={"stages": recipe.stages[-2:]})
     changes = {}
     if not given.whole:

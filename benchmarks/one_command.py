@@ -27,7 +27,7 @@ from alembert.bench.bench import bench, texts_of
 from alembert.client.client import Client
 from alembert.data.sources import read
 from alembert.data.splits import Files
-from alembert.runs.evaluate import judge
+from alembert.runs.evaluate import evaluate
 
 # the search times texts of --length tokens: about as many as the task's have
 TASKS = {
@@ -87,7 +87,7 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> dict[str, Any]:
     command = ["search", "--teacher", teacher, "--train", train, "--valid", valid, "--eval", test,
                "--out", found, *options.split(), "--serve", str(port)]  # fmt: skip
     metric, value = served(command, port, test)
-    taught = judge(teacher, Files(test), 128, print)[metric]
+    taught = evaluate(teacher, Files(test), 128, print)[metric]
     done = json.loads((Path(found) / "search.json").read_text())
     texts = texts_of(test, None, None)
     rows = bench([teacher, found], [], [1], 1, 128, texts, 10.0, [f"{teacher}:torch"], print)

@@ -17,7 +17,7 @@ from typing import Any
 
 from alembert.bench.bench import bench
 from alembert.data.splits import Files, prepare
-from alembert.models.loading import load_config, load_tokenizer, names_of
+from alembert.models.loading import label_names_of, load_config, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.search.latency import latency_of
 from alembert.search.search import FILE, search
@@ -46,7 +46,7 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
     """Both budgets on one task: (what, record of the student, its search), a row each."""
     files = Files(*(str(data / name / f"{part}.csv") for part in ("train", "valid", "test")))
     config = load_config(teacher)
-    splits = prepare(files, load_tokenizer(teacher), MAX_LENGTH, names_of(config), 0)
+    splits = prepare(files, load_tokenizer(teacher), MAX_LENGTH, label_names_of(config), 0)
     rows = []
     for ms in BUDGETS:
         place = out / name / f"{ms:g}-ms"

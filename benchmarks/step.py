@@ -48,7 +48,7 @@ from alembert.recipes.distilbert import TRIPLE_LOSS, student_config
 from alembert.recipes.tinybert import LAYERS
 from alembert.recipes.tinybert import student_config as tinybert_config
 from alembert.training.distillation import Distillation
-from alembert.training.sparse_embedding import narrow
+from alembert.training.sparse_embedding import restrict
 
 VARIANTS = ("plain fp32", "plain bf16", "alembert fp32", "alembert bf16", "cached fp32",
             "cached bf16")  # fmt: skip
@@ -242,10 +242,10 @@ PLAIN = {
 def left_by_teacher(pair: Distillation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch with what is kept of its teacher, as --cache-teacher gives it; the teacher goes."""
     assert pair.teacher is not None
-    what = recorded.wanted(pair.objective, pair.reads[1])
+    what = recorded.trace_spec(pair.objective, pair.reads[1])
     with torch.no_grad():
         left = no_grad_trace(pair.teacher, batch, what.reads)
-        rows = recorded.rows_of(left, batch, what, TOP)
+        rows = recorded.trace_to_rows(left, batch, what, TOP)
     pair.dismiss_teacher()
     as_kept = {
         recorded.WORDS: torch.int32,
@@ -268,7 +268,7 @@ class Step:
         if kind != "plain":
             pair.ready(torch.device("cpu"), precision == "bf16")
             if recipe in ANSWERING:
-                narrow(pair.student, torch.tensor(PIECES))
+                restrict(pair.student, torch.tensor(PIECES))
         self.cast = (
             (lambda: torch.autocast("cpu", dtype=torch.bfloat16))
             if precision == "bf16"

@@ -19,8 +19,8 @@ from transformers import AutoTokenizer
 from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
 from alembert.export.export import export
-from alembert.models.loading import place
-from alembert.runs.evaluate import judge
+from alembert.models.loading import model_folder
+from alembert.runs.evaluate import evaluate
 from alembert.runs.trim import trim_model
 
 LENGTH = 64
@@ -31,7 +31,7 @@ def made(data: Path, student: str, out: Path, distilled: str, corpus: str) -> di
     """The models, each in a folder of its own: what is made of it -> folder."""
     found = {}
     for name, source in (("whole", student), ("distilled-trimmed", distilled)):
-        found[name] = Path(shutil.copytree(place(source), out / name))
+        found[name] = Path(shutil.copytree(model_folder(source), out / name))
     for name, text, keep in (
         ("trimmed", None, None),
         ("trimmed-fewer", None, FEWER),
@@ -63,7 +63,7 @@ def measured(models: dict[str, Path], data: Path) -> list[dict[str, Any]]:
         names, ["torch", "onnx", "int8"], [1], 1, LENGTH, texts, 6.0, [f"{names[0]}:int8"], print
     )
     scores = {
-        (name, backend): judge(str(at), test, LENGTH, print, backend)["accuracy"]
+        (name, backend): evaluate(str(at), test, LENGTH, print, backend)["accuracy"]
         for name, at in models.items()
         for backend in ("torch", "onnx", "int8")
     }

@@ -23,7 +23,7 @@ from transformers import AutoConfig, BertTokenizerFast
 from alembert.augmentation.word_vectors import read_vectors
 from alembert.data import sources
 from alembert.data.corpus.corpus import write_corpus
-from alembert.data.splits import Files, prepare, prepare_one
+from alembert.data.splits import Files, prepare, prepare_file
 from alembert.io.errors import UserError
 from alembert.models.building import config_of
 from alembert.recipes import RECIPES, recipe_of
@@ -189,7 +189,7 @@ def reader(kind: str) -> Attack:
         path.write_bytes(content)
         for use in (
             lambda: prepare(Files(str(path), **asked), tokenizer, 16, known, 0),
-            lambda: prepare_one(Files(str(path), **asked), tokenizer, 16, known),
+            lambda: prepare_file(Files(str(path), **asked), tokenizer, 16, known),
             lambda: write_corpus([str(path)], tokenizer, 16, home / "corpus"),
         ):
             tried(use)

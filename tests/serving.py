@@ -11,18 +11,18 @@ import httpx
 import numpy as np
 
 from alembert.inference import Session
-from alembert.inference.manifest import Facts, Variant
+from alembert.inference.manifest import Manifest, Variant
 from alembert.serving.app import app_of
-from alembert.serving.served_model import Served
+from alembert.serving.served_model import ServedModel
 from alembert.serving.service import Limits, Opener, Service
 
 LABELS = ("down", "flat", "up")
 
 
-def facts_of(kind: str, labels: Sequence[str] = (), inputs: Sequence[str] = ()) -> Facts:
+def facts_of(kind: str, labels: Sequence[str] = (), inputs: Sequence[str] = ()) -> Manifest:
     names = (*(inputs or ("input_ids", "attention_mask")), *["places"] * (kind == "words"))
     variant = Variant("onnx", "model.onnx", "onnxruntime", "fp32", 0.1)
-    return Facts(kind, tuple(labels), 64, names, 1000, "onnx", (variant,))
+    return Manifest(kind, tuple(labels), 64, names, 1000, "onnx", (variant,))
 
 
 def made_up(
@@ -32,8 +32,8 @@ def made_up(
     """A model that answers with what `engine` says; the folder has the tokenizer."""
     told = facts_of(kind, labels)
 
-    def opened() -> Served:
-        return Served(name, Session(folder, facts=told, engine=engine), told.variants[0])
+    def opened() -> ServedModel:
+        return ServedModel(name, Session(folder, facts=told, engine=engine), told.variants[0])
 
     return opened
 

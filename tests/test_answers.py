@@ -31,7 +31,7 @@ from alembert.runs.job import Job
 from alembert.training import logit_cache
 
 NAMES = ["down", "flat", "up"]
-ASKED = logit_cache.Asked(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
+ASKED = logit_cache.RowSubset(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
 
 
 def in_fp32() -> Accelerator:
@@ -59,7 +59,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", counted)
     monkeypatch.setattr(
-        "alembert.models.checks.check_answers", lambda *_: None
+        "alembert.models.checks.check_finite", lambda *_: None
     )  # it asks made-up texts
     return counts
 
@@ -147,8 +147,8 @@ def test_each_row_has_its_own_answer_in_whatever_order_they_are_asked(
     ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
     rows = Encoded(ids, lengths, np.zeros(len(ids) if per_token else 7, np.int64), None, per_token)
     monkeypatch.setattr(logit_cache, "PART", 2)
-    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
-    some = logit_cache.answered(teacher, rows, 0, in_fp32(), ASKED)
+    whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
+    some = logit_cache.cached_logits(teacher, rows, 0, in_fp32(), ASKED)
     for i in (4, 0, 6, 3):
         mine, theirs = (torch.tensor(said[i]["teacher_logits"]) for said in (some, whole))
         torch.testing.assert_close(mine, theirs)
@@ -165,12 +165,12 @@ def test_what_an_interrupted_reading_had_is_not_read_again(
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
     monkeypatch.setattr(logit_cache, "PART", 16)
-    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
+    whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     assert sum(read) == 60
     files = sorted(home.rglob("*.npy"))
     assert len(files) == 4
     files[2].unlink()
-    again = logit_cache.answered(teacher, rows, 0, in_fp32())
+    again = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     assert sum(read) == 76
     for i in range(60):
         assert (whole[i]["teacher_logits"] == again[i]["teacher_logits"]).all()
@@ -183,15 +183,15 @@ def test_another_teacher_or_other_texts_are_asked_anew(
     tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
-    first = logit_cache.answered(teacher, rows, 0, in_fp32())
+    first = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     with torch.no_grad():
         teacher.get_parameter("classifier.bias").add_(1.0)
-    second = logit_cache.answered(teacher, rows, 0, in_fp32())
+    second = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
     gap = torch.tensor(second[0]["teacher_logits"]) - torch.tensor(first[0]["teacher_logits"])
     torch.testing.assert_close(gap, torch.ones(3))
     other = prepare(Files(task_file(tmp_path / "other.csv", 60, 7)), tokenizer, 32, NAMES, 0).train
-    logit_cache.answered(teacher, other, 0, in_fp32())
+    logit_cache.cached_logits(teacher, other, 0, in_fp32())
     assert sum(read) == 120 + len(other)
 
 
@@ -205,7 +205,7 @@ def test_a_broken_file_is_said_and_made_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
-    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
+    whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     (file,) = home.rglob("*.npy")
     right = file.read_bytes()
     if content == "rows":
@@ -214,7 +214,7 @@ def test_a_broken_file_is_said_and_made_again(
         file.write_bytes(right[:-9] + bytes([right[-9] ^ 1]) + right[-8:])
     else:
         file.write_bytes(content)
-    again = logit_cache.answered(teacher, rows, 0, in_fp32())
+    again = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
     assert [record.getMessage() for record in caplog.records] == [
         f"{file}: is damaged: its answers are made anew"
@@ -237,7 +237,9 @@ def test_two_runs_at_once_read_each_text_once(
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(logit_cache.answered, teacher, rows, 0, in_fp32()) for _ in range(2)]
+        both = [
+            pool.submit(logit_cache.cached_logits, teacher, rows, 0, in_fp32()) for _ in range(2)
+        ]
         found = [one.result() for one in both]
     assert sum(read) == 60
     assert (found[0][5]["teacher_logits"] == found[1][5]["teacher_logits"]).all()
@@ -252,12 +254,12 @@ def test_several_processes_read_a_share_each_and_have_all(
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
     monkeypatch.setattr(logit_cache, "PART", 16)
-    whole = logit_cache.answered(teacher, rows, 0, in_fp32())
+    whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     for file in home.rglob("*.npy"):
         file.unlink()
     meeting, shares = threading.Barrier(2), {}
 
-    def process(number: int) -> logit_cache.Answered:
+    def process(number: int) -> logit_cache.WithTeacherLogits:
         def met() -> None:
             shares.setdefault(number, sorted(int(p.stem) for p in home.rglob("*.npy")))
             meeting.wait(60)
@@ -267,7 +269,7 @@ def test_several_processes_read_a_share_each_and_have_all(
             mixed_precision="no", device=torch.device("cpu"), autocast=nullcontext,
             wait_for_everyone=met,
         )  # fmt: skip
-        return logit_cache.answered(teacher, rows, 0, accelerator)
+        return logit_cache.cached_logits(teacher, rows, 0, accelerator)
 
     read.clear()
     with ThreadPoolExecutor(2) as pool:

@@ -16,7 +16,7 @@ from alembert.augmentation.augment_file import augment_file
 from alembert.augmentation.variants import Augment
 from alembert.data.sources import read
 from alembert.io.errors import UserError
-from alembert.io.files import claimed
+from alembert.io.files import locked
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_two_at_once_are_refused_before_they_mix(tmp_path: Path, mlm: str) -> No
     source, out = task_file(tmp_path / "in.csv", rows=30), tmp_path / "out.csv"
     with killed_after(3), pytest.raises(Killed):
         augmented_file(source, out, mlm)
-    with claimed(tmp_path / "out.csv.unfinished"):
+    with locked(tmp_path / "out.csv.unfinished"):
         for more in ({}, {"settings": Augment(copies=1)}):
             with pytest.raises(UserError, match="another process is running in this folder"):
                 augmented_file(source, out, mlm, **more)

@@ -22,7 +22,7 @@ from alembert.data.collate import masking_for
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
-from alembert.models.logits import Vocabulary
+from alembert.models.logits import VocabularyLogits
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import fused_linear, top_k
 from alembert.objectives.objective import (
@@ -61,8 +61,8 @@ def pair(chunk: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], lis
     return student, [torch.randn(N, H), torch.randn(V, H), torch.randn(V)]
 
 
-def words(rows: Tensor, weight: Tensor, bias: Tensor) -> Vocabulary:
-    return Vocabulary(rows, weight, bias, torch.ones(1, len(rows), dtype=torch.bool))
+def words(rows: Tensor, weight: Tensor, bias: Tensor) -> VocabularyLogits:
+    return VocabularyLogits(rows, weight, bias, torch.ones(1, len(rows), dtype=torch.bool))
 
 
 def with_the_rest_as_one(student: Tensor, teacher: Tensor, k: int, temperature: float) -> Tensor:
@@ -84,8 +84,10 @@ def test_value_and_gradient_are_those_of_the_plain_formula(
     k: int, temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student, teacher = pair(chunk, monkeypatch)
-    best = top_k.likeliest(words(*teacher), k, (temperature,))
-    loss = 3 * fused_linear.alone(words(*student), top_k.soft(best, temperature))
+    best = top_k.top_k(words(*teacher), k, (temperature,))
+    loss = 3 * fused_linear.fused_linear_loss(
+        words(*student), top_k.top_k_soft_labels(best, temperature)
+    )
     found = torch.autograd.grad(loss, student)
     plain = 3 * with_the_rest_as_one(F.linear(*student), F.linear(*teacher), k, temperature)
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-5)
@@ -95,11 +97,13 @@ def test_value_and_gradient_are_those_of_the_plain_formula(
 
 def test_with_all_words_kept_it_is_the_whole_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher = pair(5, monkeypatch)
-    best = top_k.likeliest(words(*teacher), 10 * V, (2.0,))
+    best = top_k.top_k(words(*teacher), 10 * V, (2.0,))
     assert not best.rest[2.0].any()
     losses = [
-        fused_linear.alone(words(*student), top_k.soft(best, 2.0)),
-        fused_linear.alone(words(*student), fused_linear.soft(words(*teacher), 2.0)),
+        fused_linear.fused_linear_loss(words(*student), top_k.top_k_soft_labels(best, 2.0)),
+        fused_linear.fused_linear_loss(
+            words(*student), fused_linear.soft_labels(words(*teacher), 2.0)
+        ),
     ]
     torch.testing.assert_close(losses[0], losses[1])
     kept, whole = (torch.autograd.grad(loss, student) for loss in losses)
@@ -112,9 +116,11 @@ def test_what_it_falls_short_by_is_the_divergence_among_the_other_words(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student, teacher = pair(512, monkeypatch)
-    best = top_k.likeliest(words(*teacher), k, (2.0,))
-    cut = fused_linear.alone(words(*student), top_k.soft(best, 2.0))
-    whole = fused_linear.alone(words(*student), fused_linear.soft(words(*teacher), 2.0))
+    best = top_k.top_k(words(*teacher), k, (2.0,))
+    cut = fused_linear.fused_linear_loss(words(*student), top_k.top_k_soft_labels(best, 2.0))
+    whole = fused_linear.fused_linear_loss(
+        words(*student), fused_linear.soft_labels(words(*teacher), 2.0)
+    )
     outside = torch.ones(N, V, dtype=torch.bool).scatter_(1, best.ids, False)
     p, q = (F.linear(*x)[outside].view(N, V - k) / 2 for x in (teacher, student))
     rest = F.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
@@ -126,8 +132,8 @@ def test_a_student_that_says_what_its_teacher_says_has_no_loss(
 ) -> None:
     _, teacher = pair(512, monkeypatch)
     rows = [x.clone().requires_grad_() for x in teacher]
-    best = top_k.likeliest(words(*teacher), 7, (1.0,))
-    loss = fused_linear.alone(words(*rows), top_k.soft(best, 1.0))
+    best = top_k.top_k(words(*teacher), 7, (1.0,))
+    loss = fused_linear.fused_linear_loss(words(*rows), top_k.top_k_soft_labels(best, 1.0))
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
     assert all(x.abs().max() < 1e-6 for x in torch.autograd.grad(loss, rows))
 
@@ -145,22 +151,26 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 
     student, teacher = pair(4, monkeypatch)
     with Watch():
-        best = top_k.likeliest(words(*teacher), 7, (2.0,))
-        fused_linear.alone(words(*student), top_k.soft(best, 2.0)).backward()
+        best = top_k.top_k(words(*teacher), 7, (2.0,))
+        fused_linear.fused_linear_loss(
+            words(*student), top_k.top_k_soft_labels(best, 2.0)
+        ).backward()
     assert (4, V) in shapes
     assert (N, V) not in shapes
 
 
 def test_extreme_logits_and_no_rows_stay_finite() -> None:
     weight = torch.eye(3) * 1e4
-    student = Vocabulary(torch.eye(3).requires_grad_(), weight, None, torch.ones(1, 3) > 0)
-    teacher = Vocabulary(torch.eye(3).flip(0), weight, None, student.selected)
-    loss = fused_linear.alone(student, top_k.soft(top_k.likeliest(teacher, 2, (1.0,)), 1.0))
+    student = VocabularyLogits(torch.eye(3).requires_grad_(), weight, None, torch.ones(1, 3) > 0)
+    teacher = VocabularyLogits(torch.eye(3).flip(0), weight, None, student.selected)
+    loss = fused_linear.fused_linear_loss(
+        student, top_k.top_k_soft_labels(top_k.top_k(teacher, 2, (1.0,)), 1.0)
+    )
     loss.backward()
     assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)  # as if all were kept
     none = teacher.only(torch.zeros(1, 3, dtype=torch.bool))
-    empty = top_k.likeliest(none, 2, (1.0,))
-    assert float(fused_linear.alone(none, top_k.soft(empty, 1.0))) == 0.0
+    empty = top_k.top_k(none, 2, (1.0,))
+    assert float(fused_linear.fused_linear_loss(none, top_k.top_k_soft_labels(empty, 1.0))) == 0.0
 
 
 @pytest.fixture
@@ -204,10 +214,10 @@ def kept(
     teacher: PreTrainedModel | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[trace_cache.Taught, Distillation]:
+) -> tuple[trace_cache.WithTeacherTraces, Distillation]:
     module = Distillation(calm(), teacher or calm(4, seed=1), objective, words=True)
     masking = masking_for(tokenizer, 0.15, 0.7, corpus.counts)
-    taught = trace_cache.taught(module, corpus, masking, 0, asked, seed, in_fp32(), say)
+    taught = trace_cache.cached_traces(module, corpus, masking, 0, asked, seed, in_fp32(), say)
     return taught, module
 
 

@@ -25,7 +25,7 @@ from alembert.recipes.schema import with_settings
 from alembert.runs import ensemble, run
 from alembert.runs.job import Job
 from alembert.training.distillation import Distillation
-from alembert.training.logit_cache import Answered
+from alembert.training.logit_cache import WithTeacherLogits
 
 NAMES = ["down", "flat", "up"]
 OTHER = ["Up", "down", "flat"]  # the same, in another order and case
@@ -128,7 +128,7 @@ def probabilities(path: str, text: str) -> dict[str, float]:
 def test_a_run_learns_the_average_by_name_and_says_what_it_is_worth(
     tmp_path: Path, tokenizer: BertTokenizerFast, read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[Answered] = []
+    kept: list[WithTeacherLogits] = []
     real = ensemble.with_answers
     monkeypatch.setattr(
         ensemble, "with_answers", lambda *given: kept.append(real(*given)) or kept[-1]
@@ -210,5 +210,8 @@ def test_rows_of_another_length_are_never_averaged(
     rows = member.reading.splits.train
     with pytest.raises(UserError, match="reads other rows"):
         ensemble.with_answers(
-            Answered(rows.after(1), []), member.reading.splits.task, [member], Accelerator(cpu=True)
+            WithTeacherLogits(rows.after(1), []),
+            member.reading.splits.task,
+            [member],
+            Accelerator(cpu=True),
         )

@@ -23,7 +23,7 @@ from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Columns, Task, encode
 from alembert.evaluation.metrics import metrics
-from alembert.evaluation.predict import masked_words, predict
+from alembert.evaluation.predict import evaluate_masked_words, predict
 from alembert.io.errors import UserError
 
 SMALL = {"vocab_size": 99, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
@@ -177,7 +177,7 @@ def test_masked_words_are_judged_as_with_all_logits(corpus: Corpus) -> None:
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(**SMALL)).train()
     masking = Masking(4, 99, (0, 1, 2, 3, 4), share=0.3)
-    found = masked_words(model, corpus, masking, 0, sequences=40, batch_size=40)
+    found = evaluate_masked_words(model, corpus, masking, 0, sequences=40, batch_size=40)
     assert model.training
     assert not model.bert._forward_hooks
     order = sorted(np.random.default_rng(0).permutation(40), key=lambda i: corpus.lengths[i])
@@ -201,6 +201,6 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(corpus: C
         def forward(self, input_ids: Tensor) -> SimpleNamespace:
             return SimpleNamespace(logits=self.weight.expand(*input_ids.shape, 99))
 
-    found = masked_words(Flat(), corpus, Masking(4, 99, (0, 1, 2, 3, 4)), 0, sequences=5)
+    found = evaluate_masked_words(Flat(), corpus, Masking(4, 99, (0, 1, 2, 3, 4)), 0, sequences=5)
     assert found["perplexity"] == pytest.approx(99, rel=1e-5)
     assert found["top1"] == 0

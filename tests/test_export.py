@@ -23,7 +23,7 @@ from alembert.export.onnx import export, names_of, pooled
 from alembert.export.quantize import dynamic_int8, parts
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
-from alembert.inference.manifest import Facts, Variant
+from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.heads import kind_of, pooling_of
@@ -31,10 +31,10 @@ from alembert.models.heads import kind_of, pooling_of
 IBBERT = {"intra_bottleneck_size": 32, "true_hidden_size": 32, "embedding_size": 8}
 
 
-def one(file: str, kind: str, inputs: tuple[str, ...]) -> Facts:
+def one(file: str, kind: str, inputs: tuple[str, ...]) -> Manifest:
     """Facts of a single file, as the engine needs them."""
     variant = Variant("onnx", file, "onnxruntime", "fp32", 0)
-    return Facts(kind, (), 64, inputs, 1, "onnx", (variant,))
+    return Manifest(kind, (), 64, inputs, 1, "onnx", (variant,))
 
 
 def said(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -178,7 +178,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast
 
 
 def test_an_export_says_what_it_is(house: Path) -> None:
-    facts = deployed.read(house / "model")
+    facts = deployed.read_manifest(house / "model")
     assert (facts.kind, facts.labels, facts.max_length) == (
         "classification",
         tuple(sorted(WORDS)),
@@ -205,7 +205,7 @@ def test_attentions_are_those_of_torch(house: Path) -> None:
     ids = np.array([[2, 5, 6, 3], [2, 9, 3, 0]])
     mask = (ids > 0).astype(np.int64)
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    engine = open_engine(house / "model", deployed.read(house / "model"), "attentions")
+    engine = open_engine(house / "model", deployed.read_manifest(house / "model"), "attentions")
     logits, attentions = engine.outputs(inputs)
     model = load_model(str(house / "model"), "classification")
     model.set_attn_implementation("eager")
@@ -319,7 +319,7 @@ def test_a_new_export_takes_the_place_of_the_old_one(
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
     facts = exporting.export(str(tmp_path / "model"), ["onnx"], None, 64, print)
-    assert facts == deployed.read(tmp_path / "model")
+    assert facts == deployed.read_manifest(tmp_path / "model")
     assert facts.chosen == "onnx"
     left = sorted(path.name for path in (tmp_path / "model" / "onnx").iterdir())
     assert left == ["mine.txt", "model.onnx"]
@@ -364,7 +364,7 @@ def test_bf16_on_a_processor_without_it_is_said(
     exporting.export(str(tmp_path / "model"), ["onnx", "openvino-bf16"], None, 32, lines.append)
     said = "measured in fp32: this processor has no bf16"
     assert f"openvino-bf16 is {said}" in lines
-    facts = deployed.read(tmp_path / "model")
+    facts = deployed.read_manifest(tmp_path / "model")
     assert facts is not None
     assert facts.variant("openvino-bf16", tmp_path).how == said
 
@@ -431,7 +431,7 @@ def test_a_part_that_int8_ruins_stays_in_fp32(
     assert fp32["accuracy"] == 1.0
     assert int8["accuracy"] >= 0.9
     assert facts.chosen == min(("onnx", fp32), ("int8", int8), key=lambda v: v[1]["cpu_ms"])[0]
-    assert deployed.read(home) == facts
+    assert deployed.read_manifest(home) == facts
 
 
 def test_a_model_that_is_no_encoder_is_refused_by_its_type(tmp_path: Path) -> None:

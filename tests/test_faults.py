@@ -27,7 +27,7 @@ from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.training import checkpoint, loop
-from alembert.training.monitor import Look, Watch, looks
+from alembert.training.monitor import Validation, Validator, validation_steps
 
 STOP = 6  # the run is stopped after as many steps and checkpoints
 SRC = Path(__file__).parents[1] / "src"
@@ -44,11 +44,18 @@ def weights(folder: Path, stopped: bool = False, steps: list[int] | None = None)
             steps.append(step)
         return rows(step)
 
-    def measure() -> Look:
+    def measure() -> Validation:
         found = float(model.classifier.weight.detach().sum())  # of the weights alone
-        return Look(found, 1.0)
+        return Validation(found, 1.0)
 
-    trained(model, stage(steps=10), folder, None, batches, Watch(measure, "v", looks(10, 5)))
+    trained(
+        model,
+        stage(steps=10),
+        folder,
+        None,
+        batches,
+        Validator(measure, "v", validation_steps(10, 5)),
+    )
     return [parameter.detach() for parameter in model.parameters()]
 
 
@@ -200,7 +207,7 @@ def test_a_teacher_that_overflows_is_named(
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "mobilebert", "modernbert"])
 def test_a_teacher_of_numbers_is_taken(kind: str) -> None:
-    checks.check_answers(tiny(kind, "classification"), kind)
+    checks.check_finite(tiny(kind, "classification"), kind)
 
 
 @pytest.mark.clock

@@ -8,10 +8,10 @@ from models import tiny, words
 from torch import nn
 from transformers import PreTrainedModel
 
-from alembert.initialization.bottleneck import fit_words_head
+from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.least_squares import ridge
 from alembert.initialization.student import from_teacher
-from alembert.models.building import drawn
+from alembert.models.building import draw_model
 from alembert.objectives.objective import AttentionKL, FeatureMap, SoftLabels
 from alembert.recipes import recipe_of
 from alembert.training.distillation import Distillation
@@ -77,7 +77,7 @@ def test_layers_start_nearer_to_their_teachers_than_drawn_ones(
     projections = "none" if wide else "layer"
     student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample()).eval()
     fitted = gaps(student, teacher, projections)
-    layers = drawn(student.config, "encoder", 0).base_model.encoder
+    layers = draw_model(student.config, "encoder", 0).base_model.encoder
     student.base_model.encoder.load_state_dict(layers.state_dict())
     for mine, other in zip(fitted, gaps(student, teacher, projections), strict=True):
         assert mine < other
@@ -96,7 +96,7 @@ def test_layers_that_cannot_be_compared_stay_as_they_were_drawn() -> None:
     for more in ({"num_attention_heads": 2}, {"intra_bottleneck_size": 64}):
         fields = recipe.student | more
         student = from_teacher(fields, "encoder", (), teacher, "uniform", 0, sample())
-        plain = drawn(student.config, "encoder", 0)
+        plain = draw_model(student.config, "encoder", 0)
         mine, theirs = (m.base_model.encoder.state_dict() for m in (student, plain))
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
@@ -122,6 +122,6 @@ def test_a_thin_students_masked_words_start_nearer_to_the_teachers(
     student = from_teacher(fields, "words", (), teacher, "uniform", 0, sample(200)).eval()
     module = Distillation(student, teacher, (SoftLabels(),), words=True).eval()
     before = module(words(20, 9, 1))[0].item()
-    fit_words_head(student, teacher, sample(200))
+    fit_mlm_head(student, teacher, sample(200))
     assert module(words(20, 9, 1))[0].item() < 0.5 * before
     assert student.get_parameter("cls.predictions.transform.LayerNorm.weight").abs().max() < 20

@@ -11,7 +11,7 @@ from models import tiny
 from torch import Tensor
 
 from alembert.io.errors import UserError
-from alembert.models.logits import Vocabulary
+from alembert.models.logits import VocabularyLogits
 from alembert.models.trace import Trace
 from alembert.objectives import functional, fused_linear
 from alembert.objectives.objective import AttentionMSE, LogitsMSE, SoftLabels
@@ -28,9 +28,9 @@ def golden(name: str) -> tuple[dict[str, Any], dict[str, float]]:
     return inputs, content["expected"]
 
 
-def as_words(logits: Tensor, where: Tensor) -> Vocabulary:
+def as_words(logits: Tensor, where: Tensor) -> VocabularyLogits:
     """Logits (B, T, V) as a vocabulary whose matrix is the identity."""
-    return Vocabulary(logits[where], torch.eye(logits.shape[-1]), None, where)
+    return VocabularyLogits(logits[where], torch.eye(logits.shape[-1]), None, where)
 
 
 @pytest.mark.parametrize("name", ["distilbert_step", "distilbert_step_restricted"])
@@ -42,11 +42,13 @@ def test_the_triple_loss_is_that_of_the_authors_code(name: str) -> None:
         as_words(given["student_logits"], where),
         as_words(given["teacher_logits"], where),
     )
-    ce = fused_linear.alone(student, fused_linear.soft(teacher, given["temperature"]))
+    ce = fused_linear.fused_linear_loss(
+        student, fused_linear.soft_labels(teacher, given["temperature"])
+    )
     masked = labels != -100
     hidden = as_words(given["student_logits"], masked)
-    mlm = fused_linear.alone(hidden, fused_linear.hard(labels[masked]))
-    mse = fused_linear.alone(student, fused_linear.squared(teacher))
+    mlm = fused_linear.fused_linear_loss(hidden, fused_linear.hard_labels(labels[masked]))
+    mse = fused_linear.fused_linear_loss(student, fused_linear.logits_mse(teacher))
     cos = functional.hidden_cosine(given["student_hidden"], given["teacher_hidden"], mask)
     assert float(ce) == pytest.approx(expected["ce"], rel=1e-5)
     assert float(mlm) == pytest.approx(expected["mlm"], rel=1e-5)

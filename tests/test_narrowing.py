@@ -5,10 +5,10 @@ import torch
 from models import still, tiny, words
 from transformers import PreTrainedModel
 
-from alembert.initialization.pca import narrow
+from alembert.initialization.pca import init_by_pca
 from alembert.initialization.student import from_teacher
 from alembert.models.architectures import sharpness
-from alembert.models.building import config_of, drawn
+from alembert.models.building import config_of, draw_model
 from alembert.models.layer_map import layer_map
 from alembert.models.trace import Reads, no_grad_trace
 from alembert.recipes.tinybert import student_config
@@ -34,10 +34,10 @@ def narrowed(teacher: PreTrainedModel, width: int, basis: str) -> PreTrainedMode
     depth = int(teacher.config.num_hidden_layers)
     config = student_config(teacher.config, depth, width)
     config["intermediate_size"] = max(int(teacher.config.intermediate_size) * width // 16, 1)
-    student = drawn(
+    student = draw_model(
         config_of(config | {"layer_norm_eps": teacher.config.layer_norm_eps}), "encoder", 0
     )
-    narrow(student, teacher, layer_map("uniform", depth, depth), inputs(), basis)
+    init_by_pca(student, teacher, layer_map("uniform", depth, depth), inputs(), basis)
     return student.eval()
 
 
@@ -76,8 +76,8 @@ def test_half_as_wide_it_tells_texts_apart_as_its_teacher_does_and_chance_does_n
     teacher = even(tiny("bert", "encoder", hidden_size=64, intermediate_size=128))
     config = student_config(teacher.config, 2, 32)
     pairs, real = layer_map("uniform", 2, 2), inputs()["attention_mask"].bool()
-    students = [drawn(config_of(config), "encoder", 0).eval() for _ in range(2)]
-    narrow(students[0], teacher, pairs, inputs(), basis)
+    students = [draw_model(config_of(config), "encoder", 0).eval() for _ in range(2)]
+    init_by_pca(students[0], teacher, pairs, inputs(), basis)
     theirs = no_grad_trace(teacher, inputs(), EVERY).hidden[2][real]
     alike = []
     for student in students:

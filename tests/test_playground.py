@@ -20,7 +20,7 @@ from transformers import BertTokenizerFast
 
 from alembert.inference import Session
 from alembert.serving.app import app_of
-from alembert.serving.served_model import Served
+from alembert.serving.served_model import ServedModel
 from alembert.serving.service import Limits, Opener
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -80,7 +80,7 @@ def openers_of(folder: Path, tokenizer: BertTokenizerFast) -> list[Opener]:
         variant = replace(facts.variants[0], precision=precision, size_mb=size)
         attending = (lambda: SimpleNamespace(outputs=looking)) if large else None
         session = Session(folder, facts=facts, engine=engine)
-        return lambda: Served(name, session, variant, attending)
+        return lambda: ServedModel(name, session, variant, attending)
 
     student = classifier(STUDENT, STUDENT, bad)
     return [

@@ -40,10 +40,10 @@ def batches(step: int) -> dict[str, Tensor]:
 
 def trained(
     kind: str, at: Stage, folder: Path, narrow: bool
-) -> tuple[PreTrainedModel, sparse_embedding.ReadWords | None]:
+) -> tuple[PreTrainedModel, sparse_embedding.RestrictedEmbedding | None]:
     still = {"attention_dropout": 0.0, "dropout": 0.0} if kind == "distilbert" else {}
     student, teacher = tiny(kind, "classification", **still), tiny(kind, "classification", seed=1)
-    table = sparse_embedding.narrow(student, PIECES) if narrow else None
+    table = sparse_embedding.restrict(student, PIECES) if narrow else None
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     module = Distillation(student, teacher, at.objective, words=False)
@@ -69,7 +69,7 @@ def test_all_weights_are_those_of_training_all_rows(
     fewer, table = trained(kind, at, tmp_path / "fewer", narrow=True)
     assert table is not None
     assert len(table.weight) == len(PIECES)
-    sparse_embedding.widen(fewer, table, Schedule(at, FIXED), STEPS)
+    sparse_embedding.restore(fewer, table, Schedule(at, FIXED), STEPS)
     assert type(fewer.get_input_embeddings()) is torch.nn.Embedding
     before = tiny(kind, "classification").get_input_embeddings().weight
     moved = (fewer.get_input_embeddings().weight - before).abs().amax(dim=1)
@@ -87,30 +87,30 @@ def test_its_checkpoint_has_the_rows_that_are_read_alone(tmp_path: Path) -> None
         name = "student.bert.embeddings.word_embeddings.weight"
         assert file.get_slice(f"exp_avg:{name}").get_shape() == [len(PIECES), 16]
         kept = file.get_tensor(f"parameter:{name}")
-    sparse_embedding.widen(student, table, Schedule(stage(), FIXED), STEPS)
+    sparse_embedding.restore(student, table, Schedule(stage(), FIXED), STEPS)
     torch.testing.assert_close(student.get_input_embeddings().weight[PIECES], kept)
 
 
 def test_a_table_that_saves_little_or_is_shared_with_a_decoder_stays() -> None:
-    assert sparse_embedding.narrow(tiny("bert", "classification"), torch.arange(60)) is None
-    assert sparse_embedding.narrow(tiny("bert", "words"), PIECES) is None
+    assert sparse_embedding.restrict(tiny("bert", "classification"), torch.arange(60)) is None
+    assert sparse_embedding.restrict(tiny("bert", "words"), PIECES) is None
 
 
 def test_a_piece_that_was_not_announced_is_an_error_and_not_another_word() -> None:
     model = tiny("bert", "classification")
-    assert sparse_embedding.narrow(model, PIECES) is not None
+    assert sparse_embedding.restrict(model, PIECES) is not None
     with pytest.raises(IndexError):
         model(torch.tensor([[10, 50]]))
 
 
 def test_pieces_are_those_of_all_texts_and_of_padding() -> None:
     texts = np.array([7, 5, 7], np.int32), np.array([9, 5], np.uint16)
-    assert sparse_embedding.pieces_of(texts, 0).tolist() == [0, 5, 7, 9]
+    assert sparse_embedding.token_ids_in(texts, 0).tolist() == [0, 5, 7, 9]
 
 
 def test_a_model_may_call_another_id_padding_than_its_tokenizer() -> None:
     model = tiny("roberta", "classification")  # pads with 1
     ids = torch.tensor([[0, 10, 20]])
     expected = model(ids).logits
-    assert sparse_embedding.narrow(model, torch.tensor([0, *range(10, 45)])) is not None
+    assert sparse_embedding.restrict(model, torch.tensor([0, *range(10, 45)])) is not None
     torch.testing.assert_close(model(ids).logits, expected)

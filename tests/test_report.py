@@ -20,7 +20,7 @@ from alembert.bench.rows import pareto
 from alembert.cli import deploy
 from alembert.data.splits import Files
 from alembert.evaluation import predictions
-from alembert.evaluation.predictions import Judged
+from alembert.evaluation.predictions import Predictions
 from alembert.inference import manifest as deployed
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
@@ -29,7 +29,7 @@ from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import with_settings
 from alembert.report import analysis, comparison, errors, model_card, page, plots
 from alembert.runs.job import Job
-from alembert.runs.record import Run
+from alembert.runs.record import RunRecord
 from alembert.runs.run import run
 
 HOSTILE = "<script>alert(5)</script> & $5 </svg>"  # of a label: it is in tables and in plots
@@ -213,11 +213,11 @@ def test_several_runs_share_a_page_and_their_teacher(
     text = Reader(made(home / "run", other, out=tmp_path / "two.html")).text
     assert "2 runs compared" in text
     assert text.count("teacher teacher") == 1  # its role, unseen, and its name
-    assert comparison.names_of([Run(home / "run"), Run(other)]) == ["run", "other"]
+    assert comparison.names_of([RunRecord(home / "run"), RunRecord(other)]) == ["run", "other"]
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(home: Path, copied: Path) -> None:
-    names = comparison.names_of([Run(home / "run"), Run(copied)])
+    names = comparison.names_of([RunRecord(home / "run"), RunRecord(copied)])
     assert names == [f"{home.name}/run", f"{copied.parent.name}/run"]
 
 
@@ -281,10 +281,10 @@ def test_a_file_that_lacks_what_the_page_needs_is_named(
 
 
 def test_a_broken_line_of_a_log_is_left_out(copied: Path) -> None:
-    before = Run(copied).stages[0].rows
+    before = RunRecord(copied).stages[0].rows
     log = copied / "stages/01-task/log.jsonl"
     log.write_bytes(b'\xff\xfe{"step": 1}\n{"step": }\n3\n' + log.read_bytes())
-    assert Run(copied).stages[0].rows == before
+    assert RunRecord(copied).stages[0].rows == before
 
 
 def test_a_job_ends_well_without_the_extra(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,9 +302,9 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
         )
         for name, right in (("onnx", 0.8), ("int8", 0.6))
     )  # on texts of its own: int8 kept three quarters there
-    exported = deployed.Facts("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
-    deployed.write(copied / "student", exported)
-    [row] = [row for row in comparison.entries(Run(copied), "x") if row.backend == "int8"]
+    exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    deployed.write_manifest(copied / "student", exported)
+    [row] = [row for row in comparison.entries(RunRecord(copied), "x") if row.backend == "int8"]
     metrics = json.loads((copied / "metrics.json").read_text())
     assert (row.size_mb, row.ms, row.faster) == (1.5, 1.25, None)  # timed at another hour
     assert row.metric == pytest.approx(0.75 * metrics["student"]["accuracy"])
@@ -337,9 +337,9 @@ def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) 
     rows = [row(teacher, 1, 8.0), row(mine, 2, 1.0), row(mine, 1, 4.0), row(mine, 1, 1.0, "int8")]
     (copied / "bench.json").write_text(json.dumps({"rows": rows}))
     variants = (deployed.Variant("int8", "a.onnx", "onnxruntime", "int8", 1.5),)
-    exported = deployed.Facts("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
-    deployed.write(copied / "student", exported)
-    found = comparison.entries(Run(copied), "x")
+    exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    deployed.write_manifest(copied / "student", exported)
+    found = comparison.entries(RunRecord(copied), "x")
     assert [entry.ms for entry in found] == [4.0, 2.0, 0.5]  # a text, at one thread
     assert [entry.faster for entry in found] == [None, 2.0, 5.0]  # the ratio, where it is told
     assert found[2].metric is None
@@ -363,12 +363,12 @@ def test_the_pareto_front_holds_what_nothing_beats() -> None:
     assert pareto(points) == {0, 1, 4, 5}
 
 
-def judgement(kind: str, labels: str, truth: list[Any], **logits: list[Any]) -> Judged:
+def judgement(kind: str, labels: str, truth: list[Any], **logits: list[Any]) -> Predictions:
     rows = {who: [np.array(row, np.float32) for row in rows] for who, rows in logits.items()}
     texts = [f"text {i}" for i in range(len(truth))]
     words = [[f"w{k}" for k in range(len(row))] for row in truth] if kind == "tokens" else []
     known = [np.array(row) for row in truth]
-    return Judged(kind, tuple(labels.split()), texts, words, known, rows, len(texts))
+    return Predictions(kind, tuple(labels.split()), texts, words, known, rows, len(texts))
 
 
 def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:

@@ -29,7 +29,7 @@ from alembert.models.building import config_of
 from alembert.models.loading import load_model
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
-from alembert.runs.record import Run
+from alembert.runs.record import RunRecord
 from alembert.search import choice, identity, latency, phases, trials
 from alembert.search.halving import halve
 from alembert.search.latency import Latency
@@ -263,7 +263,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert [done["cost"][phase]["count"] for phase in ("brief", "full", "export")] == [3, 1, 1]
     assert done["winner"]["int8"].keys() >= {"accuracy"}
     assert Session(out).predict("the film is good").label in ("up", "down", "flat")
-    assert Run(out).finished
+    assert RunRecord(out).finished
     page = (out / "report.html").read_text()
     assert "How it was found" in page
     assert "Pareto front: " in page

@@ -36,7 +36,7 @@ from alembert.cli import main
 from alembert.client.client import Client
 from alembert.inference import Session
 from alembert.serving.queue import _Line
-from alembert.serving.served_model import opened
+from alembert.serving.served_model import load_model
 from alembert.serving.server import Turns
 from alembert.serving.service import Limits
 
@@ -73,7 +73,7 @@ def test_ragged_texts_of_many_clients_get_what_a_session_alone_answers(model: Pa
 
     async def run() -> list[Any]:
         limits = Limits(threads=2, tokens=100)
-        openers = [lambda: opened("a", model)]
+        openers = [lambda: load_model("a", model)]
         async with running(openers, limits) as (client, _, _):
             answers = [client.post("/predict", json={"inputs": text}) for text in given]
             return [answer.json() for answer in await asyncio.gather(*answers)]
@@ -85,7 +85,7 @@ def test_ragged_texts_of_many_clients_get_what_a_session_alone_answers(model: Pa
 
 
 def test_one_text_gives_one_answer_and_a_list_a_list(model: Path) -> None:
-    opener = lambda: opened("a", model)  # noqa: E731
+    opener = lambda: load_model("a", model)  # noqa: E731
     one = ask(opener, {"inputs": "good film"}).json()
     several = ask(opener, {"inputs": ["good film", ["good film"], ["good", "film"]]}).json()
     scores = [{each["label"]: each["score"] for each in found} for found in (one, *several[:2])]
@@ -139,7 +139,7 @@ def test_tag_says_what_a_session_says(model: Path) -> None:
 
 def test_tokenize_says_what_a_session_says(model: Path) -> None:
     tokens = Session(model).tokenize("good film").tokens
-    found = ask(lambda: opened("a", model), {"inputs": "good film"}, "/tokenize").json()
+    found = ask(lambda: load_model("a", model), {"inputs": "good film"}, "/tokenize").json()
     assert [(each["id"], each["start"], each["stop"]) for each in found[0]] == [
         (token.id, token.start, token.end) for token in tokens
     ]
@@ -562,7 +562,7 @@ def test_what_nobody_foresaw_is_a_500_that_pages_may_read(
     origin = "https://there.example"
 
     async def run() -> tuple[list[Any], Any]:
-        async with running([lambda: opened("a", model)], origins=[origin]) as (client, _, app):
+        async with running([lambda: load_model("a", model)], origins=[origin]) as (client, _, app):
             sent: list[Any] = []
 
             async def send(message: Any) -> None:

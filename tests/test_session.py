@@ -30,7 +30,7 @@ from alembert.export.export import export
 from alembert.export.torch_session import torch_session
 from alembert.inference import Session
 from alembert.inference.batching import CALL, plan
-from alembert.inference.manifest import Facts
+from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import labelled, likeliest, softmax, spans_of
 from alembert.inference.texts import parted
 from alembert.inference.tokenization import Reader
@@ -190,7 +190,7 @@ def test_a_plan_has_every_row_once_keeps_the_budget_and_pads_little(
 
 def fake(folder: Path, kind: str, engine: Any, **more: Any) -> Session:
     """A session on a tokenizer and numbers that were made up."""
-    facts = Facts(kind, tuple(NAMES.get(kind, ())), 64, (), 0, "", ())
+    facts = Manifest(kind, tuple(NAMES.get(kind, ())), 64, (), 0, "", ())
     return Session(folder, facts=facts, engine=engine, **more)
 
 

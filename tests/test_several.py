@@ -231,7 +231,7 @@ def test_processes_share_the_rows_of_an_epoch_each_row_once(world: int) -> None:
     for step in range(8):  # 57 rows in batches of 8, the last of one
         for rank in range(world):
             accelerator: Any = SimpleNamespace(process_index=rank, num_processes=world)
-            mine, weight = distributed.share(batches(step), accelerator)
+            mine, weight = distributed.local_rows(batches(step), accelerator)
             assert len(mine["labels"]) >= 1
             seen += mine["labels"].tolist() if weight else []
     assert sorted(seen) == list(range(57))

@@ -25,7 +25,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.stage import named
+from alembert.runs.stage import recipe_named
 
 PAGE = Path(__file__).parents[1] / "docs" / "teachers.md"
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
@@ -79,7 +79,7 @@ def distilled(
     task, words = (teacher(house, kind, head) for head in ("classification", "words"))
     config = load_config(task)
     narrow = config.hidden_size // 2 if recipe in ("tinybert", "minilm") else None
-    chosen = with_settings(named(recipe, config, None, 1, narrow), SHORT | settings)
+    chosen = with_settings(recipe_named(recipe, config, None, 1, narrow), SHORT | settings)
     job = Job(
         chosen, out, task, words, corpus=str(house / "corpus.txt"),
         files=Files(str(house / "train.csv")),
@@ -160,7 +160,7 @@ def test_of_another_tokenizer_answers_are_learnt_and_nothing_else(
     files = Files(str(house / "train.csv"))
 
     def learnt(recipe: str, **settings: str) -> list[str]:
-        chosen = named(recipe, load_config(master), student, None, None)
+        chosen = recipe_named(recipe, load_config(master), student, None, None)
         chosen = with_settings(chosen, SHORT | settings)
         run(Job(chosen, tmp_path / recipe, master, student=student, files=files), lambda _: None)
         return trained(tmp_path / recipe)

@@ -25,7 +25,14 @@ from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
 from alembert.training.distillation import Distillation
 from alembert.training.loop import Batches, train
-from alembert.training.monitor import Length, Look, Schedule, Watch, length_of, looks
+from alembert.training.monitor import (
+    Length,
+    Schedule,
+    Validation,
+    Validator,
+    length_of,
+    validation_steps,
+)
 
 HARD = (HardLabels(),)
 CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -50,7 +57,7 @@ def trained(
     folder: Path,
     teacher: PreTrainedModel | None = None,
     batches: Batches = rows,
-    watch: Watch | None = None,
+    watch: Validator | None = None,
 ) -> None:
     module = Distillation(model, teacher, at.objective, words="masking" in at.model_fields_set)
     AcceleratorState._reset_state()  # an earlier test's precision would be kept
@@ -119,7 +126,7 @@ def test_a_step_that_broke_reaches_no_file(broken: str, tmp_path: Path) -> None:
             tmp_path,
             None,
             batches,
-            Watch(lambda: Look(0.5, 1.0), "accuracy", looks(12, 4)),
+            Validator(lambda: Validation(0.5, 1.0), "accuracy", validation_steps(12, 4)),
         )
     for name in ("state", "best"):
         checkpoint.load(
@@ -137,18 +144,20 @@ def test_a_stage_ends_when_its_patience_does_and_keeps_its_best(tmp_path: Path) 
     seen: list[Tensor] = []
     student = tiny("bert", "classification")
 
-    def measure() -> Look:
+    def measure() -> Validation:
         seen.append(student.classifier.bias.detach().clone())
-        return Look(VALUES[len(seen) - 1], 1.0)
+        return Validation(VALUES[len(seen) - 1], 1.0)
 
     at = stage(steps=50, patience=2)
-    trained(student, at, tmp_path, watch=Watch(measure, "accuracy", looks(50, 10), 2))
+    trained(
+        student, at, tmp_path, watch=Validator(measure, "accuracy", validation_steps(50, 10), 2)
+    )
     assert len(seen) == 4  # equal is not better
     torch.testing.assert_close(student.classifier.bias, seen[2], rtol=0, atol=0)  # the later one
     facts = checkpoint.facts(tmp_path / "checkpoint/state.safetensors")
     assert facts.items() >= {"step": 20, "best": 0.6, "best_step": 15, "since": 2}.items()
     again = tiny("bert", "classification")  # killed before its model was saved
-    trained(again, at, tmp_path, watch=Watch(measure, "accuracy", looks(50, 10), 2))
+    trained(again, at, tmp_path, watch=Validator(measure, "accuracy", validation_steps(50, 10), 2))
     assert len(seen) == 4
     torch.testing.assert_close(again.classifier.bias, seen[2], rtol=0, atol=0)
 
@@ -156,16 +165,19 @@ def test_a_stage_ends_when_its_patience_does_and_keeps_its_best(tmp_path: Path) 
 def test_patience_goes_on_counting_where_a_killed_stage_stopped(tmp_path: Path) -> None:
     looked: list[int] = []
 
-    def measure() -> Look:
+    def measure() -> Validation:
         looked.append(len(looked))
-        return Look(0.5, 1.0)
+        return Validation(0.5, 1.0)
 
     def dies(step: int) -> dict[str, Tensor]:
         if step == 12:
             raise KeyboardInterrupt
         return rows(step)
 
-    at, watch = stage(steps=50, patience=3), Watch(measure, "accuracy", looks(50, 10), 3)
+    at, watch = (
+        stage(steps=50, patience=3),
+        Validator(measure, "accuracy", validation_steps(50, 10), 3),
+    )
     with pytest.raises(KeyboardInterrupt):
         trained(tiny("bert", "classification"), at, tmp_path, None, dies, watch)
     trained(tiny("bert", "classification"), at, tmp_path, watch=watch)
@@ -182,11 +194,11 @@ def test_a_lower_loss_is_better_too_and_noise_is_not_a_lower_loss(tmp_path: Path
     losses = [1.0, 0.9, 0.89, 0.885, 0.8]  # the third and fourth are within 0.02
     seen: list[int] = []
 
-    def measure() -> Look:
+    def measure() -> Validation:
         seen.append(len(seen))
-        return Look(0.5, losses[len(seen) - 1])
+        return Validation(0.5, losses[len(seen) - 1])
 
-    watch = Watch(measure, "accuracy", looks(50, 10), 2)
+    watch = Validator(measure, "accuracy", validation_steps(50, 10), 2)
     trained(tiny("bert", "classification"), stage(steps=50, patience=2), tmp_path, watch=watch)
     assert len(seen) == 4
 
@@ -196,7 +208,9 @@ def test_of_looks_within_a_standard_error_of_the_highest_the_latest_is_kept(
     error: float, kept: int, tmp_path: Path
 ) -> None:
     values = iter([0.5, 0.8, 0.6, 0.76, 0.7])
-    watch = Watch(lambda: Look(next(values), 1.0, error), "accuracy", looks(25, 5))
+    watch = Validator(
+        lambda: Validation(next(values), 1.0, error), "accuracy", validation_steps(25, 5)
+    )
     trained(tiny("bert", "classification"), stage(steps=25), tmp_path, watch=watch)
     facts = checkpoint.facts(tmp_path / "checkpoint/best.safetensors")
     assert facts["best_step"] == kept
@@ -226,7 +240,9 @@ def test_a_stage_of_open_length_is_the_same_when_it_was_killed(
     killed_at: int | None, tmp_path: Path
 ) -> None:
     """Better at step 5, 10, 15, then no more: two looks later the rate falls, for 13 steps."""
-    watch = Watch(lambda: Look(0.5, losses[min(next(count), 3)]), "accuracy", range(5, 61, 5), 2)
+    watch = Validator(
+        lambda: Validation(0.5, losses[min(next(count), 3)]), "accuracy", range(5, 61, 5), 2
+    )
     losses = [1.0, 0.8, 0.6, 0.6]
     ends = []
     for stop in (None, killed_at):

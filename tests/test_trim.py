@@ -25,7 +25,7 @@ from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
 from alembert.runs.checks import check_teacher
-from alembert.runs.evaluate import judge
+from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.runs.trim import always, fewer, trim_model
@@ -243,7 +243,7 @@ def test_a_student_of_other_word_ids_learns_the_same_soft_labels(
     for name, student in (("same", own), ("differ", other)):
         job = Job(soft(teacher), tmp_path / name, teacher, student=student, files=files)
         metrics = run(job)
-        assert metrics["teacher"] == judge(teacher, Files(test), 32, print)
+        assert metrics["teacher"] == evaluate(teacher, Files(test), 32, print)
         weights.append(load_file(tmp_path / name / "student" / "model.safetensors"))
     for name, tensor in weights[0].items():
         if "word_embeddings" not in name:
@@ -272,7 +272,7 @@ def test_a_student_of_its_texts_own_vocabulary(
     assert kept == 5 + 79 + 12 if recipe == "distilbert" else 96 < kept < 99
     student = load_model(str(tmp_path / "run"), "classification")
     assert student.config.vocab_size == len(load_tokenizer(str(tmp_path / "run"))) == kept
-    assert metrics["teacher"] == judge(teacher, Files(test), 32, print)
+    assert metrics["teacher"] == evaluate(teacher, Files(test), 32, print)
     assert math.isfinite(metrics["student"]["accuracy"])
     lines.clear()
     run(job, lines.append)

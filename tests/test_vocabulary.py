@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alembert.models.logits import Vocabulary
+from alembert.models.logits import VocabularyLogits
 from alembert.objectives import functional, fused_linear
-from alembert.objectives.fused_linear import alone
+from alembert.objectives.fused_linear import fused_linear_loss
 
 N, H, V = 37, 8, 53
 
@@ -21,26 +21,26 @@ def rows_and_matrices() -> tuple[Tensor, ...]:
     return (*student, torch.randn(N, H), torch.randn(V, H), torch.randn(V))
 
 
-def all_of(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Vocabulary:
-    return Vocabulary(rows, weight, bias, torch.ones(1, len(rows), dtype=torch.bool))
+def all_of(rows: Tensor, weight: Tensor, bias: Tensor | None) -> VocabularyLogits:
+    return VocabularyLogits(rows, weight, bias, torch.ones(1, len(rows), dtype=torch.bool))
 
 
 LABELS = torch.randint(0, V, (N,), generator=torch.Generator().manual_seed(1))
 CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "soft labels at 2": (
-        lambda s, t: alone(s, fused_linear.soft(t, 2.0)),
+        lambda s, t: fused_linear_loss(s, fused_linear.soft_labels(t, 2.0)),
         lambda s, t: functional.soft_labels(s, t, 2.0),
     ),
     "soft labels at 0.5": (
-        lambda s, t: alone(s, fused_linear.soft(t, 0.5)),
+        lambda s, t: fused_linear_loss(s, fused_linear.soft_labels(t, 0.5)),
         lambda s, t: functional.soft_labels(s, t, 0.5),
     ),
     "hard labels": (
-        lambda s, t: alone(s, fused_linear.hard(LABELS)),
+        lambda s, t: fused_linear_loss(s, fused_linear.hard_labels(LABELS)),
         lambda s, t: F.cross_entropy(s, LABELS),
     ),
     "squared error": (
-        lambda s, t: alone(s, fused_linear.squared(t)),
+        lambda s, t: fused_linear_loss(s, fused_linear.logits_mse(t)),
         lambda s, t: F.mse_loss(s, t, reduction="sum") / N,
     ),
 }
@@ -76,13 +76,13 @@ def test_terms_together_have_the_sum_of_their_values_and_gradients(
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     student, teacher = all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias)
     some, few = torch.arange(1, N, 3), torch.tensor([20, 21])
-    fewer = Vocabulary(t_rows[few], t_weight, t_bias, torch.ones(1, 2, dtype=torch.bool))
+    fewer = VocabularyLogits(t_rows[few], t_weight, t_bias, torch.ones(1, 2, dtype=torch.bool))
     asks = [
-        fused_linear.hard(LABELS[some], some),
-        fused_linear.soft(teacher, 2.0),
-        fused_linear.squared(fewer, few),
+        fused_linear.hard_labels(LABELS[some], some),
+        fused_linear.soft_labels(teacher, 2.0),
+        fused_linear.logits_mse(fewer, few),
     ]
-    total, values = fused_linear.together(student, asks, [2.0, 5.0, torch.tensor(0.5)])
+    total, values = fused_linear.fused_linear_losses(student, asks, [2.0, 5.0, torch.tensor(0.5)])
     (3 * total).backward()
     found = [rows.grad, weight.grad, bias.grad]
     for tensor in (rows, weight, bias):
@@ -104,7 +104,9 @@ def test_the_gradient_is_right_numerically() -> None:
     rows, weight = torch.randn(3, 4, dtype=torch.double), torch.randn(5, 4, dtype=torch.double)
     teacher = all_of(torch.randn(3, 4), torch.randn(5, 4), None)
     rows = rows.float().requires_grad_()
-    loss = alone(all_of(rows, weight.float(), None), fused_linear.soft(teacher, 2.0))
+    loss = fused_linear_loss(
+        all_of(rows, weight.float(), None), fused_linear.soft_labels(teacher, 2.0)
+    )
     loss.backward()
     assert rows.grad is not None
     plain = lambda r: functional.soft_labels(r @ weight.float().T, teacher.logits(), 2.0)  # noqa: E731
@@ -117,8 +119,8 @@ def test_the_gradient_is_right_numerically() -> None:
 
 def test_no_rows_give_a_zero_and_no_gradient() -> None:
     rows, weight = torch.randn(0, H, requires_grad=True), torch.randn(V, H, requires_grad=True)
-    empty = Vocabulary(rows, weight, None, torch.zeros(1, 4, dtype=torch.bool))
-    loss = alone(empty, fused_linear.soft(empty, 2.0))
+    empty = VocabularyLogits(rows, weight, None, torch.zeros(1, 4, dtype=torch.bool))
+    loss = fused_linear_loss(empty, fused_linear.soft_labels(empty, 2.0))
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert weight.grad is not None
@@ -129,7 +131,7 @@ def test_extreme_logits_stay_finite() -> None:
     weight = torch.eye(3) * 1e4
     student = all_of(torch.eye(3).requires_grad_(), weight, None)
     teacher = all_of(torch.eye(3).flip(0), weight, None)
-    loss = alone(student, fused_linear.soft(teacher, 1.0))
+    loss = fused_linear_loss(student, fused_linear.soft_labels(teacher, 1.0))
     loss.backward()
     assert torch.isfinite(loss)
     assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)
@@ -149,8 +151,8 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     with Watch():
-        teacher = fused_linear.soft(all_of(t_rows, t_weight, t_bias), 2.0)
-        alone(all_of(rows, weight, bias), teacher).backward()
+        teacher = fused_linear.soft_labels(all_of(t_rows, t_weight, t_bias), 2.0)
+        fused_linear_loss(all_of(rows, weight, bias), teacher).backward()
     assert (4, V) in shapes
     assert (N, V) not in shapes
 
@@ -158,9 +160,9 @@ def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPa
 def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
     pair = all_of(rows, weight, bias), all_of(t_rows, t_weight, t_bias)
-    exact = alone(pair[0], fused_linear.soft(pair[1], 2.0))
+    exact = fused_linear_loss(pair[0], fused_linear.soft_labels(pair[1], 2.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = alone(pair[0], fused_linear.soft(pair[1], 2.0))
+        low = fused_linear_loss(pair[0], fused_linear.soft_labels(pair[1], 2.0))
     low.backward()
     assert low.dtype == torch.float32
     assert weight.grad is not None
@@ -176,7 +178,7 @@ def test_small_gradients_survive_half_precision() -> None:
         mine = rows.clone().requires_grad_()
         with torch.autocast("cpu", torch.float16, enabled=half):
             pair = all_of(mine, matrix, None), all_of(teacher, matrix, None)
-            alone(pair[0], fused_linear.soft(pair[1], 2.0)).backward()
+            fused_linear_loss(pair[0], fused_linear.soft_labels(pair[1], 2.0)).backward()
         assert mine.grad is not None
         gradients.append(mine.grad)
     assert (gradients[0] - gradients[1]).norm() < 0.01 * gradients[0].norm()

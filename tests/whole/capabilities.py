@@ -34,10 +34,11 @@ from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
-from alembert.evaluation.predict import guess_words
+from alembert.evaluation.predict import score_masked_words
 from alembert.export.files import FILES
-from alembert.inference import Session, predictions
-from alembert.inference.manifest import KINDS, Facts, Variant
+from alembert.inference import Session
+from alembert.inference.manifest import KINDS, Manifest, Variant
+from alembert.io import answers
 from alembert.models.architectures import ANATOMIES
 from alembert.models.heads import POOLINGS
 from alembert.models.layer_map import NAMES
@@ -129,8 +130,8 @@ def tables() -> Iterator[str]:
         for name, loss in inspect.getmembers(module, inspect.isfunction):
             if loss.__module__ == module.__name__ and not name.startswith("_"):
                 yield f"loss {name}{parameters(loss)}"
-    answers = [kind for _, kind in inspect.getmembers(predictions, dataclasses.is_dataclass)]
-    for kind in (*answers, LabelScore, Facts, Variant, Row, Ratio):
+    kinds = [kind for _, kind in inspect.getmembers(answers, dataclasses.is_dataclass)]
+    for kind in (*kinds, LabelScore, Manifest, Variant, Row, Ratio):
         for field in dataclasses.fields(kind):
             yield f"record {kind.__name__}.{field.name}: {typed(field.type)}"
 
@@ -146,7 +147,7 @@ def measured() -> Iterator[str]:
         found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)
         yield f"task {kind}: {headline}"
         yield from (f"metric of {kind}: {name}" for name in found)
-    found = guess_words(
+    found = score_masked_words(
         lambda batch, _: batch["labels"].new_zeros(len(batch["labels"]), 2).float(), rows,
         lambda batch, _: batch | {"labels": batch["input_ids"]}, pad_token_id=0,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from alembert.augmentation.word_vectors import Vectors, read_vectors
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.io.errors import UserError
-from alembert.io.files import claimed, in_place
+from alembert.io.files import atomic, locked
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
@@ -67,7 +67,7 @@ def augment_file(
     vary = partial(augmented, settings=settings, seed=seed)
     with _opened(out.with_name(f"{out.name}.unfinished"), out, key) as unfinished:
         parts = _parts(unfinished, rows, names, ask, vary)
-        with in_place(out) as beside:
+        with atomic(out) as beside:
             tables = (pq.ParquetFile(part).read() for part in parts)
             WRITERS[out.suffix](beside, rows.schema, tables)
         count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
@@ -139,7 +139,7 @@ def _models(
 
 def _model(path: str, fresh_head: bool = False) -> Masked:
     model, tokenizer = load_model(path, "words", fresh_head=fresh_head), load_tokenizer(path)
-    checks.check_words(tokenizer, model.config, path)
+    checks.check_vocabulary(tokenizer, model.config, path)
     return Masked(model, tokenizer)
 
 
@@ -167,12 +167,12 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
     for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
         if not re.fullmatch(r"(key|\.lock|\d{9})(\.partial)?", name):
             raise UserError(f"{parts}: holds {name} and no augmentation: move it, or name an --out")
-    with claimed(parts):
+    with locked(parts):
         _check_free(out)
         if not mark.is_file() or mark.read_text() != key:
             for part in parts.glob("[k0-9]*"):
                 part.unlink()
-        with in_place(mark) as beside:
+        with atomic(mark) as beside:
             beside.write_text(key)
         yield parts
 
@@ -192,7 +192,7 @@ def _parts(
             parts.append(folder / f"{start:09}")
             if not parts[-1].is_file():
                 varied = _varied(part, names, start, ask, vary)
-                with in_place(parts[-1]) as beside:
+                with atomic(parts[-1]) as beside:
                     pq.write_table(varied, beside)
             bar.update(len(part))
     return parts

@@ -87,7 +87,7 @@ def _backends(model: str, folder: Path, asked: Sequence[str]) -> list[str]:
             raise UserError(f"--backends {name}: choose among {', '.join(BACKENDS)}")
     there = []
     if (folder / deployed.FILE).is_file():
-        there = [variant.backend for variant in deployed.read(folder).variants]
+        there = [variant.backend for variant in deployed.read_manifest(folder).variants]
         there = [name for name in there if name in asked or name != "attentions"]
     for name in asked:
         if name != "torch" and name not in there:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from alembert.bench.rows import Ratio, Row
 from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 
 PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
 
@@ -111,7 +111,7 @@ def write(rows: Sequence[Row], settings: dict[str, Any], path: Path) -> None:
         "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count()},
         "versions": versions,
     }
-    with in_place(path) as partial:
+    with atomic(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -142,7 +142,7 @@ def chart(rows: Sequence[Row], path: Path) -> None:
     axes.margins(x=0.12, y=0.01)
     axes.set_xlabel(f"latency, ms a batch of {rows[0].batch} x {rows[0].length} tokens (median)")
     axes.spines[["top", "right"]].set_visible(False)
-    with in_place(path) as partial:
+    with atomic(path) as partial:
         figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
 
 

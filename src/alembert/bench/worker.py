@@ -79,7 +79,7 @@ def work(spec: Spec, pipe: Connection) -> None:
 
 def _exported(spec: Spec) -> tuple[Subject, Run]:
     folder = Path(spec.folder)
-    facts = deployed.read(folder)
+    facts = deployed.read_manifest(folder)
     _check_length(spec, facts.max_length)
     engine = open_engine(folder, facts, spec.backend, spec.threads)
     size = facts.variant(spec.backend, folder).size_mb

@@ -99,9 +99,9 @@ def predict(
     """Let a model answer texts: labels, scores, tags, masked words or vectors."""
     from alembert.cli import show as lines
     from alembert.inference import manifest as facts
-    from alembert.inference.session import Session, place
+    from alembert.inference.session import Session, model_folder
 
-    if backend == "torch" or not (backend or (place(model) / facts.FILE).is_file()):
+    if backend == "torch" or not (backend or (model_folder(model) / facts.FILE).is_file()):
         from alembert.export.torch_session import torch_session
 
         if backend is None:
@@ -186,7 +186,7 @@ def export(
 ) -> None:
     """Make of a model what runs on CPU without torch: ONNX, int8, OpenVINO, beside its weights."""
     from alembert.data.splits import Files
-    from alembert.models.loading import place
+    from alembert.models.loading import model_folder
 
     if not auto and (keep is not None or label is not None):
         name = "--label" if keep is None else "--keep"
@@ -207,4 +207,6 @@ def export(
         backends = backends_of(int8, openvino, attentions, files is not None, typer.echo)
         facts = export_to(model, backends, files, max_length, typer.echo)
     made = ", ".join(variant.backend for variant in facts.variants)
-    typer.echo(f"{place(model)}: exported, {made}; {facts.chosen} is used unless another is named")
+    typer.echo(
+        f"{model_folder(model)}: exported, {made}; {facts.chosen} is used unless another is named"
+    )

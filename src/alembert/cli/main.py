@@ -208,15 +208,15 @@ def evaluate_(
     import json
 
     from alembert.data.splits import Files
-    from alembert.runs.evaluate import judge, judge_words
+    from alembert.runs.evaluate import evaluate, evaluate_mlm
 
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
     if corpus is not None:
-        found = judge_words(model, corpus, max_length, sequences, backend)
+        found = evaluate_mlm(model, corpus, max_length, sequences, backend)
     else:
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
-        found = judge(model, files, max_length, lambda line: typer.echo(line, err=True), backend)
+        found = evaluate(model, files, max_length, lambda line: typer.echo(line, err=True), backend)
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
 
 

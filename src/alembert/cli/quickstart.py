@@ -13,7 +13,7 @@ from alembert.bench import bench
 from alembert.data.splits import Files, Splits, prepare
 from alembert.io.errors import UserError
 from alembert.io.files import read_json, write_json
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
+from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import with_settings
@@ -94,7 +94,7 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
     """Parameters, size, accuracy on test, retention and CPU time of each model."""
     tokenizer = load_tokenizer(str(models["teacher"]))
     config = load_config(str(models["teacher"]))
-    labels = names_of(config)
+    labels = label_names_of(config)
     splits: Splits = prepare(data, tokenizer, 128, labels, seed=0)
     assert splits.test is not None
     loaded = {

@@ -126,11 +126,11 @@ def tune(
     from rich.console import Console
 
     from alembert.runs.job import Job
-    from alembert.runs.stage import chosen_for
+    from alembert.runs.stage import choose_recipe
     from alembert.search import tune as tuning
 
     files = options.files_of(train, valid, None, unlabelled, None, text, text_pair, label)
-    chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
+    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     base = Job(
         options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,

@@ -44,7 +44,7 @@ def serve(
     """Answer over HTTP, with a playground at /, until it is stopped."""
     try:
         from alembert.serving import server
-        from alembert.serving.served_model import opened
+        from alembert.serving.served_model import load_model
         from alembert.serving.service import Limits
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
@@ -64,7 +64,7 @@ def serve(
         count = _replicas(replicas)
         ray_serve.serve(found, limits, host, port, count, _say, api_key, cors or ())
     elif engine == "local":
-        openers = [partial(opened, *each) for each in found]
+        openers = [partial(load_model, *each) for each in found]
         server.serve(openers, limits, host, port, _say, api_key, cors or ())
     else:
         raise UserError(f"--engine {engine}: choose local or ray")
@@ -106,10 +106,10 @@ def _named(models: list[str]) -> dict[str, Path]:
 def _check(folder: Path, backend: str | None) -> None:
     """UserError at once where a model is not exported."""
     from alembert.inference import manifest
-    from alembert.inference.session import place
+    from alembert.inference.session import model_folder
 
-    home = place(folder)
-    manifest.read(home).variant(backend, home)
+    home = model_folder(folder)
+    manifest.read_manifest(home).variant(backend, home)
 
 
 def _log_requests() -> None:

@@ -80,10 +80,10 @@ def distill(
     """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
     from alembert.runs.job import Job
     from alembert.runs.run import run
-    from alembert.runs.stage import chosen_for
+    from alembert.runs.stage import choose_recipe
 
     files = options.files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
-    chosen = chosen_for(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
+    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
         _taken(changes, "--student is taken as it is; leave one of the two out")

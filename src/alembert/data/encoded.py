@@ -82,7 +82,7 @@ def concat(*parts: Encoded) -> Encoded:
     )
 
 
-def said_cut(*parts: Encoded | None) -> str | None:
+def describe_cut(*parts: Encoded | None) -> str | None:
     """The line that says how many texts were cut and where; None when none was."""
     rows = [part for part in parts if part is not None]
     cut = sum(part.truncated for part in rows)

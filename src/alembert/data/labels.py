@@ -88,14 +88,14 @@ def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list
         if found is None:
             raise UserError(
                 f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
-                f"{listed(labels)}; mend the row, or use a model of these labels"
+                f"{list_names(labels)}; mend the row, or use a model of these labels"
             )
         return found
 
     return [[number(name, row) for name in names] for row, names in enumerate(rows, start=1)]
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
+def list_names(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 

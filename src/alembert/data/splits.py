@@ -82,7 +82,7 @@ def prepare(
     if test_rows is not None:
         source = files.evaluation or files.train
         where = find_columns(test_rows, source, *names)
-        test, texts = encoded(test_rows, where, source), shown(test_rows, where)
+        test, texts = encoded(test_rows, where, source), readable_texts(test_rows, where)
     return Splits(task, train, valid, test, train_rows, columns, texts)
 
 
@@ -95,7 +95,7 @@ def are_pairs(files: Files) -> bool:
     return columns.text_pair is not None
 
 
-def shown(rows: Dataset, columns: Columns) -> tuple[str, ...]:
+def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
     """Each row's text as a person reads it: words joined, a second text on a second line."""
     parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]
     return tuple(
@@ -126,7 +126,7 @@ def _check_shape(wanted: Columns, words: bool, found: Columns, rows: Any, source
         )
 
 
-def prepare_one(
+def prepare_file(
     files: Files,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,

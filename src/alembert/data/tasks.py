@@ -18,7 +18,7 @@ from alembert.data.labels import (
     label_column,
     label_ids,
     label_names,
-    listed,
+    list_names,
     placeholders,
     scores,
 )
@@ -118,7 +118,7 @@ def _kind(data: Dataset, columns: Columns, source: str, known_labels: Sequence[s
     if known_labels is not None and not one_output and not placeholders(known_labels):
         raise UserError(
             f"{source}: {label!r} holds scores but the model knows the classes "
-            f"{listed(known_labels)}; name another column with --label"
+            f"{list_names(known_labels)}; name another column with --label"
         )
     return "regression"
 

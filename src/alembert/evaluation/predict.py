@@ -32,10 +32,10 @@ def predict(
         return found
 
     with _asking(model):
-        return ask(answer, data, pad_token_id, batch_size, progress)
+        return predict_by(answer, data, pad_token_id, batch_size, progress)
 
 
-def ask(
+def predict_by(
     answer: Callable[[dict[str, Tensor]], NDArray[np.float32]],
     data: Encoded,
     pad_token_id: int,
@@ -78,7 +78,7 @@ def _inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: batch[name].to(device) for name in inputs_of(model) if name in batch}
 
 
-def masked_words(
+def evaluate_masked_words(
     model: nn.Module,
     corpus: Corpus,
     masking: Masking,
@@ -89,13 +89,13 @@ def masked_words(
 ) -> dict[str, float]:
     """What `guess_words` gives of a model in torch."""
     with _asking(model):
-        return guess_words(
+        return score_masked_words(
             lambda batch, places: logits_at(model, batch, places).cpu(),
             corpus, masking, pad_token_id, sequences, seed, batch_size,
         )  # fmt: skip
 
 
-def guess_words(
+def score_masked_words(
     guess: Callable[[dict[str, Tensor], Tensor], Tensor],
     corpus: Corpus,
     masking: Masking,

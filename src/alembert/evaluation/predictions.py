@@ -16,14 +16,14 @@ from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.tasks import Task
 from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 
 FILE = "predictions.parquet"
 MOST = 5_000_000  # numbers of one model that are kept, 20 MB: of more, rows evenly spaced
 
 
 @dataclass(frozen=True)
-class Judged:
+class Predictions:
     """Rows that have a label. Truth and logits per row: of a text an id, a score or (C,) 0/1, and
     (C,) float32; of tags (W,) ids and (W, C), at the words, which `words` spells as they were read.
 
@@ -61,13 +61,13 @@ class Judged:
         return np.concatenate(self.truth) if self.kind == "tokens" else np.array(self.truth)
 
 
-def judged(
+def predictions_of(
     task: Task,
     texts: Sequence[str],
     read: dict[str, Encoded],
     logits: dict[str, Logits],
     tokenizer: PreTrainedTokenizerBase,
-) -> Judged:
+) -> Predictions:
     """What is kept of a judgement: logits of teacher and student, or of a student alone.
 
     read: the texts as each of them reads them; tokenizer: the student's. Of tags those words
@@ -88,7 +88,7 @@ def judged(
             for who, where in found.items():
                 places[who][i] = where[:both]
             words.append(_spelt(data[i]["input_ids"], places[own][i], tokenizer))
-    return Judged(
+    return Predictions(
         task.kind,
         task.labels,
         [texts[i] for i in kept],
@@ -118,7 +118,7 @@ def _spelt(
     return [str(tokenizer.decode(piece, skip_special_tokens=True)).strip() for piece in spelt]
 
 
-def save(run: Path, found: Judged) -> None:
+def save(run: Path, found: Predictions) -> None:
     """RUN/predictions.parquet, a row a text; its metadata say kind, labels and total."""
     columns: dict[str, Any] = {"text": found.texts, "label": [np.ravel(x) for x in found.truth]}
     if found.words:
@@ -126,11 +126,11 @@ def save(run: Path, found: Judged) -> None:
     columns |= {who: [row.ravel() for row in rows] for who, rows in found.logits.items()}
     about = {"kind": found.kind, "labels": found.labels, "total": found.total}
     table = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(about)})
-    with in_place(run / FILE) as partial:
+    with atomic(run / FILE) as partial:
         pq.write_table(table, partial)
 
 
-def load(run: Path) -> Judged | None:
+def load(run: Path) -> Predictions | None:
     """What was saved, or None where nothing was. Raises UserError for a broken file."""
     path = run / FILE
     if not path.is_file():
@@ -155,4 +155,6 @@ def load(run: Path) -> Judged | None:
             columns[who] = [row.reshape(-1, len(labels)) for row in columns[who]]
     words = table["words"].to_pylist() if "words" in table.column_names else []
     truth = columns.pop("label")
-    return Judged(kind, labels, table["text"].to_pylist(), words, truth, columns, about["total"])
+    return Predictions(
+        kind, labels, table["text"].to_pylist(), words, truth, columns, about["total"]
+    )

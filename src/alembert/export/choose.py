@@ -11,7 +11,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from alembert.data.collate import pad
-from alembert.data.splits import Files, prepare_one
+from alembert.data.splits import Files, prepare_file
 from alembert.data.tasks import Encoded, Task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics as metrics_of
@@ -19,9 +19,9 @@ from alembert.export import export, fidelity, quantize
 from alembert.export.export import Say, Work
 from alembert.export.files import FILES
 from alembert.inference.engine import Engine, Ids, open_engine
-from alembert.inference.manifest import Facts, Variant
+from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
-from alembert.models.loading import load_tokenizer, names_of
+from alembert.models.loading import label_names_of, load_tokenizer
 
 ALL = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8")
 TIMED, TURN = 160, 8  # texts that are timed, and how many an engine takes in its turn
@@ -44,7 +44,7 @@ class Judge:
 
 def choose(
     path: str, files: Files, keep: float, attentions: bool, max_length: int, say: Say
-) -> Facts:
+) -> Manifest:
     """Export all variants, measure each on the file, choose; the table is printed.
 
     Raises UserError for a model without a task, and for what exporting.begun refuses.
@@ -58,8 +58,8 @@ def choose(
                 f"--auto: a model of kind {work.kind!r} has no labels to judge by: export it with "
                 "--int8 or --openvino and see how closely each follows torch"
             )
-        names, tokenizer = names_of(work.model.config), load_tokenizer(path)
-        data, task = prepare_one(files, tokenizer, min(max_length, facts.max_length), names)
+        names, tokenizer = label_names_of(work.model.config), load_tokenizer(path)
+        data, task = prepare_file(files, tokenizer, min(max_length, facts.max_length), names)
         if task.kind != work.kind:
             raise UserError(f"{files.train}: is for {task.kind} and {path} does {work.kind}")
         judge = Judge(data, task, int(tokenizer.pad_token_id or 0), keep)
@@ -73,12 +73,12 @@ def choose(
     return facts
 
 
-def _judged(work: Work, facts: Facts, judge: Judge) -> Facts:
+def _judged(work: Work, facts: Manifest, judge: Judge) -> Manifest:
     """The variants with what was measured: metric, latency_ms and cpu_ms (medians, one thread)."""
     metrics = {v.backend: _metric(work, facts, judge, v) for v in _candidates(facts)}
     engines = {name: open_engine(work.at, facts, name, 1) for name in metrics}
     order = np.random.default_rng(1).permutation(len(judge.data))[:TIMED].tolist()
-    texts = [fidelity.inputs(pad([judge.data[i]], judge.pad), facts.inputs) for i in order]
+    texts = [fidelity.graph_inputs(pad([judge.data[i]], judge.pad), facts.inputs) for i in order]
     times = timed(engines, texts)
     variants = [
         replace(v, measured={judge.task.metric: metrics[v.backend], **times[v.backend]})
@@ -110,30 +110,30 @@ def timed(engines: dict[str, Engine], texts: Sequence[Ids]) -> dict[str, dict[st
     }
 
 
-def _metric(work: Work, facts: Facts, judge: Judge, variant: Variant) -> float:
+def _metric(work: Work, facts: Manifest, judge: Judge, variant: Variant) -> float:
     engine = open_engine(work.at, replace(facts, variants=(variant,)), variant.backend, None)
-    logits = predict.ask(
-        lambda batch: engine(fidelity.inputs(batch, facts.inputs)), judge.data, judge.pad
+    logits = predict.predict_by(
+        lambda batch: engine(fidelity.graph_inputs(batch, facts.inputs)), judge.data, judge.pad
     )
     return metrics_of(judge.task, logits, judge.data)[judge.task.metric]
 
 
-def _candidates(facts: Facts) -> list[Variant]:
+def _candidates(facts: Manifest) -> list[Variant]:
     return [variant for variant in facts.variants if variant.backend in ALL]
 
 
-def _holds(variant: Variant, facts: Facts, judge: Judge) -> bool:
+def _holds(variant: Variant, facts: Manifest, judge: Judge) -> bool:
     fp32 = _candidates(facts)[0].measured[judge.task.metric]
     return variant.measured[judge.task.metric] >= judge.floor(fp32)
 
 
-def _fastest(facts: Facts, judge: Judge) -> str:
+def _fastest(facts: Manifest, judge: Judge) -> str:
     """By CPU time: other processes disturb it least."""
     good = [v for v in _candidates(facts) if _holds(v, facts, judge)]
     return min(good, key=lambda v: v.measured["cpu_ms"]).backend
 
 
-def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
+def _spared(work: Work, facts: Manifest, judge: Judge) -> Manifest:
     """int8 with the parts that cost most in fp32: the first count of 1, 2, 4 ... that holds.
 
     Where that does not hold either, the facts as they were.
@@ -157,7 +157,7 @@ def _spared(work: Work, facts: Facts, judge: Judge) -> Facts:
     return facts
 
 
-def _costs(work: Work, facts: Facts) -> dict[str, float]:
+def _costs(work: Work, facts: Manifest) -> dict[str, float]:
     """Root mean square change of the logits when a part alone is in int8, for each part."""
     source, trial = work.at / FILES["onnx"][0], "onnx/trial.onnx"
     costs = {}
@@ -170,7 +170,7 @@ def _costs(work: Work, facts: Facts) -> dict[str, float]:
     return costs
 
 
-def _table(facts: Facts, judge: Judge) -> None:
+def _table(facts: Manifest, judge: Judge) -> None:
     """Every variant: size, metric, what it keeps, time a text."""
     metric, fp32 = judge.task.metric, _candidates(facts)[0].measured
     rows = Table("variant", "MB", metric, "kept", "CPU ms", "to onnx", "")

@@ -27,12 +27,18 @@ from alembert.export.files import (  # fmt: skip
 )
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import Ids, has_bf16, open_engine
-from alembert.inference.manifest import Facts, Variant
+from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
-from alembert.io.files import named
+from alembert.io.files import naming
 from alembert.models import checks
 from alembert.models.heads import kind_of, pooling_of
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of, place
+from alembert.models.loading import (
+    label_names_of,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_folder,
+)
 
 Say = Callable[[str], None]
 EXACT = 1e-4  # of the largest number: what fp32 may differ by
@@ -68,7 +74,7 @@ def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool, say: 
 
 def export(
     path: str, backends: Sequence[str], files: Files | None, max_length: int, say: Say
-) -> Facts:
+) -> Manifest:
     """Make these variants of a saved model (onnx always) and put them beside it at once."""
     with begun(path, backends, files, max_length, say) as (work, facts):
         variants = made_all(work, facts, backends)
@@ -81,13 +87,13 @@ def export(
 @contextmanager
 def begun(
     path: str, backends: Sequence[str], files: Files | None, max_length: int, say: Say
-) -> Iterator[tuple[Work, Facts]]:
+) -> Iterator[tuple[Work, Manifest]]:
     """What an export goes by, and facts as yet without variants.
 
     Raises UserError for what cannot be exported. Whatever happens, no half-made file stays.
     """
     check_installed(backends)
-    folder = Path(place(path))
+    folder = Path(model_folder(path))
     if not folder.is_dir():
         raise UserError(
             f"{path}: no such folder: an export goes beside a saved model: save a model of the hub "
@@ -95,20 +101,20 @@ def begun(
         )
     check_ours(folder, backends)
     config, tokenizer = load_config(path), load_tokenizer(path)
-    checks.check_words(tokenizer, config, path)
+    checks.check_vocabulary(tokenizer, config, path)
     room, kind = checks.positions(config), kind_of(config, path)
     model = load_model(path, kind)
     pooling = pooling_of(folder) if kind == "encoder" else ""
     names = onnx_export.names_of(model, kind)
-    labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    facts = Facts(
+    labels = tuple(label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    facts = Manifest(
         kind, labels, room, names, model.num_parameters(), "", (), versions(backends),
         onnx_export.OPSET, pooling, config.vocab_size, config.hidden_size,
     )  # fmt: skip
     texts = _texts(files, tokenizer, min(max_length, room), names) if files else []
     shapes = fidelity.made_up(names, config.vocab_size, config.pad_token_id or 0, room)
     at = folder / ".export.partial"
-    with named(folder, "free some space or mend the folder, and export again"):
+    with naming(folder, "free some space or mend the folder, and export again"):
         shutil.rmtree(at, ignore_errors=True)
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
@@ -129,7 +135,7 @@ def _work(
     return Work(at, model, kind, pooling, texts[:SEEN], compared, true, shapes, shapes_true, say)
 
 
-def made_all(work: Work, facts: Facts, backends: Sequence[str]) -> tuple[Variant, ...]:
+def made_all(work: Work, facts: Manifest, backends: Sequence[str]) -> tuple[Variant, ...]:
     """The variants that follow the model; one that does not is left out, and said."""
     found = []
     for backend in backends:
@@ -141,7 +147,7 @@ def made_all(work: Work, facts: Facts, backends: Sequence[str]) -> tuple[Variant
     return tuple(found)
 
 
-def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) -> Variant:
+def made(work: Work, facts: Manifest, backend: str, spare: tuple[str, ...] = ()) -> Variant:
     """One variant, written and checked; onnx comes first. spare: parts that int8 leaves in fp32."""
     began = time.perf_counter()
     file, runtime, precision = FILES[backend]
@@ -168,7 +174,7 @@ def made(work: Work, facts: Facts, backend: str, spare: tuple[str, ...] = ()) ->
     return replace(variant, fidelity=found)
 
 
-def _checked(work: Work, facts: Facts, variant: Variant) -> dict[str, float]:
+def _checked(work: Work, facts: Manifest, variant: Variant) -> dict[str, float]:
     """Fidelity of a variant; UserError where it gives no numbers, or fp32 that is not torch's."""
     engine = open_engine(work.at, replace(facts, variants=(variant,)), variant.backend, None)
     everywhere = fidelity.fidelity(
@@ -186,7 +192,7 @@ def _checked(work: Work, facts: Facts, variant: Variant) -> dict[str, float]:
     return real
 
 
-def _calibrated(work: Work, facts: Facts) -> str:
+def _calibrated(work: Work, facts: Manifest) -> str:
     """openvino/model_int8.xml with or without SmoothQuant, whichever is closer to torch."""
     source, errors = work.at / FILES["onnx"][0], {}
     file = work.at / FILES["openvino-int8"][0]
@@ -202,13 +208,13 @@ def _calibrated(work: Work, facts: Facts) -> str:
     return "SmoothQuant" if best else "without SmoothQuant"
 
 
-def keep(work: Work, facts: Facts) -> None:
+def keep(work: Work, facts: Manifest) -> None:
     """Put the files in their places, the facts last; what an older export left goes."""
     folder, exported = work.at.parent, deployed.FILE
     new = {each for variant in facts.variants for each in files_of(variant.file)}
     old = {each for file, _, _ in FILES.values() for each in files_of(file)}
     ours = (folder / exported).is_file()
-    deployed.write(work.at, facts)
+    deployed.write_manifest(work.at, facts)
     for each in sorted(new):
         (folder / each).parent.mkdir(exist_ok=True)
     (folder / exported).unlink(missing_ok=True)  # until the end nothing is said to be exported
@@ -233,4 +239,4 @@ def _texts(
     chosen = rows.select(order.tolist())
     data = encode(chosen, task, where, tokenizer, max_length, files.train, labelled=False)
     pad_id = int(tokenizer.pad_token_id or 0)
-    return [fidelity.inputs(pad([data[i]], pad_id), names) for i in range(len(data))]
+    return [fidelity.graph_inputs(pad([data[i]], pad_id), names) for i in range(len(data))]

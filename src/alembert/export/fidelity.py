@@ -30,7 +30,7 @@ def made_up(names: Sequence[str], vocabulary: int, pad: int, room: int) -> list[
     return batches
 
 
-def inputs(batch: Mapping[str, Tensor], names: Sequence[str]) -> Ids:
+def graph_inputs(batch: Mapping[str, Tensor], names: Sequence[str]) -> Ids:
     """A padded batch as what a graph of these inputs takes."""
     return _inputs({key: value.numpy() for key, value in batch.items()}, names)
 

@@ -12,13 +12,19 @@ from transformers.utils.hub import cached_file
 from alembert.evaluation import predict
 from alembert.export.onnx import pooled
 from alembert.inference.engine import Ids, check_threads
-from alembert.inference.manifest import Facts
+from alembert.inference.manifest import Manifest
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.architectures import inputs_of
 from alembert.models.heads import kind_of, pooling_of
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of, place
+from alembert.models.loading import (
+    label_names_of,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_folder,
+)
 
 
 def torch_session(
@@ -32,16 +38,16 @@ def torch_session(
     if threads is not None:
         torch.set_num_threads(threads)
     config = load_config(path)
-    checks.check_words(load_tokenizer(path), config, path)
+    checks.check_vocabulary(load_tokenizer(path), config, path)
     kind = kind_of(config, path)
-    folder = Path(place(path))
+    folder = Path(model_folder(path))
     if kind == "encoder" and not folder.is_dir():
         raise UserError(f"{path}: how an encoder pools is read from its folder: save it in one")
     pooling = pooling_of(folder) if kind == "encoder" else ""
     model = load_model(path, kind)
     parameters = sum(each.numel() for each in model.parameters())
-    labels = tuple(names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    facts = Facts(
+    labels = tuple(label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    facts = Manifest(
         kind, labels, checks.positions(config), (), parameters, "torch", (), pooling=pooling,
         width=config.hidden_size,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.inference.manifest import FILE, Facts, Variant
+from alembert.inference.manifest import FILE, Manifest, Variant
 from alembert.io.errors import UserError
 
 Ids = dict[str, NDArray[np.int64]]
@@ -31,7 +31,7 @@ class Engine(Protocol):
 
 
 def open_engine(
-    folder: Path, facts: Facts, backend: str | None = None, threads: int | None = 1
+    folder: Path, facts: Manifest, backend: str | None = None, threads: int | None = 1
 ) -> Engine:
     """The engine of one variant, by default the chosen one; threads None: all cores.
 

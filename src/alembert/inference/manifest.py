@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 
 FILE = "deploy.json"
 FORMAT = 1
@@ -37,7 +37,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Manifest:
     """kind: one of KINDS.
 
     inputs: the names that the graph takes, of input_ids, attention_mask, token_type_ids and, for
@@ -67,14 +67,14 @@ class Facts:
         raise UserError(f"{folder}: not exported for {backend or self.chosen}; there is {there}")
 
 
-def write(folder: Path, facts: Facts) -> None:
+def write_manifest(folder: Path, facts: Manifest) -> None:
     """deploy.json, whole or not at all."""
     text = json.dumps({"format": FORMAT, **asdict(facts)}, indent=2, ensure_ascii=False)
-    with in_place(folder / FILE) as partial:
+    with atomic(folder / FILE) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> Facts:
+def read_manifest(folder: Path) -> Manifest:
     """Raises UserError where there is none, or it cannot be read."""
     path = folder / FILE
     if not folder.is_dir():
@@ -91,7 +91,7 @@ def read(folder: Path) -> Facts:
         )
         for name in ("labels", "inputs"):
             content[name] = tuple(content[name])
-        found = Facts(variants=variants, **content)
+        found = Manifest(variants=variants, **content)
         if type(found.max_length) is not int or found.kind not in KINDS:
             raise ValueError(f"kind {found.kind!r}, max_length {found.max_length!r}")
         return found

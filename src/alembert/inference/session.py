@@ -9,7 +9,7 @@ import numpy as np
 from alembert.inference import manifest as facts_of
 from alembert.inference.batching import Answer, placed, pooled
 from alembert.inference.engine import open_engine
-from alembert.inference.manifest import Facts
+from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import (
     Floats,
     classified,
@@ -51,7 +51,7 @@ class Session:
         max_length: int | None = None,
         tokens_per_batch: int = 512,
         *,
-        facts: Facts | None = None,
+        facts: Manifest | None = None,
         engine: Answer | None = None,
     ) -> None:
         """Open an exported folder, or the run folder of its student.
@@ -61,8 +61,8 @@ class Session:
         share a quarter, averaged by tokens. facts, engine: those of a model that is not exported.
         Raises UserError for a folder or a value that does not serve.
         """
-        home = place(folder)
-        self.facts = facts or facts_of.read(home)
+        home = model_folder(folder)
+        self.facts = facts or facts_of.read_manifest(home)
         if long not in ("cut", "window"):
             raise UserError(f"long {long!r}: choose cut or window")
         if tokens_per_batch < 1:
@@ -227,7 +227,7 @@ class Session:
             )
 
 
-def place(folder: str | Path) -> Path:
+def model_folder(folder: str | Path) -> Path:
     """The folder of the model: a run folder stands for its student."""
     student = Path(folder) / "student"
     inside = (student / facts_of.FILE).is_file() and not (Path(folder) / "config.json").is_file()

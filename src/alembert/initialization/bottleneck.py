@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from alembert.initialization import embeddings
 from alembert.initialization.bottleneck_layers import DAMPINGS, WHY, fit_layers
 from alembert.initialization.least_squares import ridge
-from alembert.initialization.pca import match, principal
+from alembert.initialization.pca import match_statistics, principal
 from alembert.io.errors import UserError
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, bottlenecked
@@ -20,7 +20,9 @@ NOISE = 1e-3  # share of the largest singular value, under which a direction say
 LIFT = 4.0  # standard deviations over 0, where an activation changes nothing
 
 
-def thin(student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sample: Batch) -> None:
+def init_bottleneck(
+    student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sample: Batch
+) -> None:
     """Fit embeddings and layers to the teacher's, in place.
 
     Where both streams are equally wide they stand for the same states, else the student's for
@@ -65,7 +67,7 @@ def _embeddings(
                 have[name].copy_(basis.T @ want[name])
         else:
             _words(have, words, basis)
-        match(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
+        match_statistics(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
 
 
 def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
@@ -83,7 +85,7 @@ def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
     have["embedding_transformation.bias"].copy_(basis.T @ (mean - back @ (back.T @ mean)))
 
 
-def fit_words_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch) -> None:
+def fit_mlm_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch) -> None:
     """Fit a masked-word head to the teacher's logits on a sample with words hidden, in place.
 
     The student's matrix (V, S) is its words' table (V, E) beside a second one (V, S - E). The

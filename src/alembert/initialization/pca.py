@@ -19,7 +19,7 @@ WHY = "starting from a wider teacher"
 
 
 @dataclass(frozen=True)
-class View:
+class Projection:
     """The teacher's hidden state h is taken for `basis` @ (its student's) + `rest` of the layer.
 
     basis (H, h) has orthonormal columns; means[k] (H,) is the mean of hidden[k] over a sample,
@@ -42,7 +42,7 @@ class View:
         return torch.cat([top, bottom])
 
 
-def narrow(
+def init_by_pca(
     student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sample: Batch, basis: str
 ) -> None:
     """Write the teacher's layers into a narrower student, in place.
@@ -64,7 +64,7 @@ def narrow(
         embedded = student.base_model.get_submodule("embeddings.LayerNorm")
         if (wider := embeddings.norm(teacher)) is not None:
             _norm(embedded, wider, view)
-        match(student, embedded, 0, view.states[0], sample)
+        match_statistics(student, embedded, 0, view.states[0], sample)
         used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
             here = [mine[to - 1].get_submodule(name) for name in parts[0]]
@@ -74,7 +74,7 @@ def narrow(
             _feed_forward(here[5:7], there[5:7], view, source, *used[source])
             for norm, wider in ((here[4], there[4]), (here[7], there[7])):
                 _norm(norm, wider, view)
-            match(student, here[7], to, view.states[source], sample)
+            match_statistics(student, here[7], to, view.states[source], sample)
 
 
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
@@ -94,7 +94,9 @@ def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
             )
 
 
-def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, basis: str) -> View:
+def _view(
+    teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, basis: str
+) -> Projection:
     layers = frozenset({0} | {t for _, t in pairs} | {t - 1 for _, t in pairs})
     hidden = no_grad_trace(teacher, sample, Reads(hidden=layers)).hidden
     real = sample["attention_mask"].bool()
@@ -107,7 +109,7 @@ def _view(teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, bas
     else:
         found = _off_centre(principal(spread, width))
     kept = (spread @ found).square().sum() / spread.square().sum()
-    return View(
+    return Projection(
         found,
         means,
         {k: h @ found for k, h in states.items()},
@@ -134,13 +136,13 @@ def _off_centre(basis: Tensor) -> Tensor:
     return basis - 2 * (basis @ axis)[:, None] * axis
 
 
-def _norm(norm: nn.Module, wider: nn.Module, view: View) -> None:
+def _norm(norm: nn.Module, wider: nn.Module, view: Projection) -> None:
     gain, bias = wider.get_parameter("weight"), dict(wider.named_parameters()).get("bias")
     norm.get_parameter("weight").copy_((view.basis.square().T @ gain) * view.spread)
     norm.get_parameter("bias").copy_(torch.zeros(1) if bias is None else bias @ view.basis)
 
 
-def match(
+def match_statistics(
     student: PreTrainedModel, norm: nn.Module, layer: int, states: Tensor, sample: Batch
 ) -> None:
     """Give a layer's output, dimension by dimension, the mean and the spread of `states` (N, h)."""
@@ -149,7 +151,11 @@ def match(
 
 
 def _attention(
-    here: list[nn.Module], there: list[nn.Module], view: View, layer: int, heads: tuple[int, int]
+    here: list[nn.Module],
+    there: list[nn.Module],
+    view: Projection,
+    layer: int,
+    heads: tuple[int, int],
 ) -> None:
     lift = view.lifted(layer)
     query, key, value = (_homogeneous(part) @ lift for part in there[:3])  # (H, h + 1)
@@ -213,7 +219,7 @@ def _neurons(
 def _feed_forward(
     here: list[nn.Module],
     there: list[nn.Module],
-    view: View,
+    view: Projection,
     layer: int,
     mean: Tensor,
     spread: Tensor,

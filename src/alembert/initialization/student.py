@@ -7,8 +7,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert.initialization import embeddings
-from alembert.initialization.bottleneck import thin
-from alembert.initialization.pca import match, narrow
+from alembert.initialization.bottleneck import init_bottleneck
+from alembert.initialization.pca import init_by_pca, match_statistics
 from alembert.io.errors import UserError
 from alembert.models import architectures
 from alembert.models.architectures import (
@@ -21,7 +21,7 @@ from alembert.models.architectures import (
     sharpness,
     vocabulary_matrix,
 )
-from alembert.models.building import config_of, drawn
+from alembert.models.building import config_of, draw_model
 from alembert.models.layer_map import Choice, Pairs, layer_map
 from alembert.models.loading import label_fields
 from alembert.models.trace import Batch, Reads, no_grad_trace
@@ -31,7 +31,7 @@ def from_scratch(
     config: dict[str, object], head: str, labels: Sequence[str], seed: int
 ) -> PreTrainedModel:
     """A randomly drawn student of this config and head."""
-    return drawn(config_of(config | label_fields(head, labels)), head, seed)
+    return draw_model(config_of(config | label_fields(head, labels)), head, seed)
 
 
 def from_teacher(
@@ -54,13 +54,13 @@ def from_teacher(
     """
     student = from_scratch(config, head, labels, seed)
     pairs = start_map(choice, student.config, teacher.config)
-    said_start(student.config, teacher.config)
+    describe_start(student.config, teacher.config)
     narrower = student.config.hidden_size < teacher.config.hidden_size
     if bottlenecked(student.config) and sample is not None:
         _same_shape(student, teacher, thin=True)
-        thin(student, teacher, pairs, sample)
+        init_bottleneck(student, teacher, pairs, sample)
     elif narrower and sample is not None:
-        narrow(student, teacher, pairs, sample, basis)
+        init_by_pca(student, teacher, pairs, sample, basis)
     else:
         _same_shape(student, teacher)
         with torch.no_grad():
@@ -86,7 +86,7 @@ def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConf
     return pairs
 
 
-def said_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
+def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     """What of the teacher's layers a student cannot start from, as a line; "" where there is none.
 
     Raises UserError where the architectures forbid such a start.
@@ -146,7 +146,7 @@ def _copy_embeddings(
         embeddings.copied(mine, theirs)
     elif sample is not None:
         states = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
-        match(student, mine, 0, states[sample["attention_mask"].bool()], sample)
+        match_statistics(student, mine, 0, states[sample["attention_mask"].bool()], sample)
 
 
 def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

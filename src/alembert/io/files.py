@@ -23,7 +23,7 @@ def cache(name: str) -> Path:
 
 
 @contextmanager
-def named(path: Path, mend: str = MEND) -> Iterator[None]:
+def naming(path: Path, mend: str = MEND) -> Iterator[None]:
     """A disk that is full or closed becomes a UserError that names the path."""
     try:
         yield
@@ -33,7 +33,7 @@ def named(path: Path, mend: str = MEND) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({reason}): {mend}") from error
 
 
-def settle(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
@@ -43,14 +43,14 @@ def settle(path: Path) -> None:
 
 
 @contextmanager
-def in_place(path: Path) -> Iterator[Path]:
+def atomic(path: Path) -> Iterator[Path]:
     """A temporary name beside a file or folder, that gets its name when all is written.
 
     When the block fails, the temporary is gone and what was at `path` before is still there. A
     folder takes the place of a folder only, a file that of a file.
     """
     partial = path.with_name(path.name + ".partial")
-    with named(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         try:
@@ -58,11 +58,11 @@ def in_place(path: Path) -> Iterator[Path]:
             if path.is_dir() and not partial.is_dir():
                 raise UserError(f"{path}: is a folder: name a file in it")
             for each in (*partial.rglob("*"), partial):
-                settle(each)  # on disk before its name is, should the power fail
+                fsync(each)  # on disk before its name is, should the power fail
             if path.is_dir():
                 shutil.rmtree(path)
             partial.replace(path)
-            settle(path.parent)
+            fsync(path.parent)
         finally:
             _remove(partial)
 
@@ -75,7 +75,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def claimed(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
     """The folder, made if need be and held by this process alone."""
     made = [place for place in (out, *out.parents) if not place.exists()]
     try:
@@ -124,5 +124,5 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Put a text file in place at once."""
-    with in_place(path) as partial:
+    with atomic(path) as partial:
         partial.write_text(content, encoding="utf-8")

@@ -27,7 +27,7 @@ def config_of(fields: dict[str, object]) -> PreTrainedConfig:
     return config
 
 
-def checked(fields: dict[str, object]) -> PreTrainedConfig:
+def checked_config(fields: dict[str, object]) -> PreTrainedConfig:
     """The config of a recipe's student, of which a model can be made. Raises UserError if not."""
     for name, value in fields.items():
         counts = re.match(r"(num|n|max)_|(hidden_)?dim$|.*(?<!type_vocab)_size$", name)
@@ -60,7 +60,7 @@ def _check_thin(config: PreTrainedConfig) -> None:
             raise UserError(f"student.{said}")
 
 
-def drawn(config: PreTrainedConfig, head: str, seed: int) -> PreTrainedModel:
+def draw_model(config: PreTrainedConfig, head: str, seed: int) -> PreTrainedModel:
     """A model of this config and head with random weights, in fp32."""
     torch.manual_seed(seed)
     with _refused():

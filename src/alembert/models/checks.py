@@ -27,7 +27,7 @@ def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:
         )
 
 
-def check_words(
+def check_vocabulary(
     tokenizer: PreTrainedTokenizerBase,
     config: PreTrainedConfig,
     who: str,
@@ -51,7 +51,7 @@ def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
 
 
 @torch.no_grad()
-def check_answers(teacher: PreTrainedModel, path: str) -> None:
+def check_finite(teacher: PreTrainedModel, path: str) -> None:
     """Refuse a teacher that says NaN or infinity of a text, which would be the student's to learn.
 
     Raises UserError; asked are its first 512 words.

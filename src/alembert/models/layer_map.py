@@ -39,7 +39,7 @@ def layer_map(choice: Choice, student: int, teacher: int) -> Pairs:
     return tuple(zip(range(1, student + 1), picks, strict=True))
 
 
-def said(choice: Choice, student: int, teacher: int) -> str | None:
+def describe_rounding(choice: Choice, student: int, teacher: int) -> str | None:
     """The line that says a map that had to round; None where depths divide."""
     if choice != "uniform" or teacher % student == 0:
         return None

@@ -57,7 +57,7 @@ def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
     return fields | ({"problem_type": PROBLEMS[head]} if head in PROBLEMS else {})
 
 
-def place(path: str) -> str:
+def model_folder(path: str) -> str:
     """The folder that holds the weights: a run folder stands for its student."""
     folder = Path(path)
     if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
@@ -77,7 +77,7 @@ def load_config(path: str) -> PreTrainedConfig:
     return config
 
 
-def names_of(config: PreTrainedConfig) -> list[str] | None:
+def label_names_of(config: PreTrainedConfig) -> list[str] | None:
     """A model's labels in the order of their ids; None where it was saved without a task head."""
     kinds = config.architectures or ["Classification"]  # where nothing is said, there may be one
     if not any("Classification" in kind for kind in kinds):
@@ -131,7 +131,7 @@ def load_model(
 
 def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[str]]:
     """The model and the parameters of its head that the file lacks, or has in another shape."""
-    folder = Path(place(path))
+    folder = Path(model_folder(path))
     if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
@@ -178,7 +178,7 @@ def _check_numbers(model: PreTrainedModel, path: str) -> None:
 
 
 def _reading(path: str, read: Any, **options: Any) -> Any:
-    at = place(path)
+    at = model_folder(path)
     options["trust_remote_code"] = False  # its code, should it have some, is never run
     alone = not Path(at).is_dir() and not hub.reachable()
     try:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class VocabularyLogits:
     """Logits that have not been made: logits = rows @ weight.T + bias.
 
     rows (N, H) enter the decoder, weight (V, H), bias (V,) or None. Row i stands at the i-th True
@@ -23,20 +23,20 @@ class Vocabulary:
         """The logits (n, V) of some rows, in autocast's precision."""
         return torch.nn.functional.linear(self.rows[part], self.weight, self.bias)
 
-    def only(self, where: Tensor) -> "Vocabulary":
+    def only(self, where: Tensor) -> "VocabularyLogits":
         """The same at fewer places: where (B, T) bool, a subset of selected."""
-        return Vocabulary(self.rows[where[self.selected]], self.weight, self.bias, where)
+        return VocabularyLogits(self.rows[where[self.selected]], self.weight, self.bias, where)
 
     def numbers(self, where: Tensor) -> Tensor:
         """The numbers (n,) of the rows that stand at where (B, T) bool, a subset of selected."""
         return where[self.selected].nonzero().squeeze(1)
 
-    def detach(self) -> "Vocabulary":
+    def detach(self) -> "VocabularyLogits":
         """The same without gradient, its matrix already in autocast's precision."""
         dtype = _compute_dtype(self.weight)
         bias = None if self.bias is None else self.bias.detach().to(dtype)
         weight = self.weight.detach().to(dtype)
-        return Vocabulary(self.rows.detach().to(dtype), weight, bias, self.selected)
+        return VocabularyLogits(self.rows.detach().to(dtype), weight, bias, self.selected)
 
 
 def _compute_dtype(like: Tensor) -> torch.dtype:
@@ -45,7 +45,7 @@ def _compute_dtype(like: Tensor) -> torch.dtype:
 
 
 @dataclass(frozen=True)
-class Likeliest:
+class TopK:
     """Of N rows: ids (N, k), gaps (N, k) to the largest logit, rest[T] (N,): mass of all others.
 
     Row i stands at the i-th True of selected (B, T).
@@ -56,8 +56,8 @@ class Likeliest:
     rest: dict[float, Tensor]
     selected: Tensor
 
-    def only(self, where: Tensor) -> "Likeliest":
+    def only(self, where: Tensor) -> "TopK":
         """The same at fewer places: where (B, T) bool, a subset of selected."""
         chosen = where[self.selected]
         rest = {temperature: mass[chosen] for temperature, mass in self.rest.items()}
-        return Likeliest(self.ids[chosen], self.gaps[chosen], rest, where)
+        return TopK(self.ids[chosen], self.gaps[chosen], rest, where)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from alembert.io.errors import UserError
 from alembert.models.architectures import anatomy, ends, inputs_of, known, layers, vocabulary_matrix
-from alembert.models.logits import Likeliest, Vocabulary
+from alembert.models.logits import TopK, VocabularyLogits
 
 Batch = Mapping[str, Tensor]
 
@@ -50,8 +50,8 @@ class Trace:
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
-    words: Vocabulary | None = None
-    likeliest: Likeliest | None = None  # of a teacher that was asked before, in place of words
+    words: VocabularyLogits | None = None
+    likeliest: TopK | None = None  # of a teacher that was asked before, in place of words
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
         """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""
@@ -152,7 +152,7 @@ def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) 
 
 def _words(
     model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads, hooks: ExitStack
-) -> Vocabulary:
+) -> VocabularyLogits:
     """The decoder's input at the rows that count; the decoder itself is left to the loss."""
     everywhere = batch["attention_mask"].bool()
     selected = everywhere if reads.words == "all" else batch["labels"] != -100
@@ -182,7 +182,7 @@ def _words(
         raise UserError(
             f"soft labels over the words cannot read the head of '{model.config.model_type}'"
         )
-    return Vocabulary(rows[0], weight, bias, selected)
+    return VocabularyLogits(rows[0], weight, bias, selected)
 
 
 def _foreign(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alembert.models.logits import Vocabulary, _compute_dtype
+from alembert.models.logits import VocabularyLogits, _compute_dtype
 
 CHUNK = 1024  # rows: large enough for the matrix product's full speed, 62 MB of bf16 at V = 30,522
 BLOCK = 2**17  # logits of the arithmetic on a core at a time: 512 KB of fp32 stay in its cache
@@ -24,7 +24,7 @@ ChunkLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Ask:
+class VocabularyTerm:
     """What one term asks of the student's logits: a sum over rows.
 
     ready(part) brings what is known of the asked rows `part` of a chunk (labels, the teacher's
@@ -39,7 +39,9 @@ class Ask:
 Weights = Sequence[float | Tensor]
 
 
-def soft(teacher: Vocabulary, temperature: float, rows: Tensor | None = None) -> Ask:
+def soft_labels(
+    teacher: VocabularyLogits, temperature: float, rows: Tensor | None = None
+) -> VocabularyTerm:
     """T^2 * KL(teacher || student), sum over V, mean over N (DistilBERT, L_ce); 0 when N is 0."""
     frozen = teacher.detach()
     scale = temperature / max(len(teacher.rows), 1)
@@ -48,10 +50,10 @@ def soft(teacher: Vocabulary, temperature: float, rows: Tensor | None = None) ->
         theirs = frozen.logits(part)
         return lambda s, block: _soft(s, theirs[block].float(), temperature, scale)
 
-    return Ask(ready, rows)
+    return VocabularyTerm(ready, rows)
 
 
-def hard(labels: Tensor, rows: Tensor | None = None) -> Ask:
+def hard_labels(labels: Tensor, rows: Tensor | None = None) -> VocabularyTerm:
     """Cross entropy with word ids labels (N,), mean over N (L_mlm); 0 when N is 0."""
     count = max(len(labels), 1)
 
@@ -68,10 +70,10 @@ def hard(labels: Tensor, rows: Tensor | None = None) -> Ask:
 
         return chunk
 
-    return Ask(ready, rows)
+    return VocabularyTerm(ready, rows)
 
 
-def squared(teacher: Vocabulary, rows: Tensor | None = None) -> Ask:
+def logits_mse(teacher: VocabularyLogits, rows: Tensor | None = None) -> VocabularyTerm:
     """Squared error of logits, sum over N and V, divided by N (DistilBERT's optional L_mse)."""
     frozen, count = teacher.detach(), max(len(teacher.rows), 1)
 
@@ -84,19 +86,21 @@ def squared(teacher: Vocabulary, rows: Tensor | None = None) -> Ask:
 
         return chunk
 
-    return Ask(ready, rows)
+    return VocabularyTerm(ready, rows)
 
 
-def together(student: Vocabulary, asks: Sequence[Ask], weights: Weights) -> tuple[Tensor, Tensor]:
+def fused_linear_losses(
+    student: VocabularyLogits, asks: Sequence[VocabularyTerm], weights: Weights
+) -> tuple[Tensor, Tensor]:
     """The weighted sum of what is asked (), and each loss alone, unweighted (len(asks),)."""
     found = _Chunked.apply(student.rows, student.weight, student.bias, asks, weights)  # type: ignore[no-untyped-call]
     total, values = found
     return total, values
 
 
-def alone(student: Vocabulary, ask: Ask) -> Tensor:
+def fused_linear_loss(student: VocabularyLogits, ask: VocabularyTerm) -> Tensor:
     """One loss, ()."""
-    return together(student, [ask], [1.0])[0]
+    return fused_linear_losses(student, [ask], [1.0])[0]
 
 
 def _soft(s: Tensor, t: Tensor, temperature: float, scale: float) -> tuple[Tensor, Tensor]:
@@ -115,7 +119,7 @@ class _Chunked(torch.autograd.Function):
         rows: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        asks: Sequence[Ask],
+        asks: Sequence[VocabularyTerm],
         weights: Weights,
     ) -> tuple[Tensor, Tensor]:
         dtype = _compute_dtype(weight)
@@ -164,7 +168,7 @@ class _Chunked(torch.autograd.Function):
 _Share = tuple[ChunkLoss, list[int]]
 
 
-def _share(ask: Ask, numbers: Sequence[int], chunk: slice) -> _Share:
+def _share(ask: VocabularyTerm, numbers: Sequence[int], chunk: slice) -> _Share:
     part = slice(bisect_left(numbers, chunk.start), bisect_left(numbers, chunk.stop))
     return ask.ready(part), [n - chunk.start for n in numbers[part]]
 

@@ -42,11 +42,13 @@ class HardLabels(Term):
     def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
         return (Reads(words="masked") if words else Reads(logits=True)), Reads()
 
-    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> fused_linear.Ask | None:
+    def over_words(
+        self, student: Trace, teacher: Trace, batch: Batch
+    ) -> fused_linear.VocabularyTerm | None:
         if student.words is None:
             return None
         masked = batch["labels"] != -100
-        return fused_linear.hard(batch["labels"][masked], student.words.numbers(masked))
+        return fused_linear.hard_labels(batch["labels"][masked], student.words.numbers(masked))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         labels, logits = batch["labels"], _logits(student)
@@ -74,7 +76,9 @@ class SoftLabels(Term):
         read = Reads(words=self.rows) if words else Reads(logits=True)
         return read, read
 
-    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> fused_linear.Ask | None:
+    def over_words(
+        self, student: Trace, teacher: Trace, batch: Batch
+    ) -> fused_linear.VocabularyTerm | None:
         if student.words is None:
             return None
         where = batch["attention_mask"].bool()
@@ -82,9 +86,9 @@ class SoftLabels(Term):
             where = batch["labels"] != -100
         rows = student.words.numbers(where)
         if teacher.likeliest is not None:
-            return top_k.soft(teacher.likeliest.only(where), self.temperature, rows)
+            return top_k.top_k_soft_labels(teacher.likeliest.only(where), self.temperature, rows)
         assert teacher.words is not None
-        return fused_linear.soft(teacher.words.only(where), self.temperature, rows)
+        return fused_linear.soft_labels(teacher.words.only(where), self.temperature, rows)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
@@ -105,11 +109,13 @@ class LogitsMSE(Term):
         read = Reads(words="all") if words else Reads(logits=True)
         return read, read
 
-    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> fused_linear.Ask | None:
+    def over_words(
+        self, student: Trace, teacher: Trace, batch: Batch
+    ) -> fused_linear.VocabularyTerm | None:
         if student.words is None or teacher.words is None:
             return None
         where = batch["attention_mask"].bool()
-        return fused_linear.squared(teacher.words.only(where), student.words.numbers(where))
+        return fused_linear.logits_mse(teacher.words.only(where), student.words.numbers(where))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         return functional.squared_error(

@@ -73,7 +73,7 @@ def total(
     Of a part of a `whole` batch: the part's share of them.
     """
     values: dict[int, Tensor] = {}
-    asked: dict[int, fused_linear.Ask] = {}
+    asked: dict[int, fused_linear.VocabularyTerm] = {}
     shares: list[float | Tensor] = []
     loss = torch.zeros((), device=batch["input_ids"].device)
     for i, (term, pairs_of) in enumerate(zip(objective, pairs, strict=True)):
@@ -88,7 +88,7 @@ def total(
     if asked:
         assert student.words is not None
         weights = [objective[i].weight * shares[i] for i in asked]
-        more, alone = fused_linear.together(student.words, list(asked.values()), weights)
+        more, alone = fused_linear.fused_linear_losses(student.words, list(asked.values()), weights)
         loss = loss + more
         values |= {i: value * shares[i] for i, value in zip(asked, alone.unbind(), strict=True)}
     kinds: dict[str, Tensor] = {}

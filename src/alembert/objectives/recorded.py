@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alembert.models.logits import Likeliest
+from alembert.models.logits import TopK
 from alembert.models.trace import Batch, Reads, Trace
 from alembert.objectives import top_k
 from alembert.objectives.label_terms import SoftLabels
@@ -19,7 +19,7 @@ OF_WORDS = (WORDS, GAPS, REST)  # what has a place for each row with words; the 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TraceSpec:
     """What an objective reads of its teacher on a corpus.
 
     attention: which of queries, keys and values; temperatures: of its soft labels, rising.
@@ -30,18 +30,18 @@ class Wanted:
     temperatures: tuple[float, ...]
 
 
-def wanted(objective: Objective, reads: Reads) -> Wanted:
+def trace_spec(objective: Objective, reads: Reads) -> TraceSpec:
     """What to keep for an objective that reads this of its teacher."""
     related = any(isinstance(term, Relations) for term in objective)
     soft = {term.temperature for term in objective if isinstance(term, SoftLabels)}
-    return Wanted(
+    return TraceSpec(
         reads,
         ("queries", "keys", *(["values"] if related else [])) if reads.attention else (),
         tuple(sorted(soft)),
     )
 
 
-def rows_of(left: Trace, batch: Batch, what: Wanted, k: int) -> list[dict[str, Tensor]]:
+def trace_to_rows(left: Trace, batch: Batch, what: TraceSpec, k: int) -> list[dict[str, Tensor]]:
     """A trace as what is kept of each text of its batch, which is padded on the right.
 
     teacher_hidden_L (T, H) and teacher_queries_L (T, A, d) at a text's own tokens; at its rows that
@@ -54,7 +54,7 @@ def rows_of(left: Trace, batch: Batch, what: Wanted, k: int) -> list[dict[str, T
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     rows = [{name: x[i, :n] for name, x in states.items()} for i, n in enumerate(lengths)]
     if left.words is not None:
-        best = top_k.likeliest(left.words, k, what.temperatures)
+        best = top_k.top_k(left.words, k, what.temperatures)
         rest = torch.stack([best.rest[temperature] for temperature in what.temperatures], dim=1)
         counts = left.words.selected.sum(dim=1).tolist()
         for name, whole in ((WORDS, best.ids), (GAPS, best.gaps), (REST, rest)):
@@ -63,12 +63,12 @@ def rows_of(left: Trace, batch: Batch, what: Wanted, k: int) -> list[dict[str, T
     return rows
 
 
-def inside(batch: Mapping[str, Tensor]) -> bool:
+def has_recorded_trace(batch: Mapping[str, Tensor]) -> bool:
     """Whether a batch brings what a teacher left, other than its answers to a task."""
     return any(name.startswith("teacher_") and name != "teacher_logits" for name in batch)
 
 
-def trace_of(batch: Batch, what: Wanted) -> Trace:
+def rows_to_trace(batch: Batch, what: TraceSpec) -> Trace:
     """The teacher's trace of a batch of rows that bring it."""
     hidden = {layer: batch[f"teacher_hidden_{layer}"] for layer in what.reads.hidden}
     attention: dict[str, Any] = {
@@ -81,7 +81,7 @@ def trace_of(batch: Batch, what: Wanted) -> Trace:
     return Trace(hidden=hidden, likeliest=_likeliest(batch, what), **attention)
 
 
-def _likeliest(batch: Batch, what: Wanted) -> Likeliest | None:
+def _likeliest(batch: Batch, what: TraceSpec) -> TopK | None:
     if not what.reads.words:
         return None
     selected = batch["attention_mask"].bool()
@@ -91,4 +91,4 @@ def _likeliest(batch: Batch, what: Wanted) -> Likeliest | None:
     real = torch.arange(batch[WORDS].shape[1], device=counts.device) < counts
     masses = batch[REST][real].unbind(dim=1)
     rest = dict(zip(what.temperatures, masses, strict=True))
-    return Likeliest(batch[WORDS][real], batch[GAPS][real], rest, selected)
+    return TopK(batch[WORDS][real], batch[GAPS][real], rest, selected)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, Trace
-from alembert.objectives.fused_linear import Ask
+from alembert.objectives.fused_linear import VocabularyTerm
 
 
 class Term(BaseModel, ABC):
@@ -44,7 +44,7 @@ class Term(BaseModel, ABC):
         a_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
         return mask.new_tensor(len(mask)) if self.over == "answers" and a_text else mask.sum()
 
-    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> Ask | None:
+    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> VocabularyTerm | None:
         """Of a term over the words, what it asks of the logits; it is not called then."""
         return None
 

@@ -22,13 +22,13 @@ its entries there differ from the whole one's by T^2 |p_i - R q_i / Q|, at most 
 import torch
 from torch import Tensor
 
-from alembert.models.logits import Likeliest, Vocabulary
-from alembert.objectives.fused_linear import CHUNK, Ask, ChunkLoss
+from alembert.models.logits import TopK, VocabularyLogits
+from alembert.objectives.fused_linear import CHUNK, ChunkLoss, VocabularyTerm
 
 NOWHERE = -1e30  # a logit of no mass, that no sum makes NaN
 
 
-def likeliest(teacher: Vocabulary, k: int, temperatures: tuple[float, ...]) -> Likeliest:
+def top_k(teacher: VocabularyLogits, k: int, temperatures: tuple[float, ...]) -> TopK:
     """The k likeliest words of every row, fp32; logits are made a chunk of rows at a time."""
     ids, gaps = [], []
     rest: dict[float, list[Tensor]] = {temperature: [] for temperature in temperatures}
@@ -42,10 +42,12 @@ def likeliest(teacher: Vocabulary, k: int, temperatures: tuple[float, ...]) -> L
             inside, outside = ((x / temperature).logsumexp(1) for x in (best, others))
             masses.append(torch.exp(outside - torch.logaddexp(inside, outside)))
     joined = {temperature: torch.cat(masses) for temperature, masses in rest.items()}
-    return Likeliest(torch.cat(ids), torch.cat(gaps), joined, teacher.selected)
+    return TopK(torch.cat(ids), torch.cat(gaps), joined, teacher.selected)
 
 
-def soft(teacher: Likeliest, temperature: float, rows: Tensor | None = None) -> Ask:
+def top_k_soft_labels(
+    teacher: TopK, temperature: float, rows: Tensor | None = None
+) -> VocabularyTerm:
     """T^2 KL(teacher || student) over k words and the rest as one, mean over N; 0 when N is 0."""
     scale = temperature / max(len(teacher.ids), 1)
 
@@ -67,4 +69,4 @@ def soft(teacher: Likeliest, temperature: float, rows: Tensor | None = None) -> 
 
         return chunk
 
-    return Ask(ready, rows)
+    return VocabularyTerm(ready, rows)

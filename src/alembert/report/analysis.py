@@ -11,7 +11,7 @@ from seqeval.metrics import classification_report
 from sklearn.metrics import confusion_matrix, f1_score
 
 from alembert.data.tasks import is_bio
-from alembert.evaluation.predictions import Judged
+from alembert.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 TEMPERATURES = (1, 2, 4, 8)
@@ -27,7 +27,7 @@ def softened(logits: NDArray[Any], temperature: float = 1.0, several: bool = Fal
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-def said(found: Judged, who: str) -> NDArray[Any]:
+def said(found: Predictions, who: str) -> NDArray[Any]:
     """What a model answers: (N,) ids or scores, or (N, C) 0/1 of several labels."""
     logits = found.stacked(who)
     if found.kind == "multilabel":
@@ -35,7 +35,7 @@ def said(found: Judged, who: str) -> NDArray[Any]:
     return logits[:, 0] if found.kind == "regression" else logits.argmax(1)
 
 
-def confusion(found: Judged, who: str) -> NDArray[np.int64]:
+def confusion(found: Predictions, who: str) -> NDArray[np.int64]:
     """(C, C) counts: rows what is true, columns what a model says."""
     names = range(len(found.labels))
     return np.asarray(confusion_matrix(found.known(), said(found, who), labels=names))
@@ -51,7 +51,7 @@ class Mixed:
     of: int  # texts of the true class
 
 
-def mixed_up(found: Judged, most: int = 15) -> list[Mixed]:
+def mixed_up(found: Predictions, most: int = 15) -> list[Mixed]:
     """The pairs that the student mixes up most often, by the share of the true class."""
     counts = {who: confusion(found, who) for who in found.logits}
     wrong = counts[found.own] / np.maximum(counts[found.own].sum(1, keepdims=True), 1)
@@ -83,7 +83,7 @@ class Class:
         return self.f1.get("teacher", 1.0) - self.f1.get("student", self.f1.get("model", 0.0))
 
 
-def classes(found: Judged) -> list[Class]:
+def classes(found: Predictions) -> list[Class]:
     """Every label that is true somewhere, the one that lost most first."""
     if found.kind == "tokens" and is_bio(found.labels):
         rows = _spans(found)
@@ -102,7 +102,7 @@ def classes(found: Judged) -> list[Class]:
     return sorted((row for row in rows if row.of), key=lambda row: -row.lost)
 
 
-def _spans(found: Judged) -> list[Class]:
+def _spans(found: Predictions) -> list[Class]:
     names = np.array(found.labels)
     true = [names[row].tolist() for row in found.truth]
     reports = {
@@ -135,7 +135,7 @@ class Apart:
     right: Mapping[str, bool | None]
 
 
-def apart(found: Judged, most: int = 12) -> list[Apart]:
+def apart(found: Predictions, most: int = 12) -> list[Apart]:
     """Texts where student and teacher differ most; of one model, where it is furthest from right.
 
     By Jensen-Shannon divergence of the two distributions, summed over several labels and over
@@ -152,7 +152,7 @@ def apart(found: Judged, most: int = 12) -> list[Apart]:
     return [_shown(found, int(i)) for i in worst if distances[i] > 0]
 
 
-def _distance(found: Judged) -> Floats:
+def _distance(found: Predictions) -> Floats:
     several = found.kind == "multilabel"
     mine, known = found.stacked(found.own), found.known()
     if found.kind == "regression":
@@ -176,7 +176,7 @@ def _divergence(p: Floats, q: Floats) -> Floats:
     return np.asarray((parts[0] + parts[1]).sum(-1) / 2)
 
 
-def _shown(found: Judged, i: int) -> Apart:
+def _shown(found: Predictions, i: int) -> Apart:
     text, truth = found.texts[i], found.truth[i]
     if found.kind == "regression":
         scores = {who: float(rows[i][0]) for who, rows in found.logits.items()}
@@ -206,7 +206,7 @@ def _shown(found: Judged, i: int) -> Apart:
     return Apart(text, found.labels[int(truth)], answers, right)
 
 
-def typical(found: Judged) -> int:
+def typical(found: Predictions) -> int:
     """The text to look at closely: of a length that can be read, and the teacher sure, not certain.
 
     Of tags and of scores, the longest one that still fits.

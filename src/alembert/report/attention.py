@@ -12,7 +12,7 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import inputs_of
 from alembert.models.layer_map import round_half_up
 from alembert.models.loading import has_head, load_model, load_tokenizer
-from alembert.runs.record import Run
+from alembert.runs.record import RunRecord
 
 LAYERS = 4  # of the student that are shown
 TOKENS = 16
@@ -36,7 +36,7 @@ class Insides:
     hidden: int
 
 
-def insides(run: Run, text: str) -> Insides:
+def insides(run: RunRecord, text: str) -> Insides:
     """Run the models on one text (two texts: a line each). UserError when they cannot be read."""
     if run.student is None:
         raise UserError("the run has not made its student yet")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alembert.runs.record import Run, Size, size_of
+from alembert.runs.record import RunRecord, Size, size_of
 
 TIMES = "\u00d7"
 FOOTNOTE = (
@@ -56,7 +56,7 @@ class Entry:
         return 100 / self.faster if self.faster else None
 
 
-def entries(run: Run, name: str) -> list[Entry]:
+def entries(run: RunRecord, name: str) -> list[Entry]:
     """The teacher where there is one, the student, and what the student was exported to."""
     found = [_plain(run, who, title) for who, title in _models(run, name).items()]
     teacher = next((entry for entry in found if entry.who == "teacher"), None)
@@ -66,12 +66,12 @@ def entries(run: Run, name: str) -> list[Entry]:
     return [_beside(run, entry, teacher) for entry in found]
 
 
-def _models(run: Run, name: str) -> dict[str, str]:
+def _models(run: RunRecord, name: str) -> dict[str, str]:
     models = {"teacher": Path(run.teacher).resolve().name} if run.teacher else {}
     return models | ({"student": name} if run.student else {})
 
 
-def _plain(run: Run, who: str, title: str) -> Entry:
+def _plain(run: RunRecord, who: str, title: str) -> Entry:
     """A model in torch."""
     place = run.student if who == "student" else run.teacher
     size = size_of(place or "") or Size("", "", 0, 0)
@@ -85,7 +85,7 @@ def _plain(run: Run, who: str, title: str) -> Entry:
     )  # fmt: skip
 
 
-def _variants(run: Run, student: Entry) -> list[Entry]:
+def _variants(run: RunRecord, student: Entry) -> list[Entry]:
     variants = run.deployed.variants if run.deployed else ()
     plain = next((v.measured for v in variants if v.backend == "onnx"), {})
     metric, found = str(run.metrics.get("metric", "")), []
@@ -115,7 +115,7 @@ def _as_exported(
     return entry
 
 
-def _beside(run: Run, entry: Entry, teacher: Entry | None) -> Entry:
+def _beside(run: RunRecord, entry: Entry, teacher: Entry | None) -> Entry:
     if teacher is None or entry is teacher or entry.who == "teacher":
         return entry
     if entry.metric is not None and teacher.metric:
@@ -125,13 +125,13 @@ def _beside(run: Run, entry: Entry, teacher: Entry | None) -> Entry:
     return entry
 
 
-def _row(run: Run, who: str, backend: str) -> dict[str, Any] | None:
+def _row(run: RunRecord, who: str, backend: str) -> dict[str, Any] | None:
     """The row of bench.json with the fewest threads; models are named there by role or by path."""
     rows = [r for r in run.bench if r["backend"] == backend and _is(run, who, r["model"])]
     return min(rows, key=lambda row: row["threads"], default=None)
 
 
-def _is(run: Run, who: str, name: str) -> bool:
+def _is(run: RunRecord, who: str, name: str) -> bool:
     if name == who:
         return True
     if who == "teacher":
@@ -148,7 +148,7 @@ def _ms(row: dict[str, Any] | None) -> float | None:
     return float(spent["median"]) / int(row["batch"])
 
 
-def _timed(row: dict[str, Any] | None, run: Run) -> dict[str, Any]:
+def _timed(row: dict[str, Any] | None, run: RunRecord) -> dict[str, Any]:
     """The ratio to the teacher in torch, where bench.json has it with its noise."""
     for ratio in (row or {}).get("ratios", ()):
         name, _, backend = ratio["to"].rpartition(":")
@@ -157,7 +157,7 @@ def _timed(row: dict[str, Any] | None, run: Run) -> dict[str, Any]:
     return {"faster": None, "same": False}
 
 
-def together(runs: Sequence[Run], names: Sequence[str]) -> list[Entry]:
+def together(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Entry]:
     """All entries, each teacher once, before the first of its students."""
     found: list[Entry] = []
     seen: set[tuple[str | None, Any]] = set()
@@ -169,17 +169,17 @@ def together(runs: Sequence[Run], names: Sequence[str]) -> list[Entry]:
     return found
 
 
-def _judged_by(run: Run) -> tuple[Any, ...]:
+def _judged_by(run: RunRecord) -> tuple[Any, ...]:
     """What makes figures comparable: the metric, and the file it was measured on."""
     return run.metrics.get("metric"), run.files.get("evaluation"), run.files.get("task")
 
 
-def comparable(runs: Sequence[Run]) -> bool:
+def comparable(runs: Sequence[RunRecord]) -> bool:
     """Whether all runs were judged by the same metric on the same file."""
     return len({_judged_by(run) for run in runs}) == 1
 
 
-def names_of(runs: Sequence[Run]) -> list[str]:
+def names_of(runs: Sequence[RunRecord]) -> list[str]:
     """The shortest tails of the runs' paths that tell them apart."""
     parts = [run.path.resolve().parts for run in runs]
     for depth in range(1, max(map(len, parts)) + 1):

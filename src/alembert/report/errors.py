@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import pearsonr
 
-from alembert.evaluation.predictions import Judged
+from alembert.evaluation.predictions import Predictions
 from alembert.report import analysis, plots
 
 MATRIX = 20  # classes that a confusion matrix can show; of more, the worst pairs
@@ -31,7 +31,7 @@ class Section:
     verbatim: str = ""
 
 
-def errors(found: Judged) -> Section | None:
+def errors(found: Predictions) -> Section | None:
     """Confusion matrices; of many classes the worst pairs; of scores a scatter."""
     if found.kind == "regression":
         return _scores(found)
@@ -60,7 +60,7 @@ def errors(found: Judged) -> Section | None:
     )
 
 
-def _scores(found: Judged) -> Section:
+def _scores(found: Predictions) -> Section:
     truth, drawn = found.known().astype(np.float64), []
     for who in found.logits:
         scores = analysis.said(found, who).astype(np.float64)
@@ -72,13 +72,13 @@ def _scores(found: Judged) -> Section:
     return Section("errors", "Scores against the truth", lead + _part(found), ((tuple(drawn), ""),))
 
 
-def _part(found: Judged) -> str:
+def _part(found: Predictions) -> str:
     if len(found) == found.total:
         return ""
     return f" They are an even part of the {found.total:,} that were judged."
 
 
-def by_class(found: Judged) -> Section | None:
+def by_class(found: Predictions) -> Section | None:
     """F1 of each label, and what the student kept of it."""
     if found.kind == "regression":
         return None
@@ -106,7 +106,7 @@ def by_class(found: Judged) -> Section | None:
     return Section("classes", title, lead, (drawn,))
 
 
-def disagreements(found: Judged) -> Section | None:
+def disagreements(found: Predictions) -> Section | None:
     """The texts that the two see most differently; of one model, its worst mistakes."""
     rows = analysis.apart(found)
     if not rows:

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 from alembert.report.comparison import FOOTNOTE, Entry, entries, table
-from alembert.runs.record import COURSE, Run
+from alembert.runs.record import COURSE, RunRecord
 
 OURS = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
 TAGS = {  # kind of task: the hub's name for what the model does
@@ -32,7 +32,7 @@ HUB_METRICS = {  # ours: the hub's
 
 def write(path: Path, say: Callable[[str], None]) -> Path | None:
     """The card of a run, or None where its model is not made yet or the card is another's."""
-    run = Run(path)
+    run = RunRecord(path)
     if run.student is None:
         return None
     place = run.student / "README.md"
@@ -44,12 +44,12 @@ def write(path: Path, say: Callable[[str], None]) -> Path | None:
         return None
     found = entries(run, run.name)
     card = ModelCard(f"---\n{_header(run).to_yaml()}\n---\n\n{OURS}\n\n{_body(run, found)}")
-    with in_place(place) as partial:
+    with atomic(place) as partial:
         card.save(partial)
     return place
 
 
-def _header(run: Run) -> ModelCardData:
+def _header(run: RunRecord) -> ModelCardData:
     """The YAML head; what is not known is left out of it."""
     kind = run.metrics.get("task") or ("words" if _masked(run) else "encoder")
     pipeline = TAGS.get(kind, "text-classification")
@@ -74,14 +74,14 @@ def _header(run: Run) -> ModelCardData:
     )  # fmt: skip
 
 
-def _masked(run: Run) -> bool:
+def _masked(run: RunRecord) -> bool:
     """Whether a run on a corpus taught a masked-word head."""
     stages = [stage for stage in run.recipe["stages"] if stage["data"] == "corpus"]
     kinds = {term["kind"] for stage in stages for term in stage["objective"]}
     return bool(kinds & {"HardLabels", "SoftLabels", "LogitsMSE"})
 
 
-def _hub_id(run: Run, name: str | None) -> str | None:
+def _hub_id(run: RunRecord, name: str | None) -> str | None:
     """The name, when it is a model that came from the hub, and so lies in its cache."""
     if name is None or Path(run.found(name)).exists():
         return None
@@ -91,7 +91,7 @@ def _hub_id(run: Run, name: str | None) -> str | None:
         return None
 
 
-def _language(run: Run) -> Any:
+def _language(run: RunRecord) -> Any:
     """As the card of the model that it comes from says."""
     source = run.teacher or run.found(run.arguments.get("student") or "")
     card = Path(source) / "README.md"
@@ -103,7 +103,7 @@ def _language(run: Run) -> Any:
         return None
 
 
-def _body(run: Run, found: list[Entry]) -> str:
+def _body(run: RunRecord, found: list[Entry]) -> str:
     student = next(entry for entry in found if entry.who == "student")
     teacher = next((entry for entry in found if entry.who == "teacher"), None)
     recipe = run.recipe
@@ -136,7 +136,7 @@ def _body(run: Run, found: list[Entry]) -> str:
     return "\n\n".join([*filter(None, parts), "## Intended use and limits", _limits(run, student)])
 
 
-def _figures(run: Run, found: list[Entry]) -> str:
+def _figures(run: RunRecord, found: list[Entry]) -> str:
     metric = run.metrics["metric"]
     columns, cells = table(found, metric)
     rows = [(entry.label, *row) for entry, row in zip(found, cells, strict=True)]
@@ -146,7 +146,7 @@ def _figures(run: Run, found: list[Entry]) -> str:
     return _table(("model", *columns), rows) + note + more
 
 
-def _limits(run: Run, student: Entry) -> str:
+def _limits(run: RunRecord, student: Entry) -> str:
     task = run.metrics.get("task")
     use = {
         "classification": "For texts like those it was trained on, one label a text.",

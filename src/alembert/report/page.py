@@ -9,11 +9,11 @@ from typing import Any
 from alembert import __version__
 from alembert.bench.rows import pareto
 from alembert.io.errors import UserError
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, TIMES, Entry
-from alembert.report.rejudge import again
-from alembert.runs.record import Run
+from alembert.report.rejudge import predict_again
+from alembert.runs.record import RunRecord
 
 LIMIT = 1_900_000  # bytes of a page
 Tile = tuple[str, str, str]  # a figure, what it says, and of what
@@ -41,7 +41,7 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
         raise UserError(
             f"{error.name} is not installed: the report needs pip install 'alembert[report]'"
         ) from error
-    runs = [Run(path) for path in dict.fromkeys(paths)]
+    runs = [RunRecord(path) for path in dict.fromkeys(paths)]
     out = out or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
     _check(out)
     names = comparison.names_of(runs)
@@ -62,7 +62,7 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
         "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
-    with in_place(out) as partial:
+    with atomic(out) as partial:
         partial.write_text(_fitting(told, parts), encoding="utf-8")
     return out
 
@@ -102,7 +102,7 @@ def _check(out: Path) -> None:
         raise UserError(f"{out}: cannot be written: choose another --out")
 
 
-def _part(key: str, name: str, run: Run, say: Callable[[str], None]) -> Part:
+def _part(key: str, name: str, run: RunRecord, say: Callable[[str], None]) -> Part:
     from alembert.evaluation import predictions
     from alembert.report.sections import sections
 
@@ -110,7 +110,7 @@ def _part(key: str, name: str, run: Run, say: Callable[[str], None]) -> Part:
     if found is None and run.metrics:
         try:
             say(f"{name}: no {predictions.FILE} there: asking its models again")
-            found = again(run)
+            found = predict_again(run)
             if run.writable:
                 predictions.save(run.path, found)
         except UserError as error:
@@ -120,13 +120,13 @@ def _part(key: str, name: str, run: Run, say: Callable[[str], None]) -> Part:
     return Part(key, name, tuple(sections(run, found, why)), run.finished)
 
 
-def _metric(runs: Sequence[Run]) -> str:
+def _metric(runs: Sequence[RunRecord]) -> str:
     """The metric that all runs share, or none."""
     names = {run.metrics.get("metric") for run in runs} - {None}
     return str(names.pop()) if len(names) == 1 else ""
 
 
-def _about(run: Run) -> str:
+def _about(run: RunRecord) -> str:
     """What the figures were measured on."""
     if not run.metrics:
         return ""
@@ -191,7 +191,7 @@ def _speed(faster: float, as_what: str, times: str) -> Tile:
     return f"{faster:.1f}{TIMES}", f"faster{as_what}", times
 
 
-def _front(runs: Sequence[Run], rows: Sequence[Entry]) -> str:
+def _front(runs: Sequence[RunRecord], rows: Sequence[Entry]) -> str:
     """The metric against latency, when at least two models have both and can be compared."""
     from alembert.report import plots
 

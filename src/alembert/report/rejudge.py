@@ -2,16 +2,16 @@
 
 from alembert.data import sources
 from alembert.data.labels import find_columns
-from alembert.data.splits import HUB, shown
+from alembert.data.splits import HUB, readable_texts
 from alembert.data.tasks import encode, infer_task
 from alembert.evaluation import predict
-from alembert.evaluation.predictions import Judged, judged
+from alembert.evaluation.predictions import Predictions, predictions_of
 from alembert.io.errors import UserError
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
-from alembert.runs.record import Run
+from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
+from alembert.runs.record import RunRecord
 
 
-def again(run: Run) -> Judged:
+def predict_again(run: RunRecord) -> Predictions:
     """A judgement made anew from the models and files of a run that kept none.
 
     Raises UserError that says what of them is gone.
@@ -27,7 +27,7 @@ def again(run: Run) -> Judged:
     else:
         rows = sources.read(source, "test")
     columns = find_columns(rows, source, files["text"], files["text_pair"], files["label"])
-    known = names_of(load_config(str(student)))
+    known = label_names_of(load_config(str(student)))
     task = infer_task(rows, columns, source, known, run.metrics.get("metric"), files["task"])
     tokenizer = load_tokenizer(str(student))
     data, logits = {}, {}
@@ -38,4 +38,4 @@ def again(run: Run) -> Judged:
             model, pad = load_model(path, task.kind), int(own.pad_token_id or 0)
             said = f"asking the {who} again"
             logits[who] = predict.predict(model, data[who], pad, progress=said)
-    return judged(task, shown(rows, columns), data, logits, tokenizer)
+    return predictions_of(task, readable_texts(rows, columns), data, logits, tokenizer)

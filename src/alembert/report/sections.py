@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.evaluation.predictions import Judged
+from alembert.evaluation.predictions import Predictions
 from alembert.io.errors import UserError
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Insides, alike, insides
 from alembert.report.errors import Section, by_class, disagreements, errors
-from alembert.runs.record import COURSE, Run, fields_of
+from alembert.runs.record import COURSE, RunRecord, fields_of
 
 SEARCH = "search.json"
 SEARCH_FIELDS = {"metric": str, "shapes": list, "rungs": list, "winner": dict, "cost": dict}
 
 
-def sections(run: Run, found: Judged | None, why: str) -> list[Section]:
+def sections(run: RunRecord, found: Predictions | None, why: str) -> list[Section]:
     """What a run has to show; `why` says what keeps its predictions from being there."""
     parts = [searched(run), losses(run)]
     if found is not None:
@@ -29,7 +29,7 @@ def sections(run: Run, found: Judged | None, why: str) -> list[Section]:
     return [part for part in parts if part is not None]
 
 
-def losses(run: Run) -> Section | None:
+def losses(run: RunRecord) -> Section | None:
     """Loss by term and stage, and the metric on held-out texts."""
     figures: list[tuple[tuple[str, ...], str]] = []
     for stage in run.stages:
@@ -55,7 +55,7 @@ def _told(facts: dict[str, Any]) -> str:
     return f"{facts['step']:,} steps in {facts['seconds']:,.0f} s{best}"
 
 
-def looked_into(run: Run, found: Judged | None) -> list[Section]:
+def looked_into(run: RunRecord, found: Predictions | None) -> list[Section]:
     """Attention patterns, and soft labels, on one example."""
     place = analysis.typical(found) if found is not None else 0
     text = found.texts[place] if found is not None else _sentence(run)
@@ -74,7 +74,7 @@ def looked_into(run: Run, found: Judged | None) -> list[Section]:
     return parts
 
 
-def _sentence(run: Run) -> str:
+def _sentence(run: RunRecord) -> str:
     """A line of the corpus, if it is a text file that is still there."""
     path = Path(run.found(run.arguments.get("corpus") or ""))
     if path.suffix == ".txt" and path.is_file():
@@ -103,7 +103,7 @@ def _attention(seen: Insides) -> Section:
     return Section("attention", "Attention", lead, tuple(figures), quote=seen.text)
 
 
-def _soft(found: Judged, place: int) -> Section:
+def _soft(found: Predictions, place: int) -> Section:
     """Soft labels of one text; of tags, at the word that the teacher is least sure of."""
     logits = {who: rows[place] for who, rows in found.logits.items()}
     what = ""
@@ -134,7 +134,7 @@ def _bars(
     return Section("soft", title, lead, ((tuple(drawn), ""),), quote=quote)
 
 
-def made(run: Run) -> Section:
+def made(run: RunRecord) -> Section:
     """How to make it again: command, stages, deviations from the paper, versions, hardware."""
     versions = run.environment.get("versions", {})
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -147,7 +147,7 @@ def made(run: Run) -> Section:
     )  # fmt: skip
 
 
-def searched(run: Run) -> Section | None:
+def searched(run: RunRecord) -> Section | None:
     """Every shape that was timed, what the trained ones reached, the Pareto front of each rung."""
     done = fields_of(run.path / SEARCH, SEARCH_FIELDS)
     if not done:

@@ -2,14 +2,14 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from alembert.initialization.student import said_start, start_map
+from alembert.initialization.student import describe_start, start_map
 from alembert.io.errors import UserError
-from alembert.models.building import checked
-from alembert.models.checks import check_answers, check_length, check_precision, check_words
+from alembert.models.building import checked_config
+from alembert.models.checks import check_finite, check_length, check_precision, check_vocabulary
 from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights
-from alembert.runs.encoded_task import Reading
+from alembert.runs.encoded_task import EncodedTask
 from alembert.runs.job import Job, head_of
 from alembert.training.distillation import check_layers
 
@@ -33,18 +33,18 @@ def check_teacher(
             f"'{stage.name}' compares them piece by piece; use a student made with this teacher's "
             f"tokenizer{less if by_text else ''}"
         )
-    check_words(own, config, path)
+    check_vocabulary(own, config, path)
 
 
-def check_job(job: Job, stages: list[Stage], mine: Reading) -> str:
+def check_job(job: Job, stages: list[Stage], mine: EncodedTask) -> str:
     """Refuse what one of the stages cannot do before the first is run; a line on the start."""
     source = job.student or job.teacher_for(stages[0]) or ""
-    config = load_config(job.student) if job.student else checked(job.recipe.student)
+    config = load_config(job.student) if job.student else checked_config(job.recipe.student)
     read: set[tuple[str, str]] = set()
     first, line = job.asked(stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":
         begins = load_config(first)
-        line = said_start(config, begins)
+        line = describe_start(config, begins)
         start_map(job.recipe.init.layers, config, begins)
     for stage in stages:
         class_weights.weighed(stage, mine.splits)
@@ -59,10 +59,10 @@ def check_job(job: Job, stages: list[Stage], mine: Reading) -> str:
         check_length(stage.max_length, config, job.student or "the student")
     if job.student is None and config.vocab_size != load_config(source).vocab_size:
         mend = f"set student.vocab_size={len(mine.tokenizer)}, or leave it out"
-        check_words(mine.tokenizer, config, "the student", mend)
+        check_vocabulary(mine.tokenizer, config, "the student", mend)
     else:
-        check_words(mine.tokenizer, config, source)
+        check_vocabulary(mine.tokenizer, config, source)
     check_precision(job.precision, config, job.student or "the student")
     for teacher, head in sorted(read):
-        check_answers(load_model(teacher, head), teacher)  # refused now without the head too
+        check_finite(load_model(teacher, head), teacher)  # refused now without the head too
     return line

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.data.encoded import IGNORED
-from alembert.data.labels import listed
+from alembert.data.labels import list_names
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.io.errors import UserError
@@ -37,7 +37,7 @@ def said(stage: Stage, splits: Splits | None) -> str | None:
     if not isinstance(found, tuple) or splits is None:
         return None
     pairs = [f"{name} {w:.3g}" for name, w in zip(splits.task.labels, found, strict=True)]
-    return f"class weights: {listed(pairs)}"
+    return f"class weights: {list_names(pairs)}"
 
 
 def balanced(labels: NDArray[np.integer], count: int) -> tuple[float, ...]:
@@ -65,7 +65,7 @@ def _by_id(term: HardLabels, stage: Stage, splits: Splits | None) -> tuple[float
     if len(asked) != len(task.labels):
         raise UserError(
             f"{where}: there are {len(asked)} weights and {len(task.labels)} classes, "
-            f"{listed(task.labels)}: give one for each, in their order, or by name"
+            f"{list_names(task.labels)}: give one for each, in their order, or by name"
         )
     return asked
 
@@ -73,7 +73,8 @@ def _by_id(term: HardLabels, stage: Stage, splits: Splits | None) -> tuple[float
 def _by_name(asked: Mapping[str, float], task: Task, where: str) -> tuple[float, ...]:
     if strange := [name for name in asked if name not in task.labels]:
         raise UserError(
-            f"{where}: {strange[0]!r} is none of the classes, {listed(task.labels)}: mend its name"
+            f"{where}: {strange[0]!r} is none of the classes, {list_names(task.labels)}: "
+            "mend its name"
         )
     if missing := [name for name in task.labels if name not in asked]:
         raise UserError(f"{where}: class {missing[0]!r} has no weight: give it one (1, say)")

@@ -17,16 +17,22 @@ from alembert.data import sources
 from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
 from alembert.io.errors import Say, UserError
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 from alembert.models import tokenizer_pruning
-from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, names_of
+from alembert.models.loading import (
+    has_head,
+    label_names_of,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from alembert.recipes.schema import Stage
 from alembert.runs import folder, trim
-from alembert.runs.job import Job, judged, longest
+from alembert.runs.job import Job, longest, teacher_counts
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedTask:
     """A tokenizer, and the task's rows as it encodes them; None of a run without a task."""
 
     tokenizer: PreTrainedTokenizerBase
@@ -38,31 +44,33 @@ class Reading:
         return int(self.tokenizer.pad_token_id or 0)
 
 
-def reading(job: Job, stages: list[Stage], path: str) -> Reading:
+def encode_task(job: Job, stages: list[Stage], path: str) -> EncodedTask:
     """The job's files as the tokenizer of the model at `path` reads them."""
     tokenizer = load_tokenizer(path)
     if job.files is None:
-        return Reading(tokenizer, None)
+        return EncodedTask(tokenizer, None)
     known = None
-    if job.teacher is not None and judged(stages):
-        known = names_of(load_config(job.teacher))
-    return Reading(tokenizer, prepare(job.files, tokenizer, longest(stages), known, job.seed))
+    if job.teacher is not None and teacher_counts(stages):
+        known = label_names_of(load_config(job.teacher))
+    return EncodedTask(tokenizer, prepare(job.files, tokenizer, longest(stages), known, job.seed))
 
 
-def by_teacher(job: Job, stages: list[Stage], mine: Reading, path: str | None = None) -> Reading:
+def encode_for_teacher(
+    job: Job, stages: list[Stage], mine: EncodedTask, path: str | None = None
+) -> EncodedTask:
     """The rows of `mine` as the task's teacher reads them: the same where its words are.
 
     path: of another teacher of the task than the first.
     """
     path = path or job.teacher
-    if path is None or job.files is None or mine.splits is None or not judged(stages):
+    if path is None or job.files is None or mine.splits is None or not teacher_counts(stages):
         return mine
     if load_tokenizer(path).get_vocab() == mine.tokenizer.get_vocab():
         return mine
-    return _with_rows_of(mine.splits, reading(job, stages, path), job, stages)
+    return _with_rows_of(mine.splits, encode_task(job, stages, path), job, stages)
 
 
-def _with_rows_of(splits: Splits, found: Reading, job: Job, stages: list[Stage]) -> Reading:
+def _with_rows_of(splits: Splits, found: EncodedTask, job: Job, stages: list[Stage]) -> EncodedTask:
     """A reading with the rows of train that others have: their variants too."""
     if found.splits is None or job.files is None or len(found.splits.rows) == len(splits.rows):
         return found
@@ -72,9 +80,9 @@ def _with_rows_of(splits: Splits, found: Reading, job: Job, stages: list[Stage])
     )
 
 
-def own_vocabulary(
-    job: Job, stages: list[Stage], mine: Reading, say: Say, leads: bool
-) -> tuple[Job, Reading]:
+def trim_to_task(
+    job: Job, stages: list[Stage], mine: EncodedTask, say: Say, leads: bool
+) -> tuple[Job, EncodedTask]:
     """The job with teachers that know the pieces of its texts alone, and what these then read.
 
     The trimmed teachers lie in RUN/vocabulary; on the texts of train and of the corpus they say
@@ -94,7 +102,7 @@ def own_vocabulary(
         kept = _kept(job, stages, mine, list(whole.values()))
         folder.open_run(job.out, job.recipe, job.arguments)
         for name in missing:
-            with in_place(at[name]) as partial:
+            with atomic(at[name]) as partial:
                 trim.write(whole[name], kept, partial)
     first = str(next(iter(at.values())))
     config = load_config(first)
@@ -107,13 +115,13 @@ def own_vocabulary(
     recipe = job.recipe.model_copy(update={"student": job.recipe.student | own})
     paths: dict[str, Any] = {name: str(place) for name, place in at.items()}
     smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
-    found = reading(smaller, stages, first)
+    found = encode_task(smaller, stages, first)
     if mine.splits is not None:
         found = _with_rows_of(mine.splits, found, job, stages)
     return smaller, found
 
 
-def _kept(job: Job, stages: list[Stage], mine: Reading, teachers: list[str]) -> list[int]:
+def _kept(job: Job, stages: list[Stage], mine: EncodedTask, teachers: list[str]) -> list[int]:
     """The pieces of all texts that the run learns from, of teachers that read the same words."""
     state, stay = tokenizer_pruning.state_of(mine.tokenizer, teachers[0]), set[int]()
     for path in teachers:
@@ -133,7 +141,7 @@ def _kept(job: Job, stages: list[Stage], mine: Reading, teachers: list[str]) -> 
     return tokenizer_pruning.chosen(state, stay, None, 1.0, counts.tolist())
 
 
-def varied(
+def augmented(
     job: Job,
     stages: list[Stage],
     splits: Splits | None,
@@ -147,8 +155,12 @@ def varied(
     mlm = job.mlm
     if mlm is None and job.general_teacher and has_head(job.general_teacher, "words"):
         mlm = job.general_teacher
-    if not judged(stages) or (mlm is None and job.vectors is None):
-        why = "a masked-word model, or word vectors: --mlm DIR" if judged(stages) else "a teacher"
+    if not teacher_counts(stages) or (mlm is None and job.vectors is None):
+        why = (
+            "a masked-word model, or word vectors: --mlm DIR"
+            if teacher_counts(stages)
+            else "a teacher"
+        )
         say(f"augmentation is left out: it needs {why}")
         return splits
     rows = _as_texts(splits)
@@ -161,7 +173,7 @@ def varied(
         if job.vectors is not None:
             read_vectors(Path(job.vectors))
         folder.open_run(job.out, job.recipe, job.arguments)
-        with in_place(source) as partial:
+        with atomic(source) as partial:
             rows.to_parquet(partial)
         augment_file(
             str(source), made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,

@@ -8,26 +8,26 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax, logsumexp
 
-from alembert.data.labels import listed
+from alembert.data.labels import list_names
 from alembert.data.tasks import Kind, Task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
 from alembert.models import checks
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
+from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.recipes.schema import Stage
-from alembert.runs.encoded_task import Reading, by_teacher
+from alembert.runs.encoded_task import EncodedTask, encode_for_teacher
 from alembert.runs.job import Job
-from alembert.training.logit_cache import Answered, answered
+from alembert.training.logit_cache import WithTeacherLogits, cached_logits
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """A teacher beside the first. order[i]: where in its answers the first teacher's label i is."""
 
     path: str
     order: tuple[int, ...]
-    reading: Reading
+    reading: EncodedTask
 
 
 def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -48,7 +48,7 @@ def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
     return mean
 
 
-def check(job: Job, stages: list[Stage], mine: Reading) -> None:
+def check(job: Job, stages: list[Stage], mine: EncodedTask) -> None:
     """Refuse a run that asks no teacher beside the first, or one that cannot be averaged with it.
 
     mine: the run's texts as its tokenizer reads them.
@@ -67,7 +67,7 @@ def check(job: Job, stages: list[Stage], mine: Reading) -> None:
     for path in job.more_teachers:
         config, tokenizer = load_config(path), load_tokenizer(path)
         checks.check_length(max(stage.max_length for stage in asking), config, path)
-        checks.check_words(tokenizer, config, path)
+        checks.check_vocabulary(tokenizer, config, path)
         _order(job.teacher, path, kind)
         load_model(path, kind)  # refused now when the head is not there
         if kind == "tokens" and tokenizer.get_vocab() != words:
@@ -77,7 +77,7 @@ def check(job: Job, stages: list[Stage], mine: Reading) -> None:
             )
 
 
-def members(job: Job, stages: list[Stage], mine: Reading) -> tuple[Member, ...]:
+def members(job: Job, stages: list[Stage], mine: EncodedTask) -> tuple[EnsembleMember, ...]:
     """The teachers beside the first, and the run's texts as they read them."""
     if not job.more_teachers:
         return ()
@@ -85,14 +85,14 @@ def members(job: Job, stages: list[Stage], mine: Reading) -> tuple[Member, ...]:
     assert job.teacher is not None
     first, kind = job.teacher, mine.splits.task.kind
     return tuple(
-        Member(path, _order(first, path, kind), by_teacher(job, stages, mine, path))
+        EnsembleMember(path, _order(first, path, kind), encode_for_teacher(job, stages, mine, path))
         for path in job.more_teachers
     )
 
 
 def _order(first: str, other: str, kind: Kind) -> tuple[int, ...]:
     """Where the first teacher's labels stand in the other's answers."""
-    mine, theirs = (names_of(load_config(path)) or [] for path in (first, other))
+    mine, theirs = (label_names_of(load_config(path)) or [] for path in (first, other))
     if kind == "regression" and len(mine) == len(theirs) == 1:
         return (0,)
     for same in (str, str.casefold):  # names that differ by case alone, unless that tells apart
@@ -102,14 +102,14 @@ def _order(first: str, other: str, kind: Kind) -> tuple[int, ...]:
             return tuple(places[name] for name in wanted)
     apart = sorted(set(mine) ^ set(theirs)) or theirs
     raise UserError(
-        f"{other}: its labels are not those of {first}: {listed(apart)} only one of them has; "
+        f"{other}: its labels are not those of {first}: {list_names(apart)} only one of them has; "
         "average teachers of the same labels"
     )
 
 
 def with_answers(
-    first: Answered, task: Task, others: Sequence[Member], accelerator: Accelerator
-) -> Answered:
+    first: WithTeacherLogits, task: Task, others: Sequence[EnsembleMember], accelerator: Accelerator
+) -> WithTeacherLogits:
     """The rows with the average of the first teacher's answers and the others'."""
     said = [first.logits]
     for member in others:
@@ -117,13 +117,15 @@ def with_answers(
         rows, model = member.reading.splits.train, load_model(member.path, task.kind)
         if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
             raise UserError(f"{member.path}: reads other rows than the first teacher")
-        found = answered(model, rows, member.reading.pad, accelerator, first.asked)
+        found = cached_logits(model, rows, member.reading.pad, accelerator, first.asked)
         said.append([part[:, member.order] for part in found.logits])
     logits = [average(task.kind, parts) for parts in zip(*said, strict=True)]
-    return Answered(first.rows, logits, first.asked)
+    return WithTeacherLogits(first.rows, logits, first.asked)
 
 
-def judged(first: Logits, task: Task, others: Sequence[Member]) -> tuple[Logits, int]:
+def evaluate_ensemble(
+    first: Logits, task: Task, others: Sequence[EnsembleMember]
+) -> tuple[Logits, int]:
     """The average of what all say of the texts of --eval, and the others' parameters together.
 
     first: what the first teacher says of them.

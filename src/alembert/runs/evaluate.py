@@ -10,30 +10,36 @@ from torch import Tensor
 from alembert.bench import bench, show
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
-from alembert.data.encoded import said_cut
-from alembert.data.splits import Files, prepare_one
+from alembert.data.encoded import describe_cut
+from alembert.data.splits import Files, prepare_file
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
-from alembert.evaluation.predictions import judged, save
+from alembert.evaluation.predictions import predictions_of, save
 from alembert.export import fidelity
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
 from alembert.io.errors import UserError
 from alembert.io.files import write_json
 from alembert.models import checks
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of, place
+from alembert.models.loading import (
+    label_names_of,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_folder,
+)
 from alembert.runs import ensemble
-from alembert.runs.encoded_task import Reading
+from alembert.runs.encoded_task import EncodedTask
 
 
-def judge_run(
+def evaluate_run(
     out: Path,
     student: Path,
     teacher: str | None,
-    mine: Reading,
-    theirs: Reading,
-    others: Sequence[ensemble.Member],
+    mine: EncodedTask,
+    theirs: EncodedTask,
+    others: Sequence[ensemble.EnsembleMember],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
@@ -55,17 +61,17 @@ def judge_run(
     for who, path, read in (("teacher", teacher, theirs), ("student", str(student), mine)):
         if path is not None and read.splits is not None and read.splits.test is not None:
             model, data[who] = load_model(path, splits.task.kind), read.splits.test
-            models[who] = model, Path(place(path))
+            models[who] = model, Path(model_folder(path))
             logits[who] = predict.predict(model, data[who], read.pad)
             metrics[who] = metrics_of(splits.task, logits[who], data[who])
             metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
     if others and "teacher" in logits:
-        average, more = ensemble.judged(logits["teacher"], splits.task, others)
+        average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, others)
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
-    save(out, judged(splits.task, splits.texts, data, logits, mine.tokenizer))
+    save(out, predictions_of(splits.task, splits.texts, data, logits, mine.tokenizer))
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
@@ -73,37 +79,37 @@ def judge_run(
     return metrics
 
 
-def judge(
+def evaluate(
     path: str, files: Files, max_length: int, say: Callable[[str], None], backend: str = "torch"
 ) -> dict[str, float]:
     """Metrics of a saved model on one labelled file; backend: torch, or one it is exported for."""
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
-    checks.check_words(tokenizer, config, path)
-    labels = names_of(config)
-    data, task = prepare_one(files, tokenizer, max_length, labels)
-    if cut := said_cut(data):
+    checks.check_vocabulary(tokenizer, config, path)
+    labels = label_names_of(config)
+    data, task = prepare_file(files, tokenizer, max_length, labels)
+    if cut := describe_cut(data):
         say(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
     if backend == "torch":
         logits = predict.predict(load_model(path, task.kind), data, pad_token_id)
     else:
         engine = _exported(path, backend, task.kind, files.train)
-        logits = predict.ask(engine, data, pad_token_id)
+        logits = predict.predict_by(engine, data, pad_token_id)
     return metrics_of(task, logits, data)
 
 
 def _exported(path: str, backend: str, kind: str, source: str) -> Callable[[Any], Any]:
     """A padded batch -> what the exported model says of it."""
-    folder = Path(place(path))
-    facts = deployed.read(folder)
+    folder = Path(model_folder(path))
+    facts = deployed.read_manifest(folder)
     if facts.kind != kind:
         raise UserError(f"{source}: is for {kind}, and {path} is exported for {facts.kind}")
     engine = open_engine(folder, facts, backend, None)
-    return lambda batch: engine(fidelity.inputs(batch, facts.inputs))
+    return lambda batch: engine(fidelity.graph_inputs(batch, facts.inputs))
 
 
-def judge_words(
+def evaluate_mlm(
     path: str, corpus: str, max_length: int, sequences: int, backend: str = "torch"
 ) -> dict[str, float]:
     """Perplexity and top-1 of a saved model on masked words of a text (uniform masks, seed 0)."""
@@ -111,17 +117,17 @@ def judge_words(
         raise UserError(f"--sequences {sequences}: must be 1 or more")
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
-    checks.check_words(tokenizer, config, path)
+    checks.check_vocabulary(tokenizer, config, path)
     model = load_model(path, "words") if backend == "torch" else None
     engine = None if model else _exported(path, backend, "words", corpus)
     rows = read_corpus(corpus, tokenizer, max_length)
     masking = masking_for(tokenizer, Masking.share, 0.0, rows.counts)
     settings = rows, masking, int(tokenizer.pad_token_id or 0), sequences
     if model is not None:
-        return predict.masked_words(model, *settings)
+        return predict.evaluate_masked_words(model, *settings)
 
     def guess(batch: dict[str, Tensor], places: Tensor) -> Tensor:
         assert engine is not None
         return torch.from_numpy(engine({**batch, "places": places.flatten().nonzero()[:, 0]}))
 
-    return predict.guess_words(guess, *settings)
+    return predict.score_masked_words(guess, *settings)

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.io.errors import UserError
-from alembert.io.files import in_place, read_json, write_json, write_text
+from alembert.io.files import atomic, read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, from_yaml, to_yaml
 
 PROSE = {"paper", "deviations"}  # of a recipe: reworded, it is the same run
@@ -64,7 +64,7 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:
     """save_pretrained of model and tokenizer, in place at once."""
-    with in_place(to) as partial:
+    with atomic(to) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
 
@@ -73,7 +73,7 @@ def copy_model(source: Path, to: Path) -> None:
     """The files of a saved model at a second place; beside other files, config.json comes last."""
     names = sorted((p.name for p in source.iterdir()), key=lambda name: name == "config.json")
     for name in names:
-        with in_place(to / name) as partial:
+        with atomic(to / name) as partial:
             shutil.copyfile(source / name, partial)
 
 

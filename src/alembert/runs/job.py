@@ -121,7 +121,7 @@ def imitates(stage: Stage) -> bool:
     return any(term.kind != "HardLabels" for term in stage.objective)
 
 
-def judged(stages: list[Stage]) -> bool:
+def teacher_counts(stages: list[Stage]) -> bool:
     """Whether a task stage asks a teacher: then its labels count, and it is judged too."""
     return any(imitates(stage) for stage in stages if stage.data == "task")
 

@@ -57,7 +57,7 @@ class Size:
     size_mb: float
 
 
-class Run:
+class RunRecord:
     """A run folder. Raises UserError for a folder that is none, or a file that cannot be read."""
 
     def __init__(self, path: Path) -> None:
@@ -144,11 +144,11 @@ class Run:
         return max((s["max_length"] for s in stages if s["data"] == data), default=128)
 
     @property
-    def deployed(self) -> deployed.Facts | None:
+    def deployed(self) -> deployed.Manifest | None:
         """What the student was exported to."""
         if self.student is None or not (self.student / deployed.FILE).is_file():
             return None
-        return deployed.read(self.student)
+        return deployed.read_manifest(self.student)
 
     @property
     def writable(self) -> bool:

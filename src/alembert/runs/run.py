@@ -12,22 +12,28 @@ from accelerate import Accelerator
 
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
-from alembert.data.encoded import said_cut
+from alembert.data.encoded import describe_cut
 from alembert.io.errors import Say
-from alembert.io.files import claimed, read_json, write_json
+from alembert.io.files import locked, read_json, write_json
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights, ensemble, evaluate, folder, validation
 from alembert.runs.checks import check_job
-from alembert.runs.encoded_task import Reading, by_teacher, own_vocabulary, reading, varied
-from alembert.runs.job import Job, judged
-from alembert.runs.stage import begun
+from alembert.runs.encoded_task import (
+    EncodedTask,
+    augmented,
+    encode_for_teacher,
+    encode_task,
+    trim_to_task,
+)
+from alembert.runs.job import Job, teacher_counts
+from alembert.runs.stage import prepare_stage
 from alembert.training import checkpoint, distributed
 from alembert.training.loop import train
 from alembert.training.monitor import Schedule, length_of
-from alembert.training.sparse_embedding import narrow, pieces_of, widen
+from alembert.training.sparse_embedding import restore, restrict, token_ids_in
 
-Others = tuple[ensemble.Member, ...]
+Others = tuple[ensemble.EnsembleMember, ...]
 
 
 def run(job: Job, say: Say = print) -> dict[str, Any]:
@@ -36,20 +42,20 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
     Of several processes (torchrun, accelerate launch) one leads: it alone speaks and writes.
     """
     patience = timedelta(hours=4)  # of the others, while the one that leads evaluates
-    state = distributed.begun(patience)
+    state = distributed.init_distributed(patience)
     leads = state.is_main_process
     say = say if leads else _silent
     stages = job.stages(say)
     with ExitStack() as held:
-        distributed.first(state, lambda: _claim(job, held) if leads else None)
+        distributed.main_process_first(state, lambda: _claim(job, held) if leads else None)
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             say(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
-        work, read, judging, others = distributed.first(
+        work, read, judging, others = distributed.main_process_first(
             state, lambda: _texts(job, stages, say, leads)
         )
         accelerator, splits = _accelerator(job), read[0].splits
-        if splits is not None and (cut := said_cut(splits.train, splits.valid, splits.test)):
+        if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
             say(cut)
         last: Path | None = None
         for number, stage in enumerate(stages, start=1):
@@ -61,14 +67,14 @@ def run(job: Job, say: Say = print) -> dict[str, Any]:
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
-            teacher = job.teacher if judged(stages) else None
-            evaluate.judge_run(job.out, job.result, teacher, read[0], judging, others, say)
+            teacher = job.teacher if teacher_counts(stages) else None
+            evaluate.evaluate_run(job.out, job.result, teacher, read[0], judging, others, say)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
 
 
 def _claim(job: Job, held: ExitStack) -> None:
-    held.enter_context(claimed(job.out))
+    held.enter_context(locked(job.out))
     folder.check(job.out, job.recipe, job.arguments)
 
 
@@ -83,22 +89,22 @@ def _accelerator(job: Job) -> Accelerator:
 
 def _texts(
     job: Job, stages: list[Stage], say: Say, leads: bool
-) -> tuple[Job, tuple[Reading, Reading], Reading, Others]:
+) -> tuple[Job, tuple[EncodedTask, EncodedTask], EncodedTask, Others]:
     """The job as its stages see it, its texts as student and teacher read them in training.
 
     The third is how the teacher reads them that the run was given, by which it is judged; then come
     the teachers beside it.
     """
-    mine = reading(job, stages, job.student or job.teacher_for(stages[0]) or "")
+    mine = encode_task(job, stages, job.student or job.teacher_for(stages[0]) or "")
     if line := check_job(job, stages, mine):
         say(line)
     ensemble.check(job, stages, mine)
-    mine = replace(mine, splits=varied(job, stages, mine.splits, mine.tokenizer, say))
-    theirs = by_teacher(job, stages, mine)
+    mine = replace(mine, splits=augmented(job, stages, mine.splits, mine.tokenizer, say))
+    theirs = encode_for_teacher(job, stages, mine)
     others = ensemble.members(job, stages, mine)
     if job.vocabulary is None:
         return job, (mine, theirs), theirs, others
-    work, fewer = own_vocabulary(job, stages, mine, say, leads)
+    work, fewer = trim_to_task(job, stages, mine, say, leads)
     return work, (fewer, fewer), theirs, others
 
 
@@ -107,7 +113,7 @@ def _run_stage(
     stage: Stage,
     place: Path,
     last: Path | None,
-    read: tuple[Reading, Reading],
+    read: tuple[EncodedTask, EncodedTask],
     others: Others,
     accelerator: Accelerator,
     say: Say,
@@ -117,14 +123,16 @@ def _run_stage(
     others: the teachers beside the first.
     """
     stage = class_weights.weighed(stage, read[0].splits)
-    distillation, rows, masking = begun(job, stage, place, last, read, others, accelerator, say)
+    distillation, rows, masking = prepare_stage(
+        job, stage, place, last, read, others, accelerator, say
+    )
     mine, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
     of_task = splits if stage.data == "task" else None
     length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
     watch = None
     if of_task is not None:
-        watch = validation.watch_of(
+        watch = validation.validator_for(
             stage, distillation, of_task, mine.pad, length, len(rows), accelerator
         )
     if accelerator.is_main_process:
@@ -132,14 +140,14 @@ def _run_stage(
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     held_out = len(of_task.valid) if of_task else 0
-    duration = validation.described(stage, length, len(rows), watch, held_out)
+    duration = validation.describe_length(stage, length, len(rows), watch, held_out)
     say(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
     for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
         say(line)
     table = None
     if of_task is not None:
         read_ids = (of_task.train.input_ids, of_task.valid.input_ids)
-        table = narrow(distillation.student, pieces_of(read_ids, mine.pad))
+        table = restrict(distillation.student, token_ids_in(read_ids, mine.pad))
     began = time.perf_counter()
     facts = train(
         distillation, stage, batches, length, place,
@@ -147,7 +155,7 @@ def _run_stage(
     )  # fmt: skip
     if table is not None:
         done = facts["best_step"] or facts["step"]
-        widen(distillation.student, table, Schedule(stage, length, facts.get("cooling")), done)
+        restore(distillation.student, table, Schedule(stage, length, facts.get("cooling")), done)
     accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
     if not accelerator.is_main_process:
         return

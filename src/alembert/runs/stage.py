@@ -12,34 +12,34 @@ from alembert.data.collate import Masking, masking_for, pad, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, are_pairs
-from alembert.initialization.bottleneck import fit_words_head
+from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.student import from_scratch, from_teacher
 from alembert.io.errors import Say, UserError
 from alembert.models.architectures import bottlenecked
-from alembert.models.building import drawn
+from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
 from alembert.models.trace import Batch, Reads
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Init, Recipe, Stage, from_yaml
 from alembert.runs import ensemble
-from alembert.runs.encoded_task import Reading
+from alembert.runs.encoded_task import EncodedTask
 from alembert.runs.job import Job, head_of
 from alembert.training import checkpoint, trace_cache
 from alembert.training.distillation import Distillation
-from alembert.training.logit_cache import Answered, Asked, answered
+from alembert.training.logit_cache import RowSubset, WithTeacherLogits, cached_logits
 from alembert.training.monitor import length_of
 
 ANSWERS = Reads(logits=True)
 TOKENS = 16_384  # by which a narrow student's view of its teacher is found
 
 
-def begun(
+def prepare_stage(
     job: Job,
     stage: Stage,
     place: Path,
     last: Path | None,
-    read: tuple[Reading, Reading],
-    others: tuple[ensemble.Member, ...],
+    read: tuple[EncodedTask, EncodedTask],
+    others: tuple[ensemble.EnsembleMember, ...],
     accelerator: Accelerator,
     say: Say,
 ) -> tuple[Distillation, Rows, Masking | None]:
@@ -51,7 +51,7 @@ def begun(
         rows, masking = _rows(job, stage, mine)
     sample = sample_of(rows, mine.pad)
     teacher = load_model(path, head) if (path := job.asked(stage)) else None
-    student = student_for(job, head, labels, last, teacher, sample)
+    student = make_student(job, head, labels, last, teacher, sample)
     distillation = Distillation(
         student, teacher, stage.objective, words=words, projections=job.recipe.projections
     )
@@ -60,23 +60,25 @@ def begun(
     if checkpoint.newest(state)[0] is None:
         if distillation.projections:
             distillation.start_projections(sample)
-        if teacher is not None and reads.words and _drawn_head(job, student, last):
+        if teacher is not None and reads.words and _new_mlm_head(job, student, last):
             dice = torch.Generator().manual_seed(job.seed)
-            fit_words_head(student, teacher, masking(dict(sample), dice) if masking else sample)
+            fit_mlm_head(student, teacher, masking(dict(sample), dice) if masking else sample)
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:
         assert theirs.splits is not None
         asked = _asked(stage, rows, len(labels), job.seed)
-        said = answered(teacher, theirs.splits.train, theirs.pad, accelerator, asked)
+        said = cached_logits(teacher, theirs.splits.train, theirs.pad, accelerator, asked)
         if others:
             said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
-        rows = Answered(rows, said.logits, asked)
+        rows = WithTeacherLogits(rows, said.logits, asked)
     if isinstance(rows, Corpus) and job.caching is not None:
-        rows, masking = _taught(job, stage, distillation, rows, masking, mine.pad, accelerator, say)
+        rows, masking = _with_traces(
+            job, stage, distillation, rows, masking, mine.pad, accelerator, say
+        )
     return distillation, rows, masking
 
 
-def _drawn_head(job: Job, student: PreTrainedModel, last: Path | None) -> bool:
+def _new_mlm_head(job: Job, student: PreTrainedModel, last: Path | None) -> bool:
     """Whether a thin student's masked-word head is new, and a better one was not turned down."""
     source = last or job.student
     return (
@@ -86,7 +88,7 @@ def _drawn_head(job: Job, student: PreTrainedModel, last: Path | None) -> bool:
     )
 
 
-def _taught(
+def _with_traces(
     job: Job,
     stage: Stage,
     distillation: Distillation,
@@ -104,23 +106,23 @@ def _taught(
     if masking is not None:
         say(f"stage '{stage.name}': masks are drawn once a sequence, the same in every epoch")
     with accelerator.main_process_first():
-        found = trace_cache.taught(
+        found = trace_cache.cached_traces(
             distillation, rows, masking, pad, job.caching, job.seed, accelerator, say
         )
     distillation.dismiss_teacher()
     return found, None
 
 
-def _asked(stage: Stage, rows: Encoded, classes: int, seed: int) -> Asked | None:
+def _asked(stage: Stage, rows: Encoded, classes: int, seed: int) -> RowSubset | None:
     """The rows that a stage of less than an epoch reads, as it reads them; None of a longer one."""
     count = length_of(stage, len(rows), classes).cap * stage.batch_size
     if count >= len(rows):
         return None
     batches = plan(rows.lengths, stage.batch_size, seed, 0)
-    return Asked(np.concatenate([batches[i] for i in range(len(batches))]), count)
+    return RowSubset(np.concatenate([batches[i] for i in range(len(batches))]), count)
 
 
-def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:
+def _rows(job: Job, stage: Stage, mine: EncodedTask) -> tuple[Rows, Masking | None]:
     """What a stage reads, and how its words are hidden."""
     if stage.data == "task":
         assert mine.splits is not None
@@ -133,7 +135,7 @@ def _rows(job: Job, stage: Stage, mine: Reading) -> tuple[Rows, Masking | None]:
     return corpus, masking_for(mine.tokenizer, share, rare_words, corpus.counts)
 
 
-def chosen_for(
+def choose_recipe(
     recipe: str,
     teacher: str,
     student: str | None,
@@ -145,13 +147,13 @@ def chosen_for(
     """The recipe that was asked for, by a name or as a YAML file, for the teacher at a path."""
     config = load_config(teacher)
     if not recipe.endswith((".yaml", ".yml")):
-        return named(recipe, config, student, layers, hidden_size, files, say)
+        return recipe_named(recipe, config, student, layers, hidden_size, files, say)
     if layers is not None or hidden_size is not None:
         raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
     return from_yaml(Path(recipe))
 
 
-def named(
+def recipe_named(
     name: str,
     teacher: PreTrainedConfig,
     student: str | None,
@@ -200,7 +202,7 @@ def sample_of(rows: Rows, pad_token_id: int) -> Batch:
     return pad(seen, pad_token_id)
 
 
-def student_for(
+def make_student(
     job: Job,
     head: str,
     labels: tuple[str, ...],
@@ -221,7 +223,9 @@ def student_for(
         }
         if last is None and job.teacher is None and recipe.init.start == "scratch":
             config.update(label_fields(head, labels) | own)
-            return drawn(config, head, job.seed)  # fine-tuning: the model's shape, and no weights
+            return draw_model(
+                config, head, job.seed
+            )  # fine-tuning: the model's shape, and no weights
         return load_model(source, head, labels=labels, fresh_head=True, changes=own)
     if recipe.init.start == "scratch":
         return from_scratch(recipe.student, head, labels, job.seed)

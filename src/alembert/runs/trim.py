@@ -19,11 +19,11 @@ from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import Say, UserError
-from alembert.io.files import in_place
+from alembert.io.files import atomic
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
-from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, place
+from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, model_folder
 
 Text = str | list[str]  # or a text's words
 TEXTS = 1000  # tokenised at a time
@@ -57,13 +57,13 @@ def trim_model(
     if out.exists():
         raise UserError(f"{out}: is there already; delete it or name another with --out")
     config, tokenizer = load_config(path), load_tokenizer(path)
-    checks.check_words(tokenizer, config, path)
+    checks.check_vocabulary(tokenizer, config, path)
     state = tokenizer_pruning.state_of(tokenizer, path)
     texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
     counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]
     kept = tokenizer_pruning.chosen(state, always(state, config), keep, coverage, *counts)
     texts += more
-    with in_place(out) as partial:
+    with atomic(out) as partial:
         write(path, kept, partial)
         alike = _alike(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
     say(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
@@ -92,7 +92,7 @@ def write(path: str, kept: Sequence[int], to: Path) -> None:
         said = json.dumps(settings, indent=2, ensure_ascii=False)
         (to / "tokenizer_config.json").write_text(said, encoding="utf-8")
     for name in POOLING:
-        if (source := Path(place(path)) / name).is_file():
+        if (source := Path(model_folder(path)) / name).is_file():
             (to / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, to / name)
 

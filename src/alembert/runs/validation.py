@@ -16,14 +16,14 @@ from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits, metrics
 from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
-from alembert.training.monitor import Length, Look, Watch, looks
+from alembert.training.monitor import Length, Validation, Validator, validation_steps
 
 A_LOOK = 25  # steps at least between two looks
 COST = 0.1  # share of a stage's time that its looks may take
 BATCH = 64  # held-out texts at a time
 
 
-def watch_of(
+def validator_for(
     stage: Stage,
     distillation: Distillation,
     splits: Splits,
@@ -31,7 +31,7 @@ def watch_of(
     length: Length,
     rows: int,
     accelerator: Accelerator,
-) -> Watch | None:
+) -> Validator | None:
     """How a stage on a task is looked at; None where nothing would come of it.
 
     A stage that compares answers is looked at by the task's metric, another by its own loss.
@@ -40,20 +40,22 @@ def watch_of(
     if not stage.answers and stage.until is None and not stage.patience:
         return None
 
-    def by_answers() -> Look:
+    def by_answers() -> Validation:
         logits = predict.predict(distillation.student, data, pad)
         value = metrics(task, logits, data)[task.metric]
-        return Look(value, loss(task, logits, data), standard_error(task.metric, value, len(data)))
+        return Validation(
+            value, loss(task, logits, data), standard_error(task.metric, value, len(data))
+        )
 
     measure = by_answers if stage.answers else _by_objective(distillation, data, pad, accelerator)
     name = task.metric if stage.answers else "loss"
     if stage.until is not None:
         every = _every(stage, rows, len(data))
-        at = looks(length.cap, stage.evaluations) or range(every, length.cap + 1, every)
-        return Watch(measure, name, at, stage.until.patience)
+        at = validation_steps(length.cap, stage.evaluations) or range(every, length.cap + 1, every)
+        return Validator(measure, name, at, stage.until.patience)
     epochs = round(length.cap * stage.batch_size / rows)
     times = stage.evaluations or min(max(epochs, 3), 10)
-    return Watch(measure, name, looks(length.cap, times), stage.patience)
+    return Validator(measure, name, validation_steps(length.cap, times), stage.patience)
 
 
 def _every(stage: Stage, rows: int, held_out: int) -> int:
@@ -67,11 +69,11 @@ def _every(stage: Stage, rows: int, held_out: int) -> int:
 
 def _by_objective(
     distillation: Distillation, data: Encoded, pad: int, accelerator: Accelerator
-) -> Callable[[], Look]:
+) -> Callable[[], Validation]:
     """The stage's own loss on held-out texts, by which it is trained."""
     batches = Batches(data, BATCH, 0, pad)
 
-    def measure() -> Look:
+    def measure() -> Validation:
         total = 0.0
         distillation.eval()
         with torch.no_grad(), accelerator.autocast():
@@ -79,7 +81,7 @@ def _by_objective(
                 batch = {k: v.to(accelerator.device) for k, v in batches(step).items()}
                 total += float(distillation(batch)[0]) * len(batch["input_ids"])
         distillation.train()
-        return Look(None, total / len(data))
+        return Validation(None, total / len(data))
 
     return measure
 
@@ -110,7 +112,9 @@ def standard_error(metric: str, value: float, rows: int) -> float:
     return math.sqrt(max(value * (1 - value), 0.0) / rows) if metric != "mse" else 0.0
 
 
-def described(stage: Stage, length: Length, rows: int, watch: Watch | None, held_out: int) -> str:
+def describe_length(
+    stage: Stage, length: Length, rows: int, watch: Validator | None, held_out: int
+) -> str:
     """What is said of a stage's length before its first step: steps and epochs."""
     epoch = math.ceil(rows / stage.batch_size)
     if stage.until is None or watch is None:

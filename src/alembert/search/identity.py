@@ -11,7 +11,7 @@ from typing import Any
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.io.files import read_json, write_json
-from alembert.models.loading import place
+from alembert.models.loading import model_folder
 from alembert.search.trials import HOME
 
 
@@ -31,7 +31,7 @@ def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> No
     """Refuse a folder that holds something else, or a search of another teacher or texts."""
     at = out / HOME / "identity.json"
     named = {name: value for name, value in asdict(files).items() if value is not None}
-    found = {"teacher": _digest(Path(place(teacher)))} | {
+    found = {"teacher": _digest(Path(model_folder(teacher)))} | {
         name: [value, _digest(Path(value))] for name, value in named.items()
     }
     found |= settings

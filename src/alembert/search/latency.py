@@ -19,10 +19,10 @@ from alembert.export import onnx as onnx_export
 from alembert.export import quantize
 from alembert.export.files import FILES
 from alembert.inference.engine import Ids, open_engine
-from alembert.inference.manifest import Facts, Variant
+from alembert.inference.manifest import Manifest, Variant
 from alembert.initialization.student import from_scratch
 from alembert.io.files import cache, read_json, write_json
-from alembert.models.loading import names_of
+from alembert.models.loading import label_names_of
 
 ROWS = 1024  # of the table of words: looking words up takes as long in a large one
 WARM, ROUNDS, PASSES = 20, 10, 20
@@ -70,7 +70,9 @@ def _random(
     quantize.dynamic_int8(source, home / file)
     names = onnx_export.names_of(model, kind)
     variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
-    found = Facts(kind, tuple(names_of(model.config) or ()), length, names, 0, "int8", (variant,))
+    found = Manifest(
+        kind, tuple(label_names_of(model.config) or ()), length, names, 0, "int8", (variant,)
+    )
     return timed(open_engine(home, found, "int8", 1), length, int(fields["vocab_size"]))
 
 

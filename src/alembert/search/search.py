@@ -10,10 +10,10 @@ from alembert.data.splits import Files, Splits, prepare
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
 from alembert.io.errors import Say, UserError
-from alembert.io.files import claimed, read_json, write_json
+from alembert.io.files import locked, read_json, write_json
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
-from alembert.models.loading import load_config, load_model, load_tokenizer, names_of
+from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.search import identity, latency
 from alembert.search.phases import finish, race, sift
 from alembert.search.show import described, table
@@ -38,7 +38,7 @@ def search(
     for tokens in (max_length, budget.length):
         check_length(tokens, config, teacher)
     settings = {"seed": seed, "max_length": max_length, "precision": precision}
-    with claimed(out), identity.held(out, teacher, files, settings):
+    with locked(out), identity.held(out, teacher, files, settings):
         asked = _plain(asdict(budget))
         done = read_json(out / FILE) if (out / FILE).is_file() else {}
         if done.get("asked") == asked:
@@ -71,7 +71,7 @@ def _aim(
 ) -> tuple[Splits, dict[str, Any]]:
     """The texts as the teacher reads them, and what it reaches on those held out."""
     tokenizer = load_tokenizer(teacher)
-    splits = prepare(files, tokenizer, max_length, names_of(load_config(teacher)), seed)
+    splits = prepare(files, tokenizer, max_length, label_names_of(load_config(teacher)), seed)
     at = out / HOME / "teacher.json"
     if not at.is_file():
         model = load_model(teacher, splits.task.kind)

@@ -14,11 +14,11 @@ from alembert.data.splits import Files
 from alembert.export.export import export
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
-from alembert.inference.manifest import Facts
+from alembert.inference.manifest import Manifest
 from alembert.io.errors import Say, UserError
-from alembert.io.files import in_place, read_json, write_json
+from alembert.io.files import atomic, read_json, write_json
 from alembert.recipes.schema import Recipe, Stage
-from alembert.runs.evaluate import judge
+from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.search.latency import timed
@@ -120,7 +120,7 @@ def full(
         write_json(record, made)
     found = dict(read_json(record))
     if found.get("tokens", length) != length:
-        ms = _ms(out / "student", deployed.read(out / "student"), length)
+        ms = _ms(out / "student", deployed.read_manifest(out / "student"), length)
         found |= {"latency_ms": ms, "tokens": length}
         write_json(record, found)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
@@ -146,11 +146,11 @@ def _exported(job: Job, task: Task, length: int, say: Say) -> dict[str, Any]:
     }  # fmt: skip
     if files.evaluation is not None:
         test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        found["int8"] = judge(str(student), test, task.max_length, say, "int8")
+        found["int8"] = evaluate(str(student), test, task.max_length, say, "int8")
     return found
 
 
-def _ms(student: Path, facts: Facts, length: int) -> float:
+def _ms(student: Path, facts: Manifest, length: int) -> float:
     return timed(open_engine(student, facts, "int8", 1), length, facts.vocabulary)
 
 
@@ -159,12 +159,12 @@ def keep(run_folder: Path, out: Path) -> None:
     for name in ("report.html", "bench.json", "predictions.parquet", "metrics.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier winner
     for name in ("student", "stages"):
-        with in_place(out / name) as partial:
+        with atomic(out / name) as partial:
             shutil.copytree(run_folder / name, partial)
     names = ("recipe.yaml", "environment.json", "bench.json", "predictions.parquet", "metrics.json")
     for name in names:
         if (run_folder / name).is_file():
-            with in_place(out / name) as partial:
+            with atomic(out / name) as partial:
                 shutil.copyfile(run_folder / name, partial)
 
 

@@ -19,7 +19,14 @@ from alembert.serving import schemas
 from alembert.serving.middleware import ERRORS, Answer, Direct, Front, body_of, refused, unless_gone
 from alembert.serving.pages import add_pages
 from alembert.serving.schemas import RefusedError
-from alembert.serving.served_model import Finish, Served, embedding, filling, predicting, tagging
+from alembert.serving.served_model import (
+    Finish,
+    ServedModel,
+    embed_rows,
+    fill_mask_rows,
+    predict_rows,
+    tag_rows,
+)
 from alembert.serving.service import Limits, Opener, Service
 
 GUESSES = 20_000  # words of an answer, over all masks
@@ -32,7 +39,7 @@ class _Verb:
 
     request: type[Any]
     answer: Any
-    finish: Callable[[Served, Any], Finish]
+    finish: Callable[[ServedModel, Any], Finish]
     lists: bool = False
 
 
@@ -40,20 +47,20 @@ VERBS = {
     "predict": _Verb(
         schemas.PredictRequest,
         list[schemas.Prediction] | list[list[schemas.Prediction]],
-        lambda model, asked: predicting(model, asked.raw_scores),
+        lambda model, asked: predict_rows(model, asked.raw_scores),
     ),
     "embed": _Verb(
         schemas.EmbedRequest,
         list[list[float]],
-        lambda model, asked: embedding(asked.normalize),
+        lambda model, asked: embed_rows(asked.normalize),
         lists=True,
     ),
     "fill_mask": _Verb(
         schemas.FillMaskRequest,
         list[list[Guess]] | list[list[list[Guess]]],
-        lambda model, asked: filling(model, asked.top, asked.temperature),
+        lambda model, asked: fill_mask_rows(model, asked.top, asked.temperature),
     ),
-    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], lambda model, asked: tagging(model)),
+    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], lambda model, asked: tag_rows(model)),
 }
 
 
@@ -155,7 +162,7 @@ def _answering(service: Service, verb: str) -> Answer:
 
 
 def _reader(
-    route: _Verb, model: Served, limits: Limits, body: bytes
+    route: _Verb, model: ServedModel, limits: Limits, body: bytes
 ) -> Callable[[], tuple[list[Any], bool]]:
     """What makes questions of a body, and says whether it was one text."""
 

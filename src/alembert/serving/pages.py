@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 from alembert import __version__
 from alembert.serving.schemas import ErrorAnswer, Info, ModelInfo, RefusedError
-from alembert.serving.served_model import Served
+from alembert.serving.served_model import ServedModel
 from alembert.serving.service import Service
 
 
@@ -57,7 +57,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _told(model: Served) -> ModelInfo:
+def _told(model: ServedModel) -> ModelInfo:
     facts, variant = model.session.facts, model.variant
     return ModelInfo(
         name=model.name,

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from alembert.io.errors import UserError
 from alembert.serving.app import app_of
-from alembert.serving.served_model import opened
+from alembert.serving.served_model import load_model
 from alembert.serving.service import Limits
 
 BUSY = 0.25  # of the requests that a replica takes: where more are under way, another is started
@@ -38,7 +38,7 @@ def serve(
         raise UserError("ray is not installed: pip install 'alembert[ray]'") from error
 
     def built() -> ASGIApp:  # in each replica: nothing but what it names is sent there
-        openers = [lambda each=each: opened(*each) for each in models]
+        openers = [lambda each=each: load_model(*each) for each in models]
         return app_of(openers, limits, api_key, origins, wait=True)[0]
 
     fewest, most = replicas

@@ -13,7 +13,7 @@ from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant
 from alembert.inference.predictions import Floats, likeliest, sigmoid, softmax, surest
-from alembert.inference.session import PLACED, VERBS, Session, place
+from alembert.inference.session import PLACED, VERBS, Session, model_folder
 from alembert.inference.tokenization import Rows
 from alembert.io.answers import Guess, Tags
 from alembert.serving.schemas import RefusedError
@@ -34,7 +34,7 @@ class _Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Row:
     """A text as tokens, where those are that are asked for, and what makes its answer.
 
     places: as Session.read gives them. finish takes the question and (C,) numbers, or, of a model
@@ -44,17 +44,17 @@ class Question:
     text: Any
     encoding: Any  # an Encoding or a _Cut
     places: list[tuple[int, int] | None]
-    finish: Callable[["Question", Floats], Any]
+    finish: Callable[["Row", Floats], Any]
 
     def __len__(self) -> int:
         return len(self.encoding)
 
 
-Finish = Callable[[Question, Floats], Any]
+Finish = Callable[[Row, Floats], Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class ServedModel:
     """A model under its name. Called with questions, it answers them as one batch."""
 
     name: str
@@ -62,7 +62,7 @@ class Served:
     variant: Variant
     attending: Callable[[], Engine] | None = None  # of those that were exported with attentions
 
-    def __call__(self, questions: Sequence[Question]) -> list[Any]:
+    def __call__(self, questions: Sequence[Row]) -> list[Any]:
         count = range(len(questions))
         inputs = Rows([each.encoding for each in questions], list(count), len(count)).batch(count)
         if self.session.kind in PLACED:
@@ -77,7 +77,7 @@ class Served:
             raise FloatingPointError("the model's numbers are not finite")
         return [each.finish(each, row) for each, row in zip(questions, rows, strict=True)]
 
-    def questions(self, texts: list[Any], truncate: bool, finish: Finish) -> list[Question]:
+    def questions(self, texts: list[Any], truncate: bool, finish: Finish) -> list[Row]:
         """A question for each text.
 
         Raises RefusedError for a text that is too long, unless it is to be cut, and UserError
@@ -95,7 +95,7 @@ class Served:
                 )
             kept.append(_Cut(encoding.ids, encoding.type_ids) if cut else encoding)
         return [
-            Question(text, encoding, at, finish)
+            Row(text, encoding, at, finish)
             for text, encoding, at in zip(texts, kept, places, strict=True)
         ]
 
@@ -130,23 +130,23 @@ class Served:
     def warm(self) -> None:
         """One answer, so that the first request does not wait for memory."""
         encoding = self.session.reader(["a"]).encodings[0]
-        self([Question("a", encoding, [(0, 0)], lambda question, values: None)])
+        self([Row("a", encoding, [(0, 0)], lambda question, values: None)])
 
 
-def opened(name: str, folder: Path, backend: str | None = None) -> Served:
+def load_model(name: str, folder: Path, backend: str | None = None) -> ServedModel:
     """An exported model, computing on the thread that asks. Raises UserError as Session does."""
-    session, home = Session(folder, backend), place(folder)
+    session, home = Session(folder, backend), model_folder(folder)
     facts = session.facts
     attends = any(variant.backend == "attentions" for variant in facts.variants)
     attending = cache(lambda: open_engine(home, facts, "attentions")) if attends else None
-    return Served(name, session, facts.variant(backend, home), attending)
+    return ServedModel(name, session, facts.variant(backend, home), attending)
 
 
-def predicting(model: Served, raw: bool) -> Finish:
+def predict_rows(model: ServedModel, raw: bool) -> Finish:
     """Answers are labels with their scores, the highest first; raw: as they leave the graph."""
     labels, kind = model.session.labels or ("score",), model.session.kind
 
-    def finish(question: Question, values: Floats) -> list[dict[str, Any]]:
+    def finish(question: Row, values: Floats) -> list[dict[str, Any]]:
         order = values.argsort(kind="stable")[::-1].tolist()
         scores = values.tolist()
         if not raw and kind == "classification":
@@ -158,21 +158,21 @@ def predicting(model: Served, raw: bool) -> Finish:
     return finish
 
 
-def embedding(normalize: bool) -> Finish:
+def embed_rows(normalize: bool) -> Finish:
     """Answers are vectors; normalize: of length 1."""
 
-    def finish(question: Question, values: Floats) -> Any:
+    def finish(question: Row, values: Floats) -> Any:
         length = float(np.linalg.norm(values)) if normalize else 1.0
         return (values / (length or 1.0)).tolist()
 
     return finish
 
 
-def filling(model: Served, top: int, temperature: float) -> Finish:
+def fill_mask_rows(model: ServedModel, top: int, temperature: float) -> Finish:
     """Answers are, per mask, the likeliest words at a temperature."""
     word = model.session.reader.word
 
-    def finish(question: Question, values: Floats) -> list[list[Guess]]:
+    def finish(question: Row, values: Floats) -> list[list[Guess]]:
         return [
             [Guess(word(token), score) for token, score in row]
             for row in likeliest(values / np.float32(temperature), top)
@@ -181,10 +181,10 @@ def filling(model: Served, top: int, temperature: float) -> Finish:
     return finish
 
 
-def tagging(model: Served) -> Finish:
+def tag_rows(model: ServedModel) -> Finish:
     """Answers are Tags."""
 
-    def finish(question: Question, values: Floats) -> Tags:
+    def finish(question: Row, values: Floats) -> Tags:
         answers = iter(surest(values))
         return model.session.tagged(
             question.text, [place and next(answers) for place in question.places]

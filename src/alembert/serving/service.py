@@ -11,9 +11,9 @@ from alembert.io.errors import UserError
 from alembert.serving.metrics import Metrics
 from alembert.serving.queue import CAP, Queue
 from alembert.serving.schemas import RefusedError
-from alembert.serving.served_model import Served
+from alembert.serving.served_model import ServedModel
 
-Opener = Callable[[], Served]
+Opener = Callable[[], ServedModel]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Service:
     ) -> None:
         """lag: seconds that the event loop is behind; it too has a line."""
         self.limits, self._openers = limits, openers
-        self.models: dict[str, Served] = {}
+        self.models: dict[str, ServedModel] = {}
         self.queue: Queue | None = None
         self.ready = self.leaving = False
         self.active = 0
@@ -79,7 +79,7 @@ class Service:
         if not self.ready:
             raise RefusedError(503, "the models are being loaded", 1)
 
-    def model(self, name: str | None) -> Served:
+    def model(self, name: str | None) -> ServedModel:
         """The model of that name; the first where none is named. RefusedError 503 or 404."""
         self.check()
         if name is None:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alembert.io.errors import UserError, leads
-from alembert.io.files import in_place, settle
+from alembert.io.files import atomic, fsync
 from alembert.training.sharded import like, unsharded
 
 STATE, BEST = "state.safetensors", "best.safetensors"
@@ -51,10 +51,10 @@ def save(
         return
     told = json.dumps(facts)
     checksum = _checksum(told, tensors, tensors.__getitem__)
-    with in_place(path) as partial:
+    with atomic(path) as partial:
         save_file(tensors, partial, metadata={"facts": told, "crc32": checksum})
         if keep and path.is_file():
-            settle(partial)
+            fsync(partial)
             path.replace(before(path))
 
 

@@ -61,7 +61,9 @@ class Distillation(nn.Module):
             check_layers(student.config, teacher.config, objective, projections)
         self.projections = self._projections(projections)
         maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
-        lines = (layer_map.said(choice, student_depth, teacher_depth) for choice in maps)
+        lines = (
+            layer_map.describe_rounding(choice, student_depth, teacher_depth) for choice in maps
+        )
         self.rounded = [line for line in lines if line]  # layer maps that do not come out even
 
     @property
@@ -100,8 +102,8 @@ class Distillation(nn.Module):
         said = batch.get("teacher_logits")  # it answered before (answers.answered)
         if said is not None:
             reads = replace(reads, logits=False)
-        if recorded.inside(batch):  # on a corpus too (teacher_cache.taught)
-            theirs = recorded.trace_of(batch, recorded.wanted(self.objective, reads))
+        if recorded.has_recorded_trace(batch):  # on a corpus too (teacher_cache.taught)
+            theirs = recorded.rows_to_trace(batch, recorded.trace_spec(self.objective, reads))
         elif self.teacher is not None and reads != Reads():
             theirs = no_grad_trace(self.teacher, batch, reads)
         if said is not None:

@@ -20,7 +20,7 @@ from alembert.training import sharded
 T = TypeVar("T")
 
 
-def begun(patience: timedelta) -> PartialState:
+def init_distributed(patience: timedelta) -> PartialState:
     """The processes of this run. patience: how long they wait for the one that leads."""
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # models come with weights everywhere
     more = _store(patience) if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else {}
@@ -42,14 +42,14 @@ def _store(patience: timedelta) -> dict[str, Any]:
 
 def accelerator(precision: str, cpu: bool) -> Accelerator:
     """An accelerator that leaves sharding to us: its own knows no CPU. Raises UserError."""
-    if precision == "fp16" and sharded.asked():
+    if precision == "fp16" and sharded.fsdp_requested():
         raise UserError("--precision fp16: a student in shards is trained in bf16 or fp32")
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
     with patch_environment(accelerate_use_fsdp="false"):
         return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
-def first(state: PartialState, work: Callable[[], T]) -> T:
+def main_process_first(state: PartialState, work: Callable[[], T]) -> T:
     """Work whose files the others find: who leads does it first, and what it refuses ends all.
 
     The others end without a word: one line was said.
@@ -69,12 +69,14 @@ def first(state: PartialState, work: Callable[[], T]) -> T:
     return made if state.is_main_process else work()  # type: ignore[return-value]
 
 
-def others(accelerator: Accelerator) -> tuple[int, ...]:
+def rank_seed(accelerator: Accelerator) -> tuple[int, ...]:
     """This process's number, for draws that must differ; nothing for the one that leads."""
     return () if accelerator.is_main_process else (accelerator.process_index,)
 
 
-def share(batch: Mapping[str, Tensor], accelerator: Accelerator) -> tuple[dict[str, Tensor], float]:
+def local_rows(
+    batch: Mapping[str, Tensor], accelerator: Accelerator
+) -> tuple[dict[str, Tensor], float]:
     """This process's rows of a batch, and 1; where none is left for it, one row that counts 0."""
     rank, world = accelerator.process_index, accelerator.num_processes
     mine = {name: rows[rank::world] for name, rows in batch.items()}
@@ -83,7 +85,7 @@ def share(batch: Mapping[str, Tensor], accelerator: Accelerator) -> tuple[dict[s
     return {name: rows[:1] for name, rows in batch.items()}, 0.0
 
 
-def summed(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
+def sum_over_ranks(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
     """Loss and terms of the whole batch out of every process's share; all must call it."""
     if accelerator.num_processes == 1:
         return values
@@ -92,7 +94,7 @@ def summed(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Ten
     return values | dict(zip(names, total.unbind(), strict=True))
 
 
-def agreed(flag: bool, accelerator: Accelerator) -> bool:
+def any_rank(flag: bool, accelerator: Accelerator) -> bool:
     """Whether any process says so; all must call it."""
     if accelerator.num_processes == 1:
         return flag
@@ -100,7 +102,7 @@ def agreed(flag: bool, accelerator: Accelerator) -> bool:
     return bool(told > 0)
 
 
-def spread(
+def wrap_model(
     module: nn.Module,
     parts: list[str],
     shared: nn.Module | None,
@@ -111,19 +113,19 @@ def spread(
 
     Alone the module is both; DDP wraps it; in shards (sharded.shard) a copy of it is both.
     """
-    if accelerator.num_processes == 1 or not sharded.asked():
+    if accelerator.num_processes == 1 or not sharded.fsdp_requested():
         return module, *accelerator.prepare(module, optimizer_of(module))
-    shards = sharded.shard(module, parts, shared, accelerator.device)
+    shards = sharded.fsdp_shard(module, parts, shared, accelerator.device)
     return shards, shards, accelerator.prepare(optimizer_of(shards))
 
 
-def gather(trained: nn.Module, whole: nn.Module, accelerator: Accelerator) -> None:
+def gather_weights(trained: nn.Module, whole: nn.Module, accelerator: Accelerator) -> None:
     """Where a copy in shards is trained, put its weights into the whole module that leads."""
     if trained is not whole:
         sharded.gather(trained, whole, accelerator.is_main_process, accelerator.device)
 
 
-def sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
+def gradient_sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
     """Gradients cross processes once a step, with the last micro batch."""
     if isinstance(module, FSDPModule):
         sharded.hold(module, last)
@@ -131,7 +133,7 @@ def sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
     return torch.enable_grad() if last else accelerator.no_sync(module)
 
 
-def freeze_unread(module: nn.Module, batch: Mapping[str, Tensor], accelerator: Accelerator) -> None:
+def freeze_unused(module: nn.Module, batch: Mapping[str, Tensor], accelerator: Accelerator) -> None:
     """What a module's loss does not reach gets no gradient, and processes would wait for it."""
     module.to(accelerator.device)
     with accelerator.autocast():

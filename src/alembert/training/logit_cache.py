@@ -21,28 +21,28 @@ from transformers import PreTrainedModel
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.io.errors import UserError
-from alembert.io.files import cache, named
+from alembert.io.files import cache, naming
 from alembert.models.trace import Reads, no_grad_trace
 
 PART = 4096  # rows of a file: what an interrupted run loses at most
 BATCH = 64
 
 
-class Asked(NamedTuple):
+class RowSubset(NamedTuple):
     """The rows that a teacher is asked about: the first `reads` of `order`, all rows' numbers."""
 
     order: NDArray[np.int64]
     reads: int
 
 
-class Answered(torch.utils.data.Dataset[dict[str, Any]]):
+class WithTeacherLogits(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows with `teacher_logits` (C,), or (T, C) of a token task, beside what they had.
 
     asked: which of them have some, where not all have; `logits` are in its order.
     """
 
     def __init__(
-        self, rows: Encoded, logits: list[NDArray[np.float32]], asked: Asked | None = None
+        self, rows: Encoded, logits: list[NDArray[np.float32]], asked: RowSubset | None = None
     ) -> None:
         self.rows, self.logits, self.lengths, self.asked = rows, logits, rows.lengths, asked
         self._places, self._offsets = np.arange(len(rows)), rows.offsets
@@ -63,13 +63,13 @@ class Answered(torch.utils.data.Dataset[dict[str, Any]]):
         return {**self.rows[index], "teacher_logits": self.logits[part][place]}
 
 
-def answered(
+def cached_logits(
     teacher: PreTrainedModel,
     rows: Encoded,
     pad_token_id: int,
     accelerator: Accelerator,
-    asked: Asked | None = None,
-) -> Answered:
+    asked: RowSubset | None = None,
+) -> WithTeacherLogits:
     """The rows with their teacher's logits; each text is read once, whatever is trained on them.
 
     Of several processes each makes its share of the parts; all must call it. Kept under the
@@ -82,7 +82,7 @@ def answered(
     parts = list(numbers)
     mine = parts[accelerator.process_index :: accelerator.num_processes]
     kept: dict[int, NDArray[np.float32]] = {}
-    with named(home, "free some space, or name another folder in XDG_CACHE_HOME"):
+    with naming(home, "free some space, or name another folder in XDG_CACHE_HOME"):
         home.mkdir(parents=True, exist_ok=True)
         missing = [first for first in mine if not _file(home, first).is_file()]
         with tqdm(
@@ -93,15 +93,15 @@ def answered(
             for share in (mine, parts):  # the others' is there then, or their cache is another
                 for first in share:
                     if first not in kept:
-                        kept[first] = _made(
+                        kept[first] = _compute(
                             _file(home, first), teacher, rows, numbers[first], pad_token_id,
                             accelerator, bar,
                         )  # fmt: skip
                 accelerator.wait_for_everyone()
-    return Answered(rows, [kept[first] for first in parts], asked)
+    return WithTeacherLogits(rows, [kept[first] for first in parts], asked)
 
 
-def _made(
+def _compute(
     path: Path,
     teacher: PreTrainedModel,
     rows: Encoded,
@@ -189,7 +189,7 @@ def _check(teacher: PreTrainedModel, logits: Tensor, places: Sequence[int]) -> N
         )
 
 
-def _key(teacher: PreTrainedModel, rows: Encoded, precision: str, asked: Asked | None) -> str:
+def _key(teacher: PreTrainedModel, rows: Encoded, precision: str, asked: RowSubset | None) -> str:
     known = hashlib.sha256(f"2 {precision} ".encode())
     add_weights(known, teacher)
     for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):

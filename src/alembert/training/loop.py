@@ -20,7 +20,7 @@ from alembert.io.seeds import DROPOUT, torch_seed
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint, distributed, sharded
 from alembert.training.distillation import Distillation
-from alembert.training.monitor import Length, Log, Schedule, Watch
+from alembert.training.monitor import Length, Log, Schedule, Validator
 
 Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
 LOG_EVERY = 10
@@ -36,7 +36,7 @@ def train(
     *,
     seed: int,
     accelerator: Accelerator,
-    watch: Watch | None = None,
+    watch: Validator | None = None,
 ) -> dict[str, Any]:
     """Train in place; `folder` gets checkpoint/ and log.jsonl. Returns the facts of the end.
 
@@ -50,8 +50,8 @@ def train(
     distillation.train()  # a loaded model comes in eval mode
     if accelerator.num_processes > 1:
         some = {k: v[: stage.micro_batch_size] for k, v in batches(0).items()}
-        distributed.freeze_unread(distillation, some, accelerator)
-    trained, module, optimizer = distributed.spread(
+        distributed.freeze_unused(distillation, some, accelerator)
+    trained, module, optimizer = distributed.wrap_model(
         distillation, distillation.parts, distillation.teacher,
         lambda module: _optimizer(module, stage), accelerator,
     )  # fmt: skip
@@ -77,7 +77,7 @@ def train(
             factor = schedule.factor(step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            torch.manual_seed(torch_seed(seed, DROPOUT, step, *distributed.others(accelerator)))
+            torch.manual_seed(torch_seed(seed, DROPOUT, step, *distributed.rank_seed(accelerator)))
             values = _step(module, stage, optimizer, batch, accelerator)
             log.count(batch)
             bar.update()
@@ -87,21 +87,21 @@ def train(
             logged = look or facts["step"] % LOG_EVERY == 0
             late = leads and time.monotonic() - saved_at > SAVE_SECONDS
             if shards:  # saved by all together
-                late = logged and distributed.agreed(late, accelerator)
+                late = logged and distributed.any_rank(late, accelerator)
             due = (leads or shards) and (look or late)
             if logged:
-                values = distributed.summed(values, accelerator)
+                values = distributed.sum_over_ranks(values, accelerator)
             if due or logged:
                 _finite(facts["step"], values, accelerator.scaler is not None)
             if facts["step"] % LOG_EVERY == 0 or ends:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
             if watch is not None and look:
-                distributed.gather(trained, distillation, accelerator)
+                distributed.gather_weights(trained, distillation, accelerator)
                 if leads:
                     watch.look(distillation, best, facts, log)
                 if watch.patience:
-                    over = distributed.agreed(leads and watch.over(facts), accelerator)
+                    over = distributed.any_rank(leads and watch.over(facts), accelerator)
                 if over and stage.until is not None:
                     over = False
                     if schedule.may_cool(facts["step"]):
@@ -114,7 +114,7 @@ def train(
                 saved_at = time.monotonic()
             if over or facts["step"] == schedule.end:
                 break
-    distributed.gather(trained, distillation, accelerator)
+    distributed.gather_weights(trained, distillation, accelerator)
     if leads and watch is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
@@ -128,14 +128,14 @@ def _step(
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
     """One optimiser update; returns this process's share of the loss and terms of the batch."""
-    mine, weight = distributed.share(batch, accelerator)
+    mine, weight = distributed.local_rows(batch, accelerator)
     rows = len(mine["input_ids"])
     size = stage.micro_batch_size or rows
     sums: dict[str, Tensor] = {}
     for start in range(0, rows, size):
         micro = {k: v[start : start + size].to(accelerator.device) for k, v in mine.items()}
         last = start + size >= rows
-        with distributed.sync(module, accelerator, last), accelerator.autocast():
+        with distributed.gradient_sync(module, accelerator, last), accelerator.autocast():
             loss, values = module(micro, batch)
             # gradients are averaged over processes, and their shares add up to the whole batch's
             accelerator.backward(loss * (weight * accelerator.num_processes))

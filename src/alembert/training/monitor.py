@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alembert.io.files import in_place, named
+from alembert.io.files import atomic, naming
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
 
@@ -101,7 +101,7 @@ class Log:
             return
         kept: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
         kept = [line for line in kept if line.endswith("}") and json.loads(line)["step"] <= step]
-        with in_place(path) as partial:
+        with atomic(path) as partial:
             partial.write_text("".join(line + "\n" for line in kept))
 
     def count(self, batch: dict[str, Tensor]) -> None:
@@ -118,12 +118,12 @@ class Log:
     def note(self, row: dict[str, float]) -> None:
         if self._path is None:
             return
-        with named(self._path), self._path.open("a") as file:
+        with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 @dataclass(frozen=True)
-class Look:
+class Validation:
     """What a student is worth on held-out texts: a metric, its standard error, and a loss.
 
     value: None where no answers are compared, so that the loss alone counts.
@@ -135,14 +135,14 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Watch:
+class Validator:
     """What is looked at during a stage, after the steps `at`; higher is better.
 
     patience: looks in a row without a higher value or a lower loss, after which the stage comes to
     its end; 0: never.
     """
 
-    measure: Callable[[], Look]
+    measure: Callable[[], Validation]
     name: str
     at: Collection[int]
     patience: int = 0
@@ -176,6 +176,6 @@ class Watch:
         return 0 < self.patience <= int(facts.get("since", 0))
 
 
-def looks(steps: int, times: int) -> set[int]:
+def validation_steps(steps: int, times: int) -> set[int]:
     """The steps, of so many, after which to look."""
     return {math.ceil(steps * k / times) for k in range(1, times + 1)} if times else set()

@@ -11,12 +11,12 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def asked() -> bool:
+def fsdp_requested() -> bool:
     """Whether the launcher was told to shard: `accelerate launch --use_fsdp` says it so."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def shard(
+def fsdp_shard(
     module: nn.Module, parts: Iterable[str], shared: nn.Module | None, device: torch.device
 ) -> nn.Module:
     """A copy of a module in shards; the module itself stays whole, on the CPU.

@@ -21,7 +21,7 @@ from alembert.training.monitor import Schedule
 TABLE = "embeddings.word_embeddings"  # from the base model
 
 
-class ReadWords(nn.Module):
+class RestrictedEmbedding(nn.Module):
     """The rows of an embedding that are read. weight (n, H); pieces (n,): their ids, rising.
 
     forward(ids) -> (..., H); an id that is not among the pieces is an IndexError.
@@ -54,13 +54,13 @@ class ReadWords(nn.Module):
         return whole
 
 
-def pieces_of(texts: Iterable[NDArray[Any]], padding: int) -> Tensor:
+def token_ids_in(texts: Iterable[NDArray[Any]], padding: int) -> Tensor:
     """The ids that occur in arrays of them, and that of padding, rising (n,)."""
     found = [np.unique(ids) for ids in texts]
     return torch.from_numpy(np.unique(np.concatenate([[padding], *found])).astype(np.int64))
 
 
-def narrow(model: PreTrainedModel, pieces: Tensor) -> ReadWords | None:
+def restrict(model: PreTrainedModel, pieces: Tensor) -> RestrictedEmbedding | None:
     """Put a table of these pieces in place of a model's word embeddings.
 
     None, and nothing done, where that would save less than half of the rows, where a decoder
@@ -71,12 +71,14 @@ def narrow(model: PreTrainedModel, pieces: Tensor) -> ReadWords | None:
     shared = model.get_output_embeddings() is not None
     if not isinstance(whole, nn.Embedding) or shared or 2 * len(pieces) > whole.num_embeddings:
         return None
-    table = ReadWords(whole, pieces)
+    table = RestrictedEmbedding(whole, pieces)
     model.base_model.set_submodule(TABLE, table)
     return table
 
 
-def widen(model: PreTrainedModel, table: ReadWords, schedule: Schedule, done: int) -> None:
+def restore(
+    model: PreTrainedModel, table: RestrictedEmbedding, schedule: Schedule, done: int
+) -> None:
     """Undo `narrow` after `done` steps of a stage: rows that nobody read get their decay."""
     name = f"student.{model.base_model_prefix}.{TABLE}.weight"
     stage = schedule.stage

@@ -23,12 +23,12 @@ from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import Say, UserError
-from alembert.io.files import cache, named
+from alembert.io.files import cache, naming
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import add_weights
-from alembert.training.trace_file import Part, bytes_of, flaw, write
+from alembert.training.trace_file import TraceFile, bytes_of, verify, write
 
 FILE = 2**27  # bytes of a file at most: what an interrupted reading loses, and twice its memory
 TOKENS = 4096  # padding too, that the teacher reads at a time
@@ -50,13 +50,13 @@ class Caching:
             raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
 
 
-class Taught(torch.utils.data.Dataset[dict[str, Any]]):
+class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
     """Sequences with their masks and what the teacher left of them (kept.rows_of)."""
 
     def __init__(self, rows: Corpus | Masked, folder: Path, size: int) -> None:
         self.rows, self.lengths = rows, rows.lengths
         self._folder, self._size = folder, size
-        self._parts: dict[int, Part] = {}
+        self._parts: dict[int, TraceFile] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,7 +67,7 @@ class Taught(torch.utils.data.Dataset[dict[str, Any]]):
             if len(self._parts) == OPEN:
                 self._parts.pop(next(iter(self._parts)))
             lengths = self.lengths[start : start + self._size]
-            self._parts[start] = Part(_path(self._folder, start), lengths)
+            self._parts[start] = TraceFile(_path(self._folder, start), lengths)
         return {**self.rows[index], **self._parts[start][index - start]}
 
 
@@ -77,7 +77,7 @@ class _Reader:
 
     teacher: PreTrainedModel
     rows: Corpus | Masked
-    what: recorded.Wanted
+    what: recorded.TraceSpec
     asked: Caching
     pad_token_id: int
     accelerator: Accelerator
@@ -89,7 +89,7 @@ class _Reader:
         with self.accelerator.autocast():
             left = no_grad_trace(self.teacher, batch, self.what.reads)
             with torch.no_grad():
-                rows = recorded.rows_of(left, batch, self.what, self.asked.top)
+                rows = recorded.trace_to_rows(left, batch, self.what, self.asked.top)
         return [
             {name: self._cast(name, x, place) for name, x in row.items()}
             for place, row in zip(places, rows, strict=True)
@@ -122,7 +122,7 @@ class _Reader:
         return x.clamp(min=-6e4).half() if name == recorded.GAPS else x.bfloat16()
 
 
-def taught(
+def cached_traces(
     distillation: Distillation,
     rows: Corpus,
     masking: Masking | None,
@@ -131,7 +131,7 @@ def taught(
     seed: int,
     accelerator: Accelerator,
     say: Say,
-) -> Taught:
+) -> WithTeacherTraces:
     """The corpus with what its teacher says of it, read once for all epochs and runs.
 
     masking: drawn once a sequence, from the seed. Kept under the user's cache by what it depends
@@ -139,7 +139,7 @@ def taught(
     """
     teacher = distillation.teacher
     assert teacher is not None
-    what = recorded.wanted(distillation.objective, distillation.reads[1])
+    what = recorded.trace_spec(distillation.objective, distillation.reads[1])
     home = cache("teacher") / _key(teacher, rows, masking, what, asked, seed, accelerator)
     seen = rows if masking is None else Masked(rows, masking, seed)
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
@@ -147,7 +147,7 @@ def taught(
     sizes = _sizes(reader)
     size = max(int(FILE // sizes.max()), 1)
     parts = [range(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
-    with named(home, MEND):
+    with naming(home, MEND):
         home.mkdir(parents=True, exist_ok=True)
         with (home / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
@@ -161,7 +161,7 @@ def taught(
                     write(_path(home, part.start), reader.stretch(part, bar))
     if what.reads.words:
         _say_outside(home, parts, what, min(asked.top, teacher.config.vocab_size), say)
-    return Taught(seen, home, size)
+    return WithTeacherTraces(seen, home, size)
 
 
 def _path(home: Path, start: int) -> Path:
@@ -187,7 +187,7 @@ def _missing(home: Path, rows: Corpus, parts: list[range], say: Say) -> list[ran
     missing = []
     for part in tqdm(parts, unit="file", desc="checking", disable=None, leave=False):
         path = _path(home, part.start)
-        found = flaw(path, rows.lengths[part.start : part.stop]) if path.exists() else ""
+        found = verify(path, rows.lengths[part.start : part.stop]) if path.exists() else ""
         if found:
             say(f"{path}: is damaged ({found}): its {len(part):,} sequences are read anew")
             path.unlink()
@@ -215,9 +215,11 @@ def _bytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def _say_outside(home: Path, parts: list[range], what: recorded.Wanted, k: int, say: Say) -> None:
+def _say_outside(
+    home: Path, parts: list[range], what: recorded.TraceSpec, k: int, say: Say
+) -> None:
     """What cutting at the k likeliest words leaves out."""
-    read = [Part.outside(_path(home, part.start)) for part in parts]
+    read = [TraceFile.outside(_path(home, part.start)) for part in parts]
     rows = sum(count for count, _ in read)
     for i, temperature in enumerate(what.temperatures):
         mean = sum(masses[i] for _, masses in read) / max(rows, 1)
@@ -231,7 +233,7 @@ def _key(
     teacher: PreTrainedModel,
     rows: Corpus,
     masking: Masking | None,
-    what: recorded.Wanted,
+    what: recorded.TraceSpec,
     asked: Caching,
     seed: int,
     accelerator: Accelerator,

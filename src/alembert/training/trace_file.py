@@ -19,7 +19,7 @@ from alembert.objectives.recorded import OF_WORDS, REST, WORDS
 COUNTS = "counts"  # (n,) rows with words of each sequence
 
 
-class Part:
+class TraceFile:
     """part[i] is what was left of the i-th sequence; mapped, and read when asked for."""
 
     def __init__(self, path: Path, lengths: NDArray[np.int32]) -> None:
@@ -62,7 +62,7 @@ def write(path: Path, rows: list[dict[str, Tensor]]) -> None:
     partial.replace(path)
 
 
-def flaw(path: Path, lengths: NDArray[np.int32]) -> str | None:
+def verify(path: Path, lengths: NDArray[np.int32]) -> str | None:
     """What is wrong with a file of sequences of these lengths; None when it is whole."""
     try:
         with _opened(path) as file:

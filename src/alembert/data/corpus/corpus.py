@@ -16,7 +16,7 @@ from alembert.data.corpus.packing import SHORTEST, Frame
 from alembert.data.corpus.paragraphs import open_source
 from alembert.data.corpus.preparing import COUNTS, FACTS, IDS, LENGTHS, STATE, Wanted, prepare
 from alembert.io.errors import UserError
-from alembert.io.files import MEND, cache, named
+from alembert.io.files import MEND, cache, naming
 
 _VERSION = "2"  # of what a corpus holds; another number makes the cache anew
 
@@ -81,7 +81,7 @@ def read_corpus(
     made = home / wanted.key
     if not (made / FACTS).is_file():
         mend = "free some space, or name another folder in XDG_CACHE_HOME"
-        with named(home, mend):
+        with naming(home, mend):
             home.mkdir(parents=True, exist_ok=True)
         prepare(made, wanted, mend)
     return Corpus(made)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
 from alembert.io.errors import UserError
-from alembert.io.files import MEND, in_place, named
+from alembert.io.files import MEND, atomic, naming
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
@@ -90,7 +90,7 @@ def prepare(folder: Path, wanted: Wanted, mend: str = MEND) -> None:
 @contextmanager
 def _held(folder: Path, mend: str) -> Iterator[None]:
     """The folder, made if need be and held by this process alone; gone if nothing is in it."""
-    with named(folder, mend):
+    with naming(folder, mend):
         folder.mkdir(parents=True, exist_ok=True)
         strange = {path.name for path in folder.iterdir()} - {
             *(FACTS, IDS, LENGTHS, COUNTS, STATE, LOCK),
@@ -135,7 +135,7 @@ def _state(folder: Path, key: str) -> State | None:
 def _write(folder: Path, wanted: Wanted, state: State, mend: str) -> None:
     size = wanted.dtype.itemsize
     for name, count in ((IDS, state.tokens * size), (LENGTHS, state.sequences * 4)):
-        with named(folder, mend), (folder / name).open("ab") as file:
+        with naming(folder, mend), (folder / name).open("ab") as file:
             file.truncate(count)
     left = islice(_blocks(wanted.sources), state.blocks, None)
     total, saved = sum(source.size() for source in wanted.sources), time.monotonic()
@@ -145,7 +145,7 @@ def _write(folder: Path, wanted: Wanted, state: State, mend: str) -> None:
         disable=None,
     ) as bar:  # fmt: skip
         for ids, lengths, position in _tokenized(left, wanted):
-            with named(folder, mend):
+            with naming(folder, mend):
                 _add(folder, wanted, state, ids, lengths)
             state.blocks, state.bytes = state.blocks + 1, position
             now = time.monotonic()
@@ -153,14 +153,14 @@ def _write(folder: Path, wanted: Wanted, state: State, mend: str) -> None:
             bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
             bar.update(position - bar.n)
             if now - saved > SAVE_SECONDS:
-                with named(folder, mend):
+                with naming(folder, mend):
                     _save(folder, state)
                 saved = now
     if not state.sequences:
         names = ", ".join(str(source.path) for source in wanted.sources)
         why = ", ".join(f"{n} {reason}" for reason, n in state.dropped.items()) or "no text"
         raise UserError(f"{names}: no sequence is left ({why}); give more text")
-    with named(folder, mend):
+    with naming(folder, mend):
         np.save(folder / COUNTS, _counts(folder / IDS, wanted.dtype, wanted.vocabulary))
         _finish(folder, wanted, state)
 
@@ -207,12 +207,12 @@ def _save(folder: Path, state: State) -> None:
     for name in (IDS, LENGTHS):
         with (folder / name).open("ab") as file:
             os.fsync(file.fileno())  # what the state speaks of is there before it
-    with in_place(folder / STATE) as partial:
+    with atomic(folder / STATE) as partial:
         partial.write_text(json.dumps(vars(state)))
 
 
 def _finish(folder: Path, wanted: Wanted, state: State) -> None:
-    with in_place(folder / FACTS) as partial:
+    with atomic(folder / FACTS) as partial:
         facts = {
             "key": state.key,
             "tokenizer": wanted.words,
