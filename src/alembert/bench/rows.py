@@ -94,7 +94,7 @@ def row(
     said = [one.tokenize for one in rounds if one.tokenize]
     peaks = [one.peak_rss_mb for one in rounds if one.peak_rss_mb is not None]
     of = "cpu" if subject.threads == 1 else "wall"
-    mine = per_round(rounds, of)
+    student = per_round(rounds, of)
     return Row(
         subject.model, subject.backend, subject.threads, batch,
         length=int(np.median(np.divide(tokens, texts))),
@@ -104,7 +104,7 @@ def row(
         tokens_per_second=float(np.median(np.divide(tokens, spent))),
         size_mb=subject.size_mb, parameters=subject.parameters,
         peak_rss_mb=max(peaks) if peaks else None, rounds=len(rounds),
-        ratios=tuple(ratio(name, of, mine, per_round(there, of)) for name, there in others),
+        ratios=tuple(ratio(name, of, student, per_round(there, of)) for name, there in others),
     )  # fmt: skip
 
 
@@ -114,14 +114,14 @@ def per_round(rounds: Sequence[Round], of: str) -> NDArray[np.float64]:
 
 
 def ratio(
-    to: str, of: str, mine: NDArray[np.float64], theirs: NDArray[np.float64], seed: int = 0
+    to: str, of: str, student: NDArray[np.float64], teacher: NDArray[np.float64], seed: int = 0
 ) -> Ratio:
-    """Times (R,) of the same rounds -> the median of the rounds' ratios theirs / mine.
+    """Times (R,) of the same rounds -> the median of the rounds' ratios other / own.
 
     Its interval is the bootstrap's over rounds (95 %: what drifts hits both sides of a round
     alike), wider by what processes differ by.
     """
-    paired = theirs / mine
+    paired = teacher / student
     drawn = np.random.default_rng(seed).integers(0, len(paired), (DRAWS, len(paired)))
     low, high = np.quantile(np.median(paired[drawn], axis=1), [0.025, 0.975])
     low, high = float(low) / (1 + APART), float(high) * (1 + APART)

@@ -78,14 +78,14 @@ def fidelity(kind: str, found: Sequence[Numbers], true: Sequence[Numbers]) -> di
     NaN where the engine gave what is no number. Correlation is left out where one number alone, or
     the same one throughout, was said; agreement where there are no labels.
     """
-    mine, torchs = (np.concatenate(each).astype(np.float64) for each in (found, true))
-    result = {"max_error": float(np.abs(mine - torchs).max() / np.abs(torchs).max())}
-    if min(np.ptp(mine), np.ptp(torchs)) > 0:
-        result["correlation"] = float(np.corrcoef(mine.ravel(), torchs.ravel())[0, 1])
+    student, torchs = (np.concatenate(each).astype(np.float64) for each in (found, true))
+    result = {"max_error": float(np.abs(student - torchs).max() / np.abs(torchs).max())}
+    if min(np.ptp(student), np.ptp(torchs)) > 0:
+        result["correlation"] = float(np.corrcoef(student.ravel(), torchs.ravel())[0, 1])
     if kind in ("classification", "tokens", "words"):
-        result["agreement"] = float(np.mean(mine.argmax(1) == torchs.argmax(1)))
+        result["agreement"] = float(np.mean(student.argmax(1) == torchs.argmax(1)))
     elif kind == "multilabel":
-        result["agreement"] = float(np.mean((mine > 0) == (torchs > 0)))
+        result["agreement"] = float(np.mean((student > 0) == (torchs > 0)))
     return result
 
 

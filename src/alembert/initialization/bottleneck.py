@@ -50,11 +50,15 @@ def _embeddings(
     The norm is set to give the mean and spread that the teacher's embeddings, `states` (N, H), have
     on the sample.
     """
-    mine, theirs = (m.base_model.get_submodule("embeddings") for m in (student, teacher))
-    have, want = (dict(part.named_parameters()) for part in (mine, theirs))
+    student_embeddings, teacher_embeddings = (
+        m.base_model.get_submodule("embeddings") for m in (student, teacher)
+    )
+    have, want = (
+        dict(part.named_parameters()) for part in (student_embeddings, teacher_embeddings)
+    )
     with torch.no_grad():
         if {n: p.shape for n, p in have.items()} == {n: p.shape for n, p in want.items()}:
-            mine.load_state_dict(theirs.state_dict())
+            student_embeddings.load_state_dict(teacher_embeddings.state_dict())
             return
         words, *others = embeddings.tables(teacher)
         names = ("position_embeddings.weight", "token_type_embeddings.weight")
@@ -67,7 +71,9 @@ def _embeddings(
                 have[name].copy_(basis.T @ want[name])
         else:
             _words(have, words, basis)
-        match_statistics(student, mine.get_submodule("LayerNorm"), 0, states @ basis, sample)
+        match_statistics(
+            student, student_embeddings.get_submodule("LayerNorm"), 0, states @ basis, sample
+        )
 
 
 def _words(have: Mapping[str, Tensor], table: Tensor, basis: Tensor) -> None:
@@ -100,10 +106,10 @@ def fit_mlm_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: Bat
     have = dict(student.get_submodule("cls.predictions").named_parameters(remove_duplicate=False))
     with torch.no_grad():
         assert told is not None
-        theirs = told.weight - told.weight.mean(dim=0)
-        mine = have["decoder.weight"] - have["decoder.weight"].mean(dim=0)
-        first = torch.linalg.pinv(mine, rtol=NOISE) @ theirs  # (E, H)
-        left = theirs - mine @ first
+        teacher_decoder = told.weight - told.weight.mean(dim=0)
+        student_decoder = have["decoder.weight"] - have["decoder.weight"].mean(dim=0)
+        first = torch.linalg.pinv(student_decoder, rtol=NOISE) @ teacher_decoder  # (E, H)
+        left = teacher_decoder - student_decoder @ first
         second = principal(left, len(have["dense.weight"]))  # (H, S - E), fewer of a narrow head
         have["dense.weight"][: second.shape[1]] = (left @ second).T
         if told.bias is not None:

@@ -183,13 +183,13 @@ def _scores(own: Any, rows: Tensor, seen: Seen, heads: int) -> None:
     mean, lower = whitened(rows)
     query, query_bias = ridge(rows, seen.queries, *DAMPINGS)
     key, _ = ridge(rows, seen.keys, *DAMPINGS)
-    mine, theirs = (len(w) // heads for w in (own.query.weight, query))
-    scale = math.sqrt(mine / theirs)
+    student, teacher = (len(w) // heads for w in (own.query.weight, query))
+    scale = math.sqrt(student / teacher)
     asking = torch.cat([query @ lower, (query @ mean + query_bias)[:, None]], dim=1)
     for head in range(heads):
-        to = slice(head * mine, (head + 1) * mine)
-        of = slice(head * theirs, (head + 1) * theirs)
-        left, right = factors(asking[of].T @ (key[of] @ lower) * scale, mine)
+        to = slice(head * student, (head + 1) * student)
+        of = slice(head * teacher, (head + 1) * teacher)
+        left, right = factors(asking[of].T @ (key[of] @ lower) * scale, student)
         weight = unwhitened(left[:-1].T, lower)
         own.query.weight[to], own.query.bias[to] = weight, left[-1] - weight @ mean
         own.key.weight[to] = weight = unwhitened(right, lower)
@@ -204,11 +204,11 @@ def _values(own: Any, rows: Tensor, seen: Seen, wanted: Tensor, heads: int) -> N
     mean, lower = whitened(rows)
     value, _ = ridge(rows, seen.values, *DAMPINGS)
     out, _ = ridge(seen.contexts, wanted, *DAMPINGS)
-    mine, theirs = len(own.value.weight) // heads, len(value) // heads
+    student, teacher = len(own.value.weight) // heads, len(value) // heads
     for head in range(heads):
-        to = slice(head * mine, (head + 1) * mine)
-        of = slice(head * theirs, (head + 1) * theirs)
-        weight = unwhitened(factors(out[:, of] @ value[of] @ lower, mine)[1], lower)
+        to = slice(head * student, (head + 1) * student)
+        of = slice(head * teacher, (head + 1) * teacher)
+        weight = unwhitened(factors(out[:, of] @ value[of] @ lower, student)[1], lower)
         own.value.weight[to], own.value.bias[to] = weight, -weight @ mean
 
 
@@ -217,9 +217,9 @@ def _feed_forward(layer: Any, state: Tensor, neurons: Tensor, aim: Tensor) -> Te
     stack: list[Any] = [*getattr(layer, "ffn", ()), layer]
     for number, part in enumerate(stack):
         first, output = part.intermediate.dense, part.output
-        mine = neurons[:, number :: len(stack)][:, : len(first.weight)]
-        if mine.shape[1]:  # a student with more neurons keeps the others as drawn
-            weight, bias = ridge(state, mine, *DAMPINGS)
+        student = neurons[:, number :: len(stack)][:, : len(first.weight)]
+        if student.shape[1]:  # a student with more neurons keeps the others as drawn
+            weight, bias = ridge(state, student, *DAMPINGS)
             first.weight[: len(weight)] = weight
             first.bias[: len(bias)] = bias
         active = part.intermediate(state)

@@ -65,5 +65,5 @@ def copied(to: nn.Module, source: nn.Module) -> None:
     """Write a Linear or a norm over another; one without a bias has zeros."""
     to.get_parameter("weight").copy_(source.get_parameter("weight"))
     bias = dict(source.named_parameters()).get("bias")
-    if (mine := dict(to.named_parameters()).get("bias")) is not None:
-        mine.zero_() if bias is None else mine.copy_(bias)
+    if (student := dict(to.named_parameters()).get("bias")) is not None:
+        student.zero_() if bias is None else student.copy_(bias)

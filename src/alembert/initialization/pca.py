@@ -55,7 +55,7 @@ def init_by_pca(
     """
     _check(student, teacher)
     with torch.no_grad():
-        mine, theirs = (architectures.layers(m, WHY) for m in (student, teacher))
+        student_layers, teacher_layers = (architectures.layers(m, WHY) for m in (student, teacher))
         parts = [anatomy(m.config, WHY).copies for m in (student, teacher)]
         pairs = pairs if parts[1] else ()
         view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
@@ -67,8 +67,8 @@ def init_by_pca(
         match_statistics(student, embedded, 0, view.states[0], sample)
         used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
-            here = [mine[to - 1].get_submodule(name) for name in parts[0]]
-            there = [theirs[source - 1].get_submodule(name) for name in parts[1]]
+            here = [student_layers[to - 1].get_submodule(name) for name in parts[0]]
+            there = [teacher_layers[source - 1].get_submodule(name) for name in parts[1]]
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
             _attention(here[:4], there[:4], view, source - 1, heads)
             _feed_forward(here[5:7], there[5:7], view, source, *used[source])
@@ -79,13 +79,13 @@ def init_by_pca(
 
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
-    mine, theirs = student.config, teacher.config
+    student_config, teacher_config = student.config, teacher.config
     sizes = [
-        ("vocabulary", mine.vocab_size, theirs.vocab_size),
+        ("vocabulary", student_config.vocab_size, teacher_config.vocab_size),
         ("positions", len(positions(student)), len(positions(teacher))),
     ]
-    if anatomy(theirs, WHY).copies:
-        sizes.append(("inner size", inner_size(mine), inner_size(theirs)))
+    if anatomy(teacher_config, WHY).copies:
+        sizes.append(("inner size", inner_size(student_config), inner_size(teacher_config)))
     for name, have, want in sizes:
         if have > want or (name == "vocabulary" and have != want):
             raise UserError(

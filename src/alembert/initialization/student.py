@@ -106,16 +106,22 @@ def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
 
 
 def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
-    mine, theirs = student.config, teacher.config
-    sizes = {"vocabulary": (mine.vocab_size, theirs.vocab_size)}
-    if thin and bottlenecked(theirs):
-        sizes["embedding size"] = (mine.embedding_size, theirs.embedding_size)
+    student_config, teacher_config = student.config, teacher.config
+    sizes = {"vocabulary": (student_config.vocab_size, teacher_config.vocab_size)}
+    if thin and bottlenecked(teacher_config):
+        sizes["embedding size"] = (student_config.embedding_size, teacher_config.embedding_size)
     if not thin:
-        sizes["hidden size"] = (mine.hidden_size, theirs.hidden_size)
-        sizes["tie_word_embeddings"] = (mine.tie_word_embeddings, theirs.tie_word_embeddings)
-    if not thin and anatomy(theirs, "copying layers").copies:
-        sizes["inner size"] = (inner_size(mine), inner_size(theirs))
-        sizes["attention heads"] = (mine.num_attention_heads, theirs.num_attention_heads)
+        sizes["hidden size"] = (student_config.hidden_size, teacher_config.hidden_size)
+        sizes["tie_word_embeddings"] = (
+            student_config.tie_word_embeddings,
+            teacher_config.tie_word_embeddings,
+        )
+    if not thin and anatomy(teacher_config, "copying layers").copies:
+        sizes["inner size"] = (inner_size(student_config), inner_size(teacher_config))
+        sizes["attention heads"] = (
+            student_config.num_attention_heads,
+            teacher_config.num_attention_heads,
+        )
     for name, (have, want) in sizes.items():
         if have != want:
             raise UserError(
@@ -127,13 +133,15 @@ def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool =
 def _copy_layers(
     student: PreTrainedModel, teacher: PreTrainedModel, pairs: Sequence[tuple[int, int]]
 ) -> None:
-    mine, theirs = (layers(m, "copying layers") for m in (student, teacher))
-    my_parts, their_parts = (anatomy(m.config, "copying layers").copies for m in (student, teacher))
-    for to, source in pairs if their_parts else ():
-        for my_part, their_part in zip(my_parts, their_parts, strict=True):
-            part = mine[to - 1].get_submodule(my_part)
-            embeddings.copied(part, theirs[source - 1].get_submodule(their_part))
-        for parameter in mine[to - 1].get_submodule(my_parts[0]).parameters():
+    student_layers, teacher_layers = (layers(m, "copying layers") for m in (student, teacher))
+    student_parts, teacher_parts = (
+        anatomy(m.config, "copying layers").copies for m in (student, teacher)
+    )
+    for to, source in pairs if teacher_parts else ():
+        for student_part, teacher_part in zip(student_parts, teacher_parts, strict=True):
+            part = student_layers[to - 1].get_submodule(student_part)
+            embeddings.copied(part, teacher_layers[source - 1].get_submodule(teacher_part))
+        for parameter in student_layers[to - 1].get_submodule(student_parts[0]).parameters():
             parameter.mul_(sharpness(teacher.config))
 
 
@@ -141,18 +149,18 @@ def _copy_embeddings(
     student: PreTrainedModel, teacher: PreTrainedModel, sample: Batch | None
 ) -> None:
     embeddings.write(student, *embeddings.tables(teacher))
-    mine = student.base_model.get_submodule("embeddings.LayerNorm")
-    if (theirs := embeddings.norm(teacher)) is not None:
-        embeddings.copied(mine, theirs)
+    student_norm = student.base_model.get_submodule("embeddings.LayerNorm")
+    if (teacher_norm := embeddings.norm(teacher)) is not None:
+        embeddings.copied(student_norm, teacher_norm)
     elif sample is not None:
         states = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
-        match_statistics(student, mine, 0, states[sample["attention_mask"].bool()], sample)
+        match_statistics(student, student_norm, 0, states[sample["attention_mask"].bool()], sample)
 
 
 def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     if teacher.get_output_embeddings() is None:
         return
-    mine, theirs = (
+    student_parts, teacher_parts = (
         [m.get_submodule(name) for name in anatomy(m.config, "copying the head").transform]
         for m in (student, teacher)
     )
@@ -161,7 +169,7 @@ def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     weight, bias = vocabulary_matrix(teacher)
     if weight.shape == decoder.weight.shape:  # ALBERT's head is as narrow as its embeddings
         decoder.weight.copy_(weight)
-        for to, source in zip(mine, theirs, strict=True):
+        for to, source in zip(student_parts, teacher_parts, strict=True):
             embeddings.copied(to, source)
     if bias is not None:
         decoder.bias.copy_(bias)

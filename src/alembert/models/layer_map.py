@@ -63,12 +63,13 @@ def _spread(m: int, student: int, teacher: int) -> int:
 
 
 def _checked(pairs: Sequence[tuple[int, int]], student: int, teacher: int) -> Pairs:
-    for mine, theirs in pairs:
-        if not (0 <= mine <= student and 0 <= theirs <= teacher):
+    for student_layer, teacher_layer in pairs:
+        if not (0 <= student_layer <= student and 0 <= teacher_layer <= teacher):
             raise UserError(
-                f"layer map pair ({mine}, {theirs}) lies outside the models: the student has "
+                f"layer map pair ({student_layer}, {teacher_layer}) lies outside the models: "
+                f"the student has "
                 f"layers 0 to {student}, the teacher 0 to {teacher} (0 is the embedding)"
             )
     if not pairs:
         raise UserError("the layer map is empty: give at least one (student, teacher) pair")
-    return tuple((mine, theirs) for mine, theirs in pairs)
+    return tuple((student_layer, teacher_layer) for student_layer, teacher_layer in pairs)

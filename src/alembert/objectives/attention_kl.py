@@ -69,11 +69,13 @@ class _Gap(torch.autograd.Function):
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             q, k, a, b = (x[part].float() for x in (queries, keys, their_queries, their_keys))
-            mine, theirs = (_log_softmax(*each, ~there[part, None, :]) for each in ((q, k), (a, b)))
-            wanted = theirs.exp()
-            total += ((wanted * (theirs - mine)).sum(dim=-1) * weight[part]).sum()
+            student, teacher = (
+                _log_softmax(*each, ~there[part, None, :]) for each in ((q, k), (a, b))
+            )
+            wanted = teacher.exp()
+            total += ((wanted * (teacher - student)).sum(dim=-1) * weight[part]).sum()
             if learns:
-                gap = mine.exp_().sub_(wanted).mul_(weight[part, :, None])
+                gap = student.exp_().sub_(wanted).mul_(weight[part, :, None])
                 grads[0][part], grads[1][part] = torch.bmm(gap, k), torch.bmm(gap.mT, q)
         ctx.save_for_backward(*grads)
         return total

@@ -91,8 +91,8 @@ def attention_mse_of(
     real = mask[:, None, :, None]
     with torch.autocast(mask.device.type, enabled=False):
         queries, keys = (
-            torch.cat([mine.float(), theirs.float() * sign], dim=-1) * real
-            for mine, theirs, sign in zip(student, teacher, (-1, 1), strict=True)
+            torch.cat([student_part.float(), teacher_part.float() * sign], dim=-1) * real
+            for student_part, teacher_part, sign in zip(student, teacher, (-1, 1), strict=True)
         )
         gap = (queries.transpose(-1, -2) @ queries) * (keys.transpose(-1, -2) @ keys)
         return gap.sum() / (mask.sum(dim=1).square().sum().clamp(min=1) * queries.shape[1])

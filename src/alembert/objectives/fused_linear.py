@@ -47,8 +47,8 @@ def soft_labels(
     scale = temperature / max(len(teacher.rows), 1)
 
     def ready(part: slice) -> ChunkLoss:
-        theirs = frozen.logits(part)
-        return lambda s, block: _soft(s, theirs[block].float(), temperature, scale)
+        teacher_logits = frozen.logits(part)
+        return lambda s, block: _soft(s, teacher_logits[block].float(), temperature, scale)
 
     return VocabularyTerm(ready, rows)
 
@@ -78,10 +78,10 @@ def logits_mse(teacher: VocabularyLogits, rows: Tensor | None = None) -> Vocabul
     frozen, count = teacher.detach(), max(len(teacher.rows), 1)
 
     def ready(part: slice) -> ChunkLoss:
-        theirs = frozen.logits(part)
+        teacher_logits = frozen.logits(part)
 
         def chunk(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-            gap = logits.sub_(theirs[block].float())
+            gap = logits.sub_(teacher_logits[block].float())
             return gap.square().sum() / count, gap.mul_(2 / count)
 
         return chunk

@@ -91,12 +91,14 @@ class SoftLabels(Term):
         return fused_linear.soft_labels(teacher.words.only(where), self.temperature, rows)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        mine, theirs, labels = _logits(student), _logits(teacher), batch["labels"]
+        student_logits, teacher_logits, labels = _logits(student), _logits(teacher), batch["labels"]
         if labels.is_floating_point() and labels.dim() == 1:
-            return functional.squared_error(mine.reshape(-1), theirs.reshape(-1))
+            return functional.squared_error(student_logits.reshape(-1), teacher_logits.reshape(-1))
         if labels.is_floating_point():
-            return functional.soft_bernoulli(mine, theirs, self.temperature)
-        return functional.soft_labels(_real(mine, batch), _real(theirs, batch), self.temperature)
+            return functional.soft_bernoulli(student_logits, teacher_logits, self.temperature)
+        return functional.soft_labels(
+            _real(student_logits, batch), _real(teacher_logits, batch), self.temperature
+        )
 
 
 class LogitsMSE(Term):

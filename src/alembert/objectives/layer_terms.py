@@ -95,8 +95,11 @@ class _Attention(LayerTerm):
 
     def scaled(self, student: Trace, teacher: Trace, s: int, t: int) -> Scaled:
         """Scaled queries and keys of both models' layers, in fp32: gaps are small beside scores."""
-        mine, theirs = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
-        return (mine[0].float(), mine[1].float()), (theirs[0].float(), theirs[1].float())
+        student_parts, teacher_parts = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
+        return (student_parts[0].float(), student_parts[1].float()), (
+            teacher_parts[0].float(),
+            teacher_parts[1].float(),
+        )
 
 
 class AttentionMSE(_Attention):
@@ -109,12 +112,12 @@ class AttentionMSE(_Attention):
         mask = batch["attention_mask"]
         gaps = []
         for s, t in pairs:
-            mine, theirs = self.scaled(student, teacher, s, t)
-            if mask.shape[1] < mine[0].shape[-1] + theirs[0].shape[-1]:
-                scores = [_product(*part) for part in (mine, theirs)]
+            student_vectors, teacher_vectors = self.scaled(student, teacher, s, t)
+            if mask.shape[1] < student_vectors[0].shape[-1] + teacher_vectors[0].shape[-1]:
+                scores = [_product(*part) for part in (student_vectors, teacher_vectors)]
                 gaps.append(functional.attention_mse(scores[0], scores[1], mask))
             else:
-                gaps.append(functional.attention_mse_of(mine, theirs, mask))
+                gaps.append(functional.attention_mse_of(student_vectors, teacher_vectors, mask))
         return _sum(gaps)
 
 
@@ -156,9 +159,11 @@ class Relations(_Attention):
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         mask = batch["attention_mask"]
         gaps = [
-            relations(parted(mine[s], self.heads), parted(theirs[t], self.heads), mask)
+            relations(
+                parted(student_vectors[s], self.heads), parted(teacher_vectors[t], self.heads), mask
+            )
             for s, t in pairs
-            for mine, theirs in (
+            for student_vectors, teacher_vectors in (
                 (student.queries, teacher.queries),
                 (student.keys, teacher.keys),
                 (student.values, teacher.values),

@@ -53,11 +53,11 @@ Objective = tuple[AnyTerm, ...]
 
 def reads(objective: Objective, student: int, teacher: int, words: bool) -> tuple[Reads, Reads]:
     """What all terms together read of a student and a teacher of these depths."""
-    mine, theirs = Reads(), Reads()
+    student_reads, teacher_reads = Reads(), Reads()
     for term in objective:
-        more_mine, more_theirs = term.reads(term.pairs(student, teacher), words)
-        mine, theirs = mine | more_mine, theirs | more_theirs
-    return mine, theirs
+        more_student, more_teacher = term.reads(term.pairs(student, teacher), words)
+        student_reads, teacher_reads = student_reads | more_student, teacher_reads | more_teacher
+    return student_reads, teacher_reads
 
 
 def total(

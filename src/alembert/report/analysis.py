@@ -154,11 +154,11 @@ def apart(found: Predictions, most: int = 12) -> list[Apart]:
 
 def _distance(found: Predictions) -> Floats:
     several = found.kind == "multilabel"
-    mine, known = found.stacked(found.own), found.known()
+    student, known = found.stacked(found.own), found.known()
     if found.kind == "regression":
         other = found.stacked("teacher")[:, 0] if "teacher" in found.logits else known
-        return np.abs(np.asarray(mine[:, 0] - other, np.float64))
-    here = softened(mine, several=several)
+        return np.abs(np.asarray(student[:, 0] - other, np.float64))
+    here = softened(student, several=several)
     if "teacher" in found.logits:
         there = softened(found.stacked("teacher"), several=several)
     else:

@@ -86,16 +86,16 @@ def _asked(model: PreTrainedModel, batch: Any) -> Any:
 
 
 def _paired(
-    mine: list[Attention], theirs: list[Attention] | None
+    student: list[Attention], teacher: list[Attention] | None
 ) -> list[tuple[int, Attention, int | None, Attention | None]]:
     """Student layers evenly chosen, each beside the teacher's at the same relative height."""
-    chosen = sorted({round(k) for k in np.linspace(1, len(mine), min(LAYERS, len(mine)))})
-    if theirs is None:
-        return [(k, mine[k - 1], None, None) for k in chosen]
-    height = {k: max(1, round_half_up(k * len(theirs), len(mine))) for k in chosen}
-    return [(k, mine[k - 1], height[k], theirs[height[k] - 1]) for k in chosen]
+    chosen = sorted({round(k) for k in np.linspace(1, len(student), min(LAYERS, len(student)))})
+    if teacher is None:
+        return [(k, student[k - 1], None, None) for k in chosen]
+    height = {k: max(1, round_half_up(k * len(teacher), len(student))) for k in chosen}
+    return [(k, student[k - 1], height[k], teacher[height[k] - 1]) for k in chosen]
 
 
-def alike(mine: Attention, theirs: Attention) -> float:
+def alike(student: Attention, teacher: Attention) -> float:
     """The share of attention that both place alike: sum of the smaller, mean over tokens."""
-    return float(np.minimum(mine, theirs).sum(-1).mean())
+    return float(np.minimum(student, teacher).sum(-1).mean())

@@ -86,12 +86,12 @@ def _sentence(run: RunRecord) -> str:
 
 def _attention(seen: Insides) -> Section:
     figures: list[tuple[tuple[str, ...], str]] = []
-    for mine, weights, theirs, others in seen.layers:
-        who = "model" if theirs is None else "student"
-        drawn = [plots.attention(weights, seen.tokens, who, mine)]
+    for student, weights, teacher, others in seen.layers:
+        who = "model" if teacher is None else "student"
+        drawn = [plots.attention(weights, seen.tokens, who, student)]
         caption = ""
-        if theirs is not None and others is not None:
-            drawn.insert(0, plots.attention(others, seen.tokens, "teacher", theirs))
+        if teacher is not None and others is not None:
+            drawn.insert(0, plots.attention(others, seen.tokens, "teacher", teacher))
             caption = f"{alike(weights, others):.0%} of the attention is placed alike"
         figures.append((tuple(drawn), caption))
     lead = (

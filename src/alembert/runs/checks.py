@@ -36,7 +36,7 @@ def check_teacher(
     check_vocabulary(own, config, path)
 
 
-def check_job(job: Job, stages: list[Stage], mine: EncodedTask) -> str:
+def check_job(job: Job, stages: list[Stage], student_task: EncodedTask) -> str:
     """Refuse what one of the stages cannot do before the first is run; a line on the start."""
     source = job.student or job.teacher_for(stages[0]) or ""
     config = load_config(job.student) if job.student else checked_config(job.recipe.student)
@@ -47,10 +47,10 @@ def check_job(job: Job, stages: list[Stage], mine: EncodedTask) -> str:
         line = describe_start(config, begins)
         start_map(job.recipe.init.layers, config, begins)
     for stage in stages:
-        class_weights.weighed(stage, mine.splits)
+        class_weights.weighed(stage, student_task.splits)
         if teacher := job.asked(stage):
-            head = head_of(stage, mine.splits)
-            check_teacher(stage, head, teacher, source, mine.tokenizer)
+            head = head_of(stage, student_task.splits)
+            check_teacher(stage, head, teacher, source, student_task.tokenizer)
             taught = load_config(teacher)
             check_precision(job.precision, taught, teacher)
             asking = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
@@ -58,10 +58,10 @@ def check_job(job: Job, stages: list[Stage], mine: EncodedTask) -> str:
             read.add((teacher, head))
         check_length(stage.max_length, config, job.student or "the student")
     if job.student is None and config.vocab_size != load_config(source).vocab_size:
-        mend = f"set student.vocab_size={len(mine.tokenizer)}, or leave it out"
-        check_vocabulary(mine.tokenizer, config, "the student", mend)
+        mend = f"set student.vocab_size={len(student_task.tokenizer)}, or leave it out"
+        check_vocabulary(student_task.tokenizer, config, "the student", mend)
     else:
-        check_vocabulary(mine.tokenizer, config, source)
+        check_vocabulary(student_task.tokenizer, config, source)
     check_precision(job.precision, config, job.student or "the student")
     for teacher, head in sorted(read):
         check_finite(load_model(teacher, head), teacher)  # refused now without the head too

@@ -56,18 +56,23 @@ def encode_task(job: Job, stages: list[Stage], path: str) -> EncodedTask:
 
 
 def encode_for_teacher(
-    job: Job, stages: list[Stage], mine: EncodedTask, path: str | None = None
+    job: Job, stages: list[Stage], student_task: EncodedTask, path: str | None = None
 ) -> EncodedTask:
-    """The rows of `mine` as the task's teacher reads them: the same where its words are.
+    """The rows of `student_task` as the task's teacher reads them: the same where its words are.
 
     path: of another teacher of the task than the first.
     """
     path = path or job.teacher
-    if path is None or job.files is None or mine.splits is None or not teacher_counts(stages):
-        return mine
-    if load_tokenizer(path).get_vocab() == mine.tokenizer.get_vocab():
-        return mine
-    return _with_rows_of(mine.splits, encode_task(job, stages, path), job, stages)
+    if (
+        path is None
+        or job.files is None
+        or student_task.splits is None
+        or not teacher_counts(stages)
+    ):
+        return student_task
+    if load_tokenizer(path).get_vocab() == student_task.tokenizer.get_vocab():
+        return student_task
+    return _with_rows_of(student_task.splits, encode_task(job, stages, path), job, stages)
 
 
 def _with_rows_of(splits: Splits, found: EncodedTask, job: Job, stages: list[Stage]) -> EncodedTask:
@@ -81,7 +86,7 @@ def _with_rows_of(splits: Splits, found: EncodedTask, job: Job, stages: list[Sta
 
 
 def trim_to_task(
-    job: Job, stages: list[Stage], mine: EncodedTask, say: Say, leads: bool
+    job: Job, stages: list[Stage], student_task: EncodedTask, say: Say, leads: bool
 ) -> tuple[Job, EncodedTask]:
     """The job with teachers that know the pieces of its texts alone, and what these then read.
 
@@ -99,14 +104,14 @@ def trim_to_task(
         )
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in whole}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
-        kept = _kept(job, stages, mine, list(whole.values()))
+        kept = _kept(job, stages, student_task, list(whole.values()))
         folder.open_run(job.out, job.recipe, job.arguments)
         for name in missing:
             with atomic(at[name]) as partial:
                 trim.write(whole[name], kept, partial)
     first = str(next(iter(at.values())))
     config = load_config(first)
-    say(f"vocabulary: {config.vocab_size:,} pieces of {len(mine.tokenizer):,} stay")
+    say(f"vocabulary: {config.vocab_size:,} pieces of {len(student_task.tokenizer):,} stay")
     own = {
         name: getattr(config, name)
         for name in job.recipe.student
@@ -116,27 +121,29 @@ def trim_to_task(
     paths: dict[str, Any] = {name: str(place) for name, place in at.items()}
     smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
     found = encode_task(smaller, stages, first)
-    if mine.splits is not None:
-        found = _with_rows_of(mine.splits, found, job, stages)
+    if student_task.splits is not None:
+        found = _with_rows_of(student_task.splits, found, job, stages)
     return smaller, found
 
 
-def _kept(job: Job, stages: list[Stage], mine: EncodedTask, teachers: list[str]) -> list[int]:
+def _kept(
+    job: Job, stages: list[Stage], student_task: EncodedTask, teachers: list[str]
+) -> list[int]:
     """The pieces of all texts that the run learns from, of teachers that read the same words."""
-    state, stay = tokenizer_pruning.state_of(mine.tokenizer, teachers[0]), set[int]()
+    state, stay = tokenizer_pruning.state_of(student_task.tokenizer, teachers[0]), set[int]()
     for path in teachers:
-        if load_tokenizer(path).get_vocab() != mine.tokenizer.get_vocab():
+        if load_tokenizer(path).get_vocab() != student_task.tokenizer.get_vocab():
             raise UserError(
                 f"--vocabulary: {path} has another vocabulary than {teachers[0]}: leave it out"
             )
         stay |= trim.always(state, load_config(path))
     counts = np.zeros(max(load_config(path).vocab_size for path in teachers), np.int64)
-    if mine.splits is not None:
-        for part in (mine.splits.train, mine.splits.valid):
+    if student_task.splits is not None:
+        for part in (student_task.splits.train, student_task.splits.valid):
             counts += np.bincount(part.input_ids, minlength=len(counts))
     for stage in stages:
         if stage.data == "corpus" and job.corpus is not None:
-            found = read_corpus(job.corpus, mine.tokenizer, stage.max_length).counts
+            found = read_corpus(job.corpus, student_task.tokenizer, stage.max_length).counts
             counts[: len(found)] += found
     return tokenizer_pruning.chosen(state, stay, None, 1.0, counts.tolist())
 

@@ -48,22 +48,22 @@ def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
     return mean
 
 
-def check(job: Job, stages: list[Stage], mine: EncodedTask) -> None:
+def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
     """Refuse a run that asks no teacher beside the first, or one that cannot be averaged with it.
 
-    mine: the run's texts as its tokenizer reads them.
+    student_task: the run's texts as its tokenizer reads them.
     """
     if not job.more_teachers:
         return
     asking = [
         s for s in stages if s.data == "task" and any(t.over == "answers" for t in s.objective)
     ]
-    if not asking or mine.splits is None or job.teacher is None:
+    if not asking or student_task.splits is None or job.teacher is None:
         raise UserError(
             f"--teacher {job.more_teachers[0]}: several teachers are averaged in what they answer "
             "to a task, and no stage of this run imitates that: give --train, or one --teacher"
         )
-    kind, words = mine.splits.task.kind, load_tokenizer(job.teacher).get_vocab()
+    kind, words = student_task.splits.task.kind, load_tokenizer(job.teacher).get_vocab()
     for path in job.more_teachers:
         config, tokenizer = load_config(path), load_tokenizer(path)
         checks.check_length(max(stage.max_length for stage in asking), config, path)
@@ -77,30 +77,34 @@ def check(job: Job, stages: list[Stage], mine: EncodedTask) -> None:
             )
 
 
-def members(job: Job, stages: list[Stage], mine: EncodedTask) -> tuple[EnsembleMember, ...]:
+def members(job: Job, stages: list[Stage], student_task: EncodedTask) -> tuple[EnsembleMember, ...]:
     """The teachers beside the first, and the run's texts as they read them."""
     if not job.more_teachers:
         return ()
-    assert mine.splits is not None
+    assert student_task.splits is not None
     assert job.teacher is not None
-    first, kind = job.teacher, mine.splits.task.kind
+    first, kind = job.teacher, student_task.splits.task.kind
     return tuple(
-        EnsembleMember(path, _order(first, path, kind), encode_for_teacher(job, stages, mine, path))
+        EnsembleMember(
+            path, _order(first, path, kind), encode_for_teacher(job, stages, student_task, path)
+        )
         for path in job.more_teachers
     )
 
 
 def _order(first: str, other: str, kind: Kind) -> tuple[int, ...]:
     """Where the first teacher's labels stand in the other's answers."""
-    mine, theirs = (label_names_of(load_config(path)) or [] for path in (first, other))
-    if kind == "regression" and len(mine) == len(theirs) == 1:
+    student_task, teacher_task = (
+        label_names_of(load_config(path)) or [] for path in (first, other)
+    )
+    if kind == "regression" and len(student_task) == len(teacher_task) == 1:
         return (0,)
     for same in (str, str.casefold):  # names that differ by case alone, unless that tells apart
-        places = {same(name): i for i, name in enumerate(theirs)}
-        wanted = [same(name) for name in mine]
-        if len(places) == len(mine) == len(theirs) and places.keys() == set(wanted):
+        places = {same(name): i for i, name in enumerate(teacher_task)}
+        wanted = [same(name) for name in student_task]
+        if len(places) == len(student_task) == len(teacher_task) and places.keys() == set(wanted):
             return tuple(places[name] for name in wanted)
-    apart = sorted(set(mine) ^ set(theirs)) or theirs
+    apart = sorted(set(student_task) ^ set(teacher_task)) or teacher_task
     raise UserError(
         f"{other}: its labels are not those of {first}: {list_names(apart)} only one of them has; "
         "average teachers of the same labels"

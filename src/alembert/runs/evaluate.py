@@ -37,18 +37,18 @@ def evaluate_run(
     out: Path,
     student: Path,
     teacher: str | None,
-    mine: EncodedTask,
-    theirs: EncodedTask,
+    student_task: EncodedTask,
+    teacher_task: EncodedTask,
     others: Sequence[ensemble.EnsembleMember],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
 
-    mine, theirs: its texts as the student and as the teacher reads them; others: the teachers
+    student_task, teacher_task: its texts as each of them reads them; others: the teachers
     averaged with it. What they said of each
     text is kept beside it, and how long a few texts took them.
     """
-    splits = mine.splits
+    splits = student_task.splits
     if splits is None or splits.test is None:
         if splits is not None:
             say("no --eval file: the result is not judged")
@@ -58,7 +58,10 @@ def evaluate_run(
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
     logits: dict[str, Logits] = {}
     models, data = {}, {}
-    for who, path, read in (("teacher", teacher, theirs), ("student", str(student), mine)):
+    for who, path, read in (
+        ("teacher", teacher, teacher_task),
+        ("student", str(student), student_task),
+    ):
         if path is not None and read.splits is not None and read.splits.test is not None:
             model, data[who] = load_model(path, splits.task.kind), read.splits.test
             models[who] = model, Path(model_folder(path))
@@ -71,7 +74,7 @@ def evaluate_run(
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
-    save(out, predictions_of(splits.task, splits.texts, data, logits, mine.tokenizer))
+    save(out, predictions_of(splits.task, splits.texts, data, logits, student_task.tokenizer))
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")

@@ -95,17 +95,20 @@ def _texts(
     The third is how the teacher reads them that the run was given, by which it is judged; then come
     the teachers beside it.
     """
-    mine = encode_task(job, stages, job.student or job.teacher_for(stages[0]) or "")
-    if line := check_job(job, stages, mine):
+    student_task = encode_task(job, stages, job.student or job.teacher_for(stages[0]) or "")
+    if line := check_job(job, stages, student_task):
         say(line)
-    ensemble.check(job, stages, mine)
-    mine = replace(mine, splits=augmented(job, stages, mine.splits, mine.tokenizer, say))
-    theirs = encode_for_teacher(job, stages, mine)
-    others = ensemble.members(job, stages, mine)
+    ensemble.check(job, stages, student_task)
+    student_task = replace(
+        student_task,
+        splits=augmented(job, stages, student_task.splits, student_task.tokenizer, say),
+    )
+    teacher_task = encode_for_teacher(job, stages, student_task)
+    others = ensemble.members(job, stages, student_task)
     if job.vocabulary is None:
-        return job, (mine, theirs), theirs, others
-    work, fewer = trim_to_task(job, stages, mine, say, leads)
-    return work, (fewer, fewer), theirs, others
+        return job, (student_task, teacher_task), teacher_task, others
+    work, fewer = trim_to_task(job, stages, student_task, say, leads)
+    return work, (fewer, fewer), teacher_task, others
 
 
 def _run_stage(
@@ -126,14 +129,14 @@ def _run_stage(
     distillation, rows, masking = prepare_stage(
         job, stage, place, last, read, others, accelerator, say
     )
-    mine, splits = read[0], read[0].splits
-    batches = Batches(rows, stage.batch_size, job.seed, mine.pad, masking)
+    student_task, splits = read[0], read[0].splits
+    batches = Batches(rows, stage.batch_size, job.seed, student_task.pad, masking)
     of_task = splits if stage.data == "task" else None
     length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
     watch = None
     if of_task is not None:
         watch = validation.validator_for(
-            stage, distillation, of_task, mine.pad, length, len(rows), accelerator
+            stage, distillation, of_task, student_task.pad, length, len(rows), accelerator
         )
     if accelerator.is_main_process:
         folder.open_run(job.out, job.recipe, job.arguments)
@@ -147,7 +150,7 @@ def _run_stage(
     table = None
     if of_task is not None:
         read_ids = (of_task.train.input_ids, of_task.valid.input_ids)
-        table = restrict(distillation.student, token_ids_in(read_ids, mine.pad))
+        table = restrict(distillation.student, token_ids_in(read_ids, student_task.pad))
     began = time.perf_counter()
     facts = train(
         distillation, stage, batches, length, place,
@@ -165,7 +168,7 @@ def _run_stage(
         said += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
         say(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
     write_json(place / "facts.json", facts)
-    folder.save_model(distillation.student, mine.tokenizer, place / "model")
+    folder.save_model(distillation.student, student_task.tokenizer, place / "model")
     checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
     say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")

@@ -44,12 +44,12 @@ def prepare_stage(
     say: Say,
 ) -> tuple[Distillation, Rows, Masking | None]:
     """A stage's models, the rows that it reads, and how their words are hidden."""
-    mine, theirs = read
-    words, head = stage.data == "corpus", head_of(stage, mine.splits)
-    labels = () if mine.splits is None or words else mine.splits.task.labels
+    student_task, teacher_task = read
+    words, head = stage.data == "corpus", head_of(stage, student_task.splits)
+    labels = () if student_task.splits is None or words else student_task.splits.task.labels
     with accelerator.main_process_first():
-        rows, masking = _rows(job, stage, mine)
-    sample = sample_of(rows, mine.pad)
+        rows, masking = _rows(job, stage, student_task)
+    sample = sample_of(rows, student_task.pad)
     teacher = load_model(path, head) if (path := job.asked(stage)) else None
     student = make_student(job, head, labels, last, teacher, sample)
     distillation = Distillation(
@@ -65,15 +65,17 @@ def prepare_stage(
             fit_mlm_head(student, teacher, masking(dict(sample), dice) if masking else sample)
     kept = reads == ANSWERS or (others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and kept:
-        assert theirs.splits is not None
+        assert teacher_task.splits is not None
         asked = _asked(stage, rows, len(labels), job.seed)
-        said = cached_logits(teacher, theirs.splits.train, theirs.pad, accelerator, asked)
+        said = cached_logits(
+            teacher, teacher_task.splits.train, teacher_task.pad, accelerator, asked
+        )
         if others:
-            said = ensemble.with_answers(said, theirs.splits.task, others, accelerator)
+            said = ensemble.with_answers(said, teacher_task.splits.task, others, accelerator)
         rows = WithTeacherLogits(rows, said.logits, asked)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _with_traces(
-            job, stage, distillation, rows, masking, mine.pad, accelerator, say
+            job, stage, distillation, rows, masking, student_task.pad, accelerator, say
         )
     return distillation, rows, masking
 
@@ -122,17 +124,17 @@ def _asked(stage: Stage, rows: Encoded, classes: int, seed: int) -> RowSubset | 
     return RowSubset(np.concatenate([batches[i] for i in range(len(batches))]), count)
 
 
-def _rows(job: Job, stage: Stage, mine: EncodedTask) -> tuple[Rows, Masking | None]:
+def _rows(job: Job, stage: Stage, student_task: EncodedTask) -> tuple[Rows, Masking | None]:
     """What a stage reads, and how its words are hidden."""
     if stage.data == "task":
-        assert mine.splits is not None
-        return mine.splits.train, None
+        assert student_task.splits is not None
+        return student_task.splits.train, None
     assert job.corpus is not None
-    corpus = read_corpus(job.corpus, mine.tokenizer, stage.max_length)
+    corpus = read_corpus(job.corpus, student_task.tokenizer, stage.max_length)
     if stage.masking is None:
         return corpus, None
     share, rare_words = stage.masking.share, stage.masking.rare_words
-    return corpus, masking_for(mine.tokenizer, share, rare_words, corpus.counts)
+    return corpus, masking_for(student_task.tokenizer, share, rare_words, corpus.counts)
 
 
 def choose_recipe(

@@ -98,18 +98,18 @@ class Distillation(nn.Module):
         self._teacher = (None,)
 
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        theirs, reads = Trace(), self.reads[1]
+        teacher, reads = Trace(), self.reads[1]
         said = batch.get("teacher_logits")  # it answered before (answers.answered)
         if said is not None:
             reads = replace(reads, logits=False)
         if recorded.has_recorded_trace(batch):  # on a corpus too (teacher_cache.taught)
-            theirs = recorded.rows_to_trace(batch, recorded.trace_spec(self.objective, reads))
+            teacher = recorded.rows_to_trace(batch, recorded.trace_spec(self.objective, reads))
         elif self.teacher is not None and reads != Reads():
-            theirs = no_grad_trace(self.teacher, batch, reads)
+            teacher = no_grad_trace(self.teacher, batch, reads)
         if said is not None:
-            theirs = replace(theirs, logits=said)
-        mine = self._project(trace(self.student, batch, self.reads[0]))
-        return terms.total(self.objective, self.pairs, mine, theirs, batch, whole)
+            teacher = replace(teacher, logits=said)
+        student = self._project(trace(self.student, batch, self.reads[0]))
+        return terms.total(self.objective, self.pairs, student, teacher, batch, whole)
 
     def start_projections(self, sample: Batch) -> None:
         """Set each projection to the least squares answer on a batch of unmasked text.
@@ -118,7 +118,7 @@ class Distillation(nn.Module):
         """
         if not self.projections or self.teacher is None:
             return
-        theirs, mine = (
+        teacher, student = (
             no_grad_trace(model, sample, Reads(hidden=reads.hidden)).hidden
             for model, reads in ((self.teacher, self.reads[1]), (self.student, self.reads[0]))
         )
@@ -127,26 +127,26 @@ class Distillation(nn.Module):
                     for pair in pairs if term.reads(pairs, False)[0].hidden}  # fmt: skip
         for name, projection in self.projections.items():
             pairs = [(s, t) for s, t in sorted(compared) if name in ("shared", str(s))]
-            inputs = torch.cat([mine[s][real].float() for s, _ in pairs])
-            least_squares(projection, inputs, torch.cat([theirs[t][real] for _, t in pairs]), 1e-3)
+            inputs = torch.cat([student[s][real].float() for s, _ in pairs])
+            least_squares(projection, inputs, torch.cat([teacher[t][real] for _, t in pairs]), 1e-3)
 
     def _projections(self, choice: Projections) -> nn.ModuleDict:
         hidden = self.reads[0].hidden
         if self.teacher is None or not hidden:
             return nn.ModuleDict()
-        mine, theirs = self.student.config.hidden_size, self.teacher.config.hidden_size
+        student, teacher = self.student.config.hidden_size, self.teacher.config.hidden_size
         if choice == "none":
             return nn.ModuleDict()
         if choice == "shared":
-            return nn.ModuleDict({"shared": nn.Linear(mine, theirs)})
-        return nn.ModuleDict({str(k): nn.Linear(mine, theirs) for k in sorted(hidden)})
+            return nn.ModuleDict({"shared": nn.Linear(student, teacher)})
+        return nn.ModuleDict({str(k): nn.Linear(student, teacher) for k in sorted(hidden)})
 
-    def _project(self, mine: Trace) -> Trace:
+    def _project(self, student: Trace) -> Trace:
         if not self.projections:
-            return mine
+            return student
         name = "shared" if "shared" in self.projections else None
-        projected = {k: self.projections[name or str(k)](h) for k, h in mine.hidden.items()}
-        return replace(mine, hidden=projected)
+        projected = {k: self.projections[name or str(k)](h) for k, h in student.hidden.items()}
+        return replace(student, hidden=projected)
 
 
 def check_layers(
@@ -215,9 +215,10 @@ def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Read
         (reads.words, "vocab_size", "vocabulary words", other),
         (reads.logits, "num_labels", "labels", tune),
     ):
-        mine, theirs = (int(getattr(m.config, field)) for m in (student, teacher))
-        if read and mine != theirs:
+        student_size, teacher_size = (int(getattr(m.config, field)) for m in (student, teacher))
+        if read and student_size != teacher_size:
             raise UserError(
-                f"the student has {mine} {what} and the teacher {theirs}, and the recipe compares "
+                f"the student has {student_size} {what} and the teacher {teacher_size}, and the "
+                "recipe compares "
                 f"them one by one: {mend}"
             )

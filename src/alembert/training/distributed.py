@@ -79,9 +79,9 @@ def local_rows(
 ) -> tuple[dict[str, Tensor], float]:
     """This process's rows of a batch, and 1; where none is left for it, one row that counts 0."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    mine = {name: rows[rank::world] for name, rows in batch.items()}
-    if len(mine["input_ids"]):
-        return mine, 1.0
+    student = {name: rows[rank::world] for name, rows in batch.items()}
+    if len(student["input_ids"]):
+        return student, 1.0
     return {name: rows[:1] for name, rows in batch.items()}, 0.0
 
 

@@ -80,17 +80,17 @@ def cached_logits(
     teacher.to(accelerator.device)
     numbers = {first: order[first : first + PART].tolist() for first in range(0, count, PART)}
     parts = list(numbers)
-    mine = parts[accelerator.process_index :: accelerator.num_processes]
+    student = parts[accelerator.process_index :: accelerator.num_processes]
     kept: dict[int, NDArray[np.float32]] = {}
     with naming(home, "free some space, or name another folder in XDG_CACHE_HOME"):
         home.mkdir(parents=True, exist_ok=True)
-        missing = [first for first in mine if not _file(home, first).is_file()]
+        missing = [first for first in student if not _file(home, first).is_file()]
         with tqdm(
             total=sum(len(numbers[first]) for first in missing), unit="text", desc="teacher",
             dynamic_ncols=True, mininterval=0.5,
             disable=not missing or not accelerator.is_main_process or None,
         ) as bar:  # fmt: skip
-            for share in (mine, parts):  # the others' is there then, or their cache is another
+            for share in (student, parts):  # the others' is there then, or their cache is another
                 for first in share:
                     if first not in kept:
                         kept[first] = _compute(

@@ -128,12 +128,12 @@ def _step(
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
     """One optimiser update; returns this process's share of the loss and terms of the batch."""
-    mine, weight = distributed.local_rows(batch, accelerator)
-    rows = len(mine["input_ids"])
+    student, weight = distributed.local_rows(batch, accelerator)
+    rows = len(student["input_ids"])
     size = stage.micro_batch_size or rows
     sums: dict[str, Tensor] = {}
     for start in range(0, rows, size):
-        micro = {k: v[start : start + size].to(accelerator.device) for k, v in mine.items()}
+        micro = {k: v[start : start + size].to(accelerator.device) for k, v in student.items()}
         last = start + size >= rows
         with distributed.gradient_sync(module, accelerator, last), accelerator.autocast():
             loss, values = module(micro, batch)
