@@ -59,7 +59,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", counted)
     monkeypatch.setattr(
-        "alembert.models.checks.check_finite", lambda *_: None
+        "alembert.runs.checks.check_finite", lambda *_: None
     )  # it asks made-up texts
     return counts
 
@@ -111,7 +111,7 @@ def test_the_student_is_the_one_that_a_teacher_at_hand_makes(
         for made in (job(tmp_path, tokenizer, name) for name in ("kept", "live"))
     )
     run.run(kept, lambda _: None)
-    monkeypatch.setattr(beginning, "Answered", lambda rows, *_: rows)
+    monkeypatch.setattr(beginning, "WithTeacherLogits", lambda rows, *_: rows)
     run.run(live, lambda _: None)
     mine, other = (load_file(made.result / "model.safetensors") for made in (kept, live))
     for name, weight in mine.items():

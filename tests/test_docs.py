@@ -86,7 +86,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(choice, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
-    monkeypatch.setattr("alembert.search.search.phases.latency_of", lambda *_: made_up)
+    monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
     measure, quick, export = bench.measure, bench.quick, onnx_export.export
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01, given[3]))

@@ -17,12 +17,14 @@ from transformers import BertForSequenceClassification, BertTokenizerFast
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.io.files import write_json
 from alembert.models.loading import load_config, load_model
 from alembert.objectives.functional import soft_labels
 from alembert.objectives.objective import HiddenCosine, SoftLabels
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
 from alembert.runs import ensemble, run
+from alembert.runs.encoded_task import encode_task
 from alembert.runs.job import Job
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import WithTeacherLogits
@@ -171,7 +173,7 @@ def test_each_teacher_reads_each_text_once_and_a_stopped_run_asks_none_again(
         run.run(made, lambda _: None)
     assert sum(read) == 2 * 57  # of 60 rows 3 are held out
     monkeypatch.setattr(run, "train", train)
-    monkeypatch.setattr(run.judge, "judge_run", lambda *_: run.folder.write_json(
+    monkeypatch.setattr(run.evaluate, "evaluate_run", lambda *_: write_json(
         tmp_path / "run/metrics.json", {}))  # fmt: skip
     run.run(made, lambda _: None)
     assert sum(read) == 2 * 57  # the layers' states come without the head
@@ -204,7 +206,7 @@ def test_rows_of_another_length_are_never_averaged(
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
     stages = made.stages(lambda _: None)
-    (member,) = ensemble.members(made, stages, run.reading(made, stages, first))
+    (member,) = ensemble.members(made, stages, encode_task(made, stages, first))
     assert member.order == (1, 2, 0)
     assert member.reading.splits is not None
     rows = member.reading.splits.train

@@ -17,7 +17,7 @@ from alembert.cli import main
 from alembert.export import torch_session
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import to_yaml
-from alembert.runs import folder, run, start
+from alembert.runs import checks, folder, stage
 
 SHORT = "--max-length 32 --epochs 1"
 BY = f"distill distilbert --train train.csv --out run {SHORT}"
@@ -834,7 +834,7 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     # first, so that no room is loaded while the others are in place, and keeps them
-    for room in (start, run, torch_session):
+    for room in (stage, checks, torch_session):
         monkeypatch.setattr(room, "load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_tokenizer", interrupted)

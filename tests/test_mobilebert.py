@@ -342,7 +342,7 @@ def test_a_new_head_of_masked_words_is_fitted_once(
     settings: dict[str, str], times: int,
 ) -> None:  # fmt: skip
     fitted = []
-    monkeypatch.setattr(beginning, "fit_words_head", lambda *given: fitted.append(given))
+    monkeypatch.setattr(beginning, "fit_mlm_head", lambda *given: fitted.append(given))
     teacher, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
     recipe = with_settings(shrunk(recipe_of("mobilebert", load_config(teacher))), settings)
     first = Job(recipe, tmp_path / "first", teacher, corpus=corpus)

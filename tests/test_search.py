@@ -228,7 +228,10 @@ def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def find(home: Path, out: Path, budget: Budget, lines: list[str], test: str = "test.csv") -> str:
     files = Files(str(home / "train.csv"), evaluation=str(home / test))
-    return search(budget, str(home / "teacher"), files, out, 32, 0, "fp32", lines.append)
+    return search(
+        budget, str(home / "teacher"), files, out, 32, 0, "fp32", lines.append,
+        search_verb.present,
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("by_depth")
@@ -271,7 +274,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert find(home, out, CAPPED, lines) == line
     assert lines[-1] == f"{out}: this was searched before; nothing to do"
     pages: list[Any] = []
-    monkeypatch.setattr("alembert.search.search.page.attempt", lambda *given: pages.append(given))
+    monkeypatch.setattr("alembert.report.page.attempt", lambda *given: pages.append(given))
     find(home, out, replace(CAPPED, max_latency_ms=0.95), lines)
     assert (len(runs), len(pages)) == (5, 1)
     with pytest.raises(UserError, match=r"found: holds a search with another --eval: choose"):

@@ -699,8 +699,9 @@ def test_on_ray_it_answers_and_a_signal_stops_it(model: Path) -> None:
 
 def test_the_server_never_loads_torch(model: Path) -> None:
     program = (
-        "import sys, alembert.deploy.server, alembert.client; from alembert.deploy.asking import"
-        f" opened; opened('a', {str(model)!r}); print(*sys.modules)"
+        "import sys, alembert.serving.server, alembert.client.client\n"
+        "from alembert.serving.served_model import load_model\n"
+        f"load_model('a', {str(model)!r}); print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -498,7 +498,7 @@ def test_an_answer_loads_neither_torch_nor_transformers_and_takes_under_half_a_s
 ) -> None:
     program = (
         "import sys, time\n"
-        "import alembert.deploy\n"
+        "import alembert.inference\n"
         "assert 'numpy' not in sys.modules\n"
         "from alembert.inference import Session\n"
         f"Session({str(folders['classification'])!r}).predict(['the film was good'])\n"

@@ -70,13 +70,13 @@ def search(
     bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
     budget = Budget(*bounds, min_speedup)
     precision = options.precision_of(precision)
-    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo, _present))
+    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo, present))
     if serve is not None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
         answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
 
 
-def _present(out: Path) -> None:
+def present(out: Path) -> None:
     """The card of a search's student, and the page of the search, where they are not there yet."""
     from alembert.report import model_card, page
 
