@@ -14,14 +14,14 @@ from transformers import BertTokenizerFast
 SCRIPT = """
 import sys
 from pathlib import Path
-from alembert import train
-train.SAVE_SECONDS = 0.05  # so that a short run has many checkpoints
+from alembert.training import loop
+loop.SAVE_SECONDS = 0.05  # so that a short run has many checkpoints
 from alembert.data.splits import Files
-from alembert.models.load import load_config
-from alembert.recipe import with_settings
+from alembert.models.loading import load_config
+from alembert.recipes.schema import with_settings
 from alembert.recipes import recipe_of
-from alembert.job import Job
-from alembert.run import run
+from alembert.runs.job import Job
+from alembert.runs.run import run
 teacher, data, out = sys.argv[1:]
 recipe = with_settings(
     recipe_of("distilbert", load_config(teacher)),

@@ -30,11 +30,11 @@ WORKER = Path(__file__).with_name("several_worker.py")
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from alembert import checkpoint
+from alembert.training import checkpoint
 from alembert.data.splits import Files
-from alembert.job import Job
-from alembert.recipe import with_settings
-from alembert.run import run
+from alembert.runs.job import Job
+from alembert.recipes.schema import with_settings
+from alembert.runs.run import run
 sys.path.insert(0, sys.argv[4])
 from several_worker import short
 home, out, last = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
