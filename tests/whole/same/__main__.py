@@ -71,6 +71,7 @@ def main() -> int:
 
 def _sides(base: str, head: str, only: str) -> tuple[Side, Side]:
     """Both sides and their folders; what another BASE did is forgotten."""
+    base, head = (name if name == TREE else install.commit(name) for name in (base, head))
     tree = install.git("rev-parse", f"{base}^{{tree}}").strip()
     home = HOME / f"base-{install.digest(tree, only, install.machine())}"
     for old in HOME.glob("base-*") if only == ALL else ():

@@ -55,6 +55,11 @@ def git(*words: str) -> str:
     return done.stdout.decode()
 
 
+def commit(name: str) -> str:
+    """The number of a commit, that stays the same while branches move."""
+    return git("rev-parse", "--short=12", "--verify", f"{name}^{{commit}}").strip()
+
+
 def install(side: Side) -> None:
     """Make the side's folder anew, with the package in it."""
     shutil.rmtree(side.home, ignore_errors=True)
