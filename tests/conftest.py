@@ -9,12 +9,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import gc
 import inspect
 import string
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from news import logged
 
 if TYPE_CHECKING:
     from transformers import BertTokenizerFast
@@ -64,7 +66,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, tokenizer: "BertTokeniz
     names = dict(enumerate(("down", "flat", "up")))
     tiny("bert", "classification", id2label=names).save_pretrained(home)
     tokenizer.save_pretrained(home)
-    export(str(home), ["onnx"], None, 64, lambda line: None)
+    export(str(home), ["onnx"], None, 64)
     return home
 
 
@@ -72,6 +74,13 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, tokenizer: "BertTokeniz
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Caches of tests go to a folder of their own, never to the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def news() -> Iterator[list[str]]:
+    """The messages that the package logs during a test."""
+    with logged() as lines:
+        yield lines
 
 
 @pytest.fixture(autouse=True)

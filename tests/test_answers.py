@@ -92,9 +92,9 @@ def at_hand(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[PreTrainedMod
 def test_a_text_is_read_once_whatever_the_epochs_and_never_by_a_second_student(
     tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
 ) -> None:
-    run.run(job(tmp_path, tokenizer, "first"), lambda _: None)
+    run.run(job(tmp_path, tokenizer, "first"))
     assert sum(read) == 60
-    run.run(job(tmp_path, tokenizer, "second"), lambda _: None)
+    run.run(job(tmp_path, tokenizer, "second"))
     assert sum(read) == 60
 
 
@@ -110,9 +110,9 @@ def test_the_student_is_the_one_that_a_teacher_at_hand_makes(
         replace(made, recipe=with_settings(made.recipe, {"stages.*.steps": str(steps)}))
         for made in (job(tmp_path, tokenizer, name) for name in ("kept", "live"))
     )
-    run.run(kept, lambda _: None)
+    run.run(kept)
     monkeypatch.setattr(beginning, "WithTeacherLogits", lambda rows, *_: rows)
-    run.run(live, lambda _: None)
+    run.run(live)
     mine, other = (load_file(made.result / "model.safetensors") for made in (kept, live))
     for name, weight in mine.items():
         torch.testing.assert_close(weight, other[name], atol=1e-5, rtol=1e-4)
@@ -129,7 +129,7 @@ def test_a_teacher_is_asked_about_the_rows_that_are_read_and_a_longer_stage_asks
     for out, steps, wanted in (("short", 2, 16), ("longer", 3, 24), ("shortest", 1, 24)):
         made = job(tmp_path, tokenizer, out)
         recipe = with_settings(made.recipe, {"stages.*.steps": str(steps)})
-        run.run(replace(made, recipe=recipe), lambda _: None)
+        run.run(replace(made, recipe=recipe))
         assert sum(read) == wanted
 
 
@@ -229,7 +229,7 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match="XDG_CACHE_HOME"):
-        run.run(job(tmp_path, tokenizer, "run"), lambda _: None)
+        run.run(job(tmp_path, tokenizer, "run"))
 
 
 def test_two_runs_at_once_read_each_text_once(

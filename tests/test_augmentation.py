@@ -33,7 +33,6 @@ def augmented_file(source: str | Path, out: Path, mlm: str | None, **more: Any) 
         "seed": 0,
         "text": None,
         "text_pair": None,
-        "say": lambda line: None,
     }
     count = augment_file(str(source), out, mlm=mlm, **(usual | more))
     rows = read(str(out)).to_list()
@@ -175,16 +174,15 @@ def test_rows_do_not_depend_on_how_many_stand_behind_them(tmp_path: Path, mlm: s
 
 
 def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
-    tmp_path: Path, mlm: str
+    news: list[str], tmp_path: Path, mlm: str
 ) -> None:
     (tmp_path / "in.csv").write_text("text\nGood film of zebra\n")
     (tmp_path / "v.txt").write_text("good 1 0\nfine 1 0.1\nbad -1 0\nfilm 0 1\nmovie 0.1 1\n")
-    said: list[str] = []
     chosen = Augment(share=1, copies=1, candidates=1)
-    given = {"vectors": tmp_path / "v.txt", "settings": chosen, "say": said.append}
+    given = {"vectors": tmp_path / "v.txt", "settings": chosen}
     rows = augmented_file(tmp_path / "in.csv", tmp_path / "a.csv", None, **given)
     assert [row["text"] for row in rows] == ["Good film of zebra", "Fine movie of zebra"]
-    assert said == [
+    assert news == [
         f"no --mlm: every word gives way to those nearest to it in {tmp_path / 'v.txt'}"
     ]
     given = {"embeddings": mlm, "settings": chosen}

@@ -74,8 +74,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast
     saved(home / "teacher", tokenizer, "classification")
     saved(home / "run" / "student", tokenizer, "classification", kind="distilbert")
     saved(home / "words", tokenizer)
-    export(str(home / "run"), ["onnx", "int8"], None, 32, lambda line: None)
-    export(str(home / "words"), ["onnx"], None, 32, lambda line: None)
+    export(str(home / "run"), ["onnx", "int8"], None, 32)
+    export(str(home / "words"), ["onnx"], None, 32)
     task_file(home / "texts.csv")
     return home
 

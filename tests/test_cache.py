@@ -1,7 +1,6 @@
 """What a teacher says of a corpus is kept: the same losses, read once, noticed when it broke."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,11 +212,10 @@ def kept(
     asked: Caching = WHOLE,
     teacher: PreTrainedModel | None = None,
     seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[trace_cache.WithTeacherTraces, Distillation]:
     module = Distillation(calm(), teacher or calm(4, seed=1), objective, words=True)
     masking = masking_for(tokenizer, 0.15, 0.7, corpus.counts)
-    taught = trace_cache.cached_traces(module, corpus, masking, 0, asked, seed, in_fp32(), say)
+    taught = trace_cache.cached_traces(module, corpus, masking, 0, asked, seed, in_fp32())
     return taught, module
 
 
@@ -259,10 +257,9 @@ def test_kept_whole_it_trains_the_weights_that_the_teacher_itself_does(
 
 
 def test_cut_and_rounded_it_is_near_and_says_how_much_it_leaves_out(
-    corpus: Corpus, tokenizer: BertTokenizerFast
+    news: list[str], corpus: Corpus, tokenizer: BertTokenizerFast
 ) -> None:
-    lines: list[str] = []
-    taught, module = kept(corpus, tokenizer, TRIPLE, Caching(top=40), say=lines.append)
+    taught, module = kept(corpus, tokenizer, TRIPLE, Caching(top=40))
     batch = Batches(taught, 80, 0, 0)(0)
     loss, values = module(batch)
     plain = {name: x for name, x in batch.items() if not name.startswith("teacher_")}
@@ -277,7 +274,7 @@ def test_cut_and_rounded_it_is_near_and_says_how_much_it_leaves_out(
         p = teacher(plain["input_ids"], plain["attention_mask"]).logits[real].div(2).softmax(-1)
     outside = 1 - p.topk(40).values.sum(dim=-1)
     assert outside.std() > 0.005
-    assert f"{float(outside.mean()):.2%} of the teacher's mass lies outside the 40" in lines[-1]
+    assert f"{float(outside.mean()):.2%} of the teacher's mass lies outside the 40" in news[-1]
     rest = torch.cat([row["teacher_rest"][:, 0] for row in map(taught.__getitem__, range(80 - 6))])
     assert float(rest.mean()) == pytest.approx(float(outside.mean()), abs=1e-4)
 
@@ -366,6 +363,7 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "short", "one bit", "text", "another stretch"])
 def test_a_damaged_file_is_noticed_said_and_made_anew(
+    news: list[str],
     damage: str,
     corpus: Corpus,
     tokenizer: BertTokenizerFast,
@@ -385,15 +383,16 @@ def test_a_damaged_file_is_noticed_said_and_made_anew(
     broken = {"empty": b"", "short": good[:-100], "one bit": flipped, "text": b"x" * 99}
     files[1].write_bytes(broken.get(damage, other))
     read.clear()
-    lines: list[str] = []
-    kept(corpus, tokenizer, say=lines.append)
+    news.clear()
+    kept(corpus, tokenizer)
     assert sum(read) - 1 == size
-    assert lines[0].startswith(f"{files[1]}: is damaged (")
-    assert lines[0].endswith(f"its {size} sequences are read anew")
+    assert news[0].startswith(f"{files[1]}: is damaged (")
+    assert news[0].endswith(f"its {size} sequences are read anew")
     assert_same(load_file(files[1]), content)
 
 
 def test_the_room_it_takes_is_said_before_and_refused_when_there_is_none(
+    news: list[str],
     corpus: Corpus,
     tokenizer: BertTokenizerFast,
     read: list[int],
@@ -403,20 +402,20 @@ def test_the_room_it_takes_is_said_before_and_refused_when_there_is_none(
     def full(_: Path) -> Any:
         return type("Usage", (), {"free": 1_000_000})
 
-    lines: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", full)
         with pytest.raises(
             UserError, match=r"1\.2 MB are to be written.*1\.0 MB are free.*--cache-top"
         ):
-            kept(corpus, tokenizer, say=lines.append)
+            kept(corpus, tokenizer)
     assert sum(read) == 1
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    news.clear()
     kept(corpus, tokenizer)
     (file,) = (tmp_path / "cache").rglob("*.safetensors")
     # a token: 16 numbers of a hidden state, 99 ids of 2 bytes, 99 gaps, what is left
     sizes = int(corpus.lengths.sum()) * (16 * 4 + 99 * 2 + 99 * 4 + 4)
-    assert f"takes {sizes / 1e6:.1f} MB; " in lines[0]
+    assert f"takes {sizes / 1e6:.1f} MB; " in news[0]
     assert sizes < file.stat().st_size < sizes + 2000
 
 
@@ -451,7 +450,7 @@ def test_a_run_is_taught_without_its_teacher(
     weights = []
     for out in ("first", "second"):
         job = Job(recipe, tmp_path / out, teacher=teacher, corpus=text, caching=Caching(top=9))
-        run(job, lambda _: None)
+        run(job)
         weights.append(load_file(tmp_path / out / "student" / "model.safetensors"))
         stages = len(list((tmp_path / out / "stages").iterdir()))
         assert sum(read) == (stages * (74 + 1) if out == "first" else stages)

@@ -131,7 +131,7 @@ def test_tags_are_weighed_word_by_word(tmp_path: Path, tokenizer: BertTokenizerF
 
 
 def test_a_run_keeps_the_recipe_as_it_was_asked_and_says_the_weights(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     body = saved(tmp_path / "body", tokenizer)
     rare = Path(task_file(tmp_path / "train.csv", rows=90))
@@ -141,11 +141,9 @@ def test_a_run_keeps_the_recipe_as_it_was_asked_and_says_the_weights(
     setting = "stages.task.objective.HardLabels.class_weights"
     settings = {setting: "balanced", "stages.task.steps": "2", "stages.task.max_length": "32"}
     recipe = with_settings(finetune(load_config(body)), settings)
-    said: list[str] = []
-    run(Job(recipe, tmp_path / "run", student=body, files=Files(str(rare)), model_at="."),
-        said.append)  # fmt: skip
+    run(Job(recipe, tmp_path / "run", student=body, files=Files(str(rare)), model_at="."))
     assert from_yaml(tmp_path / "run/recipe.yaml") == recipe
-    (line,) = (line for line in said if line.startswith("class weights: "))
+    (line,) = (line for line in news if line.startswith("class weights: "))
     assert line.endswith("up 2.44")  # 66 rows, of which 9 are up: 66 / (3 * 9)
     by_name = with_settings(recipe, {setting: "{down: 1, flat: 1, up: 3.5}"})
     (tmp_path / "r.yaml").write_text(to_yaml(by_name))

@@ -137,7 +137,7 @@ def test_a_run_learns_the_average_by_name_and_says_what_it_is_worth(
     )
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
-    metrics = run.run(made, lambda _: None)
+    metrics = run.run(made)
     train, test = (np.loadtxt(tmp_path / f"{name}.csv", str, delimiter=",", skiprows=1)
                    for name in ("train", "e"))  # fmt: skip
     (answers,) = kept
@@ -170,15 +170,15 @@ def test_each_teacher_reads_each_text_once_and_a_stopped_run_asks_none_again(
 
     monkeypatch.setattr(run, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
-        run.run(made, lambda _: None)
+        run.run(made)
     assert sum(read) == 2 * 57  # of 60 rows 3 are held out
     monkeypatch.setattr(run, "train", train)
     monkeypatch.setattr(run.evaluate, "evaluate_run", lambda *_: write_json(
         tmp_path / "run/metrics.json", {}))  # fmt: skip
-    run.run(made, lambda _: None)
+    run.run(made)
     assert sum(read) == 2 * 57  # the layers' states come without the head
     with pytest.raises(UserError, match=r"holds another run: arguments\.more_teachers\.0"):
-        run.run(job(tmp_path, first), lambda _: None)
+        run.run(job(tmp_path, first))
 
 
 def test_tags_are_averaged_piece_by_piece_by_teachers_of_one_tokenizer(
@@ -205,7 +205,7 @@ def test_rows_of_another_length_are_never_averaged(
 ) -> None:
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
-    stages = made.stages(lambda _: None)
+    stages = made.stages()
     (member,) = ensemble.members(made, stages, encode_task(made, stages, first))
     assert member.order == (1, 2, 0)
     assert member.reading.splits is not None

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,7 +172,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast
     saved(home / "model", tokenizer, "classification")
     saved(home / "words", tokenizer)
     task_file(home / "data.csv")
-    exporting.export(str(home / "model"), ["onnx", "int8", "attentions"], None, 64, print)
+    exporting.export(str(home / "model"), ["onnx", "int8", "attentions"], None, 64)
     return home
 
 
@@ -267,7 +266,7 @@ def test_an_export_that_fails_leaves_the_one_before(
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].touch())
     monkeypatch.setattr(exporting, "open_engine", lambda *given: None)
     with pytest.raises(UserError, match=r"onnx/model\.onnx answers otherwise than torch"):
-        exporting.export(str(house / "model"), ["onnx"], None, 64, print)
+        exporting.export(str(house / "model"), ["onnx"], None, 64)
     after = {path: path.read_bytes() for path in (house / "model").rglob("*") if path.is_file()}
     assert after == before
 
@@ -284,7 +283,7 @@ def test_an_export_that_cannot_be_put_in_place_leaves_the_one_before(
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
     monkeypatch.setattr(exporting, "made", lambda *given: variant)
     with pytest.raises(UserError, match="cannot be written"):
-        exporting.export(str(model), ["openvino-int8"], None, 64, print)
+        exporting.export(str(model), ["openvino-int8"], None, 64)
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
 
 
@@ -292,10 +291,11 @@ def test_what_another_program_exported_is_not_overwritten(tmp_path: Path, house:
     shutil.copytree(house / "model", tmp_path / "model")
     (tmp_path / "model" / deployed.FILE).unlink()
     with pytest.raises(UserError, match=r"onnx/model\.onnx: is there already, and no deploy\.json"):
-        exporting.export(str(tmp_path / "model"), ["onnx"], None, 64, print)
+        exporting.export(str(tmp_path / "model"), ["onnx"], None, 64)
 
 
 def test_a_variant_that_follows_its_model_no_more_is_left_out(
+    news: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = {
@@ -303,12 +303,11 @@ def test_a_variant_that_follows_its_model_no_more_is_left_out(
         for name, alike in (("onnx", 1.0), ("int8", 0.2))
     }
     monkeypatch.setattr(exporting, "made", lambda work, facts, backend: made[backend])
-    lines: list[str] = []
-    work: Any = SimpleNamespace(say=lines.append)
+    work: Any = None  # made does not look at it, either
     facts: Any = None  # made does not look at them
     found = exporting.made_all(work, facts, ["onnx", "int8"])
     assert [variant.backend for variant in found] == ["onnx"]
-    assert lines == ["int8 is left out: its answers are not the model's any more"]
+    assert news == ["int8 is left out: its answers are not the model's any more"]
 
 
 def test_a_new_export_takes_the_place_of_the_old_one(
@@ -318,7 +317,7 @@ def test_a_new_export_takes_the_place_of_the_old_one(
     (tmp_path / "model" / "onnx" / "mine.txt").write_text("kept")
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
-    facts = exporting.export(str(tmp_path / "model"), ["onnx"], None, 64, print)
+    facts = exporting.export(str(tmp_path / "model"), ["onnx"], None, 64)
     assert facts == deployed.read_manifest(tmp_path / "model")
     assert facts.chosen == "onnx"
     left = sorted(path.name for path in (tmp_path / "model" / "onnx").iterdir())
@@ -326,18 +325,15 @@ def test_a_new_export_takes_the_place_of_the_old_one(
 
 
 def test_openvino_answers_as_torch_does_and_int8_needs_texts(
-    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    news: list[str], house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines: list[str] = []
-    assert "openvino-int8" not in exporting.backends_of(False, True, False, False, lines.append)
-    assert "openvino-int8 is left out: it needs real texts" in lines[0]
+    assert "openvino-int8" not in exporting.backends_of(False, True, False, False)
+    assert "openvino-int8 is left out: it needs real texts" in news[0]
     shutil.copytree(house / "model", tmp_path / "model")
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
-    backends = exporting.backends_of(False, True, False, True, print)
-    facts = exporting.export(
-        str(tmp_path / "model"), backends, Files(str(house / "data.csv")), 32, print
-    )
+    backends = exporting.backends_of(False, True, False, True)
+    facts = exporting.export(str(tmp_path / "model"), backends, Files(str(house / "data.csv")), 32)
     assert facts.chosen == "onnx"  # never OpenVINO unasked
     exact, half, whole = facts.variants[1:]
     assert exact.file == half.file == "onnx/model.onnx"
@@ -354,16 +350,15 @@ def test_openvino_answers_as_torch_does_and_int8_needs_texts(
 
 
 def test_bf16_on_a_processor_without_it_is_said(
-    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    news: list[str], house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(house / "model", tmp_path / "model")
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
     monkeypatch.setattr(exporting, "has_bf16", lambda: False)
-    lines: list[str] = []
-    exporting.export(str(tmp_path / "model"), ["onnx", "openvino-bf16"], None, 32, lines.append)
+    exporting.export(str(tmp_path / "model"), ["onnx", "openvino-bf16"], None, 32)
     said = "measured in fp32: this processor has no bf16"
-    assert f"openvino-bf16 is {said}" in lines
+    assert f"openvino-bf16 is {said}" in news
     facts = deployed.read_manifest(tmp_path / "model")
     assert facts is not None
     assert facts.variant("openvino-bf16", tmp_path).how == said
@@ -398,7 +393,7 @@ def test_int8_embeddings_are_within_half_a_step_of_their_row(tmp_path: Path) -> 
 
 
 def test_a_part_that_int8_ruins_stays_in_fp32(
-    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # one number 300 times the others, undone by the next matrix: torch does not mind, int8 does
     home, labels = tmp_path / "model", sorted(WORDS)
@@ -422,11 +417,10 @@ def test_a_part_that_int8_ruins_stays_in_fp32(
     lines = [f"{text},{labels[int(row)]}" for text, row in zip(texts, rows, strict=True)]
     data.write_text("\n".join(["text,label", *lines]) + "\n")
     monkeypatch.setattr(choose, "ALL", ("onnx", "int8"))
-    said: list[str] = []
-    facts = choose.choose(str(home), Files(str(data)), 0.9, False, 32, said.append)
+    facts = choose.choose(str(home), Files(str(data)), 0.9, False, 32)
     part = "bert.encoder.layer.1.attention"
     assert facts.variants[1].kept_fp32 == (part,)
-    assert any(line.startswith("no int8 variant keeps 90.0%") and part in line for line in said)
+    assert any(line.startswith("no int8 variant keeps 90.0%") and part in line for line in news)
     fp32, int8 = (variant.measured for variant in facts.variants)
     assert fp32["accuracy"] == 1.0
     assert int8["accuracy"] >= 0.9

@@ -119,6 +119,6 @@ def test_the_recipe_runs_from_corpus_to_task(tmp_path: Path, tokenizer: BertToke
     job = Job(
         recipe, tmp_path / "run", teacher, corpus=corpus_file(tmp_path / "c.txt"), files=files
     )
-    assert "retention" in run(job, lambda _: None)
+    assert "retention" in run(job)
     student = load_model(str(job.result), "classification")
     assert (student.config.hidden_size, student.config.num_hidden_layers) == (8, 2)

@@ -273,7 +273,7 @@ def test_the_whole_way_from_a_bert(tmp_path: Path, tokenizer: BertTokenizerFast,
         corpus=corpus_file(tmp_path / "corpus.txt"),
         files=Files(task_file(tmp_path / "train.csv"), None, test),
     )  # fmt: skip
-    metrics = run(job, lambda _: None)
+    metrics = run(job)
     assert 0 <= metrics["student"]["accuracy"] <= 1
     plain, info = MobileBertForSequenceClassification.from_pretrained(
         job.result, output_loading_info=True
@@ -289,12 +289,12 @@ def test_an_ibbert_is_made_from_a_bert_and_teaches(
     bert, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
     recipe = shrunk(recipe_of("ibbert", load_config(bert), hidden_size=8))
     first = Job(recipe, tmp_path / "ib", bert, corpus=corpus)
-    run(first, lambda _: None)
+    run(first)
     teacher = str(first.result)
     assert isinstance(load_model(teacher, "words"), IBBertForMaskedLM)
     recipe = shrunk(recipe_of("mobilebert", load_config(teacher)))
     second = Job(recipe, tmp_path / "mobile", teacher, corpus=corpus)
-    run(second, lambda _: None)
+    run(second)
     assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
 
 
@@ -321,7 +321,7 @@ def test_an_ibbert_is_trained_from_scratch_on_a_corpus(
         for seed in range(2)
     ]
     for job in jobs:
-        run(job, lambda _: None)
+        run(job)
     drawn, other = (load_model(str(job.result), "words") for job in jobs)
     assert isinstance(drawn, IBBertForMaskedLM)
     mine, others = (m.get_input_embeddings().weight for m in (drawn, other))
@@ -346,11 +346,11 @@ def test_a_new_head_of_masked_words_is_fitted_once(
     teacher, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
     recipe = with_settings(shrunk(recipe_of("mobilebert", load_config(teacher))), settings)
     first = Job(recipe, tmp_path / "first", teacher, corpus=corpus)
-    run(first, lambda _: None)
+    run(first)
     assert len(fitted) == times
     more = recipe.model_copy(update={"stages": recipe.stages[-3:-2]})  # pre-training again
     student = str(first.result)
-    run(Job(more, tmp_path / "more", teacher, student=student, corpus=corpus), lambda _: None)
+    run(Job(more, tmp_path / "more", teacher, student=student, corpus=corpus))
     assert len(fitted) == times
     hidden = [batch["input_ids"] == tokenizer.mask_token_id for _, _, batch in fitted]
     assert all(mask.any() for mask in hidden)

@@ -63,10 +63,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast)
         file.write_text(file.read_text().replace(",up\n", f",{HOSTILE}\n"))
     files = Files(str(home / "train.csv"), evaluation=str(home / "test.csv"))
     tuning = with_settings(finetune(load_config(body)), SHORT)
-    run(Job(tuning, home / "teacher", student=body, files=files, model_at="."), lambda _: None)
+    run(Job(tuning, home / "teacher", student=body, files=files, model_at="."))
     teacher = str(home / "teacher")
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), SHORT)
-    run(Job(recipe, home / "run", teacher=teacher, files=files), lambda _: None)
+    run(Job(recipe, home / "run", teacher=teacher, files=files))
     return home
 
 
@@ -84,7 +84,7 @@ def copied(home: Path, tmp_path: Path) -> Path:
 
 
 def made(*runs: Path, out: Path | None = None) -> str:
-    return page.make(runs, out, lambda _: None).read_text(encoding="utf-8")
+    return page.make(runs, out).read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_metrics_json_says(home: Path, report: str) -> None:
@@ -187,7 +187,7 @@ def test_a_run_that_is_not_finished_shows_its_losses(copied: Path) -> None:
     text = Reader(made(copied)).text
     assert "the run is not finished" in text
     assert "Loss by term and stage" in text
-    assert model_card.write(copied, print) is None
+    assert model_card.write(copied) is None
 
 
 def test_a_run_without_eval_says_that_it_was_not_judged(copied: Path) -> None:
@@ -287,12 +287,13 @@ def test_a_broken_line_of_a_log_is_left_out(copied: Path) -> None:
     assert RunRecord(copied).stages[0].rows == before
 
 
-def test_a_job_ends_well_without_the_extra(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_ends_well_without_the_extra(
+    news: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    lines: list[str] = []
-    page.attempt([home / "run"], None, lines.append)
-    assert len(lines) == 1
-    assert re.search(r"no report: matplotlib .*pip install 'alembert\[report\]'", lines[0])
+    page.attempt([home / "run"], None)
+    assert len(news) == 1
+    assert re.search(r"no report: matplotlib .*pip install 'alembert\[report\]'", news[0])
 
 
 def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
@@ -440,7 +441,7 @@ def test_scores_and_several_labels_have_their_own_views() -> None:
 
 
 def test_the_card_is_the_hubs_and_has_the_measured_figures(copied: Path) -> None:
-    place = model_card.write(copied, print)
+    place = model_card.write(copied)
     assert place == copied / "student/README.md"
     found = ModelCard.load(place)
     data, metrics = found.data, json.loads((copied / "metrics.json").read_text())
@@ -455,13 +456,12 @@ def test_the_card_is_the_hubs_and_has_the_measured_figures(copied: Path) -> None
     assert "What differs from the paper" in found.text
 
 
-def test_a_card_that_somebody_wrote_is_left_alone(copied: Path) -> None:
+def test_a_card_that_somebody_wrote_is_left_alone(news: list[str], copied: Path) -> None:
     mine = copied / "student/README.md"
     mine.write_text("my own words")
-    lines: list[str] = []
-    assert model_card.write(copied, lines.append) is None
+    assert model_card.write(copied) is None
     assert mine.read_text() == "my own words"
-    assert "left as it is" in lines[0]
+    assert "left as it is" in news[0]
 
 
 def test_a_run_named_twice_has_its_card_named_once(
@@ -476,7 +476,7 @@ def _card_of(home: Path, copied: Path, head: str) -> Any:
     """What the student's card says where the teacher's begins so."""
     theirs = home / "teacher/README.md"
     theirs.write_text(f"---\n{head}\n---\nEin Lehrer\n")
-    place = model_card.write(copied, print)
+    place = model_card.write(copied)
     theirs.unlink()
     assert place is not None
     return ModelCard.load(place).data

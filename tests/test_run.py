@@ -34,7 +34,7 @@ def short(name: str, teacher: str, **more: str) -> Recipe:
 
 
 def test_finetune_then_distil_on_a_corpus_and_a_task(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     body = saved(tmp_path / "body", tokenizer, layers=4)
     corpus = corpus_file(tmp_path / "corpus.txt")
@@ -43,11 +43,8 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
         task_file(tmp_path / "test.csv", seed=9),
     )
     words, teacher = tmp_path / "words", tmp_path / "teacher"
-    lines: list[str] = []
-    run(
-        Job(short("finetune", body), words, student=body, corpus=corpus, model_at="."), lines.append
-    )
-    assert "stage 'task' is left out: it runs when --train is given" in lines
+    run(Job(short("finetune", body), words, student=body, corpus=corpus, model_at="."))
+    assert "stage 'task' is left out: it runs when --train is given" in news
     longer = short(
         "finetune", body, **{"stages.task.epochs": "30", "stages.task.learning_rate": "3e-3"}
     )
@@ -88,12 +85,12 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
 
 
 def test_a_prepared_corpus_teaches_what_its_text_does(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     body = saved(tmp_path / "body", tokenizer)
     text = corpus_file(tmp_path / "corpus.txt")
     prepared = write_corpus([text], load_tokenizer(body), 32, tmp_path / "corpus")
-    recipe, lines = short("finetune", body), list[str]()
+    recipe = short("finetune", body)
     for corpus in (text, str(prepared.folder)):
         out = tmp_path / f"from-{Path(corpus).name}"
         run(Job(recipe, out, student=body, corpus=corpus, model_at="."))
@@ -102,21 +99,20 @@ def test_a_prepared_corpus_teaches_what_its_text_does(
     assert weights[0] == weights[1]
     longer = short("finetune", body, **{"stages.general.max_length": "64"})
     job = Job(longer, tmp_path / "longer", student=body, corpus=corpus, model_at=".")
-    run(job, lines.append)
-    assert f"{corpus}: prepared for 32 tokens, not for 64" in lines
+    run(job)
+    assert f"{corpus}: prepared for 32 tokens, not for 64" in news
 
 
 def test_the_same_command_again_does_nothing_and_another_is_refused(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification")
     files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
     job = Job(short("distilbert", teacher), tmp_path / "run", teacher=teacher, files=files)
     first = run(job)
     weights = (tmp_path / "run/student/model.safetensors").stat().st_mtime_ns
-    lines: list[str] = []
-    assert run(job, lines.append) == first
-    assert "nothing to do" in lines[-1]
+    assert run(job) == first
+    assert "nothing to do" in news[-1]
     assert (tmp_path / "run/student/model.safetensors").stat().st_mtime_ns == weights
     other = short("distilbert", teacher, **{"stages.task.learning_rate": "0.5"})
     with pytest.raises(UserError, match=r"stages.1.learning_rate is .* there and 0.5 here"):
@@ -125,15 +121,17 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
         run(Job(job.recipe, tmp_path / "run", teacher=teacher, files=files, seed=1))
 
 
-def test_a_finished_stage_is_not_run_again(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+def test_a_finished_stage_is_not_run_again(
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification")
     files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
     job = Job(short("distilbert", teacher), tmp_path / "run", teacher=teacher, files=files)
     first = run(job)
     (tmp_path / "run/metrics.json").unlink()
-    lines: list[str] = []
-    assert run(job, lines.append) == first
-    assert not any("steps of" in line for line in lines)
+    news.clear()
+    assert run(job) == first
+    assert not any("steps of" in line for line in news)
 
 
 def test_training_data_decides_nothing_about_the_judged_file(

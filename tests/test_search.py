@@ -178,7 +178,7 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
     aim = {"metric": "accuracy", "held_out": 1.0}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
-        fulls = phases.finish(Budget(None, share), None, ran, aim, print)  # type: ignore[arg-type]
+        fulls = phases.finish(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
         assert asked == list(worth)[:wanted]
         assert len(fulls) == wanted
 
@@ -226,31 +226,31 @@ def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases, "latency_of", known)
 
 
-def find(home: Path, out: Path, budget: Budget, lines: list[str], test: str = "test.csv") -> str:
+def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
     files = Files(str(home / "train.csv"), evaluation=str(home / test))
     return search(
-        budget, str(home / "teacher"), files, out, 32, 0, "fp32", lines.append,
+        budget, str(home / "teacher"), files, out, 32, 0, "fp32",
         search_verb.present,
     )  # fmt: skip
 
 
 @pytest.mark.usefixtures("by_depth")
 def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, lines, runs = tmp_path / "found", list[str](), list[str]()
+    out, runs = tmp_path / "found", list[str]()
     whole = trials.run
 
-    def counted(job: Any, say: Any) -> Any:
+    def counted(job: Any) -> Any:
         runs.append(job.out.name)
         if len(runs) == 2:
             raise KeyboardInterrupt
-        return whole(job, say)
+        return whole(job)
 
     monkeypatch.setattr(trials, "run", counted)
     with pytest.raises(KeyboardInterrupt):
-        find(home, out, CAPPED, lines)
-    line = find(home, out, CAPPED, lines)
+        find(home, out, CAPPED)
+    line = find(home, out, CAPPED)
     # widths 4 and 8 fit in 1 ms, 16 does not; of three the two slowest, then both vocabularies
     a, b = "tinybert-2x8-h4-f16", "tinybert-2x8-h4-f8"
     assert runs[:3] == [f"{a}-task-2", f"{b}-task-2", f"{b}-task-2"]
@@ -271,18 +271,18 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert "How it was found" in page
     assert "Pareto front: " in page
     # nothing is trained twice, for this budget or for another that takes the same candidates
-    assert find(home, out, CAPPED, lines) == line
-    assert lines[-1] == f"{out}: this was searched before; nothing to do"
+    assert find(home, out, CAPPED) == line
+    assert news[-1] == f"{out}: this was searched before; nothing to do"
     pages: list[Any] = []
     monkeypatch.setattr("alembert.report.page.attempt", lambda *given: pages.append(given))
-    find(home, out, replace(CAPPED, max_latency_ms=0.95), lines)
+    find(home, out, replace(CAPPED, max_latency_ms=0.95))
     assert (len(runs), len(pages)) == (5, 1)
     with pytest.raises(UserError, match=r"found: holds a search with another --eval: choose"):
-        find(home, out, CAPPED, lines, test="train.csv")
+        find(home, out, CAPPED, test="train.csv")
     # with texts of another length the student is timed anew, and a lost card is made anew
     monkeypatch.setattr(trials, "timed", lambda _, length, __: length / 1000)
     (out / "student" / "README.md").unlink()
-    find(home, out, replace(CAPPED, length=8), lines)
+    find(home, out, replace(CAPPED, length=8))
     assert json.loads((out / "search.json").read_text())["winner"]["latency_ms"] == 0.008
     assert len(runs) == 5
     assert (out / "student" / "README.md").is_file()
@@ -292,7 +292,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     monkeypatch.setattr("alembert.search.search.finish", lambda *_: [done["winner"]])
     asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
-        find(home, out, replace(CAPPED, min_retention=0.99), lines)
+        find(home, out, replace(CAPPED, min_retention=0.99))
     assert not json.loads((out / "search.json").read_text())["reached"]
     assert (out / "student" / "onnx" / "model_int8.onnx").is_file()
 
@@ -335,21 +335,21 @@ def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
 
 @pytest.mark.usefixtures("by_depth")
 def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -> None:
-    out, lines = tmp_path / "found", list[str]()
+    out = tmp_path / "found"
     said = (
         r"^--max-latency-ms 0.1: the fastest shape, tinybert-2x4-h4-f8, takes 0.408 ms \(int8, 32"
     )
     with pytest.raises(UserError, match=said):
-        find(home, out, replace(CAPPED, max_latency_ms=0.1), lines)
+        find(home, out, replace(CAPPED, max_latency_ms=0.1))
     with pytest.raises(UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for less, or"):
-        find(home, out, replace(CAPPED, max_latency_ms=None, min_speedup=1e9), lines)
+        find(home, out, replace(CAPPED, max_latency_ms=None, min_speedup=1e9))
     assert not out.exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(UserError, match=r"mine: holds thesis.txt and no search: choose an empty"):
-        find(home, tmp_path / "mine", CAPPED, lines)
+        find(home, tmp_path / "mine", CAPPED)
     with pytest.raises(UserError, match=r"max_length 100 is more than the 64 positions of"):
-        find(home, out, replace(CAPPED, length=100), lines)
+        find(home, out, replace(CAPPED, length=100))
 
 
 def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path) -> None:

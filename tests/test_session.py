@@ -71,7 +71,7 @@ def folders(
         tiny("bert", kind, **more).save_pretrained(home / kind)
         tokenizer.save_pretrained(home / kind)
         if kind in EXPORTED:
-            export(str(home / kind), ["onnx"], None, 64, lambda line: None)
+            export(str(home / kind), ["onnx"], None, 64)
     return {"classification": classifier, **{kind: home / kind for kind in kinds}}
 
 

@@ -15,6 +15,7 @@ import pytest
 from conftest import VOCABULARY
 from houses import corpus_file, saved, task_file
 from models import FIELDS
+from news import logged
 from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
@@ -84,9 +85,9 @@ def distilled(
         chosen, out, task, words, corpus=str(house / "corpus.txt"),
         files=Files(str(house / "train.csv")),
     )  # fmt: skip
-    said: list[str] = []
-    run(job, said.append)
-    return said
+    with logged() as lines:
+        run(job)
+    return lines
 
 
 def trained(out: Path) -> list[str]:
@@ -162,7 +163,7 @@ def test_of_another_tokenizer_answers_are_learnt_and_nothing_else(
     def learnt(recipe: str, **settings: str) -> list[str]:
         chosen = recipe_named(recipe, load_config(master), student, None, None)
         chosen = with_settings(chosen, SHORT | settings)
-        run(Job(chosen, tmp_path / recipe, master, student=student, files=files), lambda _: None)
+        run(Job(chosen, tmp_path / recipe, master, student=student, files=files))
         return trained(tmp_path / recipe)
 
     assert learnt("minilm") == ["task"]

@@ -182,17 +182,16 @@ def shrunk(teacher: str, name: str = "tinybert", **sizes: int) -> Recipe:
 
 
 def test_every_stage_runs_and_plain_transformers_gives_the_same_logits(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", 12, 1)
-    said: list[str] = []
     job = Job(
         shrunk(teacher, layers=2, hidden_size=8), tmp_path / "run", teacher,
         corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(train, None, test),
     )  # fmt: skip
-    metrics = run(job, said.append)
-    assert sum("done in" in line for line in said) == 3
+    metrics = run(job)
+    assert sum("done in" in line for line in news) == 3
     general = AutoModel.from_pretrained(tmp_path / "run" / "stages" / "01-general" / "model")
     assert general.config.hidden_size == 8
     plain, info = AutoModelForSequenceClassification.from_pretrained(
@@ -217,12 +216,12 @@ def test_depths_that_do_not_divide_and_either_kind_of_projection(
     recipe = shrunk(teacher, layers=2, hidden_size=8)
     recipe = recipe.model_copy(update={"projections": projections})
     job = Job(recipe, tmp_path / "run", teacher, corpus=corpus_file(tmp_path / "corpus.txt"))
-    run(job, lambda _: None)
+    run(job)
     assert AutoModel.from_pretrained(job.result).config.num_hidden_layers == 2
 
 
 def test_the_task_stages_read_variants_of_their_texts(
-    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
@@ -231,13 +230,12 @@ def test_the_task_stages_read_variants_of_their_texts(
     recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "3"})
     files = Files(train, task_file(tmp_path / "v.csv", 12, 1), unlabelled=more)
     job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
-    said: list[str] = []
-    run(job, said.append)
+    run(job)
     (made,) = (tmp_path / "run").glob("augmented-*.parquet")
     rows = len(read_parquet(made))
     assert 60 < rows <= 240
-    assert f"augmentation: 60 rows became {rows}" in said
-    assert any(f"{rows + 9:,} sequences" in line for line in said)  # and those without a label
+    assert f"augmentation: 60 rows became {rows}" in news
+    assert any(f"{rows + 9:,} sequences" in line for line in news)  # and those without a label
     assert not (tmp_path / "run" / "train.parquet").exists()
 
 
@@ -252,23 +250,22 @@ def test_every_kind_of_task_goes_the_whole_way_with_variants(
     )
     start = saved(tmp_path / "start", tokenizer)
     run(Job(tuning, tmp_path / "teacher", student=start, files=Files(train, train, train),
-            model_at="."), lambda _: None)  # fmt: skip
+            model_at="."))  # fmt: skip
     teacher = str(tmp_path / "teacher")
     recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
     job = Job(recipe, tmp_path / "run", teacher, files=Files(train, train, train), mlm=start)
-    metrics = run(job, lambda _: None)
+    metrics = run(job)
     assert metrics["student"]
 
 
 def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
-    said: list[str] = []
     recipe = shrunk(teacher, layers=1, hidden_size=8)
     files = Files(task_file(tmp_path / "train.csv"), task_file(tmp_path / "v.csv", 12, 1))
-    run(Job(recipe, tmp_path / "run", teacher, files=files), said.append)
-    assert any("augmentation is left out" in line and "--mlm" in line for line in said)
+    run(Job(recipe, tmp_path / "run", teacher, files=files))
+    assert any("augmentation is left out" in line and "--mlm" in line for line in news)
     with pytest.raises(UserError, match="--mlm varies texts and recipe 'distilbert' asks for no"):
         Job(recipe_of("distilbert", BertConfig()), tmp_path / "x", teacher, mlm="words")
 
@@ -280,33 +277,33 @@ def ran_with_variants(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[Job
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
     recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
     job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
-    run(job, lambda _: None)
+    run(job)
     (tmp_path / "run" / "metrics.json").unlink()
     (made,) = (tmp_path / "run").glob("augmented-*.parquet")
     return job, made
 
 
 def test_variants_are_made_anew_when_the_file_has_changed(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     job, first = ran_with_variants(tmp_path, tokenizer)
     task_file(tmp_path / "t.csv", 30, 5)
-    said: list[str] = []
-    run(job, said.append)
+    news.clear()
+    run(job)
     (second,) = (tmp_path / "run").glob("augmented-*.parquet")
     assert second != first
-    assert any(line.startswith("augmentation: 30 rows") for line in said)
+    assert any(line.startswith("augmentation: 30 rows") for line in news)
 
 
 def test_damaged_variants_are_said_and_made_anew(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     job, made = ran_with_variants(tmp_path, tokenizer)
     whole = made.read_bytes()
     made.write_bytes(whole[: len(whole) // 2])
-    said: list[str] = []
-    run(job, said.append)
-    assert any(line.startswith(str(made)) and line.endswith(": made anew") for line in said)
+    news.clear()
+    run(job)
+    assert any(line.startswith(str(made)) and line.endswith(": made anew") for line in news)
     assert made.read_bytes() == whole
 
 
@@ -317,7 +314,7 @@ def test_a_masked_word_model_that_is_not_there_leaves_the_folder_to_the_next_com
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
     recipe = shrunk(teacher, layers=1, hidden_size=8)
     with pytest.raises(UserError, match="has no masked-word head"):
-        run(Job(recipe, tmp_path / "run", teacher, files=files, mlm=teacher), lambda _: None)
+        run(Job(recipe, tmp_path / "run", teacher, files=files, mlm=teacher))
     assert not (tmp_path / "run").exists()
 
 
@@ -331,7 +328,7 @@ def test_what_a_later_stage_cannot_do_is_refused_before_the_first(
         corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(task_file(tmp_path / "t.csv")),
     )  # fmt: skip
     with pytest.raises(UserError, match="4 attention heads of the student with 2"):
-        run(job, lambda _: None)
+        run(job)
     assert not (tmp_path / "run").exists()
 
 
@@ -374,7 +371,7 @@ def test_a_student_that_is_named_has_its_own_shape_and_the_recipes_dropout(
         recipe_named("tinybert", config, start, None, 12)
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
     job = Job(with_settings(recipe, SHORT), tmp_path / "run", teacher, student=start, files=files)
-    run(job, lambda _: None)
+    run(job)
     made = load_config(str(job.result))
     assert (made.hidden_size, made.hidden_dropout_prob) == (8, 0.0)
 
@@ -394,5 +391,5 @@ def test_a_student_of_another_family_can_be_named(
     recipe = with_settings(recipe, {"stages.*.steps": "2", "stages.*.max_length": "32"})
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
     job = Job(recipe, tmp_path / "run", teacher, student=start, files=files)
-    run(job, lambda _: None)
+    run(job)
     assert load_config(str(job.result)).model_type == kind

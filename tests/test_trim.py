@@ -13,6 +13,7 @@ from houses import corpus_file, saved, task_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import tiny
+from news import logged
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
@@ -161,11 +162,9 @@ def test_padding_of_a_roberta_keeps_its_id_from_which_positions_count() -> None:
 
 
 def trimmed_folder(source: str, out: Path, texts: str, **more: Any) -> list[str]:
-    lines: list[str] = []
     options: dict[str, Any] = {"corpus": None, "keep": None, "coverage": 1.0} | more
-    trim_model(
-        source, out, data=[texts], text=None, text_pair=None, say=lines.append, **options
-    )  # fmt: skip
+    with logged() as lines:
+        trim_model(source, out, data=[texts], text=None, text_pair=None, **options)
     return lines
 
 
@@ -243,7 +242,7 @@ def test_a_student_of_other_word_ids_learns_the_same_soft_labels(
     for name, student in (("same", own), ("differ", other)):
         job = Job(soft(teacher), tmp_path / name, teacher, student=student, files=files)
         metrics = run(job)
-        assert metrics["teacher"] == evaluate(teacher, Files(test), 32, print)
+        assert metrics["teacher"] == evaluate(teacher, Files(test), 32)
         weights.append(load_file(tmp_path / name / "student" / "model.safetensors"))
     for name, tensor in weights[0].items():
         if "word_embeddings" not in name:
@@ -252,7 +251,7 @@ def test_a_student_of_other_word_ids_learns_the_same_soft_labels(
 
 @pytest.mark.parametrize("recipe", ["distilbert", "tinybert"])
 def test_a_student_of_its_texts_own_vocabulary(
-    recipe: str, tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], recipe: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification", layers=2)
     words = saved(tmp_path / "words", tokenizer, layers=2)
@@ -265,18 +264,17 @@ def test_a_student_of_its_texts_own_vocabulary(
         corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(train, evaluation=test),
         vocabulary="task",
     )  # fmt: skip
-    lines: list[str] = []
-    metrics = run(job, lines.append)
+    metrics = run(job)
     # the 5 special, the 79 letters, digits and marks, the 12 words of the files, and of variants
-    kept = next(int(line.split()[1]) for line in lines if line.startswith("vocabulary: "))
+    kept = next(int(line.split()[1]) for line in news if line.startswith("vocabulary: "))
     assert kept == 5 + 79 + 12 if recipe == "distilbert" else 96 < kept < 99
     student = load_model(str(tmp_path / "run"), "classification")
     assert student.config.vocab_size == len(load_tokenizer(str(tmp_path / "run"))) == kept
-    assert metrics["teacher"] == evaluate(teacher, Files(test), 32, print)
+    assert metrics["teacher"] == evaluate(teacher, Files(test), 32)
     assert math.isfinite(metrics["student"]["accuracy"])
-    lines.clear()
-    run(job, lines.append)
-    assert lines[-1].endswith("finished before; nothing to do")
+    news.clear()
+    run(job)
+    assert news[-1].endswith("finished before; nothing to do")
 
 
 def test_a_new_vocabulary_and_a_saved_student_are_not_put_together(tmp_path: Path) -> None:

@@ -56,26 +56,26 @@ def test_the_best_on_held_out_texts_becomes_a_recipe_and_nothing_is_run_twice(
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
     base = Job(recipe, tmp_path / "tuned", teacher, files=Files(task_file(tmp_path / "train.csv")))
     with pytest.raises(UserError, match="there is no field 'heat' here"):
-        tune.tune(base, ["stages.task.heat=1"], None, lambda _: None)
+        tune.tune(base, ["stages.task.heat=1"], None)
     assert not base.out.exists()
     values, real = {1.0: 0.25, 4.0: 0.75, 2.0: 0.5}, tune.run
     asked: list[float] = []
 
-    def known(job: Job, say: Any) -> Any:
+    def known(job: Job) -> Any:
         """A run whose held-out value is a known one."""
         heat = job.recipe.stages[1].objective[0].temperature  # type: ignore[union-attr]
         fresh = not (job.out / "metrics.json").is_file()
         asked.extend([heat] * fresh)
         assert job.files is not None
         assert job.files.evaluation is None
-        found = real(job, say)
+        found = real(job)
         facts = job.out / "stages/01-task/facts.json"
         facts.write_text(json.dumps(json.loads(facts.read_text()) | {"best": values[heat]}))
         return found
 
     monkeypatch.setattr(tune, "run", known)
-    tune.tune(base, [f"{HEAT}=1,4"], None, lambda _: None)
-    trials = tune.tune(base, [f"{HEAT}=1,4,2"], None, lambda _: None)
+    tune.tune(base, [f"{HEAT}=1,4"], None)
+    trials = tune.tune(base, [f"{HEAT}=1,4,2"], None)
     assert asked == [1.0, 4.0, 2.0]
     assert [trial.value for trial in trials] == [0.75, 0.5, 0.25]
     assert from_yaml(tmp_path / "tuned/recipe.yaml") == with_settings(recipe, {HEAT: "4"})
@@ -87,20 +87,20 @@ def test_the_best_on_held_out_texts_becomes_a_recipe_and_nothing_is_run_twice(
 
 
 def test_a_trial_that_diverges_is_left_out_and_the_others_count(
-    tmp_path: Path, tokenizer: BertTokenizerFast
+    news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
-    teacher, said = saved(tmp_path / "t", tokenizer, "classification"), list[str]()
+    teacher = saved(tmp_path / "t", tokenizer, "classification")
     short = {"stages.task.steps": "3", "stages.task.max_length": "32", "stages.task.warmup": "0"}
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
     base = Job(recipe, tmp_path / "tuned", teacher, files=Files(task_file(tmp_path / "train.csv")))
-    trials = tune.tune(base, [f"{RATE}=1.0e+30,1.0e-4"], None, said.append)
+    trials = tune.tune(base, [f"{RATE}=1.0e+30,1.0e-4"], None)
     assert trials[0].value is not None
     assert trials[1].value is None
-    assert any(line.startswith("this trial is left out: step ") for line in said)
+    assert any(line.startswith("this trial is left out: step ") for line in news)
     assert tune.table(trials, "accuracy").row_count == 2
     kept = json.loads((tmp_path / "tuned/trials.json").read_text())
     assert [row["value"] for row in kept["trials"]] == [trials[0].value, None]
     assert from_yaml(tmp_path / "tuned/recipe.yaml") == with_settings(recipe, {RATE: "0.0001"})
     with pytest.raises(UserError, match="tuned: every trial diverged: try lower learning rates"):
-        tune.tune(base, [f"{RATE}=1.0e+30"], None, said.append)
+        tune.tune(base, [f"{RATE}=1.0e+30"], None)
     assert not (tmp_path / "tuned/recipe.yaml").exists()  # it was of other values

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -31,6 +32,8 @@ from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Augment
 
+log = logging.getLogger(__name__)
+
 ROWS = 256  # of a part: what a killed run loses at most
 
 
@@ -45,7 +48,6 @@ def augment_file(
     seed: int,
     text: str | None,
     text_pair: str | None,
-    say: Callable[[str], None],
     precision: str = "auto",
     shown: str | None = None,
 ) -> int:
@@ -61,7 +63,7 @@ def augment_file(
     rows: pa.Table = data.with_format("arrow")[:]
     _check_texts(rows, names, shown or source)
     _check_out(rows, source, out)
-    near, masked = _models(mlm, vectors, embeddings, precision, say)
+    near, masked = _models(mlm, vectors, embeddings, precision)
     key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
     ask = partial(candidates, settings=settings, vectors=near, mlm=masked)
     vary = partial(augmented, settings=settings, seed=seed)
@@ -73,7 +75,7 @@ def augment_file(
         count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
         shutil.rmtree(unfinished)
     if count == len(rows):
-        say("no row has a variant: the texts hold no word that others may replace")
+        log.info("no row has a variant: the texts hold no word that others may replace")
     return count
 
 
@@ -115,14 +117,15 @@ def _models(
     vectors: Path | None,
     embeddings: str | None,
     precision: str,
-    say: Callable[[str], None],
 ) -> tuple[Vectors | None, Masked | None]:
     if embeddings is not None and (mlm or vectors):
         raise UserError("--embeddings is for work without --mlm and --vectors; leave it out")
     if mlm is None:
         if vectors is None and embeddings is None:
             raise UserError("name a masked-word model with --mlm, or --vectors or --embeddings")
-        say(f"no --mlm: every word gives way to those nearest to it in {vectors or embeddings}")
+        log.info(
+            f"no --mlm: every word gives way to those nearest to it in {vectors or embeddings}"
+        )
     near = None if vectors is None else read_vectors(vectors)
     if embeddings is not None:
         near = vectors_of(_model(embeddings, fresh_head=True))  # its head is not asked

@@ -2,7 +2,7 @@
 
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,6 @@ def bench(
     texts: Sequence[Text],
     seconds: float,
     baselines: Sequence[str],
-    say: Callable[[str], None],
 ) -> list[Row]:
     """A row for every model x backend x threads, each in a process of its own.
 
@@ -52,7 +51,7 @@ def bench(
         for model, folder in places.items()
         for backend in _backends(model, folder, backends)
     ]
-    return measure(specs, _references(specs, baselines, models[0]), seconds, say)
+    return measure(specs, _references(specs, baselines, models[0]), seconds)
 
 
 def _check(numbers: dict[str, float]) -> None:

@@ -1,9 +1,10 @@
 """Workers asked in turn, round by round, so that what drifts hits all alike."""
 
+import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,6 +17,8 @@ from tqdm import tqdm
 from alembert.bench.rows import APART, Round, Row, per_round, ratio, row, weights_mb
 from alembert.bench.worker import Failed, Spec, work
 from alembert.io.errors import UserError
+
+log = logging.getLogger(__name__)
 
 FEWEST = 7  # rounds, whatever they take
 NARROW = 0.01  # of a ratio: half its interval, at which more rounds are not worth their time
@@ -51,15 +54,13 @@ def _why(process: BaseProcess) -> str:
     return " (killed, perhaps for want of memory)" if process.exitcode == -9 else ""
 
 
-def measure(
-    specs: Sequence[Spec], references: Sequence[str], seconds: float, say: Callable[[str], None]
-) -> list[Row]:
+def measure(specs: Sequence[Spec], references: Sequence[str], seconds: float) -> list[Row]:
     """Rows in the order of the specs; references: MODEL:BACKEND of those compared with."""
     found: dict[Spec, Row] = {}
     groups = _groups(specs, references)
     for number, group in enumerate(groups, start=1):
         part = f", part {number} of {len(groups)} (memory)" if len(groups) > 1 else ""
-        say(f"loading {len(group)} models and backends, a process each{part}")
+        log.info(f"loading {len(group)} models and backends, a process each{part}")
         with _started(group) as workers:
             subjects = {worker.spec: worker.hear() for worker in workers}
             times = _times(workers, references, seconds * len(group))

@@ -25,12 +25,9 @@ def report(
     from alembert.report import model_card
     from alembert.report.page import make
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    made = make(runs, out, say)
+    made = make(runs, out)
     each = dict.fromkeys(runs)  # "run" and "run/" are one path
-    cards = [str(place) for run in each if (place := model_card.write(run, say)) is not None]
+    cards = [str(place) for run in each if (place := model_card.write(run)) is not None]
     typer.echo(": made, ".join([str(made), *cards]) + ": made")
 
 
@@ -63,7 +60,7 @@ def bench(
     texts = benchmark.texts_of(data, text, text_pair) if data is not None else []
     rows = benchmark.bench(
         models, backends.split(",") if backends else [], _threads(threads), batch, length, texts,
-        seconds, baseline or [], lambda line: typer.echo(line, err=True),
+        seconds, baseline or [],
     )  # fmt: skip
     Console().print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
     if json_ is not None:
@@ -197,15 +194,13 @@ def export(
             raise UserError("--auto needs --data F: the texts that the variants are measured on")
         from alembert.export.choose import choose
 
-        facts = choose(
-            model, files, 0.99 if keep is None else keep, attentions, max_length, typer.echo
-        )
+        facts = choose(model, files, 0.99 if keep is None else keep, attentions, max_length)
     else:
         from alembert.export.export import backends_of
         from alembert.export.export import export as export_to
 
-        backends = backends_of(int8, openvino, attentions, files is not None, typer.echo)
-        facts = export_to(model, backends, files, max_length, typer.echo)
+        backends = backends_of(int8, openvino, attentions, files is not None)
+        facts = export_to(model, backends, files, max_length)
     made = ", ".join(variant.backend for variant in facts.variants)
     typer.echo(
         f"{model_folder(model)}: exported, {made}; {facts.chosen} is used unless another is named"

@@ -1,5 +1,6 @@
 """The command line: verbs only. Nothing heavy is imported before a verb is called."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from alembert.cli.options import (  # fmt: skip
 from alembert.io.errors import UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
+RESULT_ON_STDOUT = ("evaluate", "report", "bench", "predict", "serve")
 GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus", "search")
 app = typer.Typer(
     add_completion=False,
@@ -46,8 +48,30 @@ def _tell_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _News(logging.Handler):
+    """Prints what the package logs as plain lines; of several processes one does."""
+
+    def __init__(self, err: bool) -> None:
+        super().__init__()
+        self.err = err
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if leads():
+            typer.echo(self.format(record), err=self.err or record.levelno > logging.INFO)
+
+
+def _print_news(err: bool) -> None:
+    """News go to stdout, or to stderr for a verb whose stdout is its result."""
+    news = logging.getLogger("alembert")
+    for handler in [each for each in news.handlers if isinstance(each, _News)]:
+        news.removeHandler(handler)
+    news.addHandler(_News(err))
+    news.setLevel(logging.INFO)
+
+
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -55,7 +79,8 @@ def _main(
             is_eager=True,  # before typer misses a command
         ),
     ] = False,
-) -> None: ...  # fmt: skip
+) -> None:  # fmt: skip
+    _print_news(err=context.invoked_subcommand in RESULT_ON_STDOUT)
 
 
 @app.command(epilog="alembert quickstart")
@@ -67,7 +92,7 @@ def quickstart(
     """The main job on built-in input: fine-tune a teacher, distil a student, compare them."""
     from alembert.cli.quickstart import quickstart as main_job
 
-    main_job(out, teacher, seed, typer.echo)
+    main_job(out, teacher, seed)
 
 
 @recipes_app.callback()
@@ -139,7 +164,7 @@ def augment(
     count = augment_file(
         train, out, mlm=mlm, vectors=Path(vectors) if vectors else None, embeddings=embeddings,
         settings=Augment(copies=copies, share=share, candidates=candidates), seed=seed, text=text,
-        text_pair=text_pair, say=typer.echo,
+        text_pair=text_pair,
     )  # fmt: skip
     typer.echo(f"{out}: made, {count:,} rows")
 
@@ -184,7 +209,7 @@ def trim(
 
     before, after = trim_model(
         model, out, data=data or (), corpus=corpus, keep=keep, coverage=coverage, text=text,
-        text_pair=text_pair, say=typer.echo,
+        text_pair=text_pair,
     )  # fmt: skip
     typer.echo(f"{out}: made, {after:,} of {before:,} pieces")
 
@@ -216,7 +241,7 @@ def evaluate_(
         found = evaluate_mlm(model, corpus, max_length, sequences, backend)
     else:
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
-        found = evaluate(model, files, max_length, lambda line: typer.echo(line, err=True), backend)
+        found = evaluate(model, files, max_length, backend)
     typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
 
 

@@ -2,10 +2,10 @@
 
 import importlib.util
 import time
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -57,32 +57,33 @@ def builtin_teacher() -> str:
     return str(Path(found.origin).parent / "model")
 
 
-def quickstart(out: Path, teacher: str | None, seed: int, say: Callable[[str], None]) -> None:
+def quickstart(out: Path, teacher: str | None, seed: int) -> None:
     """Fine-tune the teacher, distil the students, print the table; what is done is not redone."""
     began = time.perf_counter()
     intents = Path(str(files("alembert") / "data" / "intents"))
     data = Files(*(str(intents / f"{name}.csv") for name in ("train", "valid", "test")))
     pretrained = teacher or builtin_teacher()
     count = 1 + len(STUDENTS)
-    say(f"1/{count} fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
+    typer.echo(f"1/{count} fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
     tuning = with_settings(finetune(load_config(pretrained)), TEACHER)
-    run(Job(tuning, out / "teacher", student=pretrained, files=data, seed=seed, model_at="."), say)
+    run(Job(tuning, out / "teacher", student=pretrained, files=data, seed=seed, model_at="."))
     tuned, models = str(out / "teacher"), {"teacher": out / "teacher"}
     config = load_config(tuned)
     width = int(config.hidden_size) // config.num_attention_heads // 2 * config.num_attention_heads
     for number, (name, (shown, what, settings)) in enumerate(STUDENTS.items(), start=2):
-        say(f"{number}/{count} distilling it into a {shown} student ({what})")
+        typer.echo(f"{number}/{count} distilling it into a {shown} student ({what})")
         sizes = {"hidden_size": width} if name == "tinybert" else {}
         recipe = with_settings(recipe_of(name, config, **sizes), settings)
-        run(Job(recipe, out / name, teacher=tuned, files=data, seed=seed), say)
+        run(Job(recipe, out / name, teacher=tuned, files=data, seed=seed))
         models[shown] = out / name / "student"
     _table(out, models, data)
     runs = [out / name for name in STUDENTS]
     for place in (out / "teacher", *runs):
-        model_card.write(place, say)
-    page.attempt(runs, out / "report.html", say)
-    say(f"made in {time.perf_counter() - began:.0f} s: {', '.join(map(str, models.values()))}")
-    say(
+        model_card.write(place)
+    page.attempt(runs, out / "report.html")
+    places = ", ".join(map(str, models.values()))
+    typer.echo(f"made in {time.perf_counter() - began:.0f} s: {places}")
+    typer.echo(
         "next, with your own file (columns text and label):\n"
         f"  alembert finetune {pretrained} --train yours.csv --eval test.csv --out teacher\n"
         "  alembert distill distilbert --teacher teacher --train yours.csv --eval test.csv "

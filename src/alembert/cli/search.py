@@ -70,7 +70,7 @@ def search(
     bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
     budget = Budget(*bounds, min_speedup)
     precision = options.precision_of(precision)
-    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo, present))
+    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, present))
     if serve is not None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
         answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
@@ -81,9 +81,9 @@ def present(out: Path) -> None:
     from alembert.report import model_card, page
 
     if not (out / "student" / "README.md").is_file():
-        model_card.write(out, typer.echo)
+        model_card.write(out)
     if not (out / "report.html").is_file():
-        page.attempt([out], None, typer.echo)
+        page.attempt([out], None)
 
 
 def _check_serving(port: int) -> None:
@@ -130,13 +130,13 @@ def tune(
     from alembert.search import tune as tuning
 
     files = options.files_of(train, valid, None, unlabelled, None, text, text_pair, label)
-    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
+    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     base = Job(
         options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
         precision=options.precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
-    found = tuning.tune(base, tries, trials, typer.echo)
+    found = tuning.tune(base, tries, trials)
     if leads():
         Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
         typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.told(found[0].settings)}")

@@ -56,16 +56,15 @@ def serve(
         _check(folder, backend)
     if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
         raise UserError("--api-key: give printable ASCII")
-    if access_log:
-        _log_requests()
+    _log_requests(access_log)
     if engine == "ray":
         from alembert.serving import ray as ray_serve
 
         count = _replicas(replicas)
-        ray_serve.serve(found, limits, host, port, count, _say, api_key, cors or ())
+        ray_serve.serve(found, limits, host, port, count, api_key, cors or ())
     elif engine == "local":
         openers = [partial(load_model, *each) for each in found]
-        server.serve(openers, limits, host, port, _say, api_key, cors or ())
+        server.serve(openers, limits, host, port, api_key, cors or ())
     else:
         raise UserError(f"--engine {engine}: choose local or ray")
 
@@ -79,10 +78,6 @@ def _replicas(given: str) -> tuple[int, int]:
     if not 1 <= count[0] <= count[1]:
         raise UserError(f"--replicas {given}: at least 1, and the smaller number first")
     return count
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _named(models: list[str]) -> dict[str, Path]:
@@ -112,10 +107,11 @@ def _check(folder: Path, backend: str | None) -> None:
     manifest.read_manifest(home).variant(backend, home)
 
 
-def _log_requests() -> None:
+def _log_requests(wanted: bool) -> None:
+    """Print a line of JSON a request on stdout, or none."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("alembert.access")
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if wanted else logging.WARNING)
     log.propagate = False

@@ -43,7 +43,7 @@ def finetune(
         options.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
         precision=options.precision_of(precision), model_at=".",
     )  # fmt: skip
-    _end(job, run(job, typer.echo), reported=False)
+    _end(job, run(job), reported=False)
 
 
 def distill(
@@ -83,7 +83,7 @@ def distill(
     from alembert.runs.stage import choose_recipe
 
     files = options.files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
-    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
+    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
         _taken(changes, "--student is taken as it is; leave one of the two out")
@@ -92,7 +92,7 @@ def distill(
         mlm, vectors, seed, options.precision_of(precision), vocabulary,
         options.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
-    _end(job, run(job, typer.echo), reported=True)
+    _end(job, run(job), reported=True)
 
 
 def _taken(changes: dict[str, str], why: str) -> None:
@@ -108,9 +108,9 @@ def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
         return
     from alembert.report import model_card, page
 
-    model_card.write(job.out, typer.echo)
+    model_card.write(job.out)
     if reported and not (job.out / "report.html").is_file():
-        page.attempt([job.out], None, typer.echo)
+        page.attempt([job.out], None)
     judged, name = "", metrics.get("metric", "")
     if name:
         judged = f": {name} {metrics['student'][name]:.4f}"

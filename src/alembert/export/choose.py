@@ -1,5 +1,6 @@
 """Which variant of a model runs: the fastest that keeps its metric on a file of real texts."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +17,14 @@ from alembert.data.tasks import Encoded, Task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.export import export, fidelity, quantize
-from alembert.export.export import Say, Work
+from alembert.export.export import Work
 from alembert.export.files import FILES
 from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
 from alembert.models.loading import label_names_of, load_tokenizer
+
+log = logging.getLogger(__name__)
 
 ALL = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8")
 TIMED, TURN = 160, 8  # texts that are timed, and how many an engine takes in its turn
@@ -42,9 +45,7 @@ class Judge:
         return fp32 - (1 - self.keep) * abs(fp32)
 
 
-def choose(
-    path: str, files: Files, keep: float, attentions: bool, max_length: int, say: Say
-) -> Manifest:
+def choose(path: str, files: Files, keep: float, attentions: bool, max_length: int) -> Manifest:
     """Export all variants, measure each on the file, choose; the table is printed.
 
     Raises UserError for a model without a task, and for what exporting.begun refuses.
@@ -52,7 +53,7 @@ def choose(
     if not 0 < keep <= 1:
         raise UserError(f"--keep {keep:g}: a share of the metric, over 0 and at most 1")
     backends = (*ALL, *["attentions"] * attentions)
-    with export.begun(path, backends, files, max_length, say) as (work, facts):
+    with export.begun(path, backends, files, max_length) as (work, facts):
         if work.kind in ("words", "encoder"):
             raise UserError(
                 f"--auto: a model of kind {work.kind!r} has no labels to judge by: export it with "
@@ -141,18 +142,18 @@ def _spared(work: Work, facts: Manifest, judge: Judge) -> Manifest:
     costs = _costs(work, facts)
     worst = sorted(costs, key=lambda part: -costs[part])
     shown = ", ".join(f"{part} {costs[part]:.2g}" for part in worst[:3])
-    work.say(f"no int8 variant keeps {judge.keep:.1%}; what costs most in int8: {shown}")
+    log.info(f"no int8 variant keeps {judge.keep:.1%}; what costs most in int8: {shown}")
     half = max(len(worst) // 2, 1)
     for count in [*(2**k for k in range(half.bit_length()) if 2**k < half), half]:
         spare = tuple(sorted(worst[:count]))
         variant = export.made(work, facts, "int8", spare)
         metric = _metric(work, facts, judge, variant)
-        work.say(f"int8 with {count} of {len(worst)} parts in fp32: {metric:.4f}")
+        log.info(f"int8 with {count} of {len(worst)} parts in fp32: {metric:.4f}")
         variants = tuple(variant if v.backend == "int8" else v for v in facts.variants)
         variant = replace(variant, measured={judge.task.metric: metric})
         if _holds(variant, facts, judge):
             return _judged(work, replace(facts, variants=variants), judge)
-    work.say(f"int8 does not hold with {count} of {len(worst)} parts in fp32: it is not chosen")
+    log.info(f"int8 does not hold with {count} of {len(worst)} parts in fp32: it is not chosen")
     quantize.dynamic_int8(work.at / FILES["onnx"][0], work.at / FILES["int8"][0])
     return facts
 

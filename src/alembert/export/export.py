@@ -1,8 +1,9 @@
 """A saved model becomes files that run without torch, each checked against torch."""
 
+import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,8 @@ from alembert.models.loading import (
     model_folder,
 )
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
 EXACT = 1e-4  # of the largest number: what fp32 may differ by
 ALIKE = 0.5  # the least correlation with torch's numbers of what is kept in bf16 or int8
 SEEN, COMPARED = 200, 200  # texts that calibrate int8, texts that fidelity is measured on
@@ -59,24 +61,21 @@ class Work:
     true: list[fidelity.Numbers]
     shapes: list[Ids]  # made-up batches of every shape
     shapes_true: list[fidelity.Numbers]
-    say: Say
 
 
-def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool, say: Say) -> list[str]:
+def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool) -> list[str]:
     """What the options of the verb ask for; what is left out is said."""
     found = ["onnx", *["int8"] * int8]
     if openvino:
         found += ["openvino", "openvino-bf16", *["openvino-int8"] * texts]
         if not texts:
-            say("openvino-int8 is left out: it needs real texts to calibrate it, --data FILE")
+            log.info("openvino-int8 is left out: it needs real texts to calibrate it, --data FILE")
     return [*found, *["attentions"] * attentions]
 
 
-def export(
-    path: str, backends: Sequence[str], files: Files | None, max_length: int, say: Say
-) -> Manifest:
+def export(path: str, backends: Sequence[str], files: Files | None, max_length: int) -> Manifest:
     """Make these variants of a saved model (onnx always) and put them beside it at once."""
-    with begun(path, backends, files, max_length, say) as (work, facts):
+    with begun(path, backends, files, max_length) as (work, facts):
         variants = made_all(work, facts, backends)
         chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"
         facts = replace(facts, variants=variants, chosen=chosen)
@@ -86,7 +85,7 @@ def export(
 
 @contextmanager
 def begun(
-    path: str, backends: Sequence[str], files: Files | None, max_length: int, say: Say
+    path: str, backends: Sequence[str], files: Files | None, max_length: int
 ) -> Iterator[tuple[Work, Manifest]]:
     """What an export goes by, and facts as yet without variants.
 
@@ -119,20 +118,20 @@ def begun(
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
         try:
-            yield _work(at, model, kind, pooling, texts, shapes, say), facts
+            yield _work(at, model, kind, pooling, texts, shapes), facts
         finally:
             shutil.rmtree(at, ignore_errors=True)
 
 
 def _work(
     at: Path, model: PreTrainedModel, kind: str, pooling: str, texts: list[Ids],
-    shapes: list[Ids], say: Say,
+    shapes: list[Ids],
 ) -> Work:  # fmt: skip
     """Some texts calibrate, others are compared; few texts do both, and without any, shapes do."""
     compared = texts[SEEN:] or texts or shapes
     shapes_true = fidelity.truth(model, kind, pooling, shapes)
     true = fidelity.truth(model, kind, pooling, compared) if texts else shapes_true
-    return Work(at, model, kind, pooling, texts[:SEEN], compared, true, shapes, shapes_true, say)
+    return Work(at, model, kind, pooling, texts[:SEEN], compared, true, shapes, shapes_true)
 
 
 def made_all(work: Work, facts: Manifest, backends: Sequence[str]) -> tuple[Variant, ...]:
@@ -141,7 +140,7 @@ def made_all(work: Work, facts: Manifest, backends: Sequence[str]) -> tuple[Vari
     for backend in backends:
         variant = made(work, facts, backend)
         if variant.fidelity.get("correlation", 1.0) < ALIKE:
-            work.say(f"{backend} is left out: its answers are not the model's any more")
+            log.info(f"{backend} is left out: its answers are not the model's any more")
             continue
         found.append(variant)
     return tuple(found)
@@ -158,7 +157,7 @@ def made(work: Work, facts: Manifest, backend: str, spare: tuple[str, ...] = ())
         how = _calibrated(work, facts)
     elif backend == "openvino-bf16" and not has_bf16():
         how = "measured in fp32: this processor has no bf16"
-        work.say(f"openvino-bf16 is {how}")
+        log.info(f"openvino-bf16 is {how}")
     elif backend in ("onnx", "attentions"):
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.at / file, work.pooling, both)
@@ -167,7 +166,7 @@ def made(work: Work, facts: Manifest, backend: str, spare: tuple[str, ...] = ())
     )
     found = _checked(work, facts, variant)
     error, alike = found["max_error"], found.get("correlation", 1.0)
-    work.say(
+    log.info(
         f"{backend:14} {variant.size_mb:7.1f} MB  max error {error:.1e}, correlation {alike:.5f}  "
         f"({time.perf_counter() - began:.0f} s)"
     )

@@ -1,9 +1,6 @@
 """The one error that speaks to the user, a mistake in what was given, and who of several speaks."""
 
 import os
-from collections.abc import Callable
-
-Say = Callable[[str], None]
 
 
 class UserError(Exception):

@@ -1,7 +1,8 @@
 """The model card: README.md beside a run's model, in the hub's format, with what was measured."""
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 from alembert.io.files import atomic
 from alembert.report.comparison import FOOTNOTE, Entry, entries, table
 from alembert.runs.record import COURSE, RunRecord
+
+log = logging.getLogger(__name__)
 
 OURS = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
 TAGS = {  # kind of task: the hub's name for what the model does
@@ -30,17 +33,17 @@ HUB_METRICS = {  # ours: the hub's
 }
 
 
-def write(path: Path, say: Callable[[str], None]) -> Path | None:
+def write(path: Path) -> Path | None:
     """The card of a run, or None where its model is not made yet or the card is another's."""
     run = RunRecord(path)
     if run.student is None:
         return None
     place = run.student / "README.md"
     if place.is_file() and OURS not in place.read_text(encoding="utf-8", errors="replace"):
-        say(f"{place}: not ours, left as it is")
+        log.info(f"{place}: not ours, left as it is")
         return None
     if not os.access(run.student, os.W_OK):
-        say(f"{place}: cannot be written: no model card")
+        log.info(f"{place}: cannot be written: no model card")
         return None
     found = entries(run, run.name)
     card = ModelCard(f"---\n{_header(run).to_yaml()}\n---\n\n{OURS}\n\n{_body(run, found)}")

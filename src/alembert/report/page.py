@@ -1,7 +1,8 @@
 """report.html: the runs side by side, then each run, in one file that opens from disk."""
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, TIMES, Entry
 from alembert.report.rejudge import predict_again
 from alembert.runs.record import RunRecord
+
+log = logging.getLogger(__name__)
 
 LIMIT = 1_900_000  # bytes of a page
 Tile = tuple[str, str, str]  # a figure, what it says, and of what
@@ -29,7 +32,7 @@ class Part:
     finished: bool
 
 
-def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) -> Path:
+def make(paths: Sequence[Path], out: Path | None) -> Path:
     """Write the page of one run, or of several compared; returns its path. Raises UserError.
 
     Without `out` it lies in the run, or, of several, is report.html here.
@@ -47,7 +50,7 @@ def make(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) ->
     names = comparison.names_of(runs)
     rows = comparison.together(runs, names)
     parts = [
-        _part(f"run{n}", name, run, say)
+        _part(f"run{n}", name, run)
         for n, (run, name) in enumerate(zip(runs, names, strict=True), 1)
     ]
     columns, cells = comparison.table(rows, _metric(runs))
@@ -85,12 +88,12 @@ def _fitting(told: dict[str, Any], parts: list[Part]) -> str:
         parts[full[-1]] = replace(parts[full[-1]], sections=())
 
 
-def attempt(paths: Sequence[Path], out: Path | None, say: Callable[[str], None]) -> None:
+def attempt(paths: Sequence[Path], out: Path | None) -> None:
     """The page at the end of a job, that is done with it or without it."""
     try:
-        say(f"{make(paths, out, say)}: made")
+        log.info(f"{make(paths, out)}: made")
     except UserError as error:
-        say(f"no report: {error}")
+        log.info(f"no report: {error}")
 
 
 def _check(out: Path) -> None:
@@ -102,14 +105,14 @@ def _check(out: Path) -> None:
         raise UserError(f"{out}: cannot be written: choose another --out")
 
 
-def _part(key: str, name: str, run: RunRecord, say: Callable[[str], None]) -> Part:
+def _part(key: str, name: str, run: RunRecord) -> Part:
     from alembert.evaluation import predictions
     from alembert.report.sections import sections
 
     found, why = predictions.load(run.path), ""
     if found is None and run.metrics:
         try:
-            say(f"{name}: no {predictions.FILE} there: asking its models again")
+            log.info(f"{name}: no {predictions.FILE} there: asking its models again")
             found = predict_again(run)
             if run.writable:
                 predictions.save(run.path, found)

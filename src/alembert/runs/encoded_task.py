@@ -1,6 +1,7 @@
 """A run's texts as its student and its teacher read them, each by its own tokenizer."""
 
 import hashlib
+import logging
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from alembert.augmentation.word_vectors import read_vectors
 from alembert.data import sources
 from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.io.files import atomic
 from alembert.models import tokenizer_pruning
 from alembert.models.loading import (
@@ -29,6 +30,8 @@ from alembert.models.loading import (
 from alembert.recipes.schema import Stage
 from alembert.runs import folder, trim
 from alembert.runs.job import Job, longest, teacher_counts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def _with_rows_of(splits: Splits, found: EncodedTask, job: Job, stages: list[Sta
 
 
 def trim_to_task(
-    job: Job, stages: list[Stage], student_task: EncodedTask, say: Say, leads: bool
+    job: Job, stages: list[Stage], student_task: EncodedTask, leads: bool
 ) -> tuple[Job, EncodedTask]:
     """The job with teachers that know the pieces of its texts alone, and what these then read.
 
@@ -111,7 +114,7 @@ def trim_to_task(
                 trim.write(whole[name], kept, partial)
     first = str(next(iter(at.values())))
     config = load_config(first)
-    say(f"vocabulary: {config.vocab_size:,} pieces of {len(student_task.tokenizer):,} stay")
+    log.info(f"vocabulary: {config.vocab_size:,} pieces of {len(student_task.tokenizer):,} stay")
     own = {
         name: getattr(config, name)
         for name in job.recipe.student
@@ -153,7 +156,6 @@ def augmented(
     stages: list[Stage],
     splits: Splits | None,
     tokenizer: PreTrainedTokenizerBase,
-    say: Say,
 ) -> Splits | None:
     """The splits with variants beside the labelled rows of train; what is left out is said."""
     settings = job.recipe.augment
@@ -168,12 +170,12 @@ def augmented(
             if teacher_counts(stages)
             else "a teacher"
         )
-        say(f"augmentation is left out: it needs {why}")
+        log.info(f"augmentation is left out: it needs {why}")
         return splits
     rows = _as_texts(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
     source = job.out / "train.parquet"
-    variants = _there(made, say)
+    variants = _there(made)
     if variants is None:
         if mlm is not None:  # a name that is wrong is refused before the folder is this run's
             load_model(mlm, "words")
@@ -185,23 +187,23 @@ def augmented(
         augment_file(
             str(source), made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
             embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,
-            text_pair=splits.columns.text_pair, say=say, precision=job.precision,
+            text_pair=splits.columns.text_pair, precision=job.precision,
             shown=job.files.train,
         )  # fmt: skip
         variants = sources.read(str(made))
     _tidy(job.out, made)
-    say(f"augmentation: {len(rows):,} rows became {len(variants):,}")
+    log.info(f"augmentation: {len(rows):,} rows became {len(variants):,}")
     return with_rows(splits, variants, tokenizer, longest(stages), job.files.train)
 
 
-def _there(made: Path, say: Say) -> Dataset | None:
+def _there(made: Path) -> Dataset | None:
     """The variants that were made before; what cannot be read is said, and made anew."""
     if not made.is_file():
         return None
     try:
         return sources.read(str(made))
     except UserError as error:
-        say(f"{error}: made anew")
+        log.info(f"{error}: made anew")
         made.unlink()
         return None
 

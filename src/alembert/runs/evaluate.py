@@ -1,5 +1,6 @@
 """What a finished model is worth: metrics of teacher and student on data that chose nothing."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from alembert.models.loading import (
 from alembert.runs import ensemble
 from alembert.runs.encoded_task import EncodedTask
 
+log = logging.getLogger(__name__)
+
 
 def evaluate_run(
     out: Path,
@@ -40,7 +43,6 @@ def evaluate_run(
     student_task: EncodedTask,
     teacher_task: EncodedTask,
     others: Sequence[ensemble.EnsembleMember],
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
 
@@ -51,7 +53,7 @@ def evaluate_run(
     splits = student_task.splits
     if splits is None or splits.test is None:
         if splits is not None:
-            say("no --eval file: the result is not judged")
+            log.info("no --eval file: the result is not judged")
         write_json(out / "metrics.json", {})
         return {}
     name = splits.task.metric
@@ -82,9 +84,7 @@ def evaluate_run(
     return metrics
 
 
-def evaluate(
-    path: str, files: Files, max_length: int, say: Callable[[str], None], backend: str = "torch"
-) -> dict[str, float]:
+def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -> dict[str, float]:
     """Metrics of a saved model on one labelled file; backend: torch, or one it is exported for."""
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
@@ -92,7 +92,7 @@ def evaluate(
     labels = label_names_of(config)
     data, task = prepare_file(files, tokenizer, max_length, labels)
     if cut := describe_cut(data):
-        say(cut)
+        log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
     if backend == "torch":
         logits = predict.predict(load_model(path, task.kind), data, pad_token_id)

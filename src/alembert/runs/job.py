@@ -1,13 +1,16 @@
 """One run as a value: a recipe, its models, its data, and what each stage asks of them."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from alembert.data.splits import Files, Splits
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.recipes.schema import Recipe, Stage
 from alembert.training.trace_cache import Caching
+
+log = logging.getLogger(__name__)
 
 OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a stage
 
@@ -67,7 +70,7 @@ class Job:
         apart = ("recipe", "out", "model_at")
         return {name: value for name, value in asdict(self).items() if name not in apart}
 
-    def stages(self, say: Say) -> list[Stage]:
+    def stages(self) -> list[Stage]:
         """Stages whose data is given; what is left out is said."""
         given = {"corpus": self.corpus is not None, "task": self.files is not None}
         for data, option in OPTIONS.items():
@@ -78,7 +81,7 @@ class Job:
                 )
         for stage in self.recipe.stages:
             if not given[stage.data]:
-                say(
+                log.info(
                     f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
                 )
         if chosen := [stage for stage in self.recipe.stages if given[stage.data]]:

@@ -1,5 +1,6 @@
 """A run folder: stages in order, evaluation, what is already done is not done again."""
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,6 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
-from alembert.io.errors import Say
 from alembert.io.files import locked, read_json, write_json
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
@@ -33,42 +33,43 @@ from alembert.training.loop import train
 from alembert.training.monitor import Schedule, length_of
 from alembert.training.sparse_embedding import restore, restrict, token_ids_in
 
+log = logging.getLogger(__name__)
+
 Others = tuple[ensemble.EnsembleMember, ...]
 
 
-def run(job: Job, say: Say = print) -> dict[str, Any]:
+def run(job: Job) -> dict[str, Any]:
     """Do what is left of a job; returns metrics.json's content. Raises UserError.
 
-    Of several processes (torchrun, accelerate launch) one leads: it alone speaks and writes.
+    Of several processes (torchrun, accelerate launch) one leads: it alone writes.
     """
     patience = timedelta(hours=4)  # of the others, while the one that leads evaluates
     state = distributed.init_distributed(patience)
     leads = state.is_main_process
-    say = say if leads else _silent
-    stages = job.stages(say)
+    stages = job.stages()
     with ExitStack() as held:
         distributed.main_process_first(state, lambda: _claim(job, held) if leads else None)
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
-            say(f"{job.out}: finished before; nothing to do")
+            log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
         work, read, judging, others = distributed.main_process_first(
-            state, lambda: _texts(job, stages, say, leads)
+            state, lambda: _texts(job, stages, leads)
         )
         accelerator, splits = _accelerator(job), read[0].splits
         if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
-            say(cut)
+            log.info(cut)
         last: Path | None = None
         for number, stage in enumerate(stages, start=1):
             place = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (place / "model" / "config.json").is_file():
-                _run_stage(work, stage, place, last, read, others, accelerator, say)
+                _run_stage(work, stage, place, last, read, others, accelerator)
             state.wait_for_everyone()
             last = place / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if teacher_counts(stages) else None
-            evaluate.evaluate_run(job.out, job.result, teacher, read[0], judging, others, say)
+            evaluate.evaluate_run(job.out, job.result, teacher, read[0], judging, others)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
 
@@ -78,17 +79,13 @@ def _claim(job: Job, held: ExitStack) -> None:
     folder.check(job.out, job.recipe, job.arguments)
 
 
-def _silent(_: str) -> None:
-    """What a process that does not lead says."""
-
-
 def _accelerator(job: Job) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return distributed.accelerator(precision_of(job.precision, device), device.type == "cpu")
 
 
 def _texts(
-    job: Job, stages: list[Stage], say: Say, leads: bool
+    job: Job, stages: list[Stage], leads: bool
 ) -> tuple[Job, tuple[EncodedTask, EncodedTask], EncodedTask, Others]:
     """The job as its stages see it, its texts as student and teacher read them in training.
 
@@ -97,17 +94,17 @@ def _texts(
     """
     student_task = encode_task(job, stages, job.student or job.teacher_for(stages[0]) or "")
     if line := check_job(job, stages, student_task):
-        say(line)
+        log.info(line)
     ensemble.check(job, stages, student_task)
     student_task = replace(
         student_task,
-        splits=augmented(job, stages, student_task.splits, student_task.tokenizer, say),
+        splits=augmented(job, stages, student_task.splits, student_task.tokenizer),
     )
     teacher_task = encode_for_teacher(job, stages, student_task)
     others = ensemble.members(job, stages, student_task)
     if job.vocabulary is None:
         return job, (student_task, teacher_task), teacher_task, others
-    work, fewer = trim_to_task(job, stages, student_task, say, leads)
+    work, fewer = trim_to_task(job, stages, student_task, leads)
     return work, (fewer, fewer), teacher_task, others
 
 
@@ -119,16 +116,13 @@ def _run_stage(
     read: tuple[EncodedTask, EncodedTask],
     others: Others,
     accelerator: Accelerator,
-    say: Say,
 ) -> None:
     """Train one stage and put its model in place. read: its texts, the student's way first.
 
     others: the teachers beside the first.
     """
     stage = class_weights.weighed(stage, read[0].splits)
-    distillation, rows, masking = prepare_stage(
-        job, stage, place, last, read, others, accelerator, say
-    )
+    distillation, rows, masking = prepare_stage(job, stage, place, last, read, others, accelerator)
     student_task, splits = read[0], read[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, student_task.pad, masking)
     of_task = splits if stage.data == "task" else None
@@ -141,12 +135,12 @@ def _run_stage(
     if accelerator.is_main_process:
         folder.open_run(job.out, job.recipe, job.arguments)
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
-        say(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
+        log.info(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     held_out = len(of_task.valid) if of_task else 0
     duration = validation.describe_length(stage, length, len(rows), watch, held_out)
-    say(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
+    log.info(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
     for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
-        say(line)
+        log.info(line)
     table = None
     if of_task is not None:
         read_ids = (of_task.train.input_ids, of_task.valid.input_ids)
@@ -166,9 +160,9 @@ def _run_stage(
     if watch and facts["step"] < length.cap:
         facts["stopped"] = said = f"{watch.patience} looks without a better {watch.name}"
         said += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
-        say(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
+        log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
     write_json(place / "facts.json", facts)
     folder.save_model(distillation.student, student_task.tokenizer, place / "model")
     checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
-    say(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")
+    log.info(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")

@@ -1,5 +1,6 @@
 """A stage at its beginning: its models, the rows that it reads, how their words are hidden."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, are_pairs
 from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.student import from_scratch, from_teacher
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked
 from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
@@ -29,6 +30,8 @@ from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import RowSubset, WithTeacherLogits, cached_logits
 from alembert.training.monitor import length_of
 
+log = logging.getLogger(__name__)
+
 ANSWERS = Reads(logits=True)
 TOKENS = 16_384  # by which a narrow student's view of its teacher is found
 
@@ -41,7 +44,6 @@ def prepare_stage(
     read: tuple[EncodedTask, EncodedTask],
     others: tuple[ensemble.EnsembleMember, ...],
     accelerator: Accelerator,
-    say: Say,
 ) -> tuple[Distillation, Rows, Masking | None]:
     """A stage's models, the rows that it reads, and how their words are hidden."""
     student_task, teacher_task = read
@@ -75,7 +77,7 @@ def prepare_stage(
         rows = WithTeacherLogits(rows, said.logits, asked)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _with_traces(
-            job, stage, distillation, rows, masking, student_task.pad, accelerator, say
+            job, stage, distillation, rows, masking, student_task.pad, accelerator
         )
     return distillation, rows, masking
 
@@ -98,18 +100,17 @@ def _with_traces(
     masking: Masking | None,
     pad: int,
     accelerator: Accelerator,
-    say: Say,
 ) -> tuple[Rows, Masking | None]:
     """The corpus with what the teacher says of it, and its words hidden already."""
     if distillation.teacher is None:
-        say(f"stage '{stage.name}': asks no teacher: there is nothing to keep of one")
+        log.info(f"stage '{stage.name}': asks no teacher: there is nothing to keep of one")
         return rows, masking
     assert job.caching is not None
     if masking is not None:
-        say(f"stage '{stage.name}': masks are drawn once a sequence, the same in every epoch")
+        log.info(f"stage '{stage.name}': masks are drawn once a sequence, the same in every epoch")
     with accelerator.main_process_first():
         found = trace_cache.cached_traces(
-            distillation, rows, masking, pad, job.caching, job.seed, accelerator, say
+            distillation, rows, masking, pad, job.caching, job.seed, accelerator
         )
     distillation.dismiss_teacher()
     return found, None
@@ -144,12 +145,11 @@ def choose_recipe(
     layers: int | None,
     hidden_size: int | None,
     files: Files | None = None,
-    say: Say = print,
 ) -> Recipe:
     """The recipe that was asked for, by a name or as a YAML file, for the teacher at a path."""
     config = load_config(teacher)
     if not recipe.endswith((".yaml", ".yml")):
-        return recipe_named(recipe, config, student, layers, hidden_size, files, say)
+        return recipe_named(recipe, config, student, layers, hidden_size, files)
     if layers is not None or hidden_size is not None:
         raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
     return from_yaml(Path(recipe))
@@ -162,14 +162,15 @@ def recipe_named(
     layers: int | None,
     hidden_size: int | None,
     files: Files | None = None,
-    say: Say = print,
 ) -> Recipe:
     """A shipped recipe for a teacher, and for the student that is named: it has its own shape."""
     if student is None:
         typed = getattr(teacher, "type_vocab_size", 0) > 1
         if name == "distilbert" and typed and files is not None and are_pairs(files):
             name = "distilbert-pairs"
-            say("pairs of texts: the student keeps the teacher's token types (distilbert-pairs)")
+            log.info(
+                "pairs of texts: the student keeps the teacher's token types (distilbert-pairs)"
+            )
         return recipe_of(name, teacher, layers=layers, hidden_size=hidden_size)
     config = load_config(student)
     for option, given, own in (

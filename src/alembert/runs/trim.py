@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -18,12 +19,14 @@ from alembert.data.corpus.paragraphs import open_source
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.io.files import atomic
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
 from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, model_folder
+
+log = logging.getLogger(__name__)
 
 Text = str | list[str]  # or a text's words
 TEXTS = 1000  # tokenised at a time
@@ -40,7 +43,6 @@ def trim_model(
     coverage: float,
     text: str | None,
     text_pair: str | None,
-    say: Say,
 ) -> tuple[int, int]:
     """Save in `out` the model with the pieces that its texts need; returns pieces before and after.
 
@@ -66,7 +68,7 @@ def trim_model(
     with atomic(out) as partial:
         write(path, kept, partial)
         alike = _alike(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
-    say(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
+    log.info(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
     return config.vocab_size, len(kept)
 
 

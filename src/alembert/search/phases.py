@@ -1,5 +1,6 @@
 """The three phases of a search: shapes are timed, a few trained briefly, the winner fully."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,23 +9,27 @@ from typing import Any
 from tqdm import tqdm
 
 from alembert.data.splits import Splits
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.search import choice
 from alembert.search.halving import halve
 from alembert.search.latency import latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
 from alembert.search.trials import Task, brief, full
 
+log = logging.getLogger(__name__)
+
 WORSE = 0.01  # share of the held-out value that the smaller vocabulary may cost
 
 
 def sift(
-    budget: Budget, task: Task, splits: Splits, shapes: Sequence[Shape], say: Say
+    budget: Budget, task: Task, splits: Splits, shapes: Sequence[Shape]
 ) -> tuple[list[dict[str, Any]], dict[Shape, float]]:
     """A row for each shape, and the milliseconds of those within the budget."""
     limit = budget.max_latency_ms or float("inf")
     if (load := os.getloadavg()[0]) > (cores := os.cpu_count() or 1):
-        say(f"{load:.0f} programs share {cores} cores: latencies come out too long, and are kept")
+        log.info(
+            f"{load:.0f} programs share {cores} cores: latencies come out too long, and are kept"
+        )
     kind, labels = splits.task.kind, splits.task.labels
     rows: list[dict[str, Any]] = []
     fits: dict[Shape, float] = {}
@@ -54,7 +59,7 @@ def sift(
             f"{best['latency_ms']:.3g} ms (int8, {budget.length} tokens): {mend}, or lower "
             "--length"
         )
-    say(
+    log.info(
         f"{len(fits)} of {len(shapes)} shapes fit; {len(timed)} were timed "
         f"({sum(row['known'] for row in timed)} before), {len(shapes) - len(timed)} are deeper "
         "than one that is over the budget"
@@ -80,7 +85,7 @@ class Race:
 
 def race(
     budget: Budget, task: Task, fits: dict[Shape, float], vocabularies: Sequence[str],
-    whole: dict[str, int], say: Say,
+    whole: dict[str, int],
 ) -> Race:  # fmt: skip
     """Train the promising ones briefly. whole: recipe -> steps of its whole training."""
     chosen = choice.promising(fits, budget.trials, budget.min_retention is not None)
@@ -88,11 +93,11 @@ def race(
     ms = {shape.name: fits[shape] for shape in chosen}
     mean = sum(whole.values()) / len(whole)
     trials: dict[str, dict[str, Any]] = {}
-    say(f"training {len(chosen)} of {len(fits)} shapes briefly: {', '.join(shapes)}")
+    log.info(f"training {len(chosen)} of {len(fits)} shapes briefly: {', '.join(shapes)}")
 
     def trained(name: str, steps: int, vocabulary: str = vocabularies[0]) -> float:
         own = max(round(steps * whole[shapes[name].recipe] / mean), 1)
-        found = brief(task, shapes[name], vocabulary, own, say)
+        found = brief(task, shapes[name], vocabulary, own)
         trials[f"{name} {vocabulary} {own}"] = found
         return float(found["held_out"])
 
@@ -107,21 +112,17 @@ def race(
     return Race(shapes, ms, rungs, shares, first, vocabulary, list(trials.values()))
 
 
-def finish(
-    budget: Budget, task: Task, ran: Race, aim: dict[str, Any], say: Say
-) -> list[dict[str, Any]]:
+def finish(budget: Budget, task: Task, ran: Race, aim: dict[str, Any]) -> list[dict[str, Any]]:
     """Full trainings, the last one the winner; where it keeps too little, a slower one follows."""
     name, fulls = ran.first, list[dict[str, Any]]()
     while True:
-        say(f"training {name} fully, vocabulary {ran.vocabulary}")
-        fulls.append(
-            full(task, ran.shapes[name], ran.vocabulary, budget.epochs, budget.length, say)
-        )
+        log.info(f"training {name} fully, vocabulary {ran.vocabulary}")
+        fulls.append(full(task, ran.shapes[name], ran.vocabulary, budget.epochs, budget.length))
         found = fulls[-1]
         kept = found["held_out"] / aim["held_out"] if aim["held_out"] else 0.0
         limit = budget.max_latency_ms
         if limit is not None and found["latency_ms"] > limit:
-            say(
+            log.info(
                 f"{name} took {found['latency_ms']:.3g} ms when it was timed again, over "
                 f"{limit:g}: the machine was busier then than now, or is now"
             )
@@ -129,7 +130,7 @@ def finish(
             return fulls
         tried = [each["name"] for each in fulls]
         slower = choice.next_up(name, ran.rungs[0], ran.ms, tried)
-        say(f"{name} keeps {kept:.1%} of the teacher's held-out {aim['metric']}")
+        log.info(f"{name} keeps {kept:.1%} of the teacher's held-out {aim['metric']}")
         if slower is None:
             return fulls
         name = slower

@@ -1,5 +1,6 @@
 """A student found for a budget of latency, or for a share of its teacher's quality."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.io.files import locked, read_json, write_json
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
@@ -20,12 +21,14 @@ from alembert.search.show import described, table
 from alembert.search.space import Budget, grid
 from alembert.search.trials import HOME, Task, keep, usual_steps
 
+log = logging.getLogger(__name__)
+
 FILE = "search.json"
 
 
 def search(
     budget: Budget, teacher: str, files: Files, out: Path, max_length: int, seed: int,
-    precision: str, say: Say, present: Callable[[Path], None] = lambda _: None,
+    precision: str, present: Callable[[Path], None] = lambda _: None,
 ) -> str:  # fmt: skip
     """Do what is left of a search in `out`; returns a line that says what was found.
 
@@ -42,15 +45,15 @@ def search(
         asked = _plain(asdict(budget))
         done = read_json(out / FILE) if (out / FILE).is_file() else {}
         if done.get("asked") == asked:
-            say(f"{out}: this was searched before; nothing to do")
+            log.info(f"{out}: this was searched before; nothing to do")
         else:
             splits, aim = _aim(teacher, files, max_length, seed, out)
             sizes = len(splits.train), len(splits.task.labels)
             task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
             if budget.min_speedup is not None:
-                aim["latency_ms"] = _teacher_ms(budget, task, splits, say)
+                aim["latency_ms"] = _teacher_ms(budget, task, splits)
                 budget = budget.within(aim["latency_ms"])
-            done = {"asked": asked, **_found(budget, task, splits, aim, say)}
+            done = {"asked": asked, **_found(budget, task, splits, aim)}
             (out / FILE).unlink(missing_ok=True)  # it says what lies here
             keep(out / done["winner"]["run"], out)
             write_json(out / FILE, done)
@@ -83,7 +86,7 @@ def _aim(
     return splits, dict(read_json(at))
 
 
-def _teacher_ms(budget: Budget, task: Task, splits: Splits, say: Say) -> float:
+def _teacher_ms(budget: Budget, task: Task, splits: Splits) -> float:
     """The teacher's milliseconds in torch, timed once a search."""
     at = task.home / f"teacher-{budget.length}-tokens.json"
     if not at.is_file():
@@ -91,20 +94,18 @@ def _teacher_ms(budget: Budget, task: Task, splits: Splits, say: Say) -> float:
         ms = latency.of_teacher(model, splits.task.kind, budget.length)
         write_json(at, {"latency_ms": ms})
     ms = float(read_json(at)["latency_ms"])
-    say(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
+    log.info(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
     return ms
 
 
-def _found(
-    budget: Budget, task: Task, splits: Splits, aim: dict[str, Any], say: Say
-) -> dict[str, Any]:
+def _found(budget: Budget, task: Task, splits: Splits, aim: dict[str, Any]) -> dict[str, Any]:
     """The three phases, and search.json's content."""
-    vocabularies = _vocabularies(budget, task.teacher, say)
+    vocabularies = _vocabularies(budget, task.teacher)
     shapes = grid(task.config, budget.recipes, splits.columns.text_pair is not None)
     whole = {shape.recipe: usual_steps(task, shape) for shape in shapes}
-    rows, fits = sift(budget, task, splits, shapes, say)
-    ran = race(budget, task, fits, vocabularies, whole, say)
-    fulls = finish(budget, task, ran, aim, say)
+    rows, fits = sift(budget, task, splits, shapes)
+    ran = race(budget, task, fits, vocabularies, whole)
+    fulls = finish(budget, task, ran, aim)
     share = budget.min_retention
     reached = share is None or fulls[-1]["held_out"] >= share * aim["held_out"]
     winner = fulls[-1] if reached else max(fulls, key=lambda each: float(each["held_out"]))
@@ -124,14 +125,14 @@ def _found(
     }  # fmt: skip
 
 
-def _vocabularies(budget: Budget, teacher: str, say: Say) -> tuple[str, ...]:
+def _vocabularies(budget: Budget, teacher: str) -> tuple[str, ...]:
     """Those asked for; a tokenizer that cannot be trimmed leaves all pieces, which is said."""
     try:
         tokenizer_pruning.state_of(load_tokenizer(teacher), teacher)
     except UserError as error:
         if "all" not in budget.vocabularies:
             raise
-        say(f"all pieces stay: {error}")
+        log.info(f"all pieces stay: {error}")
         return ("all",)
     return budget.vocabularies
 

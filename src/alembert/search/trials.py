@@ -1,5 +1,6 @@
 """Trainings of one candidate: brief ones, and the full one that ends in an exported student."""
 
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from alembert.export.export import export
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json, write_json
 from alembert.recipes.schema import Recipe, Stage
 from alembert.runs.evaluate import evaluate
@@ -24,6 +25,8 @@ from alembert.runs.run import run
 from alembert.search.latency import timed
 from alembert.search.space import Shape
 from alembert.training.monitor import length_of
+
+log = logging.getLogger(__name__)
 
 HOME = "searched"  # in the folder of a search: what it goes by, a record of each training
 
@@ -84,24 +87,24 @@ def usual_steps(task: Task, shape: Shape) -> int:
     return sum(length_of(stage, task.rows, task.classes).cap for stage in stages)
 
 
-def brief(task: Task, shape: Shape, vocabulary: str, steps: int, say: Say) -> dict[str, Any]:
+def brief(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[str, Any]:
     """The record of a training of so many steps: candidate, held_out, what it took."""
     name = f"{shape.name}-{vocabulary}-{steps}"
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
     if not record.is_file():
         recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
-        with _spent() as spent:
-            run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)), _silent)
+        with _spent() as spent, _quiet():
+            run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)))
         found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
                  "held_out": _held_out(out), **spent}  # fmt: skip
         write_json(record, found)
-        say(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
+        log.info(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
     shutil.rmtree(out, ignore_errors=True)  # what an interrupted search may have left, too
     return dict(read_json(record))
 
 
 def full(
-    task: Task, shape: Shape, vocabulary: str, epochs: float | None, length: int, say: Say
+    task: Task, shape: Shape, vocabulary: str, epochs: float | None, length: int
 ) -> dict[str, Any]:
     """The record of a candidate trained to the end, exported to int8, judged and timed."""
     name = f"{shape.name}-{vocabulary}" + (f"-{epochs:g}-epochs" if epochs is not None else "")
@@ -109,9 +112,9 @@ def full(
     if not record.is_file():
         job = task.job(task.recipe(shape, epochs), vocabulary, out, task.files)
         with _spent() as spent:
-            metrics = run(job, say)
+            metrics = run(job)
         with _spent() as exporting:
-            exported = _exported(job, task, length, say)
+            exported = _exported(job, task, length)
         made = {
             "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **spent,
@@ -128,12 +131,12 @@ def full(
     return found
 
 
-def _exported(job: Job, task: Task, length: int, say: Say) -> dict[str, Any]:
+def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
     """The student's int8 graph: its metrics on --eval, milliseconds, megabytes, parameters."""
     student, files = job.result, task.files
     named = (files.valid or files.train) if files.task is None else None
     texts = replace(files, train=named, valid=None, evaluation=None) if named else None
-    facts = export(str(student), ["onnx", "int8"], texts, task.max_length, say)
+    facts = export(str(student), ["onnx", "int8"], texts, task.max_length)
     if all(variant.backend != "int8" for variant in facts.variants):
         raise UserError(
             f"{student}: does not answer as it was trained once it is in int8, and the latency "
@@ -146,7 +149,7 @@ def _exported(job: Job, task: Task, length: int, say: Say) -> dict[str, Any]:
     }  # fmt: skip
     if files.evaluation is not None:
         test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        found["int8"] = evaluate(str(student), test, task.max_length, say, "int8")
+        found["int8"] = evaluate(str(student), test, task.max_length, "int8")
     return found
 
 
@@ -182,5 +185,13 @@ def _spent() -> Iterator[dict[str, float]]:
     found |= {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
-def _silent(_: str) -> None:
-    """Of a brief training one line is said, when it has ended."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back the news of a brief training; one line is logged when it has ended."""
+    news = logging.getLogger("alembert")
+    level = news.level
+    news.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        news.setLevel(level)

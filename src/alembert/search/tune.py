@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import logging
 import math
 import random
 import shutil
@@ -13,11 +14,13 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from alembert.io.errors import DivergedError, Say, UserError, leads
+from alembert.io.errors import DivergedError, UserError, leads
 from alembert.io.files import read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, to_yaml, with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
+
+log = logging.getLogger(__name__)
 
 Settings = dict[str, str]  # as --set takes them: path -> value as YAML
 
@@ -68,7 +71,7 @@ def _values(text: str, entry: str) -> list[str]:
     return [json.dumps(value, ensure_ascii=False) for value in found]
 
 
-def tune(base: Job, tries: Sequence[str], trials: int | None, say: Say) -> list[Trial]:
+def tune(base: Job, tries: Sequence[str], trials: int | None) -> list[Trial]:
     """Run each setting of the base job's recipe in OUT/trials; the trials, best first.
 
     Writes OUT/recipe.yaml, the recipe with the best settings, and OUT/trials.json. Each is judged
@@ -83,8 +86,8 @@ def tune(base: Job, tries: Sequence[str], trials: int | None, say: Say) -> list[
         _looked_at(recipe)
     done: list[Trial] = []  # best first
     for number, (settings, recipe) in enumerate(zip(chosen, recipes, strict=True), start=1):
-        say(f"trial {number} of {len(chosen)}: {told(settings)}")
-        done.append(_trial(base, settings, recipe, say))
+        log.info(f"trial {number} of {len(chosen)}: {told(settings)}")
+        done.append(_trial(base, settings, recipe))
         done.sort(key=lambda trial: float("inf") if trial.value is None else -trial.value)
         if leads():
             _write(base, done, len(chosen))
@@ -129,13 +132,13 @@ def _looked_at(recipe: Recipe) -> None:
         )
 
 
-def _trial(base: Job, settings: Settings, recipe: Recipe, say: Say) -> Trial:
+def _trial(base: Job, settings: Settings, recipe: Recipe) -> Trial:
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     out = base.out / "trials" / name
     try:
-        run(replace(base, recipe=recipe, out=out), say)
+        run(replace(base, recipe=recipe, out=out))
     except DivergedError as error:
-        say(f"this trial is left out: {error}")
+        log.info(f"this trial is left out: {error}")
         return Trial(settings, None, 0, 0.0, f"trials/{name}")
     stages = sorted((out / "stages").iterdir())
     facts = [read_json(stage / "facts.json") for stage in stages]

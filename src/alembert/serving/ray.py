@@ -1,7 +1,8 @@
 """The same application on Ray Serve: replicas over several machines, as many as the load needs."""
 
+import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +14,8 @@ from alembert.serving.app import app_of
 from alembert.serving.served_model import load_model
 from alembert.serving.service import Limits
 
+log = logging.getLogger(__name__)
+
 BUSY = 0.25  # of the requests that a replica takes: where more are under way, another is started
 
 
@@ -22,7 +25,6 @@ def serve(
     host: str,
     port: int,
     replicas: tuple[int, int],
-    say: Callable[[str], None],
     api_key: str | None = None,
     origins: Sequence[str] = (),
 ) -> None:
@@ -57,7 +59,7 @@ def serve(
         signal.signal(each, lambda *_: stopped.set())
     ray_serve.start(http_options={"host": host, "port": port})
     ray_serve.run(deployment(ray_serve.ingress(built)(_Replica)).bind())
-    say(f"http://{host}:{port} is up on {fewest} to {most} replicas; Ctrl+C stops it")
+    log.info(f"http://{host}:{port} is up on {fewest} to {most} replicas; Ctrl+C stops it")
     stopped.wait()
     ray_serve.shutdown()
 

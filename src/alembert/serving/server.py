@@ -1,12 +1,13 @@
 """One process that listens: uvicorn, its doors guarded; a stop answers what was accepted."""
 
 import asyncio
+import logging
 import selectors
 import socket
 import sys
 import time
 from asyncio import TimerHandle, Transport
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from alembert.io.errors import UserError
 from alembert.serving.app import app_of
 from alembert.serving.service import Limits, Opener, Service
+
+log = logging.getLogger(__name__)
 
 HEAD = 16_384  # bytes of the head of a request
 NOTICE = 0.5  # seconds that open connections have for one more request when the server stops
@@ -30,7 +33,6 @@ def serve(
     limits: Limits,
     host: str,
     port: int,
-    say: Callable[[str], None],
     api_key: str | None = None,
     origins: Sequence[str] = (),
 ) -> None:
@@ -62,7 +64,7 @@ def serve(
     runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns))
     sys.setswitchinterval(SWITCH)
     shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{sockets[0].getsockname()[1]} is up; Ctrl+C stops it")
+    log.info(f"http://{shown}:{sockets[0].getsockname()[1]} is up; Ctrl+C stops it")
     with runner:
         runner.run(server.serve(sockets))
     if service.failed is not None:

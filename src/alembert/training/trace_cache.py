@@ -6,6 +6,7 @@ A file holds a stretch of sequences: safetensors of what kept.rows_of leaves, wi
 import fcntl
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,15 @@ from alembert.data.batches import Masked
 from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
-from alembert.io.errors import Say, UserError
+from alembert.io.errors import UserError
 from alembert.io.files import cache, naming
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import add_weights
 from alembert.training.trace_file import TraceFile, bytes_of, verify, write
+
+log = logging.getLogger(__name__)
 
 FILE = 2**27  # bytes of a file at most: what an interrupted reading loses, and twice its memory
 TOKENS = 4096  # padding too, that the teacher reads at a time
@@ -130,7 +133,6 @@ def cached_traces(
     asked: Caching,
     seed: int,
     accelerator: Accelerator,
-    say: Say,
 ) -> WithTeacherTraces:
     """The corpus with what its teacher says of it, read once for all epochs and runs.
 
@@ -151,8 +153,8 @@ def cached_traces(
         home.mkdir(parents=True, exist_ok=True)
         with (home / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
-            missing = _missing(home, rows, parts, say)
-            _room(home, float(sizes.sum()), sum(float(sizes[p].sum()) for p in missing), say)
+            missing = _missing(home, rows, parts)
+            _room(home, float(sizes.sum()), sum(float(sizes[p].sum()) for p in missing))
             with tqdm(
                 total=sum(map(len, missing)), unit="seq", desc="teacher", dynamic_ncols=True,
                 disable=not missing or None, mininterval=0.5,
@@ -160,7 +162,7 @@ def cached_traces(
                 for part in missing:
                     write(_path(home, part.start), reader.stretch(part, bar))
     if what.reads.words:
-        _say_outside(home, parts, what, min(asked.top, teacher.config.vocab_size), say)
+        _say_outside(home, parts, what, min(asked.top, teacher.config.vocab_size))
     return WithTeacherTraces(seen, home, size)
 
 
@@ -182,27 +184,27 @@ def _sizes(reader: _Reader) -> "np.ndarray[Any, np.dtype[np.float64]]":
     return sizes
 
 
-def _missing(home: Path, rows: Corpus, parts: list[range], say: Say) -> list[range]:
+def _missing(home: Path, rows: Corpus, parts: list[range]) -> list[range]:
     """The stretches whose file is not there, or not whole, which is said."""
     missing = []
     for part in tqdm(parts, unit="file", desc="checking", disable=None, leave=False):
         path = _path(home, part.start)
         found = verify(path, rows.lengths[part.start : part.stop]) if path.exists() else ""
         if found:
-            say(f"{path}: is damaged ({found}): its {len(part):,} sequences are read anew")
+            log.info(f"{path}: is damaged ({found}): its {len(part):,} sequences are read anew")
             path.unlink()
         if found is not None:
             missing.append(part)
     return missing
 
 
-def _room(home: Path, whole: float, wanted: float, say: Say) -> None:
+def _room(home: Path, whole: float, wanted: float) -> None:
     """Say what it takes; refuse what the disk has no room for."""
     free = shutil.disk_usage(home).free
     there = "" if wanted else ", there already"
     if wanted and wanted < whole:
         there = f", {_bytes(whole - wanted)} there already"
-    say(f"what the teacher says of the corpus takes {_bytes(whole)}{there}; {home}")
+    log.info(f"what the teacher says of the corpus takes {_bytes(whole)}{there}; {home}")
     if wanted > free:
         raise UserError(
             f"--cache-teacher: {_bytes(wanted)} are to be written to {home} and {_bytes(free)} are "
@@ -215,15 +217,13 @@ def _bytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def _say_outside(
-    home: Path, parts: list[range], what: recorded.TraceSpec, k: int, say: Say
-) -> None:
+def _say_outside(home: Path, parts: list[range], what: recorded.TraceSpec, k: int) -> None:
     """What cutting at the k likeliest words leaves out."""
     read = [TraceFile.outside(_path(home, part.start)) for part in parts]
     rows = sum(count for count, _ in read)
     for i, temperature in enumerate(what.temperatures):
         mean = sum(masses[i] for _, masses in read) / max(rows, 1)
-        say(
+        log.info(
             f"soft labels at temperature {temperature:g}: {mean:.2%} of the teacher's mass lies "
             f"outside the {k:,} likeliest words and is learnt as one (mean of {rows:,} rows)"
         )
