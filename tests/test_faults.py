@@ -16,7 +16,7 @@ import torch
 from houses import corpus_file, saved, task_file
 from models import tiny
 from safetensors.torch import load_file, save_file
-from test_mistakes import command
+from support.command_line import command
 from test_train import rows, stage, trained
 from torch import Tensor
 from transformers import BertTokenizerFast
