@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from houses import corpus_file, saved, task_file
+from support.runs import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
 
