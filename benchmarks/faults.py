@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
 import transformers
-from conftest import VOCABULARY
-from houses import corpus_file, saved, task_file
 from safetensors.torch import load_file, save_file
+from support.runs import corpus_file, saved, task_file
+from support.vocabulary import VOCABULARY
 from tqdm import tqdm
 from transformers import BertTokenizerFast
 

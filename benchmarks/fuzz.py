@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz.py --minutes 30 [--only csv json] [--seed N] [--json FILE]
 
-The attacks of tests/fuzzing.py take turns, a hundred draws each. What is neither a UserError nor
-success is shrunk, printed once for each place that it comes from, and the rest goes on. Exits
-with 1 when there was any.
+The attacks of tests/support/hostile.py take turns, a hundred draws each. What is neither a
+UserError nor success is shrunk, printed once for each place that it comes from, and the rest goes
+on. Exits with 1 when there was any.
 """
 
 import argparse
@@ -22,9 +22,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from conftest import VOCABULARY
-from fuzzing import ATTACKS, thrown
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from support.hostile import ATTACKS, thrown
+from support.vocabulary import VOCABULARY
 from tqdm import tqdm
 from transformers import BertTokenizerFast
 

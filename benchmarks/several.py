@@ -20,9 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from conftest import VOCABULARY
-from houses import corpus_file, saved, task_file
-from several_worker import short
+from support.distributed_worker import short
+from support.runs import corpus_file, saved, task_file
+from support.vocabulary import VOCABULARY
 from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files

@@ -8,7 +8,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import gc
 import inspect
-import string
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,35 +15,14 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from news import logged
+from support.news import logged
+from support.vocabulary import VOCABULARY
 
 if TYPE_CHECKING:
     from transformers import BertTokenizerFast
 
 hypothesis.settings.register_profile("tests", deadline=None)  # by the clock, of a busy machine
 hypothesis.settings.load_profile("tests")
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-MARKS = list(string.ascii_lowercase + string.digits)
-WORDS = [
-    *".,!?'\"-",
-    "the",
-    "good",
-    "bad",
-    "film",
-    "play",
-    "music",
-    "book",
-    "table",
-    "is",
-    "was",
-    "not",
-    "very",
-    "and",
-    "of",
-    "to",
-]
-VOCABULARY = [*SPECIAL, *MARKS, *(f"##{mark}" for mark in MARKS), *WORDS]
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +36,7 @@ def tokenizer() -> "BertTokenizerFast":
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory, tokenizer: "BertTokenizerFast") -> Path:
     """A tiny classifier of down, flat, up for 64 tokens, exported as ONNX; not to be changed."""
-    from models import tiny
+    from support.models import tiny
 
     from alembert.export.export import export
 

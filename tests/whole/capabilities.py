@@ -1,7 +1,7 @@
 """The list of what Alembert can do, made from the code: capabilities.txt, an entry a line.
 
-`python tests/whole/capabilities.py` rewrites the list; test_capabilities.py compares it with the
-code. Where in the package a thing lies makes no difference to its entry.
+`PYTHONPATH=tests python -m whole.capabilities` rewrites the list; test_capabilities.py
+compares it with the code. Where in the package a thing lies makes no difference to its entry.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from unittest.mock import Mock, patch
 import numpy as np
 import typer
 import yaml
-from entries import fields, methods, options, parameters, routes, said, typed
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
+from whole.entries import fields, methods, options, parameters, routes, said, typed
 
 # The one table of where things lie: when a thing moves, its line here changes and nothing else.
 import alembert

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import pytest
 import typer
-from capabilities import LIST, collected
-from entries import differences, fields, methods, options, routes, said
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from whole.capabilities import LIST, collected
+from whole.entries import differences, fields, methods, options, routes, said
 
 REWRITE = (
-    "Put back what is gone. Where the change is meant, `python tests/whole/capabilities.py` "
-    "rewrites the list: commit it with the change."
+    "Put back what is gone. Where the change is meant, "
+    "`PYTHONPATH=tests python -m whole.capabilities` rewrites the list: commit it with the change."
 )
 
 

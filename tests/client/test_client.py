@@ -1,0 +1,150 @@
+"""The client: typed answers, and new attempts where they help."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.serving import counting, made_up, per_place, per_token, running
+from transformers import BertTokenizerFast
+
+from alembert.client.client import AsyncClient, Client, LabelScore, ServerError
+from alembert.io.answers import Guess
+from alembert.io.errors import UserError
+
+GOOD = [[{"score": 1.0, "label": "up"}]]
+
+
+def told(answer: Callable[[int], httpx.Response], **options: Any) -> tuple[Client, list[Any]]:
+    """A client whose server answers by the number of the attempt, and what it was asked."""
+    client, asked = Client(**options), list[Any]()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return answer(len(asked))
+
+    client._http = httpx.Client(**client._options, transport=httpx.MockTransport(handle))
+    return client, asked
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was slept, without sleeping it."""
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def test_answers_of_a_real_application_are_typed(folder: Path) -> None:
+    async def run() -> Any:
+        openers = [
+            made_up(folder, counting, name="sorts"),
+            made_up(folder, per_token, "tokens", ("O", "B-x", "I-x"), name="tags"),
+            made_up(folder, per_place, "words", (), name="fills"),
+            made_up(folder, counting, "encoder", (), name="embeds"),
+        ]
+        found: dict[str, Any] = {}
+        async with running(openers) as (_, _, app):
+            for name in ("sorts", "tags", "fills", "embeds"):
+                client = AsyncClient("http://test", model=name)
+                client._http = httpx.AsyncClient(
+                    **client._options, transport=httpx.ASGITransport(app)
+                )
+                async with client:
+                    if name == "sorts":
+                        found[name] = await client.predict(["a", ("a", "b")])
+                        found["info"] = await client.info()
+                    elif name == "tags":
+                        found[name] = await client.tag(["a b", ["c"]])
+                    elif name == "fills":
+                        found[name] = await client.fill_mask("a [MASK]", top=2)
+                    else:
+                        found[name] = await client.embed("a")
+        return found
+
+    found = asyncio.run(run())
+    assert [[type(each) for each in text] for text in found["sorts"]] == [[LabelScore] * 3] * 2
+    assert [tags.words[0].text for tags in found["tags"]] == ["a", "c"]
+    assert [type(guess) for guess in found["fills"][0][0]] == [Guess, Guess]
+    assert len(found["embeds"][0]) == 3
+    assert found["info"]["model_id"] == "sorts"
+
+
+def test_what_the_server_has_no_room_for_is_asked_again_not_before_it_says(
+    slept: list[float],
+) -> None:
+    busy = httpx.Response(429, headers={"retry-after": "3"}, json={})
+    client, asked = told(lambda number: busy if number < 3 else httpx.Response(200, json=GOOD))
+    assert client.predict("a") == [[LabelScore("up", 1.0)]]
+    assert len(asked) == 3
+    assert slept == [3, 3]
+
+
+def test_a_broken_connection_is_tried_again_and_waits_grow(slept: list[float]) -> None:
+    def answer(number: int) -> httpx.Response:
+        if number < 4:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json=GOOD)
+
+    client, asked = told(answer)
+    client.predict(["a"])
+    assert len(asked) == 4
+    assert 0.05 <= slept[0] <= 0.1 <= slept[1] <= 0.2 <= slept[2] <= 0.4
+
+
+def test_where_a_proxy_lost_its_server_the_client_asks_again() -> None:
+    lost = httpx.Response(500, text="Internal Server Error")
+    client, asked = told(lambda number: lost if number == 1 else httpx.Response(200, json=GOOD))
+    assert client.predict("a") == [[LabelScore("up", 1.0)]]
+    assert len(asked) == 2
+
+
+def test_a_mistake_is_not_asked_again_and_carries_what_the_server_said(
+    slept: list[float],
+) -> None:
+    said = {"error": "text 1: over 64 tokens", "error_type": "Validation"}
+    client, asked = told(lambda number: httpx.Response(413, json=said))
+    with pytest.raises(ServerError, match="413: text 1: over 64 tokens") as error:
+        client.predict("a")
+    assert (error.value.status, error.value.error_type) == (413, "Validation")
+    assert (len(asked), slept) == (1, [])
+
+
+def test_a_server_that_stays_busy_is_an_error_after_the_last_attempt() -> None:
+    client, asked = told(lambda number: httpx.Response(503, text="<html>"), retries=2)
+    with pytest.raises(ServerError, match="503: <html>"):
+        client.embed("a")
+    assert len(asked) == 3
+
+
+def test_an_answer_that_takes_too_long_is_not_asked_for_twice() -> None:
+    def answer(number: int) -> httpx.Response:
+        raise httpx.ReadTimeout("slow")
+
+    client, asked = told(answer)
+    with pytest.raises(httpx.ReadTimeout):
+        client.predict("a")
+    assert len(asked) == 1
+
+
+def test_the_key_and_the_name_of_the_model_go_along() -> None:
+    answer = httpx.Response(200, json=GOOD)
+    client, asked = told(lambda number: answer, url="http://there:1", model="m", api_key="secret")
+    client.predict("a")
+    assert str(asked[0].url) == "http://there:1/models/m/predict"
+    assert asked[0].headers["authorization"] == "Bearer secret"
+
+
+def test_an_address_without_http_is_named() -> None:
+    with pytest.raises(UserError, match="write it as http://HOST:PORT"):
+        Client("127.0.0.1:8000")

@@ -1,0 +1,492 @@
+"""The report is one page that opens from disk and says what the run's files say; so is the card."""
+
+import itertools
+import json
+import math
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from support.runs import saved, task_file
+from transformers import BertTokenizerFast
+
+from alembert.bench.rows import pareto
+from alembert.cli import deploy
+from alembert.data.splits import Files
+from alembert.evaluation import predictions
+from alembert.evaluation.predictions import Predictions
+from alembert.inference import manifest as deployed
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
+from alembert.recipes import recipe_of
+from alembert.recipes.finetune import finetune
+from alembert.recipes.schema import with_settings
+from alembert.report import analysis, comparison, errors, model_card, page, plots
+from alembert.runs.job import Job
+from alembert.runs.record import RunRecord
+from alembert.runs.run import run
+
+HOSTILE = "<script>alert(5)</script> & $5 </svg>"  # of a label: it is in tables and in plots
+SHORT = {"stages.task.epochs": "1", "stages.task.min_steps": "0", "stages.task.max_length": "32"}
+
+
+class Reader(HTMLParser):
+    """What a browser would see of a page: tags in order with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] != "style":
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast) -> Path:
+    """teacher/ (a fine-tuned model) and run/ (its student), of a task with a hostile label."""
+    home = tmp_path_factory.mktemp("runs")
+    body = saved(home / "body", tokenizer)
+    for seed, name in enumerate(("train.csv", "test.csv")):
+        file = Path(task_file(home / name, seed=seed))
+        file.write_text(file.read_text().replace(",up\n", f",{HOSTILE}\n"))
+    files = Files(str(home / "train.csv"), evaluation=str(home / "test.csv"))
+    tuning = with_settings(finetune(load_config(body)), SHORT)
+    run(Job(tuning, home / "teacher", student=body, files=files, model_at="."))
+    teacher = str(home / "teacher")
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), SHORT)
+    run(Job(recipe, home / "run", teacher=teacher, files=files))
+    return home
+
+
+@pytest.fixture(scope="module")
+def report(home: Path) -> str:
+    """The page of the run."""
+    return made(home / "run")
+
+
+@pytest.fixture
+def copied(home: Path, tmp_path: Path) -> Path:
+    """A run of one's own to spoil; its teacher is where it was."""
+    shutil.copytree(home / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def made(*runs: Path, out: Path | None = None) -> str:
+    return page.make(runs, out).read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_metrics_json_says(home: Path, report: str) -> None:
+    text = Reader(report).text
+    metrics = json.loads((home / "run/metrics.json").read_text())
+    assert f"{metrics['retention']:.1%}" in text
+    for who in ("teacher", "student"):
+        assert f"{metrics[who]['accuracy']:.4f}" in text
+    small = metrics["parameters"]["teacher"] / metrics["parameters"]["student"]
+    assert f"{small:.1f}\u00d7" in text
+    rows = json.loads((home / "run/bench.json").read_text())["rows"]
+    assert [row["model"] for row in rows] == ["teacher", "student"]
+    assert "CPU a text" in text
+    titles = ("Loss by term", "Confusion", "class by class", "disagree", "Attention", "Soft labels")
+    assert [title for title in titles if title not in text] == []
+    assert "T = 8" in text
+
+
+def test_nothing_on_the_page_asks_the_network_or_runs(report: str) -> None:
+    found = Reader(report)
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert HOSTILE in found.text  # as text
+    links = [a.get(k) or "" for _, a in found.tags for k in ("src", "href", "xlink:href") if k in a]
+    assert [link for link in links if not re.match("#|data:", link)] == []
+    assert "url(http" not in report
+    assert "@import" not in report
+    assert any("default-src 'none'" in (a.get("content") or "") for _, a in found.tags)
+    assert len(report.encode()) < 2_000_000
+
+
+def test_a_screen_reader_finds_its_way(report: str) -> None:
+    found = Reader(report)
+    names = [tag for tag, _ in found.tags]
+    assert [names.count(name) for name in ("main", "h1", "header", "nav", "footer")] == [1] * 5
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert len(set(ids)) == len(ids)
+    for _, attrs in found.tags:
+        for name in ("aria-labelledby", "for"):
+            assert attrs.get(name) is None or attrs[name] in ids
+        if (attrs.get("href") or "").startswith("#"):
+            assert str(attrs["href"])[1:] in ids
+    pictures = [attrs for tag, attrs in found.tags if tag == "svg"]
+    assert len(pictures) > 8
+    assert all(a["role"] == "img" and a["aria-label"] for a in pictures)
+    levels = [int(name[1]) for name in names if re.fullmatch("h[1-6]", name)]
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_every_colour_of_a_plot_is_the_pages_own(report: str) -> None:
+    plots = re.findall(r"<svg.*?</svg>", report, re.S)
+    colours = {colour for plot in plots for colour in re.findall(r"#[0-9a-f]{6}\b", plot)}
+    assert colours <= {"#000000", "#ffffff"}  # what clips, and is never seen
+    used = set(re.findall(r"var\((--\w+)\)", report))
+    assert [name for name in used if f"{name}:" not in report] == []
+
+
+def test_the_same_run_gives_the_same_page(home: Path, tmp_path: Path, report: str) -> None:
+    assert made(home / "run", out=tmp_path / "again.html") == report
+
+
+def test_what_was_kept_of_the_judgement_gives_its_metric_again(home: Path) -> None:
+    found = predictions.load(home / "run")
+    assert found is not None
+    metrics = json.loads((home / "run/metrics.json").read_text())
+    for who in ("teacher", "student"):
+        right = [
+            row.argmax() == true for row, true in zip(found.logits[who], found.truth, strict=True)
+        ]
+        assert sum(right) / len(right) == metrics[who]["accuracy"]
+    assert HOSTILE in found.labels
+    assert found.total == len(found) == 60
+
+
+def test_a_run_that_kept_no_predictions_asks_its_models_again(copied: Path) -> None:
+    before = predictions.load(copied)
+    assert before is not None
+    (copied / predictions.FILE).unlink()
+    made(copied)
+    after = predictions.load(copied)
+    assert after is not None
+    assert after.texts == before.texts
+    assert np.allclose(after.stacked("teacher"), before.stacked("teacher"), atol=1e-6)
+    assert np.array_equal(after.known(), before.known())
+
+
+def test_what_is_gone_is_left_out_and_said(copied: Path) -> None:
+    (copied / predictions.FILE).unlink()
+    shutil.rmtree(copied / "student")
+    text = Reader(made(copied)).text
+    assert "Left out: the run has not made its student yet" in text
+    assert "Loss by term and stage" in text
+
+
+def test_a_run_that_is_not_finished_shows_its_losses(copied: Path) -> None:
+    for name in ("metrics.json", "bench.json", predictions.FILE):
+        (copied / name).unlink()
+    shutil.rmtree(copied / "student")
+    with (copied / "stages/01-task/log.jsonl").open("a") as log:
+        log.write('{"step": 99, "lo')  # killed while it wrote
+    text = Reader(made(copied)).text
+    assert "the run is not finished" in text
+    assert "Loss by term and stage" in text
+    assert model_card.write(copied) is None
+
+
+def test_a_run_without_eval_says_that_it_was_not_judged(copied: Path) -> None:
+    (copied / "metrics.json").write_text("{}")
+    for name in ("bench.json", predictions.FILE):
+        (copied / name).unlink()
+    text = Reader(made(copied)).text
+    assert "Left out: the run was not judged" in text
+    assert "Attention" in text
+    assert "kept" not in re.findall(r"\w+", text.partition("Loss by term")[0])
+
+
+def test_a_finetuned_model_stands_alone(home: Path) -> None:
+    text = Reader(made(home / "teacher")).text
+    assert "Where it is furthest from the truth" in text
+    assert "student" not in text.partition("main")[2].casefold()
+
+
+def test_several_runs_share_a_page_and_their_teacher(
+    home: Path, copied: Path, tmp_path: Path
+) -> None:
+    other = copied.rename(copied.with_name("other"))
+    text = Reader(made(home / "run", other, out=tmp_path / "two.html")).text
+    assert "2 runs compared" in text
+    assert text.count("teacher teacher") == 1  # its role, unseen, and its name
+    assert comparison.names_of([RunRecord(home / "run"), RunRecord(other)]) == ["run", "other"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(home: Path, copied: Path) -> None:
+    names = comparison.names_of([RunRecord(home / "run"), RunRecord(copied)])
+    assert names == [f"{home.name}/run", f"{copied.parent.name}/run"]
+
+
+def test_a_page_that_would_be_large_leaves_the_last_runs_details_out(
+    home: Path, tmp_path: Path, report: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "LIMIT", len(report.encode()) - 1)
+    text = Reader(made(home / "run", out=tmp_path / "small.html")).text
+    assert "Left out, so that the page stays small" in text
+
+
+@pytest.mark.parametrize(
+    ("place", "out", "said"),
+    [
+        ("nowhere", None, r"nowhere: no such folder: name what distill made with --out"),
+        ("body", None, r"body: not a run folder, it has no recipe\.yaml: name what"),
+        ("", None, r"it holds runs: name .*/run .*/teacher"),
+        ("run", "body", r"--out .*body: a folder: name a file in it"),
+        ("run", "test.csv/page.html", r"page\.html: cannot be written: choose another --out"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    home: Path, place: str, out: str | None, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as refused:
+        made(home / place, out=None if out is None else home / out)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_computed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match=r"report\.html: cannot be written: choose another --out"):
+        made(home / "run")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "bench.json", predictions.FILE, "recipe.yaml"])
+def test_a_broken_file_is_named(copied: Path, name: str) -> None:
+    (copied / name).write_text("{]")
+    with pytest.raises(UserError, match=rf"{name}: cannot be read"):
+        made(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "missing"),
+    [
+        ("metrics.json", '{"task": "classification"}', "metric"),
+        ("metrics.json", "[1]", "metric"),
+        ("bench.json", '{"rows": [{}]}', "model"),
+        ("bench.json", '{"rows": 3}', "rows"),
+        ("environment.json", '{"arguments": []}', "arguments"),
+    ],
+)
+def test_a_file_that_lacks_what_the_page_needs_is_named(
+    copied: Path, name: str, content: str, missing: str
+) -> None:
+    (copied / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(no '{missing}' in it\): mend"):
+        made(copied)
+
+
+def test_a_broken_line_of_a_log_is_left_out(copied: Path) -> None:
+    before = RunRecord(copied).stages[0].rows
+    log = copied / "stages/01-task/log.jsonl"
+    log.write_bytes(b'\xff\xfe{"step": 1}\n{"step": }\n3\n' + log.read_bytes())
+    assert RunRecord(copied).stages[0].rows == before
+
+
+def test_a_job_ends_well_without_the_extra(
+    news: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page.attempt([home / "run"], None)
+    assert len(news) == 1
+    assert re.search(r"no report: matplotlib .*pip install 'alembert\[report\]'", news[0])
+
+
+def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
+    variants = tuple(
+        deployed.Variant(
+            name, "a.onnx", "onnxruntime", name, 1.5, measured={"accuracy": right, "cpu_ms": 1.25}
+        )
+        for name, right in (("onnx", 0.8), ("int8", 0.6))
+    )  # on texts of its own: int8 kept three quarters there
+    exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    deployed.write_manifest(copied / "student", exported)
+    [row] = [row for row in comparison.entries(RunRecord(copied), "x") if row.backend == "int8"]
+    metrics = json.loads((copied / "metrics.json").read_text())
+    assert (row.size_mb, row.ms, row.faster) == (1.5, 1.25, None)  # timed at another hour
+    assert row.metric == pytest.approx(0.75 * metrics["student"]["accuracy"])
+    assert row.kept == pytest.approx(0.75 * metrics["retention"])
+    assert row.estimated
+    assert row.elsewhere
+    assert comparison.FOOTNOTE in Reader(made(copied)).text
+
+
+def test_an_estimate_stays_a_share_and_what_is_slower_is_called_so(copied: Path) -> None:
+    student = comparison.Entry("s", "student", "torch", "", 1, 1.0, 0.98, ms=2.0, faster=0.5)
+    variant = comparison._as_exported(student, {"f1": 0.36}, {"f1": 0.34}, 0.98, "f1")
+    assert variant.metric == 1.0
+    teacher = comparison.Entry("t", "teacher", "torch", "", 2, 2.0, 0.99, ms=1.0)
+    tiles = page._headline(student, teacher, None, "f1")
+    assert ("2.0\u00d7", "slower", "2.0 ms a text in torch") in tiles
+
+
+def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) -> None:
+    teacher, ratio = str(home / "teacher"), {"value": 5.0, "same": False}
+
+    def row(model: str, threads: int, ms: float, backend: str = "torch") -> dict[str, Any]:
+        times = {"latency_ms": {"median": ms}, "cpu_ms": {"median": ms}}
+        to = ("onnx", "torch") if backend == "int8" else ()
+        ratios = [{"to": f"{teacher}:{name}", **ratio} for name in to]
+        found = {"model": model, "backend": backend, "threads": threads, "batch": 2}
+        return {**found, **times, "ratios": ratios}
+
+    mine = str(copied)
+    rows = [row(teacher, 1, 8.0), row(mine, 2, 1.0), row(mine, 1, 4.0), row(mine, 1, 1.0, "int8")]
+    (copied / "bench.json").write_text(json.dumps({"rows": rows}))
+    variants = (deployed.Variant("int8", "a.onnx", "onnxruntime", "int8", 1.5),)
+    exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    deployed.write_manifest(copied / "student", exported)
+    found = comparison.entries(RunRecord(copied), "x")
+    assert [entry.ms for entry in found] == [4.0, 2.0, 0.5]  # a text, at one thread
+    assert [entry.faster for entry in found] == [None, 2.0, 5.0]  # the ratio, where it is told
+    assert found[2].metric is None
+    assert "faster as int8" in Reader(made(copied)).text
+
+
+@pytest.mark.parametrize("costs", [(2.1, 9.7), (0.4, 31.0), (1.0, 1.5)])
+def test_no_axis_shows_tex_as_it_is_typed(costs: tuple[float, float]) -> None:
+    points = [
+        (who, who, cost, 0.9) for who, cost in zip(("teacher", "student"), costs, strict=True)
+    ]
+    drawing = plots.against_latency(points, {1}, "accuracy", "ms a text")
+    curve = plots.losses("task", {"loss": [(10, costs[0]), (20, costs[1])]})
+    for ticks in (re.findall(r"<text[^>]*>([^<]*)</text>", svg) for svg in (drawing, curve)):
+        assert len(ticks) > 3
+        assert not any("$" in tick or "\\" in tick for tick in ticks)
+
+
+def test_the_pareto_front_holds_what_nothing_beats() -> None:
+    points = [(10.0, 0.9), (5.0, 0.8), (6.0, 0.7), (5.0, 0.75), (1.0, 0.1), (10.0, 0.9)]
+    assert pareto(points) == {0, 1, 4, 5}
+
+
+def judgement(kind: str, labels: str, truth: list[Any], **logits: list[Any]) -> Predictions:
+    rows = {who: [np.array(row, np.float32) for row in rows] for who, rows in logits.items()}
+    texts = [f"text {i}" for i in range(len(truth))]
+    words = [[f"w{k}" for k in range(len(row))] for row in truth] if kind == "tokens" else []
+    known = [np.array(row) for row in truth]
+    return Predictions(kind, tuple(labels.split()), texts, words, known, rows, len(texts))
+
+
+def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:
+    sure = [60, -60]
+    found = judgement(
+        "classification", "a b", [0, 0, 0],
+        teacher=[sure, sure, [0, 0]], student=[sure, [-60, 60], [1, 0]],
+    )  # fmt: skip
+    assert analysis._divergence(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(
+        math.log(2)
+    )
+    first, second = analysis.apart(found)  # the equal pair is not there
+    assert (first.text, second.text) == ("text 1", "text 2")
+    assert first.answers == {"teacher": "a 100%", "student": "b 100%"}
+    assert first.right == {"teacher": True, "student": False}
+
+
+def test_temperature_softens_as_by_hand() -> None:
+    logits = np.array([0.0, math.log(81)], np.float32)
+    for t, odds in ((1, 81), (2, 9), (4, 3)):
+        assert analysis.softened(logits, t) == pytest.approx([1 / (1 + odds), odds / (1 + odds)])
+    assert analysis.softened(logits, 2, several=True) == pytest.approx([0.5, 0.9])
+
+
+def test_of_many_classes_the_worst_pairs_are_told_with_both_counts() -> None:
+    names = " ".join(f"c{i}" for i in range(30))
+    eye = np.eye(30)
+    # of class 3 the student takes half for 4, the teacher none; of class 1 each a quarter for 2
+    truth = [3, 3, 1, 1, 1, 1]
+    found = judgement(
+        "classification", names, truth,
+        teacher=eye[[3, 3, 1, 1, 1, 2]], student=eye[[3, 4, 1, 1, 2, 1]],
+    )  # fmt: skip
+    section = errors.errors(found)
+    assert section is not None
+    assert section.rows == (("c3", "c4", "0 of 2", "1 of 2"), ("c1", "c2", "1 of 4", "1 of 4"))
+
+
+def test_spans_are_counted_by_kind_and_differing_words_alone_are_shown() -> None:
+    eye = np.eye(3)
+    found = judgement(
+        "tokens", "O B-x I-x", [[1, 2, 0], [0, 1]],
+        teacher=[eye[[1, 2, 0]], eye[[0, 1]]], student=[eye[[1, 0, 0]], eye[[0, 1]]],
+    )  # fmt: skip
+    [kind] = analysis.classes(found)
+    assert (kind.name, kind.of) == ("x", 2)
+    assert kind.f1 == pytest.approx({"teacher": 1, "student": 0.5})
+    [row] = analysis.apart(found)
+    assert (row.truth, row.answers["student"]) == ("w1: I-x", "w1: O")
+    shown = errors.by_class(found)
+    assert shown is not None
+    assert "50.0% of the teacher's F1" in shown.lead
+
+
+def test_scores_and_several_labels_have_their_own_views() -> None:
+    scores = judgement("regression", "score", [1.0, 2.0, 4.0],
+                       teacher=[[1.0], [2.0], [4.5]], student=[[1.0], [3.0], [4.0]])  # fmt: skip
+    assert analysis.apart(scores)[0].answers == {"teacher": "2.00", "student": "3.00"}
+    assert errors.by_class(scores) is None
+    scatter = errors.errors(scores)
+    assert scatter is not None
+    assert len(scatter.figures[0][0]) == 2
+    several = judgement("multilabel", "a b", [[1, 0], [1, 1]],
+                        teacher=[[5, -5], [5, 5]], student=[[5, -5], [5, -5]])  # fmt: skip
+    kinds = {row.name: row.f1 for row in analysis.classes(several)}
+    assert kinds == {"a": {"teacher": 1, "student": 1}, "b": {"teacher": 1, "student": 0}}
+    [row] = analysis.apart(several)
+    assert (row.truth, row.answers["student"]) == ("a, b", "a")
+
+
+def test_the_card_is_the_hubs_and_has_the_measured_figures(copied: Path) -> None:
+    place = model_card.write(copied)
+    assert place == copied / "student/README.md"
+    found = ModelCard.load(place)
+    data, metrics = found.data, json.loads((copied / "metrics.json").read_text())
+    assert data.pipeline_tag == "text-classification"
+    assert data.library_name == "transformers"
+    assert "knowledge-distillation" in data.tags
+    assert data.license is None
+    assert data.base_model is None  # the teacher is a folder, and no name on the hub
+    values = {result.metric_name: result.metric_value for result in data.eval_results}
+    assert values == {name: round(value, 4) for name, value in metrics["student"].items()}
+    assert f"{metrics['retention']:.1%}" in found.text
+    assert "What differs from the paper" in found.text
+
+
+def test_a_card_that_somebody_wrote_is_left_alone(news: list[str], copied: Path) -> None:
+    mine = copied / "student/README.md"
+    mine.write_text("my own words")
+    assert model_card.write(copied) is None
+    assert mine.read_text() == "my own words"
+    assert "left as it is" in news[0]
+
+
+def test_a_run_named_twice_has_its_card_named_once(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "make", lambda *given: copied / "report.html")
+    deploy.report([copied, Path(f"{copied}/")])
+    assert capsys.readouterr().out.count("README.md") == 1
+
+
+def _card_of(home: Path, copied: Path, head: str) -> Any:
+    """What the student's card says where the teacher's begins so."""
+    theirs = home / "teacher/README.md"
+    theirs.write_text(f"---\n{head}\n---\nEin Lehrer\n")
+    place = model_card.write(copied)
+    theirs.unlink()
+    assert place is not None
+    return ModelCard.load(place).data
+
+
+def test_a_teachers_card_that_is_no_yaml_names_no_language(home: Path, copied: Path) -> None:
+    assert _card_of(home, copied, "license: [mit\n foo: : bar").language is None
+
+
+def test_a_language_that_the_teachers_card_names_is_the_students(home: Path, copied: Path) -> None:
+    data = _card_of(home, copied, "language: de\nlicense: mit")
+    assert data.language == "de"
+    assert data.license is None

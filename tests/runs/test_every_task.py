@@ -1,0 +1,95 @@
+"""Every kind of task goes the whole way: teacher, student, unlabelled text, metrics."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support.runs import saved, task_file
+from support.tasks import KINDS, pairs
+from transformers import BertTokenizerFast
+
+from alembert.data.splits import Files
+from alembert.models.loading import load_config, load_model
+from alembert.recipes import recipe_of
+from alembert.recipes.finetune import finetune
+from alembert.recipes.schema import with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.stage import recipe_named
+
+SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_the_whole_way(kind: str, tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    write, name, metric = KINDS[kind]
+    body = saved(tmp_path / "body", tokenizer)
+    data = write(tmp_path / name)
+    files = Files(data, evaluation=data)
+    recipe = with_settings(finetune(load_config(body)), SHORT)
+    first = run(Job(recipe, tmp_path / "teacher", student=body, files=files, model_at="."))
+    assert first["metric"] == metric
+    teacher = str(tmp_path / "teacher")
+    job = Job(
+        with_settings(recipe_of("distilbert", load_config(teacher)), SHORT), tmp_path / "run",
+        teacher=teacher, files=Files(data, evaluation=data, unlabelled=data),
+    )  # fmt: skip
+    metrics = run(job)
+    assert {"teacher", "student", "parameters", "metric"} <= metrics.keys()
+    assert metric in metrics["student"]
+    log = (tmp_path / "run/stages/01-task/log.jsonl").read_text().splitlines()
+    assert all(json.loads(line).get("loss", 0) < 100 for line in log)
+
+
+@pytest.mark.parametrize("kind", ["bert", "electra", "mobilebert", "roberta"])
+def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
+    kind: str, tmp_path: Path, tokenizer: BertTokenizerFast, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
+    config = load_config(teacher)
+    files = Files(pairs(tmp_path / "p.csv"), evaluation=pairs(tmp_path / "e.csv"))
+    recipe = recipe_named("distilbert", config, None, None, None, files)
+    said = "keeps the teacher's token types" in capsys.readouterr().out
+    if kind == "roberta":  # it has one type only
+        assert recipe.name == "distilbert"
+        assert not said
+        return
+    assert recipe.name == "distilbert-pairs"
+    assert said
+    assert recipe == recipe_of("distilbert-pairs", config)
+    single = Files(task_file(tmp_path / "single.csv"))
+    assert recipe_named("distilbert", config, None, None, None, single).name == "distilbert"
+    start = {"init.start": "scratch"} if kind == "mobilebert" else {}
+    short = with_settings(recipe, SHORT | start | {"stages.task.learning_rate": "1e-12"})
+    run(Job(short, tmp_path / "run", teacher=teacher, files=files))
+    student = load_model(str(tmp_path / "run"), "classification")
+    assert student.config.model_type == "bert"
+    if kind != "mobilebert":
+        mine, theirs = (
+            model.base_model.get_parameter("embeddings.token_type_embeddings.weight")
+            for model in (student, load_model(teacher, "classification"))
+        )
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_a_student_can_be_named_to_start_from(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", layers=4)
+    start = saved(tmp_path / "start", tokenizer, "words", "distilbert", layers=1)
+    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    short = SHORT | {"stages.task.objective.HiddenCosine.layers": "last"}
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
+    run(Job(recipe, tmp_path / "run", teacher=teacher, student=start, files=files))
+    assert load_config(str(tmp_path / "run")).num_hidden_layers == 1
+
+
+@pytest.mark.parametrize("kind", ["mobilebert", "modernbert"])
+def test_teachers_whose_layers_cannot_be_copied_teach_a_student_from_scratch(
+    kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
+    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    short = SHORT | {"init.start": "scratch"}
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
+    metrics = run(Job(recipe, tmp_path / "run", teacher=teacher, files=files))
+    assert "retention" in metrics

@@ -1,0 +1,373 @@
+"""A search finds what its rules say, spends nothing twice, and leaves a run folder."""
+
+import itertools
+import json
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from support.models import tiny
+from support.runs import saved, task_file
+from transformers import BertConfig, BertTokenizerFast
+
+from alembert.cli import main
+from alembert.cli import search as search_verb
+from alembert.data.splits import Files
+from alembert.inference.session import Session
+from alembert.io.errors import UserError
+from alembert.models.building import config_of
+from alembert.models.loading import load_model
+from alembert.recipes import recipe_of
+from alembert.recipes.schema import with_settings
+from alembert.runs.record import RunRecord
+from alembert.search import choice, identity, latency, phases, trials
+from alembert.search.halving import halve
+from alembert.search.latency import Latency
+from alembert.search.search import search
+from alembert.search.space import RECIPES, Budget, Shape, grid
+
+CAPPED = Budget(1.0, None, trials=2, steps=2, epochs=1, recipes=("tinybert",))
+
+
+def shape(recipe: str, layers: int) -> Shape:
+    return Shape(recipe, layers, 8, 4, 16)
+
+
+def test_the_grid_of_bert_base_holds_the_papers_students_shallow_ones_first() -> None:
+    shapes = grid(BertConfig(), RECIPES, pairs=False)
+    names = [each.name for each in shapes]
+    assert len(set(names)) == len(names)
+    assert {"distilbert-6x768-h12-f3072", "tinybert-4x312-h12-f1200"} <= set(names)
+    assert {"tinybert-4x384-h12-f768", "minilm-6x384-h6-f1536"} <= set(names)
+    for each in shapes:
+        recipe = each.recipe_for(BertConfig())
+        config = config_of(recipe.student)
+        assert (config.num_hidden_layers, config.hidden_size) == (each.layers, each.hidden_size)
+        assert config.num_attention_heads == each.heads
+        assert getattr(config, "intermediate_size", None) or config.hidden_dim == each.inner
+        assert {stage.data for stage in recipe.stages} == {"task"}
+    for _, family in itertools.groupby(shapes, lambda each: each.family):
+        depths = [each.layers for each in family]
+        assert depths == sorted(depths)
+
+
+def test_pairs_keep_their_token_types_and_what_cannot_be_searched_is_refused() -> None:
+    found = grid(BertConfig(), ("distilbert",), pairs=True)
+    assert {each.recipe for each in found} == {"distilbert-pairs"}
+    with pytest.raises(UserError, match=r"^--recipes ibbert: choose among distilbert, "):
+        grid(BertConfig(), ("ibbert",), pairs=False)
+    with pytest.raises(UserError, match=r"^layers of a 'mobilebert' of this build cannot be copie"):
+        grid(tiny("mobilebert").config, ("tinybert",), pairs=False)
+    odd = BertConfig(num_attention_heads=3)
+    with pytest.raises(UserError, match=r"^--recipes minilm: of a teacher of 3 heads there is no"):
+        grid(odd, ("minilm",), pairs=False)
+    with pytest.raises(UserError, match=r"'mpnet' count relative positions: take --recipes disti"):
+        grid(tiny("mpnet").config, ("distilbert", "tinybert"), pairs=False)
+    assert grid(tiny("mpnet").config, ("distilbert", "minilm"), pairs=False)
+
+
+def test_a_brief_training_shares_its_steps_as_the_whole_one_does() -> None:
+    recipe = recipe_of("tinybert", BertConfig())
+    recipe = recipe.model_copy(update={"stages": recipe.stages[1:]})
+    recipe = with_settings(recipe, {"stages.prediction.until.cap": "{steps: 2980}"})
+    # 15,100 rows are 472 steps an epoch: of at most 20 epochs and 2,980 steps 76 % and 24 %
+    short = trials.shortened(recipe, 100, 15_100, 151)
+    assert [stage.steps for stage in short.stages] == [76, 24]
+
+
+def test_promising_are_the_slowest_of_each_recipe_or_lie_evenly_for_the_fastest() -> None:
+    ms = {shape("a", n): n / 10 for n in range(1, 6)} | {shape("b", n): n for n in (1, 2)}
+    assert {s.name[:3] for s in choice.promising(ms, 5, False)} == {"b-2", "b-1", "a-5", "a-4",
+                                                                   "a-3"}  # fmt: skip
+    spread = [s.layers for s in choice.promising(ms, 5, True) if s.recipe == "a"]
+    assert spread == [5, 3, 1]
+    assert len(choice.promising(ms, 100, False)) == 7
+
+
+def test_ranked_puts_the_best_first_or_the_quickest_of_the_good_enough() -> None:
+    values, ms = {"a": 0.80, "b": 0.79, "c": 0.79, "d": 0.5}, {"a": 4.0, "b": 3.0, "c": 2, "d": 1}
+    assert choice.ranked(values, ms) == ["a", "c", "b", "d"]
+    assert choice.ranked(values, ms, 0.97) == ["c", "b", "a", "d"]  # 0.776 is enough
+    assert choice.ranked(values, ms, 1.0) == ["a", "c", "b", "d"]
+    assert choice.next_up("c", values, ms, ["c"]) == "a"  # b is no better
+    assert choice.next_up("d", values, ms, ["d", "c"]) == "b"
+    assert choice.next_up("a", values, ms, ["a"]) is None
+
+
+@pytest.mark.parametrize("order", ["abcdefg", "gfedcba"])
+def test_halving_keeps_a_third_at_each_rung_whatever_came_first(order: str, tmp_path: Path) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def train(name: str, steps: int) -> float:
+        asked.append((name, steps))
+        # at 30 steps c overtakes g
+        return ord(name) + (10 if (name, steps) == ("e", 30) else 0)
+
+    journal = tmp_path / "optuna.journal"
+    ms = dict.fromkeys(order, 1.0)
+    rungs = halve(list(order), ms, None, train, 10, journal)
+    # 7 -> 3 (e f g) -> 1 (e)
+    assert [set(rung) for rung in rungs] == [set(order), set("efg")]
+    assert asked == [(name, 10) for name in order] + [(n, 30) for n in order if n in "efg"]
+    study = optuna.load_study(
+        study_name="optuna", storage=JournalStorage(JournalFileBackend(str(journal)))
+    )
+    left = [each for each in study.trials if each.state == TrialState.COMPLETE]
+    assert [each.params for each in left] == [{"candidate": "e"}]
+    assert study.best_value == ord("e") + 10
+    assert sum(each.state == TrialState.PRUNED for each in study.trials) == 6
+
+
+@pytest.mark.clock
+def test_a_latency_is_cpu_time_of_the_calm_round_and_waiting_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    def answer(ids: Any) -> None:
+        seen.append(ids)
+        time.sleep(0.001)
+
+    assert latency.timed(answer, 7, 99) < 0.9  # 1 ms of the clock
+    assert seen[0]["input_ids"].shape == (1, 7)
+    clock = iter(np.cumsum([0.001, 0.004] * 20 + [0.001, 0.002] * 19 + [0.001, 0.9]))
+    monkeypatch.setattr(latency, "ROUNDS", 2)
+    monkeypatch.setattr(latency, "time", SimpleNamespace(thread_time=lambda: next(clock)))
+    assert latency.timed(lambda _: None, 7, 99) == pytest.approx(2.0)
+
+
+def test_a_shape_is_exported_once_and_other_heads_or_lengths_are_timed_anew() -> None:
+    student = shape("tinybert", 1).recipe_for(tiny("bert").config).student
+    first, known = latency.latency_of(student, "classification", ("a", "b"), 5)
+    assert (known, first.ms > 0, first.cpu_s > 0) == (False, True, True)
+    assert latency.latency_of(student, "classification", ("c", "d"), 5) == (first, True)
+    made: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "_random", lambda *given: made.append(given) or 1.0)
+        latency.latency_of(student, "classification", ("a", "b"), 6)
+        latency.latency_of(student, "classification", ("a", "b", "c"), 5)
+        latency.latency_of(student | {"num_hidden_layers": 2}, "classification", ("a", "b"), 5)
+    assert len(made) == 3
+
+
+def test_where_too_little_is_kept_the_next_slower_one_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worth = {"tinybert-1": 0.85, "tinybert-2": 0.93, "tinybert-4": 0.97}
+    named = {shape("tinybert", n).name: shape("tinybert", n) for n in (1, 2, 4)}
+    rung = {name: 0.5 + each.layers / 100 for name, each in named.items()}
+    ms = {name: float(each.layers) for name, each in named.items()}
+    asked: list[str] = []
+
+    def full(task: Any, which: Shape, *_: Any) -> dict[str, Any]:
+        asked.append(which.name[:10])
+        return {"name": which.name, "held_out": worth[which.name[:10]], "latency_ms": 1.0}
+
+    monkeypatch.setattr(phases, "full", full)
+    ran = phases.Race(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
+    aim = {"metric": "accuracy", "held_out": 1.0}
+    for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
+        asked.clear()
+        fulls = phases.finish(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
+        assert asked == list(worth)[:wanted]
+        assert len(fulls) == wanted
+
+
+def test_the_narrower_of_two_bounds_counts_and_is_the_one_that_is_named() -> None:
+    both = Budget(2.0, None, min_speedup=10.0)
+    assert both.within(10.0) == replace(both, max_latency_ms=1.0)
+    assert both.within(30.0) == replace(both, min_speedup=None)
+    alone = Budget(2.0, None)
+    assert alone.within(1.0) == alone
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((None, None), "nothing bounds the search: give --max-latency-ms, --min-speedup or "),
+        ((0.0, None), "--max-latency-ms 0: must be over 0"),
+        ((None, 97), "--min-retention 97: a share, over 0 and at most 1"),
+        ((1.0, None, 0), "--trials 0: must be over 0"),
+        ((None, None, 9, 100, None, 32, RECIPES, ("all",), -3), "--min-speedup -3: must be over 0"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(options: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(UserError, match=f"^{said}"):
+        Budget(*options)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast) -> Path:
+    home = tmp_path_factory.mktemp("search")
+    saved(home / "teacher", tokenizer, "classification", layers=2)
+    for seed, name in enumerate(("train.csv", "test.csv")):
+        task_file(home / name, seed=seed)
+    return home
+
+
+@pytest.fixture
+def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shapes take as many tenths of a millisecond as their width and a bit for their inner size."""
+
+    def known(student: dict[str, Any], *_: Any) -> tuple[Latency, bool]:
+        ms = student["hidden_size"] / 10 + student["intermediate_size"] / 1000
+        return Latency(ms, 1.0, 2.0), True
+
+    monkeypatch.setattr(phases, "latency_of", known)
+
+
+def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
+    files = Files(str(home / "train.csv"), evaluation=str(home / test))
+    return search(
+        budget, str(home / "teacher"), files, out, 32, 0, "fp32",
+        search_verb.present,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("by_depth")
+def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
+    news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, runs = tmp_path / "found", list[str]()
+    whole = trials.run
+
+    def counted(job: Any) -> Any:
+        runs.append(job.out.name)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return whole(job)
+
+    monkeypatch.setattr(trials, "run", counted)
+    with pytest.raises(KeyboardInterrupt):
+        find(home, out, CAPPED)
+    line = find(home, out, CAPPED)
+    # widths 4 and 8 fit in 1 ms, 16 does not; of three the two slowest, then both vocabularies
+    a, b = "tinybert-2x8-h4-f16", "tinybert-2x8-h4-f8"
+    assert runs[:3] == [f"{a}-task-2", f"{b}-task-2", f"{b}-task-2"]
+    assert runs[3] in (f"{a}-all-2", f"{b}-all-2")
+    assert len(runs) == 5
+    done = json.loads((out / "search.json").read_text())
+    name = done["winner"]["name"]
+    assert line.startswith(f"{out}/student: made, {name}, vocabulary ")
+    assert {row["name"]: row["fits"] for row in done["shapes"]} == {
+        "tinybert-2x4-h4-f8": True, a: True, b: True, "tinybert-2x16-h4-f32": False
+    }  # fmt: skip
+    assert done["cost"]["latency"] == {"count": 4, "cpu_s": 4.0, "wall_s": 8.0}
+    assert [done["cost"][phase]["count"] for phase in ("brief", "full", "export")] == [3, 1, 1]
+    assert done["winner"]["int8"].keys() >= {"accuracy"}
+    assert Session(out).predict("the film is good").label in ("up", "down", "flat")
+    assert RunRecord(out).finished
+    page = (out / "report.html").read_text()
+    assert "How it was found" in page
+    assert "Pareto front: " in page
+    # nothing is trained twice, for this budget or for another that takes the same candidates
+    assert find(home, out, CAPPED) == line
+    assert news[-1] == f"{out}: this was searched before; nothing to do"
+    pages: list[Any] = []
+    monkeypatch.setattr("alembert.report.page.attempt", lambda *given: pages.append(given))
+    find(home, out, replace(CAPPED, max_latency_ms=0.95))
+    assert (len(runs), len(pages)) == (5, 1)
+    with pytest.raises(UserError, match=r"found: holds a search with another --eval: choose"):
+        find(home, out, CAPPED, test="train.csv")
+    # with texts of another length the student is timed anew, and a lost card is made anew
+    monkeypatch.setattr(trials, "timed", lambda _, length, __: length / 1000)
+    (out / "student" / "README.md").unlink()
+    find(home, out, replace(CAPPED, length=8))
+    assert json.loads((out / "search.json").read_text())["winner"]["latency_ms"] == 0.008
+    assert len(runs) == 5
+    assert (out / "student" / "README.md").is_file()
+    # where the teacher was better than that, the best that was found lies there all the same
+    real, aim = search.__globals__["_aim"], {**done["teacher"], "held_out": 2.0}
+    monkeypatch.setattr("alembert.search.search._aim", lambda *given: (real(*given)[0], aim))
+    monkeypatch.setattr("alembert.search.search.finish", lambda *_: [done["winner"]])
+    asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
+    with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
+        find(home, out, replace(CAPPED, min_retention=0.99))
+    assert not json.loads((out / "search.json").read_text())["reached"]
+    assert (out / "student" / "onnx" / "model_int8.onnx").is_file()
+
+
+@pytest.mark.usefixtures("by_depth")
+def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be_served(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "of_teacher", lambda *_: 9.0)
+    served: list[Any] = []
+    monkeypatch.setattr(
+        search_verb, "answer", lambda *given, **named: served.append((given, named))
+    )
+    monkeypatch.setenv("ALEMBERT_API_KEY", "key")
+    out = tmp_path / "_found 1"
+    given = {"train": str(home / "train.csv"), "evaluation": str(home / "test.csv"), "trials": 1,
+             "steps": 1, "epochs": 1.0, "recipes": "tinybert", "vocabulary": "task",
+             "max_length": 32, "precision": "fp32"}  # fmt: skip
+    search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=8123, **given)  # type: ignore[arg-type]
+    done = json.loads((out / "search.json").read_text())
+    assert {row["name"] for row in done["shapes"] if row["fits"]} == {
+        "tinybert-2x4-h4-f8", "tinybert-2x8-h4-f8", "tinybert-2x8-h4-f16"
+    }  # fmt: skip
+    assert done["teacher"]["latency_ms"] == 9.0
+    assert served == [(([f"found-1={out}"],), {"port": 8123, "api_key": "key"})]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^127.0.0.1:{port}: cannot be taken"):
+            search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=port, **given)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^--serve 65536: a port, 0 to 65535"):
+        search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=65536, **given)  # type: ignore[arg-type]
+
+
+def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
+    before = torch.get_num_threads()
+    model = load_model(str(home / "teacher"), "classification")
+    assert 0 < latency.of_teacher(model, "classification", 8) < 1000
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("by_depth")
+def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    said = (
+        r"^--max-latency-ms 0.1: the fastest shape, tinybert-2x4-h4-f8, takes 0.408 ms \(int8, 32"
+    )
+    with pytest.raises(UserError, match=said):
+        find(home, out, replace(CAPPED, max_latency_ms=0.1))
+    with pytest.raises(UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for less, or"):
+        find(home, out, replace(CAPPED, max_latency_ms=None, min_speedup=1e9))
+    assert not out.exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(UserError, match=r"mine: holds thesis.txt and no search: choose an empty"):
+        find(home, tmp_path / "mine", CAPPED)
+    with pytest.raises(UserError, match=r"max_length 100 is more than the 64 positions of"):
+        find(home, out, replace(CAPPED, length=100))
+
+
+def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path) -> None:
+    teacher, out, files = tmp_path / "teacher", tmp_path / "found", Files("t.csv")
+    teacher.mkdir()
+    out.mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        (teacher / name).write_text("{}")
+    identity.check(out, str(teacher), files, {})
+    identity.check(out, str(teacher), files, {})
+    (teacher / "vocab.txt").write_text("other")
+    with pytest.raises(UserError, match=r"holds a search with another --teacher: choose another"):
+        identity.check(out, str(teacher), files, {})
+
+
+def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^a search needs texts to learn from: give --train"):
+        search_verb.search("teacher", tmp_path, 1.0)
+    with pytest.raises(UserError, match=r"^--vocabulary none: choose both, task or all"):
+        search_verb.search("teacher", tmp_path, 1.0, train="t.csv", vocabulary="none")
+    assert "search" in main.GOES_ON

@@ -1,0 +1,48 @@
+"""A stage of hard labels, trained on four texts a step."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from alembert.objectives.objective import HardLabels, Objective
+from alembert.recipes.schema import Stage
+from alembert.training.distillation import Distillation
+from alembert.training.loop import Batches, train
+from alembert.training.monitor import Validator, length_of
+
+HARD = (HardLabels(),)
+CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def stage(objective: Objective = HARD, **more: object) -> Stage:
+    fields = {"name": "s", "data": "task", "steps": 1, "learning_rate": 1e-3} | more
+    return Stage.model_validate(fields | {"objective": objective})
+
+
+def rows(step: int) -> dict[str, Tensor]:
+    """Four texts, one of them unlabelled."""
+    ids = torch.randint(5, 99, (4, 6), generator=torch.Generator().manual_seed(step))
+    mask = torch.ones_like(ids)
+    mask[0, 2:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([0, -100, 1, 1])}
+
+
+def trained(
+    model: PreTrainedModel,
+    at: Stage,
+    folder: Path,
+    teacher: PreTrainedModel | None = None,
+    batches: Batches = rows,
+    watch: Validator | None = None,
+) -> None:
+    module = Distillation(model, teacher, at.objective, words="masking" in at.model_fields_set)
+    AcceleratorState._reset_state()  # an earlier test's precision would be kept
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    train(
+        module, at, batches, length_of(at, 100), folder, seed=0, accelerator=accelerator,
+        watch=watch,
+    )  # fmt: skip

@@ -1,0 +1,496 @@
+"""What a teacher says of a corpus is kept: the same losses, read once, noticed when it broke."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+from support.models import tiny
+from support.runs import corpus_file, saved, shrunk
+from torch import Tensor
+from transformers import BertTokenizerFast, PreTrainedModel
+
+from alembert.cli.main import main
+from alembert.data.batches import Batches, Masked
+from alembert.data.collate import masking_for
+from alembert.data.corpus.corpus import Corpus, read_corpus
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
+from alembert.models.logits import VocabularyLogits
+from alembert.models.trace import no_grad_trace
+from alembert.objectives import fused_linear, top_k
+from alembert.objectives.objective import (
+    AttentionKL,
+    AttentionMSE,
+    FeatureMap,
+    HardLabels,
+    HiddenCosine,
+    HiddenMSE,
+    Objective,
+    Relations,
+    SoftLabels,
+)
+from alembert.recipes import recipe_of
+from alembert.recipes.schema import Stage
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.training import distillation as live
+from alembert.training import trace_cache
+from alembert.training.distillation import Distillation
+from alembert.training.loop import train
+from alembert.training.monitor import Length
+from alembert.training.trace_cache import Caching
+
+N, H, V = 37, 8, 53
+WHOLE = Caching(top=99, precision="fp32")
+TRIPLE = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0), HiddenCosine())
+
+
+def pair(chunk: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Tensor]]:
+    """A student's rows, matrix and bias, with gradient, and a teacher's."""
+    torch.manual_seed(0)
+    for module in (fused_linear, top_k):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+    student = [x.requires_grad_() for x in (torch.randn(N, H), torch.randn(V, H), torch.randn(V))]
+    return student, [torch.randn(N, H), torch.randn(V, H), torch.randn(V)]
+
+
+def words(rows: Tensor, weight: Tensor, bias: Tensor) -> VocabularyLogits:
+    return VocabularyLogits(rows, weight, bias, torch.ones(1, len(rows), dtype=torch.bool))
+
+
+def with_the_rest_as_one(student: Tensor, teacher: Tensor, k: int, temperature: float) -> Tensor:
+    """The formula, plainly: KL over the teacher's k likeliest words and the sum of all others."""
+    p, q = (F.softmax(x.double() / temperature, dim=-1) for x in (teacher, student))
+    order = p.argsort(dim=-1, descending=True)
+    p, q = p.gather(1, order), q.gather(1, order)
+    loss = (p[:, :k] * (p[:, :k] / q[:, :k]).log()).sum(dim=1)
+    if k < V:
+        rest_p, rest_q = p[:, k:].sum(dim=1), q[:, k:].sum(dim=1)
+        loss = loss + rest_p * (rest_p / rest_q).log()
+    return (loss.mean() * temperature**2).float()
+
+
+@pytest.mark.parametrize("chunk", [5, 512])
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize("k", [1, 7, V - 1, V])
+def test_value_and_gradient_are_those_of_the_plain_formula(
+    k: int, temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = pair(chunk, monkeypatch)
+    best = top_k.top_k(words(*teacher), k, (temperature,))
+    loss = 3 * fused_linear.fused_linear_loss(
+        words(*student), top_k.top_k_soft_labels(best, temperature)
+    )
+    found = torch.autograd.grad(loss, student)
+    plain = 3 * with_the_rest_as_one(F.linear(*student), F.linear(*teacher), k, temperature)
+    torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-5)
+    for mine, theirs in zip(found, torch.autograd.grad(plain, student), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_with_all_words_kept_it_is_the_whole_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher = pair(5, monkeypatch)
+    best = top_k.top_k(words(*teacher), 10 * V, (2.0,))
+    assert not best.rest[2.0].any()
+    losses = [
+        fused_linear.fused_linear_loss(words(*student), top_k.top_k_soft_labels(best, 2.0)),
+        fused_linear.fused_linear_loss(
+            words(*student), fused_linear.soft_labels(words(*teacher), 2.0)
+        ),
+    ]
+    torch.testing.assert_close(losses[0], losses[1])
+    kept, whole = (torch.autograd.grad(loss, student) for loss in losses)
+    for mine, theirs in zip(kept, whole, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_what_it_falls_short_by_is_the_divergence_among_the_other_words(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = pair(512, monkeypatch)
+    best = top_k.top_k(words(*teacher), k, (2.0,))
+    cut = fused_linear.fused_linear_loss(words(*student), top_k.top_k_soft_labels(best, 2.0))
+    whole = fused_linear.fused_linear_loss(
+        words(*student), fused_linear.soft_labels(words(*teacher), 2.0)
+    )
+    outside = torch.ones(N, V, dtype=torch.bool).scatter_(1, best.ids, False)
+    p, q = (F.linear(*x)[outside].view(N, V - k) / 2 for x in (teacher, student))
+    rest = F.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
+    torch.testing.assert_close(whole - cut, 4 * (best.rest[2.0] * rest).mean(), rtol=1e-4, atol=0.0)
+
+
+def test_a_student_that_says_what_its_teacher_says_has_no_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, teacher = pair(512, monkeypatch)
+    rows = [x.clone().requires_grad_() for x in teacher]
+    best = top_k.top_k(words(*teacher), 7, (1.0,))
+    loss = fused_linear.fused_linear_loss(words(*rows), top_k.top_k_soft_labels(best, 1.0))
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
+    assert all(x.abs().max() < 1e-6 for x in torch.autograd.grad(loss, rows))
+
+
+def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: set[tuple[int, ...]] = set()
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = func(*args, **(kwargs or {}))
+            for one in out if isinstance(out, tuple) else (out,):
+                if isinstance(one, Tensor):
+                    shapes.add(tuple(one.shape))
+            return out
+
+    student, teacher = pair(4, monkeypatch)
+    with Watch():
+        best = top_k.top_k(words(*teacher), 7, (2.0,))
+        fused_linear.fused_linear_loss(
+            words(*student), top_k.top_k_soft_labels(best, 2.0)
+        ).backward()
+    assert (4, V) in shapes
+    assert (N, V) not in shapes
+
+
+def test_extreme_logits_and_no_rows_stay_finite() -> None:
+    weight = torch.eye(3) * 1e4
+    student = VocabularyLogits(torch.eye(3).requires_grad_(), weight, None, torch.ones(1, 3) > 0)
+    teacher = VocabularyLogits(torch.eye(3).flip(0), weight, None, student.selected)
+    loss = fused_linear.fused_linear_loss(
+        student, top_k.top_k_soft_labels(top_k.top_k(teacher, 2, (1.0,)), 1.0)
+    )
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(2 / 3 * 1e4, rel=1e-5)  # as if all were kept
+    none = teacher.only(torch.zeros(1, 3, dtype=torch.bool))
+    empty = top_k.top_k(none, 2, (1.0,))
+    assert float(fused_linear.fused_linear_loss(none, top_k.top_k_soft_labels(empty, 1.0))) == 0.0
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch) -> Corpus:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return read_corpus(corpus_file(tmp_path / "corpus.txt"), tokenizer, 32)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sequences teachers have read to be kept; none is read in training."""
+    counts: list[int] = []
+
+    def counted(model: Any, batch: Any, reads: Any) -> Any:
+        counts.append(len(batch["input_ids"]))
+        return no_grad_trace(model, batch, reads)
+
+    monkeypatch.setattr(trace_cache, "no_grad_trace", counted)
+    return counts
+
+
+def calm(layers: int = 2, seed: int = 0) -> PreTrainedModel:
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = tiny("bert", "words", layers, seed, 0.3, **none)
+    for part in model.modules():  # drawn too, they leave every token of four layers alike
+        if isinstance(part, torch.nn.LayerNorm):
+            part.reset_parameters()
+    return model
+
+
+def in_fp32() -> Accelerator:
+    AcceleratorState._reset_state()  # another test of this process may have left its precision
+    return Accelerator(mixed_precision="no", cpu=True)
+
+
+def kept(
+    corpus: Corpus,
+    tokenizer: BertTokenizerFast,
+    objective: Objective = TRIPLE,
+    asked: Caching = WHOLE,
+    teacher: PreTrainedModel | None = None,
+    seed: int = 0,
+) -> tuple[trace_cache.WithTeacherTraces, Distillation]:
+    module = Distillation(calm(), teacher or calm(4, seed=1), objective, words=True)
+    masking = masking_for(tokenizer, 0.15, 0.7, corpus.counts)
+    taught = trace_cache.cached_traces(module, corpus, masking, 0, asked, seed, in_fp32())
+    return taught, module
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        TRIPLE,
+        (SoftLabels(rows="masked"), SoftLabels(temperature=4.0, rows="masked")),
+        (SoftLabels(rows="masked"), SoftLabels(temperature=4.0), HiddenMSE()),
+        (HiddenMSE(), AttentionMSE()),
+        (FeatureMap(), AttentionKL(weight=0.1)),
+        (Relations(layers=((2, 3),), heads=2),),
+    ],
+    ids=lambda objective: "+".join(term.kind for term in objective),
+)
+def test_kept_whole_it_trains_the_weights_that_the_teacher_itself_does(
+    objective: Objective, corpus: Corpus, tokenizer: BertTokenizerFast, tmp_path: Path
+) -> None:
+    stage = Stage.model_validate(
+        {"name": "s", "data": "corpus", "steps": 6, "batch_size": 16, "learning_rate": 1e-3}
+        | {"micro_batch_size": 6, "objective": objective, "masking": {}, "epsilon": 1e-4}
+    )
+    taught, module = kept(corpus, tokenizer, objective)
+    module.dismiss_teacher()
+    asked = Distillation(calm(), calm(4, seed=1), objective, words=True)
+    for rows, one in ((taught, module), (taught.rows, asked)):
+        batches = Batches(rows, 16, 0, 0)  # five batches an epoch: some sequences come twice
+        folder = tmp_path / f"{one is asked}"
+        train(one, stage, batches, Length(6, 6), folder, seed=0, accelerator=in_fp32())
+    before = dict(calm().named_parameters())
+    for (name, mine), theirs in zip(
+        module.student.named_parameters(), asked.student.parameters(), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0.0, atol=1e-5, msg=name)
+    moved = max(
+        float((p - before[n]).detach().abs().max()) for n, p in module.student.named_parameters()
+    )
+    assert moved > 1e-3
+
+
+def test_cut_and_rounded_it_is_near_and_says_how_much_it_leaves_out(
+    news: list[str], corpus: Corpus, tokenizer: BertTokenizerFast
+) -> None:
+    taught, module = kept(corpus, tokenizer, TRIPLE, Caching(top=40))
+    batch = Batches(taught, 80, 0, 0)(0)
+    loss, values = module(batch)
+    plain = {name: x for name, x in batch.items() if not name.startswith("teacher_")}
+    whole, exact = module(plain)  # asks the teacher
+    assert values["HiddenCosine"] == pytest.approx(float(exact["HiddenCosine"]), abs=5e-4)
+    assert values["HardLabels"] == exact["HardLabels"]
+    assert float(values["SoftLabels"]) < float(exact["SoftLabels"])
+    assert float(loss) < float(whole)
+    teacher = calm(4, seed=1)
+    real = plain["attention_mask"].bool()
+    with torch.no_grad():
+        p = teacher(plain["input_ids"], plain["attention_mask"]).logits[real].div(2).softmax(-1)
+    outside = 1 - p.topk(40).values.sum(dim=-1)
+    assert outside.std() > 0.005
+    assert f"{float(outside.mean()):.2%} of the teacher's mass lies outside the 40" in news[-1]
+    rest = torch.cat([row["teacher_rest"][:, 0] for row in map(taught.__getitem__, range(80 - 6))])
+    assert float(rest.mean()) == pytest.approx(float(outside.mean()), abs=1e-4)
+
+
+def test_masks_depend_on_the_seed_and_the_sequence_alone(
+    corpus: Corpus, tokenizer: BertTokenizerFast
+) -> None:
+    masking = masking_for(tokenizer, 0.15, 0.7, corpus.counts)
+    rows, other = Masked(corpus, masking, 3), Masked(corpus, masking, 4)
+    shown = [rows[i] for i in range(len(corpus))]
+    assert [rows[i] for i in reversed(range(len(corpus)))] == shown[::-1]
+    assert [other[i] for i in range(len(corpus))] != shown
+    for i, row in enumerate(shown):
+        drawn = [at for at, label in enumerate(row["labels"]) if label != -100]
+        assert len(drawn) == -(-15 * int(corpus.lengths[i]) // 100)
+        whole = list(row["input_ids"])
+        for at in drawn:
+            whole[at] = row["labels"][at]
+        assert whole == corpus[i]["input_ids"]
+
+
+def test_what_was_read_is_read_once_and_what_differs_is_another(
+    corpus: Corpus, tokenizer: BertTokenizerFast, read: list[int]
+) -> None:
+    def reads(**more: Any) -> int:
+        read.clear()
+        kept(corpus, tokenizer, **more)
+        return sum(read) - 1  # one sequence tells how much room all take
+
+    everything = len(corpus)
+    assert reads() == everything
+    assert reads() == 0
+    assert reads(seed=1) == everything
+    assert reads(asked=Caching(top=5)) == everything
+    assert reads(asked=Caching(top=99)) == everything
+    assert reads(objective=(SoftLabels(),)) == everything
+    assert reads(teacher=calm(4, seed=2)) == everything
+    assert reads() == 0
+
+
+def test_what_was_killed_goes_on_with_what_is_missing(
+    corpus: Corpus,
+    tokenizer: BertTokenizerFast,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(trace_cache, "FILE", 300_000)
+    monkeypatch.setattr(trace_cache, "TOKENS", 100)
+    whole, _ = kept(corpus, tokenizer)
+    files = sorted((tmp_path / "cache").rglob("*.safetensors"))
+    assert len(files) > 3
+    contents = [load_file(path) for path in files]
+    for path in files:
+        path.unlink()
+    counted = trace_cache.no_grad_trace
+
+    def killed(*args: Any) -> Any:
+        if sum(read) > len(corpus) // 2:
+            raise KeyboardInterrupt
+        return counted(*args)
+
+    read.clear()
+    monkeypatch.setattr(trace_cache, "no_grad_trace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept(corpus, tokenizer)
+    there = [path for path in files if path.exists()]
+    assert 0 < len(there) < len(files)
+    size = int(files[1].stem)
+    read.clear()
+    monkeypatch.setattr(trace_cache, "no_grad_trace", counted)
+    kept(corpus, tokenizer)
+    assert sum(read) - 1 == len(corpus) - size * len(there)
+    for path, content in zip(files, contents, strict=True):
+        assert_same(load_file(path), content)
+    assert whole[70]["teacher_words"].shape == (corpus.lengths[70], 99)
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """But for the last bits of a product, which depend on where in memory its factors lie."""
+    assert found.keys() == wanted.keys()
+    for name in ("teacher_hidden_4", "teacher_gaps", "teacher_rest"):
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-4)
+    assert (found["teacher_words"] == wanted["teacher_words"]).float().mean() > 0.99  # but for ties
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "one bit", "text", "another stretch"])
+def test_a_damaged_file_is_noticed_said_and_made_anew(
+    news: list[str],
+    damage: str,
+    corpus: Corpus,
+    tokenizer: BertTokenizerFast,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(trace_cache, "FILE", 300_000)
+    kept(corpus, tokenizer)
+    files = sorted((tmp_path / "cache").rglob("*.safetensors"))
+    good, size = files[1].read_bytes(), int(files[1].stem)
+    content = {
+        name: x.clone() for name, x in load_file(files[1]).items()
+    }  # the file is written over
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    other = files[-1].read_bytes()
+    broken = {"empty": b"", "short": good[:-100], "one bit": flipped, "text": b"x" * 99}
+    files[1].write_bytes(broken.get(damage, other))
+    read.clear()
+    news.clear()
+    kept(corpus, tokenizer)
+    assert sum(read) - 1 == size
+    assert news[0].startswith(f"{files[1]}: is damaged (")
+    assert news[0].endswith(f"its {size} sequences are read anew")
+    assert_same(load_file(files[1]), content)
+
+
+def test_the_room_it_takes_is_said_before_and_refused_when_there_is_none(
+    news: list[str],
+    corpus: Corpus,
+    tokenizer: BertTokenizerFast,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def full(_: Path) -> Any:
+        return type("Usage", (), {"free": 1_000_000})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", full)
+        with pytest.raises(
+            UserError, match=r"1\.2 MB are to be written.*1\.0 MB are free.*--cache-top"
+        ):
+            kept(corpus, tokenizer)
+    assert sum(read) == 1
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    news.clear()
+    kept(corpus, tokenizer)
+    (file,) = (tmp_path / "cache").rglob("*.safetensors")
+    # a token: 16 numbers of a hidden state, 99 ids of 2 bytes, 99 gaps, what is left
+    sizes = int(corpus.lengths.sum()) * (16 * 4 + 99 * 2 + 99 * 4 + 4)
+    assert f"takes {sizes / 1e6:.1f} MB; " in news[0]
+    assert sizes < file.stat().st_size < sizes + 2000
+
+
+def test_a_teacher_that_leaves_no_numbers_is_named(
+    corpus: Corpus, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = calm(4, seed=1)
+    torch.nn.init.constant_(teacher.bert.encoder.layer[3].output.dense.bias, float("nan"))
+    with pytest.raises(UserError, match="is not a number"):
+        kept(corpus, tokenizer, teacher=teacher)
+
+
+@pytest.mark.parametrize("name", ["distilbert", "mobilebert-joint"])
+def test_a_run_is_taught_without_its_teacher(
+    name: str,
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    read: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    teacher = saved(tmp_path / "teacher", tokenizer, layers=4)
+    text = corpus_file(tmp_path / "corpus.txt")
+    recipe = shrunk(recipe_of(name, load_config(teacher)))
+    forward = Distillation.forward
+
+    def alone(self: Distillation, *args: Any) -> Any:
+        assert self.teacher is None
+        return forward(self, *args)
+
+    monkeypatch.setattr(live.Distillation, "forward", alone)
+    weights = []
+    for out in ("first", "second"):
+        job = Job(recipe, tmp_path / out, teacher=teacher, corpus=text, caching=Caching(top=9))
+        run(job)
+        weights.append(load_file(tmp_path / out / "student" / "model.safetensors"))
+        stages = len(list((tmp_path / out / "stages").iterdir()))
+        assert sum(read) == (stages * (74 + 1) if out == "first" else stages)
+        read.clear()
+    assert all(torch.equal(x, weights[1][name]) for name, x in weights[0].items())
+    arguments = json.loads((tmp_path / "first" / "environment.json").read_text())["arguments"]
+    assert arguments["caching"] == {"top": 9, "precision": "bf16"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--cache-top 9 --corpus c.txt", "--cache-top speaks to --cache-teacher"),
+        ("--cache-teacher", "--cache-teacher keeps what a teacher says of a corpus"),
+        ("--cache-teacher --cache-top 0 --corpus c.txt", "--cache-top 0: keep 1 word or more"),
+        ("--cache-teacher --cache-precision fp8 --corpus c.txt", "choose bf16 or fp32"),
+        (
+            "--cache-teacher --corpus c.txt --set stages.general.objective=[{kind: LogitsMSE}]",
+            "LogitsMSE of stage 'general' compares the logits of all words",
+        ),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_in_a_line(
+    words: str,
+    message: str,
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "teacher", tokenizer, layers=4)
+    before, _, setting = words.partition(" --set ")
+    command = ["alembert", "distill", "distilbert", "--teacher", "teacher", "--out", "run"]
+    command += [*before.split(), *(["--set", setting] if setting else [])]
+    monkeypatch.setattr("sys.argv", command)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in said
+    assert said.count("\n") == 1
