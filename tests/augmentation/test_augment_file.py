@@ -16,7 +16,7 @@ from alembert.augmentation.augment_file import augment_file
 from alembert.augmentation.variants import Augment
 from alembert.data.sources import read
 from alembert.io.errors import UserError
-from alembert.io.files import locked
+from alembert.io.locks import locked
 
 
 @pytest.fixture(scope="module")

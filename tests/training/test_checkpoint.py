@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import BertTokenizerFast
 
 from alembert.data.corpus.corpus import read_corpus
-from alembert.io import hub
+from alembert.io import hub, tensors
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.loading import load_config, load_model, load_tokenizer
@@ -123,14 +123,14 @@ def test_a_disk_full_in_the_middle_of_a_checkpoint_leaves_both_that_were_there(
     whole = weights(tmp_path / "whole")
     calls = iter(range(100))
 
-    def full(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-        save_file(tensors, path, metadata=metadata)
+    def full(content: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        save_file(content, path, metadata=metadata)
         if next(calls) == 5:
             cut(path)
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
+        patch.setattr(tensors, "save_file", full)
         with pytest.raises(UserError, match=r"cannot be written \(No space left on device\): free"):
             weights(tmp_path / "full")
     state = tmp_path / "full" / "checkpoint" / checkpoint.STATE

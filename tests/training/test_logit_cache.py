@@ -21,6 +21,7 @@ from transformers import BertForSequenceClassification, BertTokenizerFast, PreTr
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare
 from alembert.io.errors import UserError
+from alembert.io.tensors import save_part
 from alembert.models.loading import load_config, load_model
 from alembert.objectives.objective import SoftLabels
 from alembert.recipes.schema import Init, Recipe, Stage, with_settings
@@ -167,7 +168,7 @@ def test_what_an_interrupted_reading_had_is_not_read_again(
     monkeypatch.setattr(logit_cache, "PART", 16)
     whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     assert sum(read) == 60
-    files = sorted(home.rglob("*.npy"))
+    files = sorted(home.rglob("*.safetensors"))
     assert len(files) == 4
     files[2].unlink()
     again = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
@@ -195,31 +196,31 @@ def test_another_teacher_or_other_texts_are_asked_anew(
     assert sum(read) == 120 + len(other)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nothing like it", "rows", "bit"])
+@pytest.mark.parametrize("content", [b"", b"\x08", b"nothing like it", "rows", "bit"])
 def test_a_broken_file_is_said_and_made_again(
     tmp_path: Path,
     tokenizer: BertTokenizerFast,
     home: Path,
     read: list[int],
     content: bytes | str,
-    caplog: pytest.LogCaptureFixture,
+    news: list[str],
 ) -> None:
     teacher, rows = at_hand(tmp_path, tokenizer)
     whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
-    (file,) = home.rglob("*.npy")
-    right = file.read_bytes()
+    (file,) = home.rglob("*.safetensors")
+    right, logits = file.read_bytes(), load_file(file)["logits"].clone()
     if content == "rows":
-        logit_cache._save(file, np.zeros((3, 3), np.float32))  # too few
+        save_part(file, range(3), {"logits": torch.zeros(3, 3)}, {})  # too few
     elif isinstance(content, str):
         file.write_bytes(right[:-9] + bytes([right[-9] ^ 1]) + right[-8:])
     else:
         file.write_bytes(content)
     again = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     assert sum(read) == 120
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{file}: is damaged: its answers are made anew"
-    ]
-    assert file.read_bytes() == right
+    (line,) = (line for line in news if "is damaged" in line)
+    assert line.startswith(f"{file}: is damaged (")
+    assert line.endswith("): its 60 rows are made anew")
+    assert (load_file(file)["logits"] == logits).all()
     assert (whole[59]["teacher_logits"] == again[59]["teacher_logits"]).all()
 
 
@@ -255,13 +256,13 @@ def test_several_processes_read_a_share_each_and_have_all(
     teacher, rows = at_hand(tmp_path, tokenizer)
     monkeypatch.setattr(logit_cache, "PART", 16)
     whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
-    for file in home.rglob("*.npy"):
+    for file in home.rglob("*.safetensors"):
         file.unlink()
     meeting, shares = threading.Barrier(2), {}
 
     def process(number: int) -> logit_cache.WithTeacherLogits:
         def met() -> None:
-            shares.setdefault(number, sorted(int(p.stem) for p in home.rglob("*.npy")))
+            shares.setdefault(number, sorted(int(p.stem) for p in home.rglob("*.safetensors")))
             meeting.wait(60)
 
         accelerator: Any = SimpleNamespace(

@@ -10,6 +10,7 @@ from support.stages import CALM, HARD, rows, stage, trained
 from torch import Tensor
 
 from alembert.io.errors import UserError
+from alembert.io.tensors import facts_of
 from alembert.objectives.objective import (
     AttentionMSE,
     HardLabels,
@@ -117,7 +118,7 @@ def test_a_stage_ends_when_its_patience_does_and_keeps_its_best(tmp_path: Path) 
     )
     assert len(seen) == 4  # equal is not better
     torch.testing.assert_close(student.classifier.bias, seen[2], rtol=0, atol=0)  # the later one
-    facts = checkpoint.facts(tmp_path / "checkpoint/state.safetensors")
+    facts = facts_of(tmp_path / "checkpoint/state.safetensors")
     assert facts.items() >= {"step": 20, "best": 0.6, "best_step": 15, "since": 2}.items()
     again = tiny("bert", "classification")  # killed before its model was saved
     trained(again, at, tmp_path, watch=Validator(measure, "accuracy", validation_steps(50, 10), 2))
@@ -144,7 +145,7 @@ def test_patience_goes_on_counting_where_a_killed_stage_stopped(tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         trained(tiny("bert", "classification"), at, tmp_path, None, dies, watch)
     trained(tiny("bert", "classification"), at, tmp_path, watch=watch)
-    facts = checkpoint.facts(tmp_path / "checkpoint/state.safetensors")
+    facts = facts_of(tmp_path / "checkpoint/state.safetensors")
     assert (facts["step"], facts["since"], len(looked)) == (20, 3, 4)
 
 
@@ -175,7 +176,7 @@ def test_of_looks_within_a_standard_error_of_the_highest_the_latest_is_kept(
         lambda: Validation(next(values), 1.0, error), "accuracy", validation_steps(25, 5)
     )
     trained(tiny("bert", "classification"), stage(steps=25), tmp_path, watch=watch)
-    facts = checkpoint.facts(tmp_path / "checkpoint/best.safetensors")
+    facts = facts_of(tmp_path / "checkpoint/best.safetensors")
     assert facts["best_step"] == kept
 
 
@@ -221,11 +222,11 @@ def test_a_stage_of_open_length_is_the_same_when_it_was_killed(
         if stop is not None:
             with pytest.raises(KeyboardInterrupt):
                 trained(model, stage(**OPEN), folder, None, batches, watch)
-            saved = checkpoint.facts(folder / "checkpoint/state.safetensors")["step"]
+            saved = facts_of(folder / "checkpoint/state.safetensors")["step"]
             count = iter(range(saved // 5, 99))
             model = tiny("bert", "classification")
         trained(model, stage(**OPEN), folder, watch=watch)
-        facts = checkpoint.facts(folder / "checkpoint/state.safetensors")
+        facts = facts_of(folder / "checkpoint/state.safetensors")
         assert (facts["cooling"], facts["step"]) == (25, 38)
         ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*ends)

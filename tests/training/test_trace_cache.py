@@ -387,7 +387,7 @@ def test_a_damaged_file_is_noticed_said_and_made_anew(
     kept(corpus, tokenizer)
     assert sum(read) - 1 == size
     assert news[0].startswith(f"{files[1]}: is damaged (")
-    assert news[0].endswith(f"its {size} sequences are read anew")
+    assert news[0].endswith(f"its {size} rows are made anew")
     assert_same(load_file(files[1]), content)
 
 

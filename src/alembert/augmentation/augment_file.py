@@ -26,7 +26,8 @@ from alembert.augmentation.word_vectors import Vectors, read_vectors
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.io.errors import UserError
-from alembert.io.files import atomic, locked
+from alembert.io.files import atomic
+from alembert.io.locks import locked
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of

@@ -1,6 +1,5 @@
 """What is written is put in place at once, whole or not at all."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,7 +12,8 @@ from safetensors import SafetensorError
 
 from alembert.io.errors import UserError
 
-MEND = "free some space or mend the folder: the same command goes on where it stopped"
+FIX = "free some space or mend the folder: the same command goes on where it stopped"
+CACHE_FIX = "free some space, or name another folder in XDG_CACHE_HOME"
 
 
 def cache(name: str) -> Path:
@@ -23,14 +23,14 @@ def cache(name: str) -> Path:
 
 
 @contextmanager
-def naming(path: Path, mend: str = MEND) -> Iterator[None]:
+def naming(path: Path, fix: str = FIX) -> Iterator[None]:
     """A disk that is full or closed becomes a UserError that names the path."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         said = error.strerror if isinstance(error, OSError) else None
         reason = " ".join((said or str(error)).split())
-        raise UserError(f"{path}: cannot be written ({reason}): {mend}") from error
+        raise UserError(f"{path}: cannot be written ({reason}): {fix}") from error
 
 
 def fsync(path: Path) -> None:
@@ -43,14 +43,15 @@ def fsync(path: Path) -> None:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, fix: str = FIX) -> Iterator[Path]:
     """A temporary name beside a file or folder, that gets its name when all is written.
 
     When the block fails, the temporary is gone and what was at `path` before is still there. A
-    folder takes the place of a folder only, a file that of a file.
+    folder takes the place of a folder only, a file that of a file. fix: ends the UserError of a
+    disk that is full or closed.
     """
     partial = path.with_name(path.name + ".partial")
-    with naming(path):
+    with naming(path, fix):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         try:
@@ -72,39 +73,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """The folder, made if need be and held by this process alone."""
-    made = [place for place in (out, *out.parents) if not place.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"{out}: cannot be written ({error.strerror}): choose another --out"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: another process is running in this folder") from error
-        try:
-            yield
-        finally:
-            if not (out / "recipe.yaml").is_file():  # refused before anything was begun
-                _leave(out, made)
-
-
-def _leave(out: Path, made: list[Path]) -> None:
-    """The folder as it was found, and what was made of it and its parents gone."""
-    (out / ".lock").unlink(missing_ok=True)
-    if out in made:
-        (out / "environment.json").unlink(missing_ok=True)
-    for place in made:
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
 
 
 def read_json(path: Path) -> Any:

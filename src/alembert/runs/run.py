@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
-from alembert.io.files import locked, read_json, write_json
+from alembert.io.files import read_json, write_json
+from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights, ensemble, evaluate, folder, validation

@@ -11,7 +11,8 @@ from alembert.data.splits import Files, Splits, prepare
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
 from alembert.io.errors import UserError
-from alembert.io.files import locked, read_json, write_json
+from alembert.io.files import read_json, write_json
+from alembert.io.locks import locked
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer

@@ -3,20 +3,17 @@
 The file before it is kept, for the day that the newer one is damaged: a checksum tells.
 """
 
-import json
 import logging
-import zlib
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alembert.io.errors import UserError, leads
 from alembert.io.files import atomic, fsync
+from alembert.io.tensors import damage_of, facts_of, save_tensors
 from alembert.training.sharded import like, unsharded
 
 STATE, BEST = "state.safetensors", "best.safetensors"
@@ -49,10 +46,8 @@ def save(
                 tensors[key] = full.cpu().contiguous()
     if not writes:
         return
-    told = json.dumps(facts)
-    checksum = _checksum(told, tensors, tensors.__getitem__)
     with atomic(path) as partial:
-        save_file(tensors, partial, metadata={"facts": told, "crc32": checksum})
+        save_tensors(partial, tensors, facts)
         if keep and path.is_file():
             fsync(partial)
             path.replace(before(path))
@@ -73,7 +68,7 @@ def newest(path: Path) -> tuple[Path | None, list[str]]:
         if not at.is_file():
             continue
         damage = _damage(at)
-        if not damage and facts(at).get("best") is not None:
+        if not damage and facts_of(at).get("best") is not None:
             damage = _damage(path.with_name(BEST))
         if not damage:
             return at, [f"{line}: the run goes on from the one before" for line in said]
@@ -92,34 +87,9 @@ def resume(
 
 
 def _damage(path: Path) -> str:
-    """What is wrong with a checkpoint, "" when it is whole."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            checksum = _checksum(metadata.get("facts", ""), file.keys(), file.get_tensor)
-    except (SafetensorError, OSError, ValueError) as error:
-        return f"{path}: the checkpoint is damaged ({' '.join(str(error).split())})"
-    # a checkpoint of a version without checksums has facts alone
-    if metadata.get("crc32") != checksum and metadata.keys() != {"facts"}:
-        return f"{path}: the checkpoint is damaged (its content is not what was written)"
-    return ""
-
-
-def _checksum(facts: str, names: Iterable[str], tensor_of: Callable[[str], Tensor]) -> str:
-    """CRC-32 of the facts and of all tensors: names, types, shapes and bytes."""
-    known = zlib.crc32(facts.encode())
-    for name in sorted(names):
-        tensor = tensor_of(name)
-        known = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), known)
-        known = zlib.crc32(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data, known)
-    return f"{known:08x}"
-
-
-def facts(path: Path) -> dict[str, Any]:
-    """The JSON facts of a checkpoint."""
-    with _opened(path) as file:
-        found: dict[str, Any] = json.loads(file.metadata()["facts"])
-    return found
+    """A line on the damage of a checkpoint, "" when it is whole."""
+    damage = damage_of(path)
+    return f"{path}: the checkpoint is damaged ({damage})" if damage else ""
 
 
 def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
@@ -134,7 +104,7 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None)
                     m: t.to(parameter.device) if m == "step" else like(parameter, t)
                     for m, t in moments.items()
                 }
-    return facts(path)
+    return facts_of(path)
 
 
 def _opened(path: Path) -> Any:

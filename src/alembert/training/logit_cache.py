@@ -1,12 +1,8 @@
 """A teacher's answers to the rows of a task: made once, kept on disk, keyed by their content."""
 
-import fcntl
 import hashlib
-import io
-import logging
-import os
-import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -21,7 +18,9 @@ from transformers import PreTrainedModel
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.io.errors import UserError
-from alembert.io.files import cache, naming
+from alembert.io.files import cache
+from alembert.io.parts import Parts
+from alembert.io.tensors import damage_of_part, save_part
 from alembert.models.trace import Reads, no_grad_trace
 
 PART = 4096  # rows of a file: what an interrupted run loses at most
@@ -76,81 +75,29 @@ def cached_logits(
     user's cache by what they depend on: weights, token ids, precision.
     """
     order, count = asked or (np.arange(len(rows)), len(rows))
-    home = cache("answers") / _key(teacher, rows, accelerator.mixed_precision, asked)
+    home = cache("logits") / _key(teacher, rows, accelerator.mixed_precision, asked)
+    parts = Parts(home, ".safetensors", count, PART, damage_of_part)
     teacher.to(accelerator.device)
-    numbers = {first: order[first : first + PART].tolist() for first in range(0, count, PART)}
-    parts = list(numbers)
-    student = parts[accelerator.process_index :: accelerator.num_processes]
-    kept: dict[int, NDArray[np.float32]] = {}
-    with naming(home, "free some space, or name another folder in XDG_CACHE_HOME"):
-        home.mkdir(parents=True, exist_ok=True)
-        missing = [first for first in student if not _file(home, first).is_file()]
-        with tqdm(
-            total=sum(len(numbers[first]) for first in missing), unit="text", desc="teacher",
-            dynamic_ncols=True, mininterval=0.5,
-            disable=not missing or not accelerator.is_main_process or None,
-        ) as bar:  # fmt: skip
-            for share in (student, parts):  # the others' is there then, or their cache is another
-                for first in share:
-                    if first not in kept:
-                        kept[first] = _compute(
-                            _file(home, first), teacher, rows, numbers[first], pad_token_id,
-                            accelerator, bar,
-                        )  # fmt: skip
-                accelerator.wait_for_everyone()
-    return WithTeacherLogits(rows, [kept[first] for first in parts], asked)
+    share = parts.ranges[accelerator.process_index :: accelerator.num_processes]
+    missing = sum(len(part) for part in share if not parts.path(part).is_file())
+    logits: dict[range, NDArray[np.float32]] = {}
+    with tqdm(
+        total=missing, unit="text", desc="teacher", dynamic_ncols=True, mininterval=0.5,
+        disable=not missing or not accelerator.is_main_process or None,
+    ) as bar:  # fmt: skip
 
+        def write(part: range, path: Path) -> None:
+            numbers = order[part.start : part.stop].tolist()
+            made = _read(teacher, rows, numbers, pad_token_id, accelerator, bar)
+            save_part(path, part, {"logits": torch.from_numpy(made)}, {})
 
-def _compute(
-    path: Path,
-    teacher: PreTrainedModel,
-    rows: Encoded,
-    numbers: Sequence[int],
-    pad_token_id: int,
-    accelerator: Accelerator,
-    bar: "tqdm[Any]",
-) -> NDArray[np.float32]:
-    """The logits of the rows of these numbers, read from disk or made and put there."""
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
-        logits = _load(path, rows, numbers)
-        if logits is None:
-            logits = _read(teacher, rows, numbers, pad_token_id, accelerator, bar)
-            _save(path, logits)
-    return logits
-
-
-def _file(home: Path, first: int) -> Path:
-    return home / f"{first:09d}.npy"
-
-
-def _load(path: Path, rows: Encoded, numbers: Sequence[int]) -> NDArray[np.float32] | None:
-    """A part's logits; None where there is none, or a file that is not what was written: said."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    body, checksum = content[:-4], content[-4:]
-    wanted = sum(rows.lengths[i] for i in numbers) if rows.per_token else len(numbers)
-    if len(checksum) == 4 and int.from_bytes(checksum) == zlib.crc32(body):
-        found: NDArray[np.float32] = np.load(io.BytesIO(body))
-        if found.ndim == 2 and len(found) == wanted:
-            return found
-    logging.getLogger(__name__).warning("%s: is damaged: its answers are made anew", path)
-    return None
-
-
-def _save(path: Path, logits: NDArray[np.float32]) -> None:
-    """As np.save, and four bytes more: a CRC-32 of all before."""
-    held = io.BytesIO()
-    np.save(held, logits)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(held.getbuffer())
-        file.write(zlib.crc32(held.getbuffer()).to_bytes(4))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+        for each in (share, parts.ranges):  # the others' are there then, or their cache is another
+            for part in each:
+                if part not in logits:
+                    parts.make(part, partial(write, part))
+                    logits[part] = load_file(parts.path(part))["logits"]
+            accelerator.wait_for_everyone()
+    return WithTeacherLogits(rows, [logits[part] for part in parts.ranges], asked)
 
 
 def _read(
@@ -190,7 +137,7 @@ def _check(teacher: PreTrainedModel, logits: Tensor, places: Sequence[int]) -> N
 
 
 def _key(teacher: PreTrainedModel, rows: Encoded, precision: str, asked: RowSubset | None) -> str:
-    known = hashlib.sha256(f"2 {precision} ".encode())
+    known = hashlib.sha256(f"3 {precision} ".encode())
     add_weights(known, teacher)
     for array in (rows.input_ids, np.array(rows.lengths), rows.token_type_ids):
         known.update(b"-" if array is None else np.ascontiguousarray(array).data)

@@ -3,12 +3,12 @@
 A file holds a stretch of sequences: safetensors of what kept.rows_of leaves, with a checksum.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,20 @@ from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
-from alembert.io.files import cache, naming
+from alembert.io.files import CACHE_FIX, cache, naming
+from alembert.io.parts import Parts
+from alembert.io.tensors import damage_of_part
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import add_weights
-from alembert.training.trace_file import TraceFile, bytes_of, verify, write
+from alembert.training.trace_file import TraceFile, bytes_of, write
 
 log = logging.getLogger(__name__)
 
 FILE = 2**27  # bytes of a file at most: what an interrupted reading loses, and twice its memory
 TOKENS = 4096  # padding too, that the teacher reads at a time
 OPEN = 1000  # files that are mapped at a time
-MEND = "free some space, or name another folder in XDG_CACHE_HOME"
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,22 @@ class Caching:
 class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
     """Sequences with their masks and what the teacher left of them (kept.rows_of)."""
 
-    def __init__(self, rows: Corpus | Masked, folder: Path, size: int) -> None:
+    def __init__(self, rows: Corpus | Masked, parts: Parts) -> None:
         self.rows, self.lengths = rows, rows.lengths
-        self._folder, self._size = folder, size
-        self._parts: dict[int, TraceFile] = {}
+        self._parts, self._ranges = parts, parts.ranges
+        self._mapped: dict[range, TraceFile] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        start = index - index % self._size
-        if start not in self._parts:
-            if len(self._parts) == OPEN:
-                self._parts.pop(next(iter(self._parts)))
-            lengths = self.lengths[start : start + self._size]
-            self._parts[start] = TraceFile(_path(self._folder, start), lengths)
-        return {**self.rows[index], **self._parts[start][index - start]}
+        part = self._ranges[index // self._parts.size]
+        if part not in self._mapped:
+            if len(self._mapped) == OPEN:
+                self._mapped.pop(next(iter(self._mapped)))
+            lengths = self.lengths[part.start : part.stop]
+            self._mapped[part] = TraceFile(self._parts.path(part), lengths)
+        return {**self.rows[index], **self._mapped[part][index - part.start]}
 
 
 @dataclass(frozen=True)
@@ -142,32 +143,31 @@ def cached_traces(
     teacher = distillation.teacher
     assert teacher is not None
     what = recorded.trace_spec(distillation.objective, distillation.reads[1])
-    home = cache("teacher") / _key(teacher, rows, masking, what, asked, seed, accelerator)
+    home = cache("traces") / _key(teacher, rows, masking, what, asked, seed, accelerator)
     seen = rows if masking is None else Masked(rows, masking, seed)
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     reader = _Reader(teacher, seen, what, asked, pad_token_id, accelerator)
     sizes = _sizes(reader)
     size = max(int(FILE // sizes.max()), 1)
-    parts = [range(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
-    with naming(home, MEND):
+    parts = Parts(home, ".safetensors", len(rows), size, damage_of_part)
+    with naming(home, CACHE_FIX):
         home.mkdir(parents=True, exist_ok=True)
-        with (home / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same: wait and use it
-            missing = _missing(home, rows, parts)
-            _room(home, float(sizes.sum()), sum(float(sizes[p].sum()) for p in missing))
-            with tqdm(
-                total=sum(map(len, missing)), unit="seq", desc="teacher", dynamic_ncols=True,
-                disable=not missing or None, mininterval=0.5,
-            ) as bar:  # fmt: skip
-                for part in missing:
-                    write(_path(home, part.start), reader.stretch(part, bar))
+    checked = tqdm(parts.ranges, unit="file", desc="checking", disable=None, leave=False)
+    missing = [part for part in checked if not parts.is_whole(part)]
+    _room(home, float(sizes.sum()), sum(float(sizes[part].sum()) for part in missing))
+    with tqdm(
+        total=sum(map(len, missing)), unit="seq", desc="teacher", dynamic_ncols=True,
+        disable=not missing or None, mininterval=0.5,
+    ) as bar:  # fmt: skip
+
+        def fill(part: range, path: Path) -> None:
+            write(path, part, reader.stretch(part, bar))
+
+        for part in missing:
+            parts.make(part, partial(fill, part))
     if what.reads.words:
-        _say_outside(home, parts, what, min(asked.top, teacher.config.vocab_size))
-    return WithTeacherTraces(seen, home, size)
-
-
-def _path(home: Path, start: int) -> Path:
-    return home / f"{start:010d}.safetensors"
+        _log_outside(parts, what, min(asked.top, teacher.config.vocab_size))
+    return WithTeacherTraces(seen, parts)
 
 
 def _sizes(reader: _Reader) -> "np.ndarray[Any, np.dtype[np.float64]]":
@@ -182,20 +182,6 @@ def _sizes(reader: _Reader) -> "np.ndarray[Any, np.dtype[np.float64]]":
     a_row = bytes_of(answers) / len(answers[recorded.WORDS]) if answers else 0.0
     sizes: np.ndarray[Any, np.dtype[np.float64]] = lengths * states + counts * a_row
     return sizes
-
-
-def _missing(home: Path, rows: Corpus, parts: list[range]) -> list[range]:
-    """The stretches whose file is not there, or not whole, which is said."""
-    missing = []
-    for part in tqdm(parts, unit="file", desc="checking", disable=None, leave=False):
-        path = _path(home, part.start)
-        found = verify(path, rows.lengths[part.start : part.stop]) if path.exists() else ""
-        if found:
-            log.info(f"{path}: is damaged ({found}): its {len(part):,} sequences are read anew")
-            path.unlink()
-        if found is not None:
-            missing.append(part)
-    return missing
 
 
 def _room(home: Path, whole: float, wanted: float) -> None:
@@ -217,9 +203,9 @@ def _bytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def _say_outside(home: Path, parts: list[range], what: recorded.TraceSpec, k: int) -> None:
-    """What cutting at the k likeliest words leaves out."""
-    read = [TraceFile.outside(_path(home, part.start)) for part in parts]
+def _log_outside(parts: Parts, what: recorded.TraceSpec, k: int) -> None:
+    """Log the mass that cutting at the k likeliest words leaves out."""
+    read = [TraceFile.outside(parts.path(part)) for part in parts.ranges]
     rows = sum(count for count, _ in read)
     for i, temperature in enumerate(what.temperatures):
         mean = sum(masses[i] for _, masses in read) / max(rows, 1)
@@ -239,7 +225,7 @@ def _key(
     accelerator: Accelerator,
 ) -> str:
     reads = what.reads
-    plain: list[Any] = [1, accelerator.mixed_precision, asked.top, asked.precision]
+    plain: list[Any] = [2, accelerator.mixed_precision, asked.top, asked.precision]
     plain += [sorted(reads.hidden), sorted(reads.attention), reads.words]
     plain += [what.attention, what.temperatures, rows.tokenizer]
     known = hashlib.sha256()

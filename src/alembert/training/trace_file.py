@@ -1,8 +1,5 @@
 """A file of what a teacher left of a stretch of sequences: safetensors, with a checksum."""
 
-import json
-import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor
 
+from alembert.io.tensors import facts_of, save_part
 from alembert.objectives.recorded import OF_WORDS, REST, WORDS
 
 COUNTS = "counts"  # (n,) rows with words of each sequence
@@ -23,7 +20,7 @@ class TraceFile:
     """part[i] is what was left of the i-th sequence; mapped, and read when asked for."""
 
     def __init__(self, path: Path, lengths: NDArray[np.int32]) -> None:
-        file = _opened(path)
+        file: Any = safe_open(path, framework="pt")
         self._tokens = _ends(lengths)
         names = set(file.keys())
         self._rows = _ends(file.get_tensor(COUNTS).numpy()) if COUNTS in names else None
@@ -42,58 +39,23 @@ class TraceFile:
     @staticmethod
     def outside(path: Path) -> tuple[int, list[float]]:
         """How many rows have words, and the sum of their masses outside, of each temperature."""
-        with _opened(path) as file:
-            found = json.loads(file.metadata()["outside"])
-        return int(found[0]), list(map(float, found[1]))
+        count, masses = facts_of(path)["outside"]
+        return int(count), list(map(float, masses))
 
 
-def write(path: Path, rows: list[dict[str, Tensor]]) -> None:
-    """Put a file of these sequences in place, whole or not at all."""
+def write(path: Path, part: range, rows: list[dict[str, Tensor]]) -> None:
+    """Write what is left of the sequences with these numbers."""
     tensors = {name: torch.cat([row[name] for row in rows]).contiguous() for name in rows[0]}
     outside: tuple[int, list[float]] = (0, [])
     if WORDS in tensors:
         tensors[COUNTS] = torch.tensor([len(row[WORDS]) for row in rows], dtype=torch.int32)
         outside = len(tensors[WORDS]), tensors[REST].double().sum(dim=0).tolist()
-    facts = {"crc": str(_checksum(tensors)), "outside": json.dumps(outside)}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=facts)
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
-
-
-def verify(path: Path, lengths: NDArray[np.int32]) -> str | None:
-    """What is wrong with a file of sequences of these lengths; None when it is whole."""
-    try:
-        with _opened(path) as file:
-            names, facts = set(file.keys()), file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in names}
-            if facts.get("crc") != str(_checksum(tensors)):
-                return "its checksum is another"
-    except (SafetensorError, OSError) as error:
-        return " ".join(str(error).split())
-    rows = int(tensors[COUNTS].sum()) if COUNTS in names else 0
-    wanted = {name: rows if name in OF_WORDS else int(lengths.sum()) for name in names - {COUNTS}}
-    if any(len(tensors[name]) != count for name, count in wanted.items()):
-        return "it holds other sequences"
-    return None
+    save_part(path, part, tensors, {"outside": outside})
 
 
 def bytes_of(tensors: Mapping[str, Tensor]) -> int:
     """What they take."""
     return sum(x.numel() * x.element_size() for x in tensors.values())
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    found = 0
-    for name in sorted(tensors):
-        found = zlib.crc32(name.encode(), found)
-        found = zlib.crc32(tensors[name].view(torch.uint8).numpy().data, found)
-    return found
-
-
-def _opened(path: Path) -> Any:
-    return safe_open(path, framework="pt")
 
 
 def _ends(lengths: NDArray[np.int32]) -> NDArray[np.int64]:

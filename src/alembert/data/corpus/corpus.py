@@ -16,7 +16,7 @@ from alembert.data.corpus.packing import SHORTEST, Frame
 from alembert.data.corpus.paragraphs import open_source
 from alembert.data.corpus.preparing import COUNTS, FACTS, IDS, LENGTHS, STATE, Wanted, prepare
 from alembert.io.errors import UserError
-from alembert.io.files import MEND, cache, naming
+from alembert.io.files import CACHE_FIX, FIX, cache, naming
 
 _VERSION = "2"  # of what a corpus holds; another number makes the cache anew
 
@@ -80,10 +80,9 @@ def read_corpus(
     home = folder or cache("corpus")
     made = home / wanted.key
     if not (made / FACTS).is_file():
-        mend = "free some space, or name another folder in XDG_CACHE_HOME"
-        with naming(home, mend):
+        with naming(home, CACHE_FIX):
             home.mkdir(parents=True, exist_ok=True)
-        prepare(made, wanted, mend)
+        prepare(made, wanted, CACHE_FIX)
     return Corpus(made)
 
 
@@ -91,7 +90,7 @@ def write_corpus(
     paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, out: Path
 ) -> Corpus:
     """What `read_corpus` reads, in a folder of its own; stopped, it goes on there."""
-    prepare(out, _wanted(paths, tokenizer, max_length), MEND)
+    prepare(out, _wanted(paths, tokenizer, max_length), FIX)
     return Corpus(out)
 
 

@@ -1,8 +1,6 @@
 """Text -> a folder of token ids, in parallel; what was stopped goes on near where it stopped."""
 
-import fcntl
 import json
-import logging
 import os
 import time
 from collections import Counter, deque
@@ -22,7 +20,8 @@ from tqdm import tqdm
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
 from alembert.io.errors import UserError
-from alembert.io.files import MEND, atomic, naming
+from alembert.io.files import FIX, atomic, naming
+from alembert.io.locks import waited_for
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
@@ -68,18 +67,18 @@ class State:
     held: list[int] = field(default_factory=list)
 
 
-def prepare(folder: Path, wanted: Wanted, mend: str = MEND) -> None:
+def prepare(folder: Path, wanted: Wanted, fix: str = FIX) -> None:
     """Make a corpus in a folder, unless it is there. Raises UserError.
 
     Stopped, by a full disk too, it goes on in the same folder. A mistake in the text leaves
     nothing behind.
     """
-    with _held(folder, mend):
+    with _held(folder, fix):
         state = _state(folder, wanted.key)
         if state is None:
             return
         try:
-            _write(folder, wanted, state, mend)
+            _write(folder, wanted, state, fix)
         except UserError as error:
             if not isinstance(error.__cause__, OSError):  # a disk can be mended, and the work kept
                 for name in (IDS, LENGTHS, COUNTS, STATE):
@@ -88,9 +87,9 @@ def prepare(folder: Path, wanted: Wanted, mend: str = MEND) -> None:
 
 
 @contextmanager
-def _held(folder: Path, mend: str) -> Iterator[None]:
+def _held(folder: Path, fix: str) -> Iterator[None]:
     """The folder, made if need be and held by this process alone; gone if nothing is in it."""
-    with naming(folder, mend):
+    with naming(folder, fix):
         folder.mkdir(parents=True, exist_ok=True)
         strange = {path.name for path in folder.iterdir()} - {
             *(FACTS, IDS, LENGTHS, COUNTS, STATE, LOCK),
@@ -100,13 +99,7 @@ def _held(folder: Path, mend: str) -> Iterator[None]:
             raise UserError(
                 f"{folder}: holds {min(strange)} and no corpus: choose an empty or new folder"
             )
-        lock = (folder / LOCK).open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.getLogger(__name__).warning("%s: another process prepares it: waiting", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with waited_for(folder / LOCK, f"{folder}: another process prepares it: waiting", fix):
         try:
             yield
         finally:
@@ -132,10 +125,10 @@ def _state(folder: Path, key: str) -> State | None:
     return State(key)
 
 
-def _write(folder: Path, wanted: Wanted, state: State, mend: str) -> None:
+def _write(folder: Path, wanted: Wanted, state: State, fix: str) -> None:
     size = wanted.dtype.itemsize
     for name, count in ((IDS, state.tokens * size), (LENGTHS, state.sequences * 4)):
-        with naming(folder, mend), (folder / name).open("ab") as file:
+        with naming(folder, fix), (folder / name).open("ab") as file:
             file.truncate(count)
     left = islice(_blocks(wanted.sources), state.blocks, None)
     total, saved = sum(source.size() for source in wanted.sources), time.monotonic()
@@ -145,7 +138,7 @@ def _write(folder: Path, wanted: Wanted, state: State, mend: str) -> None:
         disable=None,
     ) as bar:  # fmt: skip
         for ids, lengths, position in _tokenized(left, wanted):
-            with naming(folder, mend):
+            with naming(folder, fix):
                 _add(folder, wanted, state, ids, lengths)
             state.blocks, state.bytes = state.blocks + 1, position
             now = time.monotonic()
@@ -153,14 +146,14 @@ def _write(folder: Path, wanted: Wanted, state: State, mend: str) -> None:
             bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
             bar.update(position - bar.n)
             if now - saved > SAVE_SECONDS:
-                with naming(folder, mend):
+                with naming(folder, fix):
                     _save(folder, state)
                 saved = now
     if not state.sequences:
         names = ", ".join(str(source.path) for source in wanted.sources)
         why = ", ".join(f"{n} {reason}" for reason, n in state.dropped.items()) or "no text"
         raise UserError(f"{names}: no sequence is left ({why}); give more text")
-    with naming(folder, mend):
+    with naming(folder, fix):
         np.save(folder / COUNTS, _counts(folder / IDS, wanted.dtype, wanted.vocabulary))
         _finish(folder, wanted, state)
 

@@ -1,0 +1,54 @@
+"""A cache of rows as files of a few thousand each: made once, checked when found, resumable."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembert.io.files import CACHE_FIX, atomic
+from alembert.io.locks import waited_for
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a cache in `folder`, each of `size` of its `rows` rows; the last may be shorter.
+
+    A run that is killed loses one part at most. damage_of: says in a few words how a part's file
+    is damaged, "" when it is whole.
+    """
+
+    folder: Path
+    suffix: str
+    rows: int
+    size: int
+    damage_of: Callable[[Path, range], str]
+
+    @property
+    def ranges(self) -> list[range]:
+        """The numbers of each part's rows."""
+        starts = range(0, self.rows, self.size)
+        return [range(start, min(start + self.size, self.rows)) for start in starts]
+
+    def path(self, part: range) -> Path:
+        """The part's file, named by its first row."""
+        return self.folder / f"{part.start:010d}{self.suffix}"
+
+    def is_whole(self, part: range) -> bool:
+        """Whether the part's file is there and undamaged; a damaged one is named and removed."""
+        path = self.path(part)
+        if not path.is_file():
+            return False
+        if damage := self.damage_of(path, part):
+            log.warning(f"{path}: is damaged ({damage}): its {len(part):,} rows are made anew")
+            path.unlink()
+        return not damage
+
+    def make(self, part: range, write: Callable[[Path], None]) -> None:
+        """Have the part's file written, unless it is whole; of several processes by one."""
+        path = self.path(part)
+        with waited_for(path.with_suffix(".lock"), fix=CACHE_FIX):
+            if not self.is_whole(part):
+                with atomic(path, CACHE_FIX) as partial:
+                    write(partial)

@@ -1,0 +1,66 @@
+"""Tensors and JSON facts in one safetensors file whose checksum says whether it is whole."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FACTS, CHECKSUM = "facts", "crc32"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write contiguous tensors on the CPU, JSON facts and the checksum of both to `path`."""
+    content = json.dumps(facts)
+    checksum = _checksum(content, tensors, tensors.__getitem__)
+    save_file(dict(tensors), path, metadata={FACTS: content, CHECKSUM: checksum})
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """The facts in a file that `save_tensors` wrote."""
+    with safe_open(path, framework="pt") as file:
+        facts: dict[str, Any] = json.loads(file.metadata()[FACTS])
+    return facts
+
+
+def damage_of(path: Path) -> str:
+    """A few words on the damage of a file that `save_tensors` wrote; "" when it is whole."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            checksum = _checksum(metadata.get(FACTS, ""), file.keys(), file.get_tensor)
+    except (SafetensorError, OSError, ValueError) as error:
+        return " ".join(str(error).split())
+    # a checkpoint of a version without checksums has facts alone
+    if metadata.get(CHECKSUM) != checksum and metadata.keys() != {FACTS}:
+        return "its content is not what was written"
+    return ""
+
+
+def save_part(
+    path: Path, part: range, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
+    """As `save_tensors`, with the numbers of the rows that the file holds among its facts."""
+    save_tensors(path, tensors, {**facts, "rows": [part.start, part.stop]})
+
+
+def damage_of_part(path: Path, part: range) -> str:
+    """As `damage_of`, of a file that `save_part` wrote for these rows."""
+    if damage := damage_of(path):
+        return damage
+    return "" if facts_of(path).get("rows") == [part.start, part.stop] else "it holds other rows"
+
+
+def _checksum(facts: str, names: Iterable[str], tensor_of: Callable[[str], Tensor]) -> str:
+    """CRC-32 of the facts and of all tensors: names, types, shapes and bytes."""
+    crc = zlib.crc32(facts.encode())
+    for name in sorted(names):
+        tensor = tensor_of(name)
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
