@@ -5,17 +5,16 @@ import multiprocessing
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command_line import command
 from support.runs import saved, task_file
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from alembert.bench import bench, rows, show, side_by_side, worker
 from alembert.bench.rows import weights_mb
-from alembert.cli import main
 from alembert.data.encoded import Encoded
 from alembert.export.export import export
 from alembert.io.errors import UserError
@@ -87,13 +86,8 @@ def here(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return house
 
 
-def command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["alembert", "bench", *line.split()])
-    try:
-        main.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+def measured(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    return command(f"bench {line}", monkeypatch)
 
 
 @pytest.mark.clock
@@ -102,7 +96,7 @@ def test_models_and_backends_side_by_side(
 ) -> None:
     at = tmp_path / "bench.json"
     line = f"teacher run --threads 1 --length 16 --batch 2 --seconds 0.1 --json {at}"
-    assert command(f"{line} --chart {tmp_path / 'bench.svg'}", monkeypatch) == 0
+    assert measured(f"{line} --chart {tmp_path / 'bench.svg'}", monkeypatch) == 0
     said = capsys.readouterr().out
     assert said.endswith(f"{at}: made, {tmp_path / 'bench.svg'}: made\n")
     content = json.loads(at.read_text())
@@ -138,7 +132,7 @@ def test_real_texts_are_timed_with_their_tokenisation_and_compared_with_any_row(
 ) -> None:
     at = tmp_path / "bench.json"
     line = f"run --backends torch,onnx,int8 --threads 1 --data texts.csv --seconds 0.1 --json {at}"
-    assert command(f"{line} --length 32 --baseline run:int8", monkeypatch) == 0
+    assert measured(f"{line} --length 32 --baseline run:int8", monkeypatch) == 0
     found = {row["backend"]: row for row in json.loads(at.read_text())["rows"]}
     for row in found.values():
         assert 3 < row["length"] < 12  # of 3 to 10 words, and two marks
@@ -151,7 +145,7 @@ def test_masked_words_are_guessed_at_one_place_a_text(
     here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     line = f"words --threads 1 --length 8 --seconds 0.1 --json {tmp_path / 'bench.json'}"
-    assert command(line, monkeypatch) == 0
+    assert measured(line, monkeypatch) == 0
     found = json.loads((tmp_path / "bench.json").read_text())["rows"]
     assert [len(row["ratios"]) for row in found] == [1, 1]  # each with the other
 
@@ -194,7 +188,7 @@ def test_a_mistake_gets_one_line(
 ) -> None:
     (here / "blank.csv").write_text("text,label\n  ,a\n,b\n")
     threads = "" if "--threads" in line else " --threads 1"
-    assert command(line + threads, monkeypatch) == 2
+    assert measured(line + threads, monkeypatch) == 2
     (said,) = (x for x in capsys.readouterr().err.splitlines() if not x.startswith("loading"))
     assert re.match(f"alembert: {says}", said), said
     assert multiprocessing.active_children() == []

@@ -2,18 +2,17 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.command_line import command
 from support.models import tiny
 from support.runs import WORDS, saved, task_file
 from transformers import BertConfig, BertTokenizerFast, MPNetConfig, PreTrainedConfig, T5Config
 
-from alembert.cli import main
 from alembert.data.splits import Files
 from alembert.export import choose, fidelity
 from alembert.export import export as exporting
@@ -38,11 +37,9 @@ def one(file: str, kind: str, inputs: tuple[str, ...]) -> Manifest:
 
 def said(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Exit code, stdout and stderr of a command."""
-    monkeypatch.setattr(sys, "argv", ["alembert", *line.split()])
-    with pytest.raises(SystemExit) as end:
-        main.main()
+    code = command(line, monkeypatch)
     found = capsys.readouterr()
-    return end.value.code, found.out, found.err
+    return code, found.out, found.err
 
 
 @pytest.mark.parametrize(

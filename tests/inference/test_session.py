@@ -19,11 +19,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.command_line import command
 from support.models import tiny
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import AutoTokenizer, BertTokenizerFast, RobertaTokenizerFast
 
-from alembert.cli import main
 from alembert.data.encoded import IGNORED, tokenize
 from alembert.evaluation import predict as evaluate
 from alembert.export.export import export
@@ -517,11 +517,8 @@ def test_an_answer_loads_neither_torch_nor_transformers_and_takes_under_half_a_s
 def predict(
     words: list[str], monkeypatch: pytest.MonkeyPatch, stdin: bytes = b""
 ) -> tuple[int, list[str]]:
-    monkeypatch.setattr(sys, "argv", ["alembert", "predict", *words])
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin)))
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    return int(end.value.code or 0), words
+    return command(["predict", *words], monkeypatch), words
 
 
 def test_the_verb_answers_exported_or_not(

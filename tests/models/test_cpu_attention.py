@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from support.models import tiny, words
+from support.stages import CALM
 from transformers import AutoModel
 
 from alembert.models import cpu_attention
 from alembert.models.cpu_attention import NAME, use_fused
 from alembert.objectives.objective import AttentionMSE, HiddenMSE
 from alembert.training.distillation import Distillation
-
-STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -22,7 +21,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert", "mobilebert"])
 def test_our_attention_is_sdpa_but_for_rounding(kind: str) -> None:
-    still = {"attention_dropout": 0.0, "dropout": 0.0} if kind == "distilbert" else STILL
+    still = {"attention_dropout": 0.0, "dropout": 0.0} if kind == "distilbert" else CALM
     found = []
     for ours in (False, True):
         model = tiny(kind, "encoder", std=0.1, **still).train()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from support.shapes import Shapes
 from torch import Tensor
 
 from alembert.models.logits import VocabularyLogits
@@ -139,22 +140,12 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_no_tensor_of_all_rows_by_all_words_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_linear, "CHUNK", 4)
-    shapes: set[tuple[int, ...]] = set()
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            out = func(*args, **(kwargs or {}))
-            for one in out if isinstance(out, tuple) else (out,):
-                if isinstance(one, Tensor):
-                    shapes.add(tuple(one.shape))
-            return out
-
     rows, weight, bias, t_rows, t_weight, t_bias = rows_and_matrices()
-    with Watch():
+    with Shapes() as made:
         teacher = fused_linear.soft_labels(all_of(t_rows, t_weight, t_bias), 2.0)
         fused_linear_loss(all_of(rows, weight, bias), teacher).backward()
-    assert (4, V) in shapes
-    assert (N, V) not in shapes
+    assert (4, V) in made.seen
+    assert (N, V) not in made.seen
 
 
 def test_autocast_computes_in_its_precision_and_accumulates_in_fp32() -> None:

@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.command_line import command
 from support.serving import (
     asked,
     counting,
@@ -32,7 +33,6 @@ from support.serving import (
     wait_for,
 )
 
-from alembert.cli import main
 from alembert.client.client import Client
 from alembert.inference import Session
 from alembert.serving.queue import _Line
@@ -660,11 +660,9 @@ def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> Non
 def test_a_mistake_is_one_line_and_exit_code_2(
     model: Path, words: list[str], says: str, monkeypatch: Any, capsys: Any
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["alembert", "serve", *(w.format(model=model) for w in words)])
-    with pytest.raises(SystemExit) as end:
-        main.main()
+    code = command(["serve", *(word.format(model=model) for word in words)], monkeypatch)
     said = capsys.readouterr().err
-    assert end.value.code == 2
+    assert code == 2
     assert says in said
     assert said.count("\n") == 1
 
@@ -673,9 +671,7 @@ def test_without_ray_its_extra_is_named(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr(sys, "argv", ["alembert", "serve", str(model), "--engine", "ray"])
-    with pytest.raises(SystemExit):
-        main.main()
+    assert command(["serve", str(model), "--engine", "ray"], monkeypatch) == 2
     assert capsys.readouterr().err == (
         "alembert: ray is not installed: pip install 'alembert[ray]'\n"
     )

@@ -31,6 +31,11 @@ def rows(step: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([0, -100, 1, 1])}
 
 
+def in_fp32() -> Accelerator:
+    AcceleratorState._reset_state()  # another test of this process may have left its precision
+    return Accelerator(mixed_precision="no", cpu=True)
+
+
 def trained(
     model: PreTrainedModel,
     at: Stage,
@@ -40,9 +45,7 @@ def trained(
     watch: Validator | None = None,
 ) -> None:
     module = Distillation(model, teacher, at.objective, words="masking" in at.model_fields_set)
-    AcceleratorState._reset_state()  # an earlier test's precision would be kept
-    accelerator = Accelerator(cpu=True, mixed_precision="no")
     train(
-        module, at, batches, length_of(at, 100), folder, seed=0, accelerator=accelerator,
+        module, at, batches, length_of(at, 100), folder, seed=0, accelerator=in_fp32(),
         watch=watch,
     )  # fmt: skip

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from support.runs import saved, task_file
+from support.stages import in_fp32
 from transformers import BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
 
 from alembert.data.encoded import Encoded
@@ -33,11 +32,6 @@ from alembert.training import logit_cache
 
 NAMES = ["down", "flat", "up"]
 ASKED = logit_cache.RowSubset(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
-
-
-def in_fp32() -> Accelerator:
-    AcceleratorState._reset_state()  # another test of this process may have left its precision
-    return Accelerator(mixed_precision="no", cpu=True)
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """The loop of a stage: dropout, micro batches, and what a step that broke leaves behind."""
 
 import math
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from support.models import tiny, words
+from support.runs import corpus_file
 from support.stages import CALM, HARD, rows, stage, trained
 from torch import Tensor
+from transformers import BertTokenizerFast
 
+from alembert.data.corpus.corpus import read_corpus
 from alembert.io.errors import UserError
 from alembert.io.tensors import facts_of
 from alembert.objectives.objective import (
@@ -248,3 +252,20 @@ def test_a_stage_has_one_length() -> None:
             stage(**{"steps": 1} | more)
     with pytest.raises(ValueError, match="a patience of its own"):
         stage(**OPEN, patience=2)
+
+
+def test_a_thread_that_cannot_make_a_batch_ends_the_run_in_a_line(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    corpus = read_corpus(corpus_file(tmp_path / "c.txt"), tokenizer, 32, tmp_path)
+    (ids,) = tmp_path.glob("*/ids.bin")
+
+    def batches(step: int) -> dict[str, Tensor]:
+        if step == 3:
+            ids.write_bytes(ids.read_bytes()[:100])
+        corpus[len(corpus) - 1]
+        return rows(step)
+
+    with pytest.raises(UserError, match="is damaged: delete it and prepare it again"):
+        trained(tiny("bert", "classification"), stage(steps=9), tmp_path / "s", None, batches)
+    assert threading.active_count() < 20

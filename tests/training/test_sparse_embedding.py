@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from support.models import tiny
+from support.stages import in_fp32
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -44,10 +43,8 @@ def trained(
     still = {"attention_dropout": 0.0, "dropout": 0.0} if kind == "distilbert" else {}
     student, teacher = tiny(kind, "classification", **still), tiny(kind, "classification", seed=1)
     table = sparse_embedding.restrict(student, PIECES) if narrow else None
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(cpu=True, mixed_precision="no")
     module = Distillation(student, teacher, at.objective, words=False)
-    train(module, at, batches, FIXED, folder, seed=0, accelerator=accelerator)
+    train(module, at, batches, FIXED, folder, seed=0, accelerator=in_fp32())
     return student, table
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 import typer
+from support.command_line import command
 from support.runs import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
@@ -59,10 +60,10 @@ def verbs() -> dict[str, typer.core.TyperCommand]:
     def walk(
         group: typer.core.TyperGroup, path: str
     ) -> Iterator[tuple[str, typer.core.TyperCommand]]:
-        for name, command in group.commands.items():
-            yield f"{path}{name}", command
-            if hasattr(command, "commands"):
-                yield from walk(command, f"{path}{name} ")
+        for name, verb in group.commands.items():
+            yield f"{path}{name}", verb
+            if hasattr(verb, "commands"):
+                yield from walk(verb, f"{path}{name} ")
 
     return dict(walk(typer.main.get_command(main.app), ""))
 
@@ -210,11 +211,9 @@ def run_alembert(
     """One command as `main` sees it; `> FILE` at its end takes what it says."""
     capsys.readouterr()
     words, to = (words[:-2], words[-1]) if ">" in words else (words, None)
-    monkeypatch.setattr(sys, "argv", ["alembert", *words])
-    with pytest.raises(SystemExit) as end:
-        main.main()
+    code = command(words, monkeypatch)
     said = capsys.readouterr()
-    assert end.value.code == (2 if refused else 0), f"{shlex.join(words)}: {said.err}"
+    assert code == (2 if refused else 0), f"{shlex.join(words)}: {said.err}"
     if refused:
         assert said.err.startswith("alembert: ")
         assert said.err.count("\n") == 1
@@ -231,9 +230,7 @@ def test_every_verb_is_on_a_page() -> None:
 def test_the_help_of_every_verb_shows_one_example_that_the_verb_understands(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["alembert", *verb.split(), "--help"])
-    with pytest.raises(SystemExit):
-        main.main()
+    assert command(f"{verb} --help", monkeypatch) == 0
     example = capsys.readouterr().out.rstrip().splitlines()[-1].strip()
     assert example.startswith(f"alembert {verb}")
     assert example == (verbs()[verb].epilog or "").strip("\b\n")  # on one line, ready to copy
