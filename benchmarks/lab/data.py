@@ -1,13 +1,12 @@
 """Public data sets as they are handed out -> the CSV and CoNLL files that the benchmarks read.
 
-    python benchmarks/data.py DOWNLOADED OUT
+    python -m benchmarks.lab.data DOWNLOADED OUT
 
 DOWNLOADED holds clinc150/data_full.json, snips/{train,valid,test}/{seq.in,seq.out} and
 glue/{SST-2,MRPC,STS-B}/{train,dev}.tsv; what is not there is left out, and said. GLUE's public
 test sets have no labels: test is the official dev set, and valid is held out of train.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from datasets import Dataset
 
 from alembert.data.sources import glue
 from alembert.data.tasks import find_columns, hold_out, infer_task
+from benchmarks.lab.results import arguments
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -67,7 +67,7 @@ def rows_of(data: Dataset) -> Iterable[tuple[object, ...]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Public data sets -> files for the benchmarks.")
+    parser = arguments(__doc__)
     parser.add_argument("downloaded", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()

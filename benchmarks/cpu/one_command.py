@@ -1,6 +1,6 @@
 """From a fine-tuned teacher to a served int8 student with one command, and what it then answers.
 
-    python benchmarks/one_command.py DATA OUT --teachers RUNS --results results/one-command
+    python -m benchmarks.cpu.one_command DATA OUT --teachers RUNS --results results/one-command
 
 The command is `alembert search ... --serve PORT`; RUNS holds the teachers, NAME/teacher-0. When the
 server is up, every text of the test split is asked over HTTP, and the metric is that of the
@@ -8,7 +8,6 @@ answers. Then teacher (torch, eager, fp32) and student (int8) are timed side by 
 one thread, one text a batch, tokenisation included. What the search finished is not done again.
 """
 
-import argparse
 import json
 import shlex
 import signal
@@ -17,17 +16,18 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 from seqeval.metrics import f1_score
-from serve import free_port
 
 from alembert.bench.bench import bench, texts_of
 from alembert.client.client import Client
 from alembert.data.sources import read
 from alembert.data.splits import Files
 from alembert.runs.evaluate import evaluate
+from benchmarks.lab.results import Row, add, arguments
+from benchmarks.lab.tables import Cell, markdown
+from benchmarks.lab.workers import environment, free_port
 
 # the search times texts of --length tokens: about as many as the task's have
 TASKS = {
@@ -47,7 +47,7 @@ PATIENCE = 3 * 3600  # seconds until the server is to be up
 
 def served(command: list[str], port: int, test: str) -> tuple[str, float]:
     """Run the command until its server has answered the whole of `test`; metric, its value."""
-    child = subprocess.Popen([sys.executable, "-m", "alembert", *command])
+    child = subprocess.Popen([sys.executable, "-m", "alembert", *command], env=environment())
     try:
         for _ in range(PATIENCE):
             with suppress(httpx.TransportError):
@@ -78,7 +78,7 @@ def answered(client: Client, test: str) -> tuple[str, float]:
     return "accuracy", sum(right) / len(right)
 
 
-def one(name: str, data: Path, out: Path, teachers: Path) -> dict[str, Any]:
+def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
     """One task's figures."""
     suffix, options = TASKS[name]
     train, valid, test = (str(data / name / f"{part}.{suffix}")
@@ -104,41 +104,27 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A line a task."""
-    lines = [
-        "| task | found | vocabulary | int8 MB | served, test | teacher | kept | CPU ms a text "
-        "| teacher's, torch | times | CPU min |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cost = sum(part["cpu_s"] for part in row["cost"].values()) / 60
-        lines.append(
-            f"| {row['task']} | {row['student']} | {row['vocabulary']} | {row['size_mb']:.1f} | "
-            f"{row['served']:.4f} {row['metric']} | {row['teacher']:.4f} | {row['kept']:.1%} | "
-            f"{row['cpu_ms']:.3f} | {row['teacher_cpu_ms']:.2f} | {row['ratio']['value']:.1f} | "
-            f"{cost:.0f} |"
-        )
-    return "\n".join(lines)
+COLUMNS: dict[str, Cell] = {
+    "task": "{task}", "found": "{student}", "vocabulary": "{vocabulary}",
+    "int8 MB": "{size_mb:.1f}", "served, test": "{served:.4f} {metric}",
+    "teacher": "{teacher:.4f}", "kept": "{kept:.1%}", "CPU ms a text": "{cpu_ms:.3f}",
+    "teacher's, torch": "{teacher_cpu_ms:.2f}", "times": "{ratio[value]:.1f}",
+    "CPU min": lambda row: f"{sum(each['cpu_s'] for each in row['cost'].values()) / 60:.0f}",
+}  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--teachers", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     given = parser.parse_args()
-    given.results.mkdir(parents=True, exist_ok=True)
-    path = given.results / "results.json"
+    path, folders = given.results / "results.json", [given.teachers, given.out]
     for name in given.tasks:
-        rows = json.loads(path.read_text()) if path.is_file() else []
-        rows = [row for row in rows if row["task"] != name]
-        rows.append(one(name, given.data, given.out, given.teachers))
-        text = json.dumps(rows, indent=1)
-        path.write_text(text.replace(f"{given.teachers}/", "").replace(f"{given.out}/", "") + "\n")
-        print(table(rows), flush=True)
+        rows = add(path, [one(name, given.data, given.out, given.teachers)], ["task"], folders)
+        print(markdown(rows, COLUMNS), flush=True)
 
 
 if __name__ == "__main__":

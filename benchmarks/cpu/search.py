@@ -1,6 +1,6 @@
 """Students that a search finds for 0.5 and 2 ms, against TinyBERT's default shape at that time.
 
-    python benchmarks/search.py DATA OUT --teachers RUNS --results results/search
+    python -m benchmarks.cpu.search DATA OUT --teachers RUNS --results results/search
 
 DATA holds clinc150/ and sst2/ with train.csv, valid.csv and test.csv; RUNS their teachers,
 NAME/teacher-0. The other side is TinyBERT as its recipe makes it (its default width and inner size)
@@ -11,7 +11,6 @@ stopped.
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from alembert.search.latency import latency_of
 from alembert.search.search import FILE, search
 from alembert.search.space import Budget, Shape
 from alembert.search.trials import Task, full
+from benchmarks.lab.results import Row, arguments, write
+from benchmarks.lab.tables import Cell, markdown
 
 BUDGETS = (0.5, 2.0)  # ms
 EPOCHS = {"clinc150": 2.0, "sst2": 0.4}  # of each stage of full trainings
@@ -56,7 +57,8 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
         found = done["winner"]
         rows.append((f"found for {ms:g} ms", found, place / found["run"], done["cost"]))
         task = Task(
-            out / name, teacher, config, replace(files), len(splits.train), MAX_LENGTH, 0, "auto"
+            out / name, teacher, config, files, len(splits.train), len(splits.task.labels),
+            MAX_LENGTH, 0, "auto",
         )  # fmt: skip
         shape = default_shape(teacher, splits.task.labels, splits.task.kind, found["latency_ms"])
         other = full(task, shape, found["vocabulary"], EPOCHS[name], LENGTH, print)
@@ -64,7 +66,7 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
     return rows
 
 
-def measured(name: str, rows: list[Any]) -> list[dict[str, Any]]:
+def measured(name: str, rows: list[Any]) -> list[Row]:
     """The rows with their time, all students of a task in turns."""
     places = list(dict.fromkeys(str(place) for _, _, place, _ in rows))
     timed = bench(places, ["int8"], [1], 1, LENGTH, [], 10.0, [], print)
@@ -86,25 +88,22 @@ def measured(name: str, rows: list[Any]) -> list[dict[str, Any]]:
     return found
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A line a student."""
-    lines = [
-        "| task | student | shape | vocabulary | CPU ms a text | parameters | int8 MB | test, int8 "
-        "| kept | search, CPU min |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cost = sum(part["cpu_s"] for part in row["cost"].values()) if row["cost"] else 0
-        lines.append(
-            f"| {row['task']} | {row['what']} | {row['shape']} | {row['vocabulary']} | "
-            f"{row['cpu_ms']:.3f} | {row['parameters'] / 1e6:.2f} M | {row['size_mb']:.1f} | "
-            f"{row['int8']:.4f} | {row['kept']:.1%} | {f'{cost / 60:.1f}' if cost else ''} |"
-        )
-    return "\n".join(lines)
+def minutes(row: Row) -> str:
+    """CPU minutes of the search, of a student that was searched for."""
+    cost = sum(part["cpu_s"] for part in row["cost"].values()) if row["cost"] else 0
+    return f"{cost / 60:.1f}" if cost else ""
+
+
+COLUMNS: dict[str, Cell] = {
+    "task": "{task}", "student": "{what}", "shape": "{shape}", "vocabulary": "{vocabulary}",
+    "CPU ms a text": "{cpu_ms:.3f}", "parameters": lambda row: f"{row['parameters'] / 1e6:.2f} M",
+    "int8 MB": "{size_mb:.1f}", "test, int8": "{int8:.4f}", "kept": "{kept:.1%}",
+    "search, CPU min": minutes,
+}  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--teachers", type=Path, required=True)
@@ -113,12 +112,11 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--steps", type=int, default=40)
     given = parser.parse_args()
-    given.results.mkdir(parents=True, exist_ok=True)
     for name in given.tasks:
         rows = one(name, given.data, given.out, str(given.teachers / name / "teacher-0"), given)
         found = measured(name, rows)
-        (given.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-        print(table(found), flush=True)
+        write(given.results / f"{name}.json", found)
+        print(markdown(found, COLUMNS), flush=True)
 
 
 if __name__ == "__main__":

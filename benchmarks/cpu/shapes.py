@@ -1,14 +1,13 @@
 """Teachers and students of the papers' sizes, exported and timed by alembert bench.
 
-    python benchmarks/cpu.py OUT --json results/cpu/bench.json --table results/cpu/table.md
-    python benchmarks/cpu.py OUT --models bert-base tinybert4 --layers 1 --seconds 0.5
+    python -m benchmarks.cpu.shapes OUT --json results/cpu/bench.json --table results/cpu/table.md
+    python -m benchmarks.cpu.shapes OUT --models bert-base tinybert4 --layers 1 --seconds 0.5
 
 Random weights and made-up words: latency does not depend on them (accuracy does). What OUT already
 holds is not made again. The table has, per model and backend, how many times as fast it is as
 BERT-base in torch eager and in ONNX Runtime fp32, and the milliseconds of a text at one thread.
 """
 
-import argparse
 import json
 import random
 import string
@@ -16,7 +15,6 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -31,6 +29,9 @@ from transformers import (
 from alembert.data.splits import Files
 from alembert.export.export import backends_of, export
 from alembert.inference import manifest
+from benchmarks.lab.results import Row, arguments
+from benchmarks.lab.tables import markdown
+from benchmarks.lab.workers import environment
 
 TINY = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
 SMALLER = {"num_feedforward_networks": 2, "use_bottleneck_attention": True}
@@ -72,21 +73,21 @@ def texts(at: Path) -> str:
     return str(at)
 
 
-def table(rows: list[dict[str, Any]], threads: int) -> str:
+def table(rows: list[Row], threads: int) -> str:
     """Backends x models, in Markdown: times as fast as each of the two, and milliseconds."""
     chosen = [row for row in rows if row["threads"] == threads]
     models = list(dict.fromkeys(row["model"] for row in chosen))
-    lines = [f"| {threads} thread(s) | {' | '.join(models)} |", "|---" * (len(models) + 1) + "|"]
-    for backend in dict.fromkeys(row["backend"] for row in chosen):
-        cells = []
-        for model in models:
-            found = [r for r in chosen if (r["model"], r["backend"]) == (model, backend)]
-            cells += [cell(row) for row in found] or ["-"]
-        lines.append(f"| {backend} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lines: dict[str, Row] = {}
+    for row in chosen:
+        name = row["backend"]
+        lines.setdefault(name, {"backend": name} | dict.fromkeys(models, "-"))[row["model"]] = cell(
+            row
+        )
+    columns = {f"{threads} thread(s)": "{backend}"} | {name: f"{{{name}}}" for name in models}
+    return markdown(lines.values(), columns)
 
 
-def cell(row: dict[str, Any]) -> str:
+def cell(row: Row) -> str:
     """ "11.2x, 5.6x (21.7 ms)"; CPU time at one thread, as the ratios."""
     told = ["same" if each["same"] else f"{each['value']:.3g}x" for each in row["ratios"]]
     spent = row["cpu_ms" if row["threads"] == 1 else "latency_ms"]["median"]
@@ -94,7 +95,7 @@ def cell(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--models", nargs="+", choices=CONFIGS, default=list(CONFIGS))
     parser.add_argument("--layers", type=int, help="of every model; default: the paper's")
@@ -115,18 +116,10 @@ def main() -> None:
             export(str(at), backends, Files(seen), 128, print)
     json_ = (given.json or given.out / "bench.json").absolute()
     json_.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "alembert.cli.main",
-        "bench",
-        *given.models,
-        "--json",
-        str(json_),
-    ]
+    command = ["-m", "alembert", "bench", *given.models, "--json", str(json_)]
     for name in ("threads", "length", "batch", "seconds"):
         command += [f"--{name}", getattr(given, name)]
-    subprocess.run(command, cwd=given.out, check=True)
+    subprocess.run([sys.executable, *command], cwd=given.out, env=environment(), check=True)
     rows = json.loads(json_.read_text())["rows"]
     told = "\n\n".join(table(rows, int(each)) for each in given.threads.split(","))
     (given.table or given.out / "table.md").write_text(told + "\n")
