@@ -19,6 +19,7 @@ from benchmarks.lab.results import Row, add, arguments
 from benchmarks.lab.tables import Cell, markdown
 
 LENGTH = 128
+SECONDS = 6.0  # that a row is timed
 
 
 def measured(data: Path, out: Path, student: str) -> Row:
@@ -36,7 +37,9 @@ def measured(data: Path, out: Path, student: str) -> Row:
     metrics = {name: evaluate(str(at), test, LENGTH, print, name) for name in backends}
     taught = evaluate(teacher, test, LENGTH, print)
     texts = texts_of(texts_at, None, None)
-    rows = bench([teacher, str(at)], [], [1], 1, LENGTH, texts, 6.0, [f"{teacher}:torch"], print)
+    rows = bench(
+        [teacher, str(at)], [], [1], 1, LENGTH, texts, SECONDS, [f"{teacher}:torch"], print
+    )
     return {
         "task": task, "student": run, "metric": next(iter(taught)), "teacher": taught,
         "metrics": metrics, "chosen": facts.chosen,

@@ -9,15 +9,9 @@ one thread, one text a batch, tokenisation included. What the search finished is
 """
 
 import json
-import shlex
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
+import urllib.request
 from pathlib import Path
 
-import httpx
 from seqeval.metrics import f1_score
 
 from alembert.bench.bench import bench, texts_of
@@ -27,7 +21,7 @@ from alembert.data.splits import Files
 from alembert.runs.evaluate import evaluate
 from benchmarks.lab.results import Row, add, arguments
 from benchmarks.lab.tables import Cell, markdown
-from benchmarks.lab.workers import environment, free_port
+from benchmarks.lab.workers import free_port, server
 
 # the search times texts of --length tokens: about as many as the task's have
 TASKS = {
@@ -42,25 +36,16 @@ TASKS = {
     ),
     "snips": ("conll", "--min-speedup 40 --length 13 --max-length 64 --trials 6 --steps 60"),
 }
+SECONDS = 10.0  # that a row is timed
 PATIENCE = 3 * 3600  # seconds until the server is to be up
 
 
 def served(command: list[str], port: int, test: str) -> tuple[str, float]:
     """Run the command until its server has answered the whole of `test`; metric, its value."""
-    child = subprocess.Popen([sys.executable, "-m", "alembert", *command], env=environment())
-    try:
-        for _ in range(PATIENCE):
-            with suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                    break
-            if child.poll() is not None:
-                sys.exit(f"{shlex.join(command)}: ended with {child.returncode}")
-            time.sleep(1)
-        with Client(f"http://127.0.0.1:{port}") as client:
-            return answered(client, test)
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.wait()
+    url = f"http://127.0.0.1:{port}"
+    health, words = urllib.request.Request(f"{url}/health"), ["-m", "alembert", *command]
+    with server(words, health, PATIENCE, quiet=False), Client(url) as client:
+        return answered(client, test)
 
 
 def answered(client: Client, test: str) -> tuple[str, float]:
@@ -90,7 +75,7 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
     taught = evaluate(teacher, Files(test), 128, print)[metric]
     done = json.loads((Path(found) / "search.json").read_text())
     texts = texts_of(test, None, None)
-    rows = bench([teacher, found], [], [1], 1, 128, texts, 10.0, [f"{teacher}:torch"], print)
+    rows = bench([teacher, found], [], [1], 1, 128, texts, SECONDS, [f"{teacher}:torch"], print)
     timed = {(Path(row.model).name, row.backend): row.content() for row in rows}
     asked = options + " ..."
     return {

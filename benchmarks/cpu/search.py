@@ -28,6 +28,7 @@ from benchmarks.lab.tables import Cell, markdown
 BUDGETS = (0.5, 2.0)  # ms
 EPOCHS = {"clinc150": 2.0, "sst2": 0.4}  # of each stage of full trainings
 LENGTH, MAX_LENGTH = 32, 64
+SECONDS = 10.0  # that a row is timed
 
 
 def default_shape(teacher: str, labels: tuple[str, ...], kind: str, ms: float) -> Shape:
@@ -69,7 +70,7 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
 def measured(name: str, rows: list[Any]) -> list[Row]:
     """The rows with their time, all students of a task in turns."""
     places = list(dict.fromkeys(str(place) for _, _, place, _ in rows))
-    timed = bench(places, ["int8"], [1], 1, LENGTH, [], 10.0, [], print)
+    timed = bench(places, ["int8"], [1], 1, LENGTH, [], SECONDS, [], print)
     cpu = {row.model: row.cpu_ms["median"] for row in timed}
     found = []
     for what, record, place, cost in rows:

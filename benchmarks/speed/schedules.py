@@ -1,6 +1,6 @@
 """How long the papers' schedules take on 1, 8 and 64 GPUs, from operations counted per token.
 
-    python benchmarks/schedules.py --out results/several/schedules.json
+    python -m benchmarks.speed.schedules --out results/several/schedules.json
 
 Computed, not measured. A multiply-add is two operations; counted are matrix products: of the
 layers that a stage's objective makes run, attention, heads at the rows that count, projections,
@@ -8,10 +8,8 @@ attention scores that are compared. A student costs three times its forward pass
 do SHARE of PEAK, GPUs to add up, a word to be TOKENS_A_WORD pieces.
 """
 
-import argparse
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +22,8 @@ from alembert.models.trace import Reads
 from alembert.objectives import objective as terms
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe, Stage
+from benchmarks.lab.results import Row, arguments, write
+from benchmarks.lab.tables import Cell, markdown
 
 PEAK, SHARE = 989e12, 0.4  # H100, bf16 without sparsity
 TOKENS_A_WORD = 1.3
@@ -82,11 +82,31 @@ def of_stage(recipe: Recipe, stage: Stage, teacher: PreTrainedConfig, tokens: in
     return [3 * mine, forward(empty(teacher), reads[1], tokens, masked)]
 
 
+def hours(gpus: int) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = row["hours"][gpus]
+        return f"{found:,.2g}" if found < 10 else f"{found:,.0f}"
+
+    return cell
+
+
+def cost(row: Row) -> str:
+    return f"{(row['student_flop_a_token'] + row['teacher_flop_a_token']) / 1e6:,.0f}"
+
+
+COLUMNS: dict[str, Cell] = {
+    "schedule": "{schedule}", "tokens": lambda row: f"{row['tokens'] / 1e9:,.1f}B",
+    "MFLOP a token": cost,
+    "tokens/s a GPU": lambda row: f"{row['tokens_per_second'] / 1e3:,.0f}k",
+    "hours on 1": hours(1), "8": hours(8), "64": hours(64),
+}  # fmt: skip
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name, teacher, recipe_name, prefix, tokens, read in schedules():
         recipe = recipe_of(recipe_name, teacher)
         stages = [stage for stage in recipe.stages if stage.name.startswith(prefix)]
@@ -99,15 +119,8 @@ def main() -> None:
             "hours": {gpus: read / speed / gpus / 3600 for gpus in (1, 8, 64)},
         })  # fmt: skip
     assumed = {"peak_flop_per_second": PEAK, "share": SHARE, "tokens_a_word": TOKENS_A_WORD}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps({"assumed": assumed, "rows": rows}, indent=1) + "\n")
-    print("| schedule | tokens | MFLOP a token | tokens/s a GPU | hours on 1 | 8 | 64 |")
-    print("|---" * 7 + "|")
-    for row in rows:
-        cost = (row["student_flop_a_token"] + row["teacher_flop_a_token"]) / 1e6
-        hours = " | ".join(f"{h:,.2g}" if h < 10 else f"{h:,.0f}" for h in row["hours"].values())
-        print(f"| {row['schedule']} | {row['tokens'] / 1e9:,.1f}B | {cost:,.0f} | "
-              f"{row['tokens_per_second'] / 1e3:,.0f}k | {hours} |")  # fmt: skip
+    write(given.out, {"assumed": assumed, "rows": rows})
+    print(markdown(rows, COLUMNS))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What `alembert serve` does at several times its capacity, afterwards, and in the long run.
 
-    python benchmarks/overload.py MODEL [--times 3] [--seconds 60] [--soak 600] [--json FILE]
+    python -m benchmarks.serving.overload MODEL [--times 3] [--soak 600] [--json FILE]
 
 On loopback, the load from this process on the same cores: a client alone (the unloaded latency) and
 32 clients (the capacity) of a server without options; then, of one with --options, requests at
@@ -8,9 +8,7 @@ On loopback, the load from this process on the same cores: a client alone (the u
 seconds. The server's memory is read every second.
 """
 
-import argparse
 import asyncio
-import json
 import sys
 import threading
 import time
@@ -20,9 +18,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from serve import bodies_of, closed, free_port, opened, spent, started, summary
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.workers import free_port, spent
+from benchmarks.serving.load import bodies_of, closed, opened, started, summary
 
 SETTLE = 5.0  # seconds after which a phase's first memory is read
+WARM, BRIEF = 5, 10  # seconds of the phases that no option names
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def recovered(answers: list[Any], bound: float) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("model")
     parser.add_argument("--data", help="CSV with a column text or sentence")
     parser.add_argument("--times", type=float, default=3.0, help="the capacity")
@@ -87,22 +88,22 @@ def main() -> None:
         print(name, {key: value for key, value in found[name].items() if key != "memory_mb"})
         return told
 
-    with started("alembert", given.model, port, []) as pid:  # that refuses nobody
-        phase("warm", closed(port, bodies, 8, 5), pid)
-        phase("unloaded", closed(port, bodies, 1, 10), pid)
-        phase("capacity", closed(port, bodies, 32, 10), pid)
+    with started("alembert", given.model, port) as pid:  # that refuses nobody
+        phase("warm", closed(port, bodies, 8, WARM), pid)
+        phase("unloaded", closed(port, bodies, 1, BRIEF), pid)
+        phase("capacity", closed(port, bodies, 32, BRIEF), pid)
     with started("alembert", given.model, port, given.options.split()) as pid:
-        phase("warm", closed(port, bodies, 8, 5), pid)
+        phase("warm", closed(port, bodies, 8, WARM), pid)
         rate = given.times * found["capacity"]["requests_per_s"]
         phase("overload", opened(port, bodies, rate, given.seconds), pid)
-        after = phase("after", closed(port, bodies, 1, 10), pid)
+        after = phase("after", closed(port, bodies, 1, BRIEF), pid)
         found["p99_times_unloaded"] = found["overload"]["p99_ms"] / found["unloaded"]["p99_ms"]
         found["recovered_s"] = recovered(after, found["unloaded"]["p99_ms"] / 1000)
         print({key: found[key] for key in ("p99_times_unloaded", "recovered_s")})
         if given.soak:
             phase("soak", closed(port, bodies, 8, given.soak), pid)
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+        write(given.json, found)
 
 
 if __name__ == "__main__":

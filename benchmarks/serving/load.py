@@ -1,7 +1,7 @@
 """Requests per second and latency of `alembert serve` beside other servers of the same model.
 
-    python benchmarks/serve.py MODEL [--data texts.csv] [--clients 1,8,32,128] [--seconds 5]
-    python benchmarks/serve.py MODEL --servers alembert --rate 2000 --seconds 60
+    python -m benchmarks.serving.load MODEL [--data texts.csv] [--clients 1,8,32,128] [--seconds 5]
+    python -m benchmarks.serving.load MODEL --servers alembert --rate 2000 --seconds 60
 
 Closed loop: each client asks again when it has its answer. Open loop (--rate, requests a second):
 requests come when they come, answered or not. The servers take turns on loopback, round after
@@ -11,28 +11,24 @@ alembert; plain (FastAPI, a Session call for each request on a pool of threads);
 whoever came first in one batch of 16, padded to the longest); litserve and ray, where installed.
 """
 
-import argparse
 import asyncio
 import csv
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-SERVERS = ("alembert", "plain", "first-in", "litserve", "ray")
-TICK = os.sysconf("SC_CLK_TCK")
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.workers import free_port, server, spent
+
 WARM = 1  # seconds before the first measurement
 COLUMNS = {"requests_per_s": "8.0f", "p50_ms": "8.1f", "p95_ms": "8.1f", "p99_ms": "8.1f",
            "cpu_ms": "8.2f", "rss_mb": "6.0f"}  # fmt: skip
@@ -149,100 +145,46 @@ async def opened(port: int, bodies: list[bytes], rate: float, seconds: float) ->
 def summary(found: list[Any], wall: float, cpu: float, memory: float) -> dict[str, Any]:
     """One row of the table; the latencies are those of what was answered with 200."""
     good = sorted(1000 * seconds for status, seconds in found if status == 200)
-    at = lambda share: good[min(len(good) - 1, int(share * len(good)))] if good else None  # noqa: E731
+    ranks = {f"p{share}_ms": min(len(good) - 1, share * len(good) // 100) for share in (50, 95, 99)}
     return {
         "requests_per_s": len(good) / wall,
-        "p50_ms": at(0.5),
-        "p95_ms": at(0.95),
-        "p99_ms": at(0.99),
+        **{name: good[rank] if good else None for name, rank in ranks.items()},
         "cpu_ms": 1000 * cpu / max(1, len(good)),
         "rss_mb": memory,
         "statuses": dict(Counter(status for status, _ in found)),
     }
 
 
-def family(pid: int) -> list[int]:
-    """A process and those that it started."""
-    try:
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(each for child in below for each in family(int(child)))]
-
-
-def spent(pid: int) -> tuple[float, float]:
-    """Seconds of CPU, MB of memory of a server."""
-    cpu = memory = 0.0
-    for each in family(pid):
-        try:
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        cpu += (int(fields[11]) + int(fields[12])) / TICK
-        memory += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return cpu, memory
-
-
-@contextmanager
-def started(kind: str, model: str, port: int, options: list[str]) -> Iterator[int]:
+def started(
+    kind: str, model: str, port: int, options: Sequence[str] = ()
+) -> AbstractContextManager[int]:
     """The server as a process; gives its id when it answers."""
+    command = ["benchmarks.serving.servers", kind, model, str(port)]
     if kind == "alembert":
-        command = [
-            "-m",
-            "alembert.cli.main",
-            "serve",
-            model,
-            "--port",
-            str(port),
-            "--no-access-log",
-        ]
-        command += options
-    else:
-        here = Path(__file__).with_name("servers.py")
-        command = [str(here), kind, model, str(port)]
-    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                body = json.dumps({"inputs": "a"}).encode()
-                asked = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body)
-                asked.add_header("Content-Type", "application/json")
-                urllib.request.urlopen(asked, timeout=5).read()
-                break
-            except OSError:
-                if child.poll() is not None:
-                    sys.exit(f"{kind}: ended with {child.returncode}")
-                time.sleep(0.2)
-        yield child.pid
-    finally:
-        below = family(child.pid)
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        for each in below:  # some servers leave their workers behind, which then take the cores
-            with suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
+        command = ["alembert", "serve", model, "--port", str(port), "--no-access-log", *options]
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict", json.dumps({"inputs": "a"}).encode(),
+        {"Content-Type": "application/json"},
+    )  # fmt: skip
+    return server(["-m", *command], asked, 300)
 
 
 def bodies_of(path: str | None) -> list[bytes]:
-    """A request for each row of a CSV; none named: the built-in messages."""
+    """A request for each text."""
+    return [json.dumps({"inputs": text, "truncate": True}).encode() for text in texts_of(path)]
+
+
+def texts_of(path: str | None) -> list[str]:
+    """The texts of a CSV; none named: the built-in messages."""
     path = path or str(files("alembert") / "data" / "intents" / "test.csv")
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     column = "text" if "text" in rows[0] else "sentence"
-    return [json.dumps({"inputs": row[column], "truncate": True}).encode() for row in rows]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return [row[column] for row in rows]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("model")
     parser.add_argument("--data", help="CSV with a column text or sentence")
     parser.add_argument("--servers", default="alembert,plain,first-in")
@@ -280,7 +222,7 @@ def main() -> None:
             print(f"{kind:10}{load:6g}", *shown, f" {runs[-1]['statuses']}", sep="")
             content.append({"server": kind, "load": load, **row, "rounds": runs})
     if given.json:
-        given.json.write_text(json.dumps({"arguments": sys.argv[1:], "rows": content}, indent=1))
+        write(given.json, {"arguments": sys.argv[1:], "rows": content})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A corpus larger than memory should have to hold: prepared, and trained on, with peak memory.
 
-    python benchmarks/corpus.py WORK --model DIR --gigabytes 5 --json results/corpus/results.json
+    python -m benchmarks.robustness.corpus WORK --model DIR --gigabytes 5 --json FILE
 
 Texts of words drawn from the model's own vocabulary by Zipf's law, in shards: .jsonl.zst, .txt.zst
 and .parquet in turn. First 200 MB are prepared in turns with the tokenizers library alone, on
@@ -9,12 +9,8 @@ paragraphs that already lie in memory. Then `alembert corpus` prepares all the g
 WORK is left for a second look; shards that are there are not made again.
 """
 
-import argparse
 import json
-import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -30,6 +26,8 @@ from tokenizers import Tokenizer
 from alembert.data.corpus.corpus import write_corpus
 from alembert.data.corpus.paragraphs import open_source
 from alembert.models.loading import load_tokenizer
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.workers import measured
 
 SHARD = 512_000_000  # characters
 ROUND = 200_000_000
@@ -137,25 +135,14 @@ def rounds(work: Path, model: Path, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def measured(*words: str) -> dict[str, float]:
-    """An alembert command as a process: seconds, and its peak RSS in GB."""
-    began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "alembert", *words])
-    peak = 0
-    # the system's own peak of the process, asked again and again; that of wait4 would have in it
-    # what this process held when it started the other
-    while child.poll() is None:
-        status = Path(f"/proc/{child.pid}/status").read_text()
-        peak = max([peak, *(int(kb) for kb in re.findall(r"^VmHWM:\s+(\d+) kB", status, re.M))])
-        time.sleep(0.1)
-    if child.returncode:
-        sys.exit(f"{' '.join(words)}: exit code {child.returncode}")
-    seconds = round(time.perf_counter() - began, 1)
-    return {"seconds": seconds, "peak_rss_gb": round(peak * 1024 / 1e9, 3)}
+def alembert(*words: str) -> dict[str, float]:
+    """A command of alembert as a process: seconds, and its peak RSS in GB."""
+    used = measured(["-m", "alembert", *words])
+    return {"seconds": used.seconds, "peak_rss_gb": round(used.peak_gib * 2**30 / 1e9, 3)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Preparation and training of a large corpus.")
+    parser = arguments(__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="a saved BERT")
     parser.add_argument("--gigabytes", type=float, default=5.0)
@@ -170,14 +157,14 @@ def main() -> None:
     corpus, run = given.work / "corpus", given.work / "run"
     shutil.rmtree(corpus, ignore_errors=True)
     shutil.rmtree(run, ignore_errors=True)
-    prepared: dict[str, Any] = measured(
+    prepared: dict[str, Any] = alembert(
         "corpus", *shards, "--tokenizer", str(given.model), "--out", str(corpus)
     )
     facts = json.loads((corpus / "corpus.json").read_text())
     tokens = facts["tokens"] - 2 * facts["sequences"]  # without [CLS] and [SEP]
     prepared |= {"tokens": tokens, "tokens_per_second": round(tokens / prepared["seconds"])}
     print(prepared)
-    trained = measured(
+    trained = alembert(
         "distill", "tinybert", "--teacher", str(given.model), "--corpus", str(corpus),
         "--out", str(run), "--set", f"stages.general.steps={STEPS}",
         "--set", f"stages.general.batch_size={given.batch_size}",
@@ -196,8 +183,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=1))
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
+        write(given.json, result)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,24 @@
 """Replicas of `alembert serve --engine ray` that are killed while clients ask.
 
-    python benchmarks/killed.py MODEL [--data texts.csv] [--kills 3] [--seconds 45] [--json FILE]
+    python -m benchmarks.serving.killed MODEL [--data texts.csv] [--kills 3] [--json FILE]
 
 Two replicas, 8 clients of alembert.client in a closed loop; every --seconds / (kills + 1) one of
 them gets SIGKILL. Exits with 1 where a client saw an error after its retries.
 """
 
-import argparse
 import asyncio
-import csv
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from serve import family, free_port
-
 from alembert.client.client import AsyncClient
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.workers import family, free_port
+from benchmarks.serving.load import started, texts_of
 
 
 def replicas(pid: int) -> list[int]:
@@ -37,13 +32,6 @@ def replicas(pid: int) -> list[int]:
         if line.startswith(b"ray::ServeReplica"):
             found.append(each)
     return found
-
-
-def up(url: str) -> bool:
-    """Whether it answers with 200."""
-    with suppress(OSError):
-        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
-    return False
 
 
 async def load(
@@ -76,29 +64,18 @@ async def load(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("model")
-    parser.add_argument("--data", type=Path, required=True, help="CSV with a column text")
+    parser.add_argument("--data", help="CSV with a column text or sentence")
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=45)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    with given.data.open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    port = free_port()
-    command = [sys.executable, "-m", "alembert", "serve", given.model, "--engine", "ray"]
-    command += ["--replicas", "2", "--threads", "1", "--port", str(port), "--no-access-log"]
-    child = subprocess.Popen(command)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not up(f"{url}/health"):
-            if child.poll() is not None:
-                sys.exit(f"the server ended with {child.returncode}")
-            time.sleep(0.5)
-        told = asyncio.run(load(url, texts, child.pid, given.kills, given.seconds))
-    finally:
-        child.terminate()
-        child.wait(60)
+    port, texts = free_port(), texts_of(given.data)
+    options = ["--engine", "ray", "--replicas", "2", "--threads", "1"]
+    with started("alembert", given.model, port, options) as pid:
+        url = f"http://127.0.0.1:{port}"
+        told = asyncio.run(load(url, texts, pid, given.kills, given.seconds))
     answers, errors, killed = told
     slowest = [
         max((took for when, took in answers if kill - took <= when <= kill + 5), default=None)
@@ -109,7 +86,7 @@ def main() -> None:
     }  # fmt: skip
     print(found)
     if given.json:
-        given.json.write_text(json.dumps({"arguments": sys.argv[1:], **found}, indent=1))
+        write(given.json, {"arguments": sys.argv[1:], **found})
     sys.exit(bool(errors))
 
 

@@ -1,6 +1,6 @@
 """Two hosts as network namespaces of this machine; one is cut off, one dies, both come back.
 
-    OMP_NUM_THREADS=1 python benchmarks/hosts.py --out results/several/hosts.json      (as root)
+    OMP_NUM_THREADS=1 python -m benchmarks.robustness.hosts --out FILE      (as root)
 
 A tiny run of DistilBERT's task stage by torchrun, a process a host, over a veth pair of its own.
 First the link is down for some seconds; then host b goes down with all its processes, and the same
@@ -8,7 +8,6 @@ command is given there again. What is logged is held against the same run of one
 two namespaces and removes them. Exits with 1 where a loss parts by more than 1e-4.
 """
 
-import argparse
 import json
 import os
 import signal
@@ -21,25 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from several import LIMIT, apart, lay_out, losses, short
-
-from alembert.data.splits import Files
-from alembert.runs.job import Job
-from alembert.runs.run import run
 from alembert.training import loop
+from benchmarks.lab.results import arguments, write
+from benchmarks.lab.tiny import lay_out, work
+from benchmarks.lab.workers import environment
+from benchmarks.robustness.several import LIMIT, apart, losses
 
 HOSTS = {"a": "10.77.0.1", "b": "10.77.0.2"}
 CUT = 10.0  # seconds
 # torchrun tells the address of its store in the first round only, and a new host asks in a later
 SAFE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-
-
-def work(home: Path, out: Path, steps: int) -> None:
-    """One process's side."""
-    loop.SAVE_SECONDS = 2.0
-    files = Files(str(home / "train.csv"), str(home / "valid.csv"))
-    recipe = short("distilbert", str(home / "teacher"), steps)
-    run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))
 
 
 def ip(*words: str) -> None:
@@ -80,7 +70,7 @@ def start(name: str, mine: list[str], out: Path) -> subprocess.Popen[bytes]:
     said = out.with_name(f"{name}.log").open("ab")
     return subprocess.Popen(
         ["ip", "netns", "exec", f"alembert-{name}", *torchrun, *mine],
-        env=os.environ | SAFE | {"GLOO_SOCKET_IFNAME": f"alembert-v{name}", "OMP_NUM_THREADS": "1"},
+        env=environment(**SAFE, GLOO_SOCKET_IFNAME=f"alembert-v{name}", OMP_NUM_THREADS="1"),
         stdout=said, stderr=said, start_new_session=True,
     )  # fmt: skip
 
@@ -96,7 +86,7 @@ def kill(name: str) -> None:
 
 def logged(out: Path) -> int:
     """The last step in the log."""
-    return max((step for rows in losses(out).values() for step in rows), default=0)
+    return max((step for rows in losses(out / "distilbert").values() for step in rows), default=0)
 
 
 def waited(until: Callable[[], bool], seconds: float = 240) -> float:
@@ -136,35 +126,37 @@ def cut_and_lose(mine: list[str], out: Path, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--home", type=Path, help="a new folder to keep the runs and what they said"
     )
-    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help="of one process: models and files")
     given = parser.parse_args()
     if given.work:
-        work(given.work, given.out, given.steps)
+        loop.SAVE_SECONDS = 2.0
+        work(given.work, given.out, given.steps, ["distilbert"])
         return
     with tempfile.TemporaryDirectory() as place:
         home = (given.home or Path(place)).resolve()
         home.mkdir(parents=True, exist_ok=True)
         os.environ["XDG_CACHE_HOME"] = str(home / "cache")
-        lay_out(home)
-        mine = [__file__, "--work", str(home), "--steps", str(given.steps), "--out"]
-        subprocess.run([sys.executable, *mine, str(home / "one")], check=True, capture_output=True)
+        lay_out(home, rows=57, judged=12, lines=45)
+        name = "benchmarks.robustness.hosts"
+        mine = ["-m", name, "--work", str(home), "--steps", str(given.steps), "--out"]
+        one = [sys.executable, *mine, str(home / "one")]
+        subprocess.run(one, env=environment(), check=True, capture_output=True)
         with hosts():
             try:
                 found = cut_and_lose([*mine, str(home / "two")], home / "two", given.steps)
             finally:
                 for name in HOSTS:
                     kill(name)
-        parted = apart(home / "one", home / "two")
+        parted = apart(*(home / way / "distilbert" for way in ("one", "two")))
         found = {"steps": given.steps, **found, "losses_apart": max(parted.values())}
     print(json.dumps(found, indent=1))
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    write(given.out, found)
     sys.exit(found["losses_apart"] > LIMIT)
 
 

@@ -1,18 +1,16 @@
 """A student's vocabulary cut to the texts of its task: size, accuracy and latency before and after.
 
-    python benchmarks/trim.py DATA STUDENT OUT --distilled RUN --corpus TEXT --results results/trim
+    python -m benchmarks.quality.trimmed DATA STUDENT OUT --distilled RUN --corpus TEXT \\
+        --results results/trim
 
 DATA holds train.csv, valid.csv and test.csv. STUDENT is trimmed to the texts of train, to their
-most frequent pieces, and to them and those of TEXT; RUN is a run with --vocabulary task. All are
-exported to int8, judged on test, and timed on its texts: one thread, one text a batch, tokenisation
-included, in turns.
+most frequent pieces, and to them and those of TEXT; RUN is a run with --vocabulary task. (Both are
+runs of `benchmarks.quality.run vocabulary`.) All are exported to int8, judged on test, and timed on
+its texts: one thread, one text a batch, tokenisation included, in turns.
 """
 
-import argparse
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoTokenizer
 
@@ -22,9 +20,12 @@ from alembert.export.export import export
 from alembert.models.loading import model_folder
 from alembert.runs.evaluate import evaluate
 from alembert.runs.trim import trim_model
+from benchmarks.lab.results import Row, arguments, write
+from benchmarks.lab.tables import Cell, markdown
 
 LENGTH = 64
 FEWER, MORE = 4_000, 15_000  # pieces
+SECONDS = 6.0  # that a row is timed
 
 
 def made(data: Path, student: str, out: Path, distilled: str, corpus: str) -> dict[str, Path]:
@@ -52,7 +53,7 @@ def alike(before: Path, after: Path, texts: list[str]) -> float:
     return sum(same) / len(same)
 
 
-def measured(models: dict[str, Path], data: Path) -> list[dict[str, Any]]:
+def measured(models: dict[str, Path], data: Path) -> list[Row]:
     """One row a model and backend."""
     test = Files(str(data / "test.csv"))
     for at in models.values():
@@ -60,7 +61,15 @@ def measured(models: dict[str, Path], data: Path) -> list[dict[str, Any]]:
     texts = texts_of(str(data / "test.csv"), None, None)
     names = [str(at) for at in models.values()]
     rows = bench(
-        names, ["torch", "onnx", "int8"], [1], 1, LENGTH, texts, 6.0, [f"{names[0]}:int8"], print
+        names,
+        ["torch", "onnx", "int8"],
+        [1],
+        1,
+        LENGTH,
+        texts,
+        SECONDS,
+        [f"{names[0]}:int8"],
+        print,
     )
     scores = {
         (name, backend): evaluate(str(at), test, LENGTH, print, backend)["accuracy"]
@@ -87,25 +96,17 @@ def saved(at: Path) -> list[Path]:
     return [at / name for name in names]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A line a model and backend."""
-    lines = [
-        "| model | backend | pieces | parameters | folder MB | weights MB | test accuracy "
-        "| test texts read as before | CPU ms a text |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['model']} | {row['backend']} | {row['pieces']:,} | "
-        f"{row['parameters'] / 1e6:.2f} M | {row['folder_mb']:.1f} | {row['size_mb']:.1f} | "
-        f"{row['accuracy']:.4f} | "
-        f"{row['read_alike']:.1%} | {row['cpu_ms']['median']:.3f} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
+COLUMNS: dict[str, Cell] = {
+    "model": "{model}", "backend": "{backend}", "pieces": "{pieces:,}",
+    "parameters": lambda row: f"{row['parameters'] / 1e6:.2f} M",
+    "folder MB": "{folder_mb:.1f}", "weights MB": "{size_mb:.1f}",
+    "test accuracy": "{accuracy:.4f}", "test texts read as before": "{read_alike:.1%}",
+    "CPU ms a text": "{cpu_ms[median]:.3f}",
+}  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("student")
     parser.add_argument("out", type=Path)
@@ -115,9 +116,8 @@ def main() -> None:
     given = parser.parse_args()
     models = made(given.data, given.student, given.out, given.distilled, given.corpus)
     rows = measured(models, given.data)
-    given.results.mkdir(parents=True, exist_ok=True)
-    (given.results / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-    print(table(rows))
+    write(given.results / "results.json", rows)
+    print(markdown(rows, COLUMNS))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a step of general distillation costs against length, vocabulary and depth: time and memory.
 
-    python benchmarks/sizes.py --out results/sizes
+    python -m benchmarks.speed.sizes --out results/sizes
 
 A teacher of MiniLM's width (384) with 6 layers, 30,522 words, 1,024 tokens a step in texts of 128;
 one of these is changed at a time. Students are half as deep: `distilbert` as wide as its teacher,
@@ -9,17 +9,13 @@ Every point is a process of its own; those of an axis take turns, a step each. T
 the CPU time, memory is the process's peak.
 """
 
-import argparse
 import json
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
-from step import Worker, peak_gib
 from transformers import BertConfig, BertForMaskedLM
 
 from alembert.initialization.student import from_scratch
@@ -28,6 +24,8 @@ from alembert.recipes.distilbert import student_config as distilbert_config
 from alembert.recipes.tinybert import LAYERS
 from alembert.recipes.tinybert import student_config as tinybert_config
 from alembert.training.distillation import Distillation
+from benchmarks.lab.results import Row, arguments, write
+from benchmarks.lab.workers import Worker, answer_steps, in_turns
 
 BASE = {"length": 128, "vocabulary": 30522, "layers": 6}
 AXES = {
@@ -39,7 +37,7 @@ TOKENS, WIDTH, HEADS = 1024, 384, 12
 Point = dict[str, int]
 
 
-def step_of(recipe: str, point: Point) -> Any:
+def step_of(recipe: str, point: Point) -> Callable[[], None]:
     """A function that makes one optimiser step."""
     torch.manual_seed(0)
     config = BertConfig(
@@ -73,50 +71,33 @@ def step_of(recipe: str, point: Point) -> Any:
     return step
 
 
-def work(recipe: str, point: Point) -> None:
-    """The worker's side: a step a line on stdin, its facts on stdout."""
-    step = step_of(recipe, point)
-    for _ in sys.stdin:
-        began, cpu = time.perf_counter(), time.process_time()
-        step()
-        facts = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-        print(json.dumps(facts | {"peak_gib": peak_gib()}), flush=True)
-
-
-def measured(recipe: str, axis: str, rounds: int) -> list[dict[str, Any]]:
+def measured(recipe: str, axis: str, rounds: int) -> list[Row]:
     """A row for each value of an axis."""
     points = {value: BASE | {axis: value} for value in AXES[axis]}
+    command = ["-m", "benchmarks.speed.sizes", "--only"]
     workers = {
-        value: Worker([__file__, "--only", json.dumps([recipe, point])], pages=True)
+        str(value): Worker([*command, json.dumps([recipe, point])])
         for value, point in points.items()
     }
-    for worker in workers.values():
-        worker.step()  # warms up
-    seen: dict[int, list[dict[str, float]]] = {value: [] for value in points}
-    for _ in range(rounds):
-        for value, worker in workers.items():
-            seen[value].append(worker.step())
-    for worker in workers.values():
-        worker.process.kill()
-        worker.process.wait()
+    seen = {int(value): rows[1:] for value, rows in in_turns(workers, rounds).items()}
     return [
         {
             "recipe": recipe, "axis": axis, "value": value,
-            "cpu_ms": round(1000 * median(row["cpu"] for row in rows), 1),
-            "all_cpu_ms": [round(1000 * row["cpu"], 1) for row in rows],
+            "cpu_ms": round(1000 * median(row["cpu_seconds"] for row in rows), 1),
+            "all_cpu_ms": [round(1000 * row["cpu_seconds"], 1) for row in rows],
             "peak_gib": round(rows[-1]["peak_gib"], 3),
         }
         for value, rows in seen.items()
     ]  # fmt: skip
 
 
-def growth(rows: list[dict[str, Any]], field: str) -> float:
+def growth(rows: list[Row], field: str) -> float:
     """The steepest k with which cost grows as size^k between neighbours; 1 is proportional."""
     sizes, costs = (np.log([row[name] for row in rows]) for name in ("value", field))
     return float((np.diff(costs) / np.diff(sizes)).max())
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """A column an axis: time above, memory below."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -141,14 +122,14 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--recipes", nargs="+", default=["distilbert", "tinybert"])
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--only", help="a worker: its recipe and point")
     given = parser.parse_args()
     if given.only:
-        work(*json.loads(given.only))
+        answer_steps(step_of(*json.loads(given.only)))
         return
     rows = []
     for recipe in given.recipes:
@@ -161,8 +142,7 @@ def main() -> None:
             print(f"{recipe:11}{axis:11} grows at most as its power {growth(found, 'cpu_ms'):.2f} "
                   f"(time), {growth(found, 'peak_gib'):.2f} (memory)", flush=True)  # fmt: skip
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+        write(given.out / "results.json", rows)
         plot(rows, given.out / "sizes.svg")
 
 

@@ -1,4 +1,7 @@
-"""The servers that benchmarks/serve.py compares with: python benchmarks/servers.py KIND MODEL PORT.
+"""The servers that `load` compares with.
+
+    python -m benchmarks.serving.servers KIND MODEL PORT
+
 
 All of them answer /predict with the labels of a Session on the same model.
 """

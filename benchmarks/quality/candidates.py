@@ -1,6 +1,6 @@
 """Candidates for augmentation against the authors' way, one masked word of one text a pass.
 
-    OMP_NUM_THREADS=1 python benchmarks/augment.py MODEL FILE --json results/augment/results.json
+    OMP_NUM_THREADS=1 python -m benchmarks.quality.candidates MODEL FILE --json FILE
 
 Both ask the same model about the same words. "plain" is the authors' loop as they wrote it: batch
 of one, fp32, the vocabulary head over all tokens, argsort over the vocabulary; it sees a sample of
@@ -26,6 +26,7 @@ from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.recipes.schema import Augment
+from benchmarks.lab.results import arguments, machine, write
 
 SHARES = (0.0, 0.1, 0.15, 0.3, 1.0)
 COMPARED = 256  # rows
@@ -56,8 +57,8 @@ def plain(asks: list[Ask], mlm: Masked) -> int:
     return words
 
 
-def ours(asks: list[Ask], mlm: Masked, together: float) -> dict[tuple[int, int], list[str]]:
-    found = {}
+def batched(asks: list[Ask], mlm: Masked, together: float) -> dict[tuple[int, int], list[str]]:
+    found: dict[tuple[int, int], list[str]] = {}
     for start in range(0, len(asks), ROWS):
         part = by_model(asks[start : start + ROWS], Augment(together=together), mlm)
         found |= {(start + i, j): words for (i, j), words in part.items()}
@@ -99,9 +100,9 @@ def speeds(
             spent = seconds(lambda: plain(sample, full)) / words_in(sample)
         times.setdefault("plain", []).append(spent)
         for share in SHARES:
-            spent = seconds(lambda share=share: ours(asks, half, share)) / words_in(asks)
+            spent = seconds(lambda share=share: batched(asks, half, share)) / words_in(asks)
             times.setdefault(f"together {share}", []).append(spent)
-        spent = seconds(lambda: ours(few, full, default)) / words_in(few)
+        spent = seconds(lambda: batched(few, full, default)) / words_in(few)
         times.setdefault(f"together {default} in fp32", []).append(spent)
     return {
         name: {
@@ -117,7 +118,7 @@ def words_in(asks: list[Ask]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("model")
     parser.add_argument("file")
     parser.add_argument("--rows", type=int, default=2000)
@@ -131,33 +132,28 @@ def main() -> None:
     half = Masked(load_model(given.model, "words").bfloat16(), full.tokenizer)
     ways = speeds(asks, sample, full, half, given.rounds)
     compared, default = asks[:COMPARED], Augment().together
-    exact = ours(compared, full, 0.0)
+    exact = batched(compared, full, 0.0)
     for share in SHARES:
-        ways[f"together {share}"]["agreement"] = agreement(exact, ours(compared, half, share))
-    fp32 = agreement(exact, ours(compared, full, default))
+        ways[f"together {share}"]["agreement"] = agreement(exact, batched(compared, half, share))
+    fp32 = agreement(exact, batched(compared, full, default))
     ways[f"together {default} in fp32"]["agreement"] = fp32
-    found = ours(compared, half, default)
+    found = batched(compared, half, default)
     examples = []
     for i, j in random.Random(1).sample(sorted(found), 10):
         text, spans = compared[i]
         examples.append({"text": text, "word": text[slice(*spans[j])], "candidates": found[i, j]})
     result = {
-        "hardware": {
-            "cpu": torch.cpu.get_capabilities().get("cpu_name"),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        **machine(),
+        "threads": torch.get_num_threads(),
         "words": words_in(asks),
         "plain_words": words_in(sample),
         "ways": ways,
         "whole_job": whole_job(given),
         "examples": examples,
     }
-    said = json.dumps(result, indent=1, ensure_ascii=False)
-    print(said)
+    print(json.dumps(result, indent=1, ensure_ascii=False))
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(said + "\n")
+        write(given.json, result)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One optimiser step of each stage of a recipe: time and peak memory, on random weights.
 
-    python benchmarks/stages.py --teacher minilm --rounds 7 --out results/stages
-    python benchmarks/stages.py --teacher ibbert-large --rounds 1 --apart --out results/stages
+    python -m benchmarks.speed.stages --teacher minilm --rounds 7 --out results/stages
+    python -m benchmarks.speed.stages --teacher ibbert-large --rounds 1 --apart --out results/stages
 
 Teachers: minilm (6 layers x 384) and ibbert-large, the paper's (24 layers, 293M parameters), whose
 student is then the paper's MobileBERT. Each stage is a process of its own, started on the whole
@@ -9,17 +9,13 @@ student; they take turns, a step each, or with --apart one after the other. A st
 median, its memory the peak of its process; "joint" (all layers at once) stands beside for scale.
 """
 
-import argparse
-import json
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from step import Worker, peak_gib
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedConfig
 
 from alembert.initialization.student import from_scratch
@@ -28,10 +24,15 @@ from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe, Stage
 from alembert.training.distillation import Distillation
 from alembert.training.loop import _optimizer, _step
+from benchmarks.lab.results import Row, arguments, write
+from benchmarks.lab.workers import Facts, Worker, answer_steps, in_turns
 
-MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
+MINILM: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
           "intermediate_size": 1536}  # fmt: skip
-TEACHERS = {"minilm": lambda: BertConfig(**MINILM), "ibbert-large": IBBertConfig}
+TEACHERS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "minilm": lambda: BertConfig(**MINILM),
+    "ibbert-large": IBBertConfig,
+}
 
 
 def stages_of(teacher: PreTrainedConfig) -> dict[str, tuple[Recipe, Stage]]:
@@ -51,8 +52,8 @@ def batch_of(stage: Stage, rows: int, tokens: int) -> dict[str, torch.Tensor]:
     return batch
 
 
-def work(name: str, stage_name: str, shape: str) -> None:
-    """The worker's side: a step a line on stdin, its facts on stdout."""
+def step_of(name: str, stage_name: str, shape: str) -> Callable[[], Facts]:
+    """A function that makes one optimiser step."""
     torch.manual_seed(0)
     config = TEACHERS[name]()
     recipe, stage = stages_of(config)[stage_name]
@@ -71,45 +72,34 @@ def work(name: str, stage_name: str, shape: str) -> None:
         "teacher": sum(p.numel() for p in maker.parameters()),
         "student": sum(p.numel() for p in student.parameters()),
     }
-    for _ in sys.stdin:
-        began, cpu = time.perf_counter(), time.process_time()
+
+    def step() -> Facts:
         loss = float(_step(pair, stage, optimizer, batch, accelerator)["loss"])
-        facts = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-        print(json.dumps(facts | {"loss": loss, "peak_gib": peak_gib(), **parameters}), flush=True)
+        return {"loss": loss, **parameters}
+
+    return step
 
 
-def measure(teacher: str, shape: str, rounds: int, apart: bool) -> list[dict[str, Any]]:
+def measure(teacher: str, shape: str, rounds: int, apart: bool) -> list[Row]:
     names = list(stages_of(TEACHERS[teacher]()))
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    seen: dict[str, list[Facts]] = {}
+    command = ["-m", "benchmarks.speed.stages", "--teacher", teacher, "--shape", shape, "--only"]
     for group in [[name] for name in names] if apart else [names]:
-        workers = {
-            name: Worker(
-                [__file__, "--teacher", teacher, "--only", name, "--shape", shape], pages=True
-            )
-            for name in group
-        }
-        for name, worker in workers.items():
-            seen[name] = [worker.step()]  # warms up
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                seen[name].append(worker.step())
-        for worker in workers.values():
-            worker.process.kill()
-            worker.process.wait()
+        seen |= in_turns({name: Worker([*command, name]) for name in group}, rounds)
     rows = []
     for name in names:
         timed = seen[name][1:]
         rows.append({
             "stage": name, "ms": [round(1000 * row["seconds"]) for row in timed],
             "median_ms": round(1000 * median(row["seconds"] for row in timed)),
-            "cpu_ms": round(1000 * median(row["cpu"] for row in timed)),
+            "cpu_ms": round(1000 * median(row["cpu_seconds"] for row in timed)),
             "peak_gib": round(timed[-1]["peak_gib"], 2), "loss": timed[0]["loss"],
             "teacher": int(timed[0]["teacher"]), "student": int(timed[0]["student"]),
         })  # fmt: skip
     return rows
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[Row], path: Path) -> None:
     """Time of each transfer stage against its layer."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -127,25 +117,24 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--teacher", choices=TEACHERS, default="minilm")
     parser.add_argument("--shape", default="32x128")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--apart", action="store_true")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--only", help="a worker: its stage")
     given = parser.parse_args()
     if given.only:
-        work(given.teacher, given.only, given.shape)
+        answer_steps(step_of(given.teacher, given.only, given.shape))
         return
     rows = measure(given.teacher, given.shape, given.rounds, given.apart)
     for row in rows:
         print(f"{row['stage']:12} {row['median_ms']:7} ms  CPU {row['cpu_ms']:7} ms  "
               f"peak {row['peak_gib']:.2f} GiB  loss {row['loss']:.3f}")  # fmt: skip
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
         facts = {"teacher": given.teacher, "shape": given.shape, "stages": rows}
-        (given.out / f"{given.teacher}.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write(given.out / f"{given.teacher}.json", facts)
         plot(rows, given.out / f"{given.teacher}.svg")
 
 
