@@ -1,0 +1,90 @@
+"""Public data sets as they are handed out -> the CSV and CoNLL files that the benchmarks read.
+
+    python -m benchmarks.lab.data DOWNLOADED OUT
+
+DOWNLOADED holds clinc150/data_full.json, snips/{train,valid,test}/{seq.in,seq.out} and
+glue/{SST-2,MRPC,STS-B}/{train,dev}.tsv; what is not there is left out, and said. GLUE's public
+test sets have no labels: test is the official dev set, and valid is held out of train.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from datasets import Dataset
+
+from alembert.data.sources import glue
+from alembert.data.tasks import find_columns, hold_out, infer_task
+from benchmarks.lab.results import arguments
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def clinc150(downloaded: Path, out: Path) -> None:
+    """150 intents and, as one class more, the questions out of scope."""
+    splits = json.loads((downloaded / "data_full.json").read_text(encoding="utf-8"))
+    for name, theirs in (("train", "train"), ("valid", "val"), ("test", "test")):
+        rows = splits[theirs] + splits[f"oos_{theirs}"]
+        write_csv(out / f"{name}.csv", ("text", "label"), rows)
+
+
+def snips(downloaded: Path, out: Path) -> None:
+    """A word and its tag a line, sentences apart by an empty line."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("train", "valid", "test"):
+        words, tags = (
+            (downloaded / name / file).read_text(encoding="utf-8").split("\n")
+            for file in ("seq.in", "seq.out")
+        )
+        blocks = [
+            "".join(f"{w} {t}\n" for w, t in zip(word.split(), tag.split(), strict=True))
+            for word, tag in zip(words, tags, strict=True)
+            if word.strip()
+        ]
+        (out / f"{name}.conll").write_text("\n".join(blocks), encoding="utf-8")
+
+
+def glue_task(task: str, downloaded: Path, out: Path) -> None:
+    """train, valid (held out of train) and test (the official dev set)."""
+    splits = glue(task, str(downloaded))
+    columns = find_columns(splits["train"], task)
+    kind = infer_task(splits["train"], columns, task, glue=task)
+    train, valid = hold_out(splits["train"], kind, columns)
+    for name, data in (("train", train), ("valid", valid), ("test", splits["eval"])):
+        write_csv(out / f"{name}.csv", data.column_names, rows_of(data))
+
+
+def rows_of(data: Dataset) -> Iterable[tuple[object, ...]]:
+    return zip(*(data[name][:] for name in data.column_names), strict=True)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("downloaded", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    jobs: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+        "clinc150": ("clinc150", clinc150),
+        "snips": ("snips", snips),
+        "sst2": ("glue/SST-2", partial(glue_task, "sst2")),
+        "mrpc": ("glue/MRPC", partial(glue_task, "mrpc")),
+        "stsb": ("glue/STS-B", partial(glue_task, "stsb")),
+    }
+    for name, (folder, convert) in jobs.items():
+        if (given.downloaded / folder).is_dir():
+            convert(given.downloaded / folder, given.out / name)
+            print(f"{name}: {given.out / name}")
+        else:
+            print(f"{name}: left out, no {given.downloaded / folder}")
+
+
+if __name__ == "__main__":
+    main()

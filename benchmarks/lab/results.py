@@ -1,0 +1,62 @@
+"""Results of a measurement in a JSON file: loaded, merged with new ones, written."""
+
+import argparse
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("alembert", "torch", "transformers", "tokenizers", "onnxruntime", "openvino")
+Row = dict[str, Any]
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that introduces itself with the first line of a module's docstring."""
+    return argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+
+
+def load(path: Path) -> list[Row]:
+    """The rows of a file; none where there is no file."""
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return rows
+
+
+def merged(before: Iterable[Row], new: Iterable[Row], key: Sequence[str]) -> list[Row]:
+    """All rows, in order; a new one takes the place of the one with the same key."""
+    found = {tuple(row[name] for name in key): row for row in (*before, *new)}
+    return list(found.values())
+
+
+def write(path: Path, content: Any, without: Iterable[Path | str] = ()) -> None:
+    """Write JSON, with no word of the folders that the paths in it begin with."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    for folder in without:
+        text = text.replace(f"{folder}/", "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def add(
+    path: Path, new: Iterable[Row], key: Sequence[str], without: Iterable[Path | str] = ()
+) -> list[Row]:
+    """Write new rows beside those that a file has by now; returns all of them."""
+    rows = merged(load(path), new, key)
+    write(path, rows, without)
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """The processor, and the versions of what is installed."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    cpu = names[0] if names else platform.processor()
+    return {"hardware": {"cpu": cpu, "machine": platform.machine()}, "versions": versions}

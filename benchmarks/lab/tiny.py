@@ -1,0 +1,32 @@
+"""The models and files of the tests, for measurements that ask for no size: 2 layers, 99 words."""
+
+import sys
+from pathlib import Path
+
+from benchmarks.lab.workers import ROOT
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.distributed_worker import main as work
+from support.distributed_worker import short
+from support.hostile import ATTACKS, thrown
+from support.runs import corpus_file, saved, task_file
+from support.vocabulary import VOCABULARY
+from transformers import BertTokenizerFast
+
+__all__ = ["ATTACKS", "lay_out", "short", "thrown", "tokenizer_of", "work"]
+
+
+def tokenizer_of() -> BertTokenizerFast:
+    return BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
+
+
+def lay_out(home: Path, rows: int = 60, judged: int = 60, lines: int = 80) -> None:
+    """A folder with teacher/ (of a task), words/ (of masked words), a task's files and a corpus."""
+    home.mkdir(parents=True, exist_ok=True)
+    saved(home / "teacher", tokenizer_of(), "classification", layers=2)
+    saved(home / "words", tokenizer_of(), layers=2, seed=1)
+    task_file(home / "train.csv", rows=rows)
+    task_file(home / "valid.csv", rows=judged, seed=1)
+    task_file(home / "test.csv", rows=judged, seed=2)
+    corpus_file(home / "corpus.txt", lines=lines)

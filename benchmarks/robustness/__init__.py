@@ -1,0 +1,3 @@
+"""What may go wrong and loses nothing: `faults` in runs, `fuzz` of files and settings, training on
+`several` processes and two `hosts`, a `corpus` larger than memory should have to hold.
+"""
