@@ -51,7 +51,7 @@ class Trace:
     values: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
     words: VocabularyLogits | None = None
-    likeliest: TopK | None = None  # of a teacher that was asked before, in place of words
+    top_k: TopK | None = None  # of a teacher that was asked before, in place of words
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
         """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""

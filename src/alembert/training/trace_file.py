@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from alembert.objectives.recorded import OF_WORDS, REST, WORDS
+from alembert.objectives.recorded import PER_ROW, REST, TOP_IDS
 
 COUNTS = "counts"  # (n,) rows with words of each sequence
 
@@ -32,11 +32,11 @@ class TraceFile:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         found = {}
         for name, whole in self._slices.items():
-            ends = self._rows if name in OF_WORDS else self._tokens
+            ends = self._rows if name in PER_ROW else self._tokens
             assert ends is not None
             found[name] = whole[int(ends[index]) : int(ends[index + 1])]
-        if WORDS in found:
-            found[WORDS] = found[WORDS].to(torch.int32)
+        if TOP_IDS in found:
+            found[TOP_IDS] = found[TOP_IDS].to(torch.int32)
         return found
 
     @staticmethod
@@ -51,9 +51,9 @@ def write(path: Path, rows: list[dict[str, Tensor]]) -> None:
     """Put a file of these sequences in place, whole or not at all."""
     tensors = {name: torch.cat([row[name] for row in rows]).contiguous() for name in rows[0]}
     outside: tuple[int, list[float]] = (0, [])
-    if WORDS in tensors:
-        tensors[COUNTS] = torch.tensor([len(row[WORDS]) for row in rows], dtype=torch.int32)
-        outside = len(tensors[WORDS]), tensors[REST].double().sum(dim=0).tolist()
+    if TOP_IDS in tensors:
+        tensors[COUNTS] = torch.tensor([len(row[TOP_IDS]) for row in rows], dtype=torch.int32)
+        outside = len(tensors[TOP_IDS]), tensors[REST].double().sum(dim=0).tolist()
     facts = {"crc": str(_checksum(tensors)), "outside": json.dumps(outside)}
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=facts)
@@ -73,7 +73,7 @@ def verify(path: Path, lengths: NDArray[np.int32]) -> str | None:
     except (SafetensorError, OSError) as error:
         return " ".join(str(error).split())
     rows = int(tensors[COUNTS].sum()) if COUNTS in names else 0
-    wanted = {name: rows if name in OF_WORDS else int(lengths.sum()) for name in names - {COUNTS}}
+    wanted = {name: rows if name in PER_ROW else int(lengths.sum()) for name in names - {COUNTS}}
     if any(len(tensors[name]) != count for name, count in wanted.items()):
         return "it holds other sequences"
     return None
