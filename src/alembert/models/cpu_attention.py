@@ -36,8 +36,8 @@ def _attention(
             output, _ = sdpa_attention_forward(module, *parts, attention_mask, **options)
         return output.to(query.dtype), None
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    output: Tensor = _Attention.apply(query, key, value, attention_mask, scale, dropout)  # type: ignore[no-untyped-call]
-    return output.transpose(1, 2).contiguous(), None
+    result: Tensor = _Attention.apply(query, key, value, attention_mask, scale, dropout)  # type: ignore[no-untyped-call]
+    return result.transpose(1, 2).contiguous(), None
 
 
 def _bf16(query: Tensor) -> bool:
