@@ -55,7 +55,7 @@ class Trace:
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
         """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""
-        queries, keys = (parted(x[layer], heads) for x in (self.queries, self.keys))
+        queries, keys = (split_heads(x[layer], heads) for x in (self.queries, self.keys))
         return queries / math.sqrt(queries.shape[-1]), keys
 
     def scores(self, layer: int) -> Tensor:
@@ -64,7 +64,7 @@ class Trace:
         return queries @ keys.transpose(-1, -2)
 
 
-def parted(vectors: Tensor, heads: int | None) -> Tensor:
+def split_heads(vectors: Tensor, heads: int | None) -> Tensor:
     """Concatenates the heads of (B, A, T, d) and splits them anew (MiniLMv2, section 3.1)."""
     if heads is None:
         return vectors

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alembert.io.errors import UserError
 from alembert.models.layer_map import Pairs, layer_map
-from alembert.models.trace import Batch, Reads, Trace, parted
+from alembert.models.trace import Batch, Reads, Trace, split_heads
 from alembert.objectives import functional
 from alembert.objectives.attention_kl import attention_kl, relations
 from alembert.objectives.term import Term
@@ -161,7 +161,9 @@ class Relations(_Attention):
         mask = batch["attention_mask"]
         gaps = [
             relations(
-                parted(student_vectors[s], self.heads), parted(teacher_vectors[t], self.heads), mask
+                split_heads(student_vectors[s], self.heads),
+                split_heads(teacher_vectors[t], self.heads),
+                mask,
             )
             for s, t in pairs
             for student_vectors, teacher_vectors in (
