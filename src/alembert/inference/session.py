@@ -94,7 +94,7 @@ class Session:
 
     def predict(self, texts: Any) -> Any:
         """A Classification, Labels (multi-label) or Score (regression) for each text."""
-        self._serves("predict")
+        self._check_verb("predict")
         inputs, one = as_list(texts)
         make: dict[str, Callable[[Floats], Sequence[Classification | Labels | Score]]] = {
             "classification": lambda values: classified(values, self.labels),
@@ -108,7 +108,7 @@ class Session:
 
     def embed(self, texts: Any) -> Floats:
         """Vectors (N, H) in float32; (H,) for one text."""
-        self._serves("embed")
+        self._check_verb("embed")
         vectors: Floats = self.logits(texts)
         if self.facts.pooling.endswith("+norm"):  # the mean of windows has a length below 1
             vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -116,7 +116,7 @@ class Session:
 
     def fill_mask(self, texts: Any, top: int = 5) -> Any:
         """For each mask of each text, a list of the `top` most probable Guesses."""
-        self._serves("fill_mask")
+        self._check_verb("fill_mask")
         if top < 1:
             raise UserError(f"top {top}: must be 1 or more")
 
@@ -132,7 +132,7 @@ class Session:
 
     def tag(self, texts: Any) -> Any:
         """The Tags of each text, split at white space, or of each list of words."""
-        self._serves("tag")
+        self._check_verb("tag")
         inputs, one = as_list(texts)
         labels = self._per_token(inputs, surest)
         answers = [self.tagged(text, each) for text, each in zip(inputs, labels, strict=True)]
@@ -140,9 +140,9 @@ class Session:
 
     def tagged(self, text: Any, answers: Sequence[tuple[int, float] | None]) -> Tags:
         """The Tags of one text, from the label id and the probability of each word."""
-        joined, spans = word_spans(text)
+        joined, limits = word_spans(text)
         words = []
-        for (start, end), answer in zip(spans, answers, strict=True):
+        for (start, end), answer in zip(limits, answers, strict=True):
             label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
             words.append(Tag(joined[start:end], label, start, end, score))
         bio = marks_spans(self.labels)
@@ -211,10 +211,10 @@ class Session:
         if self.kind == "tokens":
             words = [text.split() if isinstance(text, str) else text for text in texts]
             rows = self.reader(words, words=True, first=first)
-            positions = rows.positions(lambda row: row.word_ids)
+            starts = rows.positions(lambda row: row.word_ids)
             return rows, [
-                [starts.get(word) for word in range(len(each))]
-                for starts, each in zip(positions, words, strict=True)
+                [start_of.get(word) for word in range(len(each))]
+                for start_of, each in zip(starts, words, strict=True)
             ]
         rows = self.reader(texts, first=first)
         if self.kind != "words":
@@ -226,7 +226,7 @@ class Session:
             positions.append(list(masks.values()))
         return rows, positions
 
-    def _serves(self, verb: str) -> None:
+    def _check_verb(self, verb: str) -> None:
         if self.kind not in VERBS[verb]:
             right = next(name for name, kinds in VERBS.items() if self.kind in kinds)
             raise UserError(
