@@ -104,7 +104,7 @@ def fit_mlm_head(student: PreTrainedModel, teacher: PreTrainedModel, sample: Bat
     activation, and the norm centres it again.
     """
     depth = architectures.depth(student.config)
-    mlm = no_grad_trace(teacher, sample, Reads(words="all")).words
+    mlm = no_grad_trace(teacher, sample, Reads(vocabulary="all")).vocabulary
     last = no_grad_trace(student, sample, Reads(hidden=frozenset({depth}))).hidden[depth]
     params = dict(student.get_submodule("cls.predictions").named_parameters(remove_duplicate=False))
     with torch.no_grad():

@@ -24,15 +24,19 @@ class Reads:
     hidden: frozenset[int] = frozenset()
     attention: frozenset[int] = frozenset()  # layers whose queries, keys and values are read
     logits: bool = False  # of a task head
-    words: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
+    vocabulary: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
 
     def __or__(self, other: "Reads") -> "Reads":
-        words = "all" if "all" in (self.words, other.words) else self.words or other.words
+        vocabulary = (
+            "all"
+            if "all" in (self.vocabulary, other.vocabulary)
+            else self.vocabulary or other.vocabulary
+        )
         return Reads(
             self.hidden | other.hidden,
             self.attention | other.attention,
             self.logits or other.logits,
-            words,
+            vocabulary,
         )
 
     @property
@@ -50,8 +54,8 @@ class Trace:
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
-    words: VocabularyLogits | None = None
-    top_k: TopK | None = None  # of a recorded teacher trace, in place of words
+    vocabulary: VocabularyLogits | None = None
+    top_k: TopK | None = None  # of a recorded teacher trace, in place of vocabulary
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
         """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""
@@ -81,7 +85,7 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     """Runs `model` on a batch and returns the tensors that `reads` names.
 
     The batch has input_ids and attention_mask (B, T), token_type_ids if the model takes them, and,
-    for words == "masked", labels (B, T) that are -100 where no token is masked. Without logits no
+    to read "masked" rows, labels (B, T) that are -100 where no token is masked. Without logits no
     head runs, and no layer after the deepest one read. Raises UserError naming an architecture
     that cannot be read.
     """
@@ -92,8 +96,10 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     with ExitStack() as hooks:
         if reads.hidden or reads.attention:
             _add_hooks(model, reads, recorded, hooks)
-        if reads.words:
-            return replace(recorded, words=_vocabulary_logits(model, batch, inputs, reads, hooks))
+        if reads.vocabulary:
+            return replace(
+                recorded, vocabulary=_vocabulary_logits(model, batch, inputs, reads, hooks)
+            )
         if reads.logits:
             return replace(recorded, logits=model(**inputs).logits)
         if reads.hidden or reads.attention:
@@ -112,7 +118,7 @@ def _add_hooks(model: PreTrainedModel, reads: Reads, recorded: Trace, hooks: Exi
     """Adds hooks to the layers; the deepest one read ends the pass when no head follows."""
     why = "a term that reads hidden states or attention"
     parts_of, blocks = anatomy(model.config, why), layers(model, why)
-    deepest = -1 if reads.logits or reads.words else reads.deepest
+    deepest = -1 if reads.logits or reads.vocabulary else reads.deepest
     heads, fused = model.config.num_attention_heads, len(set(parts_of.attention)) == 1
     layer = 0  # the number of the running layer; a shared one runs several times
 
@@ -156,7 +162,7 @@ def _vocabulary_logits(
 ) -> VocabularyLogits:
     """The decoder's input at the rows that count; the loss applies the decoder."""
     everywhere = batch["attention_mask"].bool()
-    selected = everywhere if reads.words == "all" else batch["labels"] != -100
+    selected = everywhere if reads.vocabulary == "all" else batch["labels"] != -100
     rows: list[Tensor] = []
 
     def select(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -193,13 +199,13 @@ def _by_output_hidden_states(
     if reads.attention:
         anatomy(model.config, "an attention term")  # raises, naming the architecture
     with ExitStack() as hooks:
-        if reads.words:
+        if reads.vocabulary:
             seen: list[tuple[Tensor, ...]] = []
             catch = lambda _, __, output: seen.append(output.hidden_states)  # noqa: E731
             hooks.callback(model.base_model.register_forward_hook(catch).remove)
             inputs = {**inputs, "output_hidden_states": True}  # type: ignore[dict-item]
-            words = _vocabulary_logits(model, batch, inputs, reads, hooks)
-            return Trace(hidden={k: seen[0][k] for k in reads.hidden}, words=words)
+            vocabulary = _vocabulary_logits(model, batch, inputs, reads, hooks)
+            return Trace(hidden={k: seen[0][k] for k in reads.hidden}, vocabulary=vocabulary)
         body = model if reads.logits else model.base_model
         output = body(**inputs, output_hidden_states=True)
     hidden = {k: output.hidden_states[k] for k in reads.hidden}

@@ -39,16 +39,16 @@ class HardLabels(Term):
             return super().count(batch)
         return weights[labels[labels != -100]].sum()
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return (Reads(words="masked") if words else Reads(logits=True)), Reads()
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        return (Reads(vocabulary="masked") if corpus else Reads(logits=True)), Reads()
 
     def vocabulary_term(
         self, student: Trace, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.words is None:
+        if student.vocabulary is None:
             return None
         masked = batch["labels"] != -100
-        return fused_linear.hard_labels(batch["labels"][masked], student.words.numbers(masked))
+        return fused_linear.hard_labels(batch["labels"][masked], student.vocabulary.numbers(masked))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         labels, logits = batch["labels"], _logits(student)
@@ -72,23 +72,23 @@ class SoftLabels(Term):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     rows: Literal["all", "masked"] = "all"
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        read = Reads(words=self.rows) if words else Reads(logits=True)
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        read = Reads(vocabulary=self.rows) if corpus else Reads(logits=True)
         return read, read
 
     def vocabulary_term(
         self, student: Trace, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.words is None:
+        if student.vocabulary is None:
             return None
         selected = batch["attention_mask"].bool()
         if self.rows == "masked":
             selected = batch["labels"] != -100
-        rows = student.words.numbers(selected)
+        rows = student.vocabulary.numbers(selected)
         if teacher.top_k is not None:
             return top_k.top_k_soft_labels(teacher.top_k.only(selected), self.temperature, rows)
-        assert teacher.words is not None
-        return fused_linear.soft_labels(teacher.words.only(selected), self.temperature, rows)
+        assert teacher.vocabulary is not None
+        return fused_linear.soft_labels(teacher.vocabulary.only(selected), self.temperature, rows)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         student_logits, teacher_logits, labels = _logits(student), _logits(teacher), batch["labels"]
@@ -107,18 +107,18 @@ class LogitsMSE(Term):
     kind: Literal["LogitsMSE"] = "LogitsMSE"
     over: ClassVar[str] = "answers"
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        read = Reads(words="all") if words else Reads(logits=True)
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        read = Reads(vocabulary="all") if corpus else Reads(logits=True)
         return read, read
 
     def vocabulary_term(
         self, student: Trace, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.words is None or teacher.words is None:
+        if student.vocabulary is None or teacher.vocabulary is None:
             return None
         selected = batch["attention_mask"].bool()
         return fused_linear.logits_mse(
-            teacher.words.only(selected), student.words.numbers(selected)
+            teacher.vocabulary.only(selected), student.vocabulary.numbers(selected)
         )
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:

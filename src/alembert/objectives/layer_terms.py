@@ -36,7 +36,7 @@ class LayerTerm(Term):
 class _Hidden(LayerTerm):
     """A term that compares hidden states."""
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
             hidden=frozenset(t for _, t in pairs)
         )
@@ -88,7 +88,7 @@ class _Attention(LayerTerm):
             raise UserError(f"{self.kind}.layers: layer 0 is the embedding and has no attention")
         return pairs
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         return Reads(attention=frozenset(s for s, _ in pairs)), Reads(
             attention=frozenset(t for _, t in pairs)
         )

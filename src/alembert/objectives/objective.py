@@ -51,11 +51,11 @@ AnyTerm = Annotated[
 Objective = tuple[AnyTerm, ...]
 
 
-def reads(objective: Objective, student: int, teacher: int, words: bool) -> tuple[Reads, Reads]:
+def reads(objective: Objective, student: int, teacher: int, corpus: bool) -> tuple[Reads, Reads]:
     """The reads of a student and of a teacher of these depths, united over all terms."""
     student_reads, teacher_reads = Reads(), Reads()
     for term in objective:
-        more_student, more_teacher = term.reads(term.pairs(student, teacher), words)
+        more_student, more_teacher = term.reads(term.pairs(student, teacher), corpus)
         student_reads, teacher_reads = student_reads | more_student, teacher_reads | more_teacher
     return student_reads, teacher_reads
 
@@ -86,10 +86,10 @@ def total(
         values[i] = term(student, teacher, pairs_of, batch) * shares[i]
         loss = loss + term.weight * values[i]
     if vocabulary_terms:
-        assert student.words is not None
+        assert student.vocabulary is not None
         weights = [objective[i].weight * shares[i] for i in vocabulary_terms]
         vocabulary_loss, losses = fused_linear.fused_linear_losses(
-            student.words, list(vocabulary_terms.values()), weights
+            student.vocabulary, list(vocabulary_terms.values()), weights
         )
         loss = loss + vocabulary_loss
         values |= {

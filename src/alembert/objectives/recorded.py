@@ -55,10 +55,10 @@ def trace_to_rows(trace: Trace, batch: Batch, spec: TraceSpec, k: int) -> list[d
             states[f"teacher_{kind}_{layer}"] = getattr(trace, kind)[layer].transpose(1, 2)
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     rows = [{name: x[i, :n] for name, x in states.items()} for i, n in enumerate(lengths)]
-    if trace.words is not None:
-        top = top_k.top_k(trace.words, k, spec.temperatures)
+    if trace.vocabulary is not None:
+        top = top_k.top_k(trace.vocabulary, k, spec.temperatures)
         rest = torch.stack([top.rest[temperature] for temperature in spec.temperatures], dim=1)
-        counts = trace.words.selected.sum(dim=1).tolist()
+        counts = trace.vocabulary.selected.sum(dim=1).tolist()
         for name, values in ((TOP_IDS, top.ids), (GAPS, top.gaps), (REST, rest)):
             for row, part in zip(rows, values.split(counts), strict=True):
                 row[name] = part
@@ -84,10 +84,10 @@ def rows_to_trace(batch: Batch, spec: TraceSpec) -> Trace:
 
 
 def _top_k(batch: Batch, spec: TraceSpec) -> TopK | None:
-    if not spec.reads.words:
+    if not spec.reads.vocabulary:
         return None
     selected = batch["attention_mask"].bool()
-    if spec.reads.words == "masked":
+    if spec.reads.vocabulary == "masked":
         selected = batch["labels"] != -100
     counts = selected.sum(dim=1, keepdim=True)
     real = torch.arange(batch[TOP_IDS].shape[1], device=counts.device) < counts

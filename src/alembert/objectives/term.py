@@ -29,8 +29,8 @@ class Term(BaseModel, ABC):
         return ()
 
     @abstractmethod
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        """The reads of the student and of the teacher; words: the data is a corpus."""
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        """The reads of the student and of the teacher; corpus: the data is a corpus, for MLM."""
 
     def count(self, batch: Batch) -> Tensor:
         """The number, (), of items of a batch that the term's mean is over."""

@@ -159,7 +159,7 @@ def cached_traces(
             ) as bar:  # fmt: skip
                 for part in missing:
                     write(_path(home, part.start), reader.stretch(part, bar))
-    if what.reads.words:
+    if what.reads.vocabulary:
         _say_outside(home, parts, what, min(asked.top, teacher.config.vocab_size), say)
     return WithTeacherTraces(seen, home, size)
 
@@ -174,7 +174,7 @@ def _sizes(reader: _Reader) -> "np.ndarray[Any, np.dtype[np.float64]]":
     lengths = np.asarray(reader.rows.lengths, np.float64)
     states = bytes_of({k: x for k, x in first.items() if k not in recorded.PER_ROW}) / lengths[0]
     counts = lengths
-    if isinstance(reader.rows, Masked) and reader.what.reads.words == "masked":
+    if isinstance(reader.rows, Masked) and reader.what.reads.vocabulary == "masked":
         counts = np.ceil(reader.rows.masking.share * lengths)
     answers = {k: x for k, x in first.items() if k in recorded.PER_ROW}
     a_row = bytes_of(answers) / len(answers[recorded.TOP_IDS]) if answers else 0.0
@@ -240,7 +240,7 @@ def _key(
 ) -> str:
     reads = what.reads
     plain: list[Any] = [1, accelerator.mixed_precision, asked.top, asked.precision]
-    plain += [sorted(reads.hidden), sorted(reads.attention), reads.words]
+    plain += [sorted(reads.hidden), sorted(reads.attention), reads.vocabulary]
     plain += [what.attention, what.temperatures, rows.tokenizer]
     known = hashlib.sha256()
     if masking is not None:
