@@ -91,7 +91,8 @@ def describe_cut(*parts: Encoded | None) -> str | None:
     longest = max(length for part in rows for length in part.lengths)
     total = sum(len(part) for part in rows)
     return (
-        f"{cut:,} of {total:,} texts are longer than {longest} tokens and cut there: --max-length"
+        f"{cut:,} of {total:,} texts are longer than {longest} tokens and are truncated: "
+        "--max-length"
     )
 
 

@@ -64,7 +64,7 @@ def csv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
                 break
             except csv.Error as error:
                 raise UserError(
-                    f"{path}, line {line}: {error}; mend the quotes of this row"
+                    f"{path}, line {line}: {error}; fix the quotes of this row"
                 ) from None
             if row:
                 yield line, row
@@ -90,7 +90,7 @@ def table(rows: Rows, file: BinaryIO, path: Path) -> Iterator[list[str]]:
         if len(row) != len(header):
             raise UserError(
                 f"{path}, line {line}: {len(row)} fields where the header has {len(header)}; "
-                "mend the row (in CSV, quote a text that holds a comma)"
+                "fix the row (in CSV, quote a text that holds a comma)"
             )
         yield row
     if not line:
@@ -144,7 +144,7 @@ def _loads(path: Path, text: str, line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"{path}, line {line + error.lineno - 1}"
-        raise UserError(f"{where}: not JSON ({error.msg}); mend the line") from None
+        raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
 
 
 def objects(file: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
@@ -167,7 +167,7 @@ def _json(path: Path) -> Dataset:
     if isinstance(content, dict) and content and all(isinstance(v, list) for v in content.values()):
         if len({len(values) for values in content.values()}) > 1:
             counts = ", ".join(f"{key}: {len(values)}" for key, values in content.items())
-            raise UserError(f"{path}: columns of different length ({counts}); mend the file")
+            raise UserError(f"{path}: columns of different length ({counts}); fix the file")
         return dataset(content, path)
     if not isinstance(content, list):
         raise UserError(f"{path}: neither a list of objects nor an object of lists")

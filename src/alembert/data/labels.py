@@ -91,7 +91,7 @@ def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list
         if class_id is None:
             raise UserError(
                 f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
-                f"{list_names(labels)}; mend the row, or use a model of these labels"
+                f"{list_names(labels)}; fix the row, or use a model of these labels"
             )
         return class_id
 

@@ -183,7 +183,7 @@ def _label(cell: str, spec: Glue, position: str) -> str | float:
         try:
             return float(cell)
         except ValueError:
-            raise UserError(f"{position}: score {cell!r} is no number; mend the row") from None
+            raise UserError(f"{position}: score {cell!r} is no number; fix the row") from None
     if cell in spec.labels:
         return cell
     if cell.isdecimal() and int(cell) < len(spec.labels):

@@ -127,7 +127,7 @@ def _check_shape(
     if shapes[0] != shapes[1]:
         raise UserError(
             f"{source}: its rows are {shapes[1]} and those trained on are {shapes[0]}: name the "
-            "columns with --text and --text-pair, or mend the file"
+            "columns with --text and --text-pair, or fix the file"
         )
 
 

@@ -164,7 +164,7 @@ def encode(
     Raises UserError naming the row for an empty text and for a label the task does not know.
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
-        raise UserError(f"--max-length {max_length}: no room for a token beside the special ones")
+        raise UserError(f"--max-length {max_length}: no token fits beside the special ones")
     names = [name for name in (columns.text, columns.text_pair) if name is not None]
     if len({is_list(data, name) for name in names}) > 1:
         raise UserError(f"{source}: one of {names} holds lists of words; give text in both")

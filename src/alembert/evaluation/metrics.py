@@ -36,7 +36,7 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
             "multilabel": _multilabel,
         }
         if not labelled.any():
-            raise UserError("no row has a label to judge by; name the column with --label")
+            raise UserError("no row has a label to evaluate on; name the column with --label")
         values = kinds[task.kind](task, outputs[labelled], data.labels[labelled])
     return {task.metric: values[task.metric], **values}
 
@@ -90,7 +90,7 @@ def _token_classification(task: Task, logits: Logits, data: Encoded) -> dict[str
             predicted.append([task.labels[c] for c in row.argmax(1)[words]])
             true.append([task.labels[c] for c in labels[words]])
     if not true:
-        raise UserError("no word has a tag to judge by; name the column with --label")
+        raise UserError("no word has a tag to evaluate on; name the column with --label")
     pairs = zip(chain.from_iterable(predicted), chain.from_iterable(true), strict=True)
     values = {"accuracy": float(np.mean([a == b for a, b in pairs]))}
     if is_bio(task.labels):

@@ -49,7 +49,7 @@ def open_engine(
     if (set(engine.takes), len(engine.shape)) != (set(facts.inputs), rank) or (
         str(engine.shape[-1]) != width
     ):
-        raise UserError(f"{path}: is of another model than {FILE} says: export the model again")
+        raise UserError(f"{path}: does not match {FILE}: export the model again")
     return engine
 
 

@@ -76,7 +76,7 @@ class Session:
         tokens, vocabulary = self.reader.tokenizer.get_vocab_size(), self.facts.vocabulary
         if vocabulary and tokens > vocabulary:
             raise UserError(
-                f"{root / 'tokenizer.json'}: has {tokens} words and the model {vocabulary}: put "
+                f"{root / 'tokenizer.json'}: has {tokens} tokens and the model {vocabulary}: put "
                 "the tokenizer that it was trained with there"
             )
         self.engine = engine or open_engine(root, self.facts, backend, threads)

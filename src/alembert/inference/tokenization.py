@@ -98,7 +98,7 @@ class Reader:
             ) from error
         length = max_length - tokenizer.num_special_tokens_to_add(is_pair=True)
         if length < 2:
-            raise UserError(f"max_length {max_length}: no room beside the special tokens")
+            raise UserError(f"max_length {max_length}: no token fits beside the special tokens")
         # the side on which training truncated; windows cover the whole text
         side = "right" if windows else _side(folder, tokenizer)
         stride = length // 4 if windows else 0

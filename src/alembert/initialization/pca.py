@@ -78,7 +78,7 @@ def init_by_pca(
 
 
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
+    fix = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
     student_config, teacher_config = student.config, teacher.config
     sizes = [
         ("vocabulary", student_config.vocab_size, teacher_config.vocab_size),
@@ -90,7 +90,7 @@ def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
         if student_size > teacher_size or (name == "vocabulary" and student_size != teacher_size):
             raise UserError(
                 f"the student's {name} is {student_size} and its teacher's {teacher_size}: it "
-                f"cannot start from it; lower it, or {mend}"
+                f"cannot start from it; lower it, or {fix}"
             )
 
 

@@ -97,7 +97,7 @@ def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     elif known(teacher) and (thin or not bottlenecked(teacher)):
         parts = anatomy(teacher, "starting from the teacher")
         if not parts.copies and not bottlenecked(teacher):
-            return f"start: the teacher's embeddings alone; layers of '{kind}' have another build"
+            return f"start: the teacher's embeddings alone; layers of '{kind}' are built otherwise"
         return f"start: layers of '{kind}' without their relative positions" * parts.relative
     raise UserError(
         f"layers of '{kind}' cannot be copied between architectures: set the recipe's init.start "

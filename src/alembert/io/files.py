@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from alembert.io.errors import UserError
 
-MEND = "free some space or mend the folder: the same command goes on where it stopped"
+FIX = "free some space or fix the folder: the same command goes on where it stopped"
 
 
 def cache(name: str) -> Path:
@@ -23,14 +23,14 @@ def cache(name: str) -> Path:
 
 
 @contextmanager
-def naming(path: Path, mend: str = MEND) -> Iterator[None]:
+def naming(path: Path, fix: str = FIX) -> Iterator[None]:
     """Turns an error of the disk, such as a full one, into a UserError that names the path."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         message = error.strerror if isinstance(error, OSError) else None
         reason = " ".join((message or str(error)).split())
-        raise UserError(f"{path}: cannot be written ({reason}): {mend}") from error
+        raise UserError(f"{path}: cannot be written ({reason}): {fix}") from error
 
 
 def fsync(path: Path) -> None:

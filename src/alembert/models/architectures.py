@@ -187,7 +187,8 @@ def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
     """
     decoder = model.get_output_embeddings()
     if decoder is None:
-        raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
+        name = type(model).__name__
+        raise UserError(f"{name} has no masked-word head: no logits over the vocabulary")
     if not getattr(model.config, "legacy", True):
         bias = model.get_parameter("lm_predictions.lm_head.bias")
         return model.get_input_embeddings().get_parameter("weight"), bias

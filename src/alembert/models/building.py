@@ -76,4 +76,4 @@ def _config_errors() -> Iterator[None]:
     except (ValueError, TypeError, KeyError, AssertionError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
         reason = f"{reason} is unknown" if isinstance(error, KeyError) else reason
-        raise UserError(f"the recipe's student: {reason}; mend the recipe") from error
+        raise UserError(f"the recipe's student: {reason}; fix the recipe") from error

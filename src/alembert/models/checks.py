@@ -11,7 +11,7 @@ def positions(config: PreTrainedConfig) -> int:
     """The largest number of tokens of a text. Raises UserError without absolute positions."""
     if (length := getattr(config, "max_position_embeddings", None)) is None:
         raise UserError(
-            f"a model of type '{config.model_type}' is no encoder with positions of its own: take "
+            f"a model of type '{config.model_type}' is no encoder with a maximum length: use "
             "a BERT, DistilBERT, RoBERTa, ELECTRA, MobileBERT, ModernBERT or the like"
         )
     return int(length) - offset(config)
@@ -31,13 +31,13 @@ def check_vocabulary(
     tokenizer: PreTrainedTokenizerBase,
     config: PreTrainedConfig,
     who: str,
-    mend: str = "put the tokenizer that it was trained with beside it",
+    fix: str = "put the tokenizer that it was trained with beside it",
 ) -> None:
     """Raises UserError when a tokenizer has more tokens than the model has embeddings."""
     if len(tokenizer) > config.vocab_size:
         raise UserError(
-            f"{who}: its tokenizer has {len(tokenizer)} words and the model {config.vocab_size}: "
-            f"{mend}"
+            f"{who}: its tokenizer has {len(tokenizer)} tokens and the model {config.vocab_size}: "
+            f"{fix}"
         )
 
 
@@ -45,8 +45,8 @@ def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
     """Raises UserError for fp16 where its hidden states are known to overflow."""
     if precision == "fp16" and bottlenecked(config):
         raise UserError(
-            f"--precision fp16: the states of {who} ({config.model_type}) grow over what fp16 "
-            "holds (65,504) and become NaN: choose bf16 or fp32"
+            f"--precision fp16: the states of {who} ({config.model_type}) exceed the range of fp16 "
+            "(65,504) and become NaN: choose bf16 or fp32"
         )
 
 
@@ -58,7 +58,7 @@ def check_finite(teacher: PreTrainedModel, path: str) -> None:
         found = teacher(ids)
         if not all(part.isfinite().all() for part in found.to_tuple() if torch.is_tensor(part)):
             raise UserError(
-                f"{path}: this teacher answers with NaN or infinity, though its weights are "
+                f"{path}: this teacher's outputs are NaN or infinite, though its weights are "
                 "numbers: train it again (a lower --learning-rate, or --precision fp32), or name "
                 "another with --teacher"
             )

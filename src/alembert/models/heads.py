@@ -70,4 +70,4 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
-        raise UserError(f"{path}: cannot be read ({error}): mend it") from error
+        raise UserError(f"{path}: cannot be read ({error}): fix it") from error

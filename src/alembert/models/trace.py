@@ -178,7 +178,7 @@ def _vocabulary_logits(
 
     weight, bias = vocabulary_matrix(model)
     if known(model.config):
-        first, last = anatomy(model.config, "soft labels over the words").transform
+        first, last = anatomy(model.config, "soft labels over the vocabulary").transform
         hooks.callback(model.get_submodule(first).register_forward_pre_hook(select).remove)
         hooks.callback(model.get_submodule(last).register_forward_hook(leave_output).remove)
     else:
@@ -187,7 +187,7 @@ def _vocabulary_logits(
     _run(model, inputs)
     if not rows:
         raise UserError(
-            f"soft labels over the words cannot read the head of '{model.config.model_type}'"
+            f"soft labels over the vocabulary cannot read the head of '{model.config.model_type}'"
         )
     return VocabularyLogits(rows[0], weight, bias, selected)
 

@@ -16,7 +16,7 @@ from alembert.data.corpus.packing import SHORTEST, Frame
 from alembert.data.corpus.paragraphs import open_source
 from alembert.data.corpus.preparing import COUNTS, FACTS, IDS, LENGTHS, STATE, Wanted, prepare
 from alembert.io.errors import UserError
-from alembert.io.files import MEND, cache, naming
+from alembert.io.files import FIX, cache, naming
 
 _VERSION = "2"  # the version of the format; cached corpora of another version are not used
 
@@ -81,10 +81,10 @@ def read_corpus(
     parent = folder or cache("corpus")
     target = parent / wanted.key
     if not (target / FACTS).is_file():
-        mend = "free some space, or name another folder in XDG_CACHE_HOME"
-        with naming(parent, mend):
+        fix = "free some space, or name another folder in XDG_CACHE_HOME"
+        with naming(parent, fix):
             parent.mkdir(parents=True, exist_ok=True)
-        prepare(target, wanted, mend)
+        prepare(target, wanted, fix)
     return Corpus(target)
 
 
@@ -92,7 +92,7 @@ def write_corpus(
     paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, out: Path
 ) -> Corpus:
     """Prepares a corpus in the folder `out`; an interrupted preparation is resumed there."""
-    prepare(out, _request(paths, tokenizer, max_length), MEND)
+    prepare(out, _request(paths, tokenizer, max_length), FIX)
     return Corpus(out)
 
 
@@ -118,7 +118,7 @@ def _prepared(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     if corpus.max_length > max_length:
         raise UserError(
             f"{folder}: was prepared for {corpus.max_length} tokens a sequence and {max_length} "
-            f"are asked for: give --max-length {corpus.max_length}, or prepare it with {again}"
+            f"are requested: give --max-length {corpus.max_length}, or prepare it with {again}"
         )
     return corpus
 

@@ -137,7 +137,7 @@ def _jsonl(file: BinaryIO, path: Path) -> Iterator[str]:
             if column not in row:
                 raise UserError(f"{path}, {where}: key {column!r} is missing; give every row one")
             if not isinstance(row[column], str | None):
-                raise UserError(f"{path}, {where}: {column!r} is no string; mend the row")
+                raise UserError(f"{path}, {where}: {column!r} is no string; fix the row")
             yield row[column]
 
     return _of_cells(cells())

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
 from alembert.io.errors import UserError
-from alembert.io.files import MEND, atomic, naming
+from alembert.io.files import FIX, atomic, naming
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
@@ -68,7 +68,7 @@ class State:
     held: list[int] = field(default_factory=list)
 
 
-def prepare(folder: Path, wanted: Wanted, mend: str = MEND) -> None:
+def prepare(folder: Path, wanted: Wanted, mend: str = FIX) -> None:
     """Make a corpus in a folder, unless it is there. Raises UserError.
 
     Stopped, by a full disk too, it goes on in the same folder. A mistake in the text leaves
