@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ Row = dict[str, Any]
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
     """A parser that introduces itself with the first line of a module's docstring."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the package reports
     return argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
 
 

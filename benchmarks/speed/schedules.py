@@ -60,12 +60,12 @@ def products(module: nn.Module) -> int:
 def forward(model: PreTrainedModel, reads: Reads, tokens: int, masked: float) -> float:
     """Operations per token of a forward pass that leaves what is read."""
     blocks = layers(model, "")
-    run = len(blocks) if reads.words else reads.deepest
+    run = len(blocks) if reads.vocabulary else reads.deepest
     width = attention_width(model.config)
     total = products(model.base_model.get_submodule("embeddings"))
     total += sum(products(block) + 4 * tokens * width for block in blocks[:run])
     total += len(reads.attention) * 2 * tokens * width  # scores, made once more to be compared
-    rows = {"": 0.0, "masked": masked, "all": 1.0}[reads.words]
+    rows = {"": 0.0, "masked": masked, "all": 1.0}[reads.vocabulary]
     first, *_ = anatomy(model.config, "").transform
     weight, _ = vocabulary_matrix(model)
     return total + rows * (products(model.get_submodule(first)) + 2 * weight.numel())

@@ -212,15 +212,15 @@ def test_weights_are_counted_once(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_named_and_none_is_left(house: Path) -> None:
     folder = str(house / "run" / "student")
     specs = [worker.Spec("run", folder, "onnx", count, 1, 8) for count in (1, 2)]
-    with side_by_side._started(specs) as workers:
+    with side_by_side._start(specs) as workers:
         for each in workers:
-            each.hear()
+            each.receive()
         os.kill(workers[1].process.pid or 0, signal.SIGKILL)
         workers[1].process.join()
-        workers[0].ask(0)
+        workers[0].time_round(0)
         died = r"^run in onnx, threads 2: stopped: ended with code -9 .*memory"
         with pytest.raises(UserError, match=died):
-            workers[1].ask(0)
+            workers[1].time_round(0)
     assert multiprocessing.active_children() == []
 
 
@@ -232,10 +232,10 @@ def test_a_broken_file_is_named_by_the_worker_that_reads_it(
         (tmp_path / name).write_bytes((house / "run" / "student" / name).read_bytes()[:3000])
     spec = worker.Spec("run", str(tmp_path), "onnx", 1, 1, 8)
     with (
-        side_by_side._started([spec]) as (only,),
+        side_by_side._start([spec]) as (only,),
         pytest.raises(UserError, match=r"onnx/model\.onnx: cannot be read .*: export the"),
     ):
-        only.hear()
+        only.receive()
 
 
 def test_what_does_not_fit_into_memory_together_is_timed_in_parts_with_its_references(

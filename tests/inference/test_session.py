@@ -32,7 +32,7 @@ from alembert.inference import Session
 from alembert.inference.batching import CALL, plan
 from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import labelled, likeliest, softmax, spans_of
-from alembert.inference.texts import parted
+from alembert.inference.texts import word_spans
 from alembert.inference.tokenization import Reader
 from alembert.io.answers import Tag
 from alembert.io.errors import UserError
@@ -315,7 +315,7 @@ def test_probabilities_hold_for_numbers_that_overflow() -> None:
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_words_are_what_white_space_parts(text: str) -> None:
-    assert [text[start:end] for start, end in parted(text)[1]] == text.split()
+    assert [text[start:end] for start, end in word_spans(text)[1]] == text.split()
 
 
 def test_robertas_special_tokens_and_pairs_are_its_own(tmp_path: Path) -> None:

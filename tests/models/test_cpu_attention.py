@@ -87,7 +87,7 @@ def test_attention_with_dropout_is_the_plain_formula_with_the_same_words_left(
         found, _ = cpu_attention._attention(module, *made, mask if masked else None, dropout=0.25)
     (found.float() * upstream).sum().backward()
     torch.manual_seed(7)
-    keep = cpu_attention._kept(torch.Size((3, 4, 9, 9)), 0.25)
+    keep = cpu_attention._keep_mask(torch.Size((3, 4, 9, 9)), 0.25)
     exact = [part.detach().double().requires_grad_() for part in made]
     query, key, value = exact
     scores = query @ key.mT / 8**0.5
@@ -103,10 +103,10 @@ def test_attention_with_dropout_is_the_plain_formula_with_the_same_words_left(
 
 def test_dropout_keeps_its_share_and_draws_every_value_apart() -> None:
     torch.manual_seed(0)
-    keep = cpu_attention._kept(torch.Size((1001, 1001)), 0.1).float()
+    keep = cpu_attention._keep_mask(torch.Size((1001, 1001)), 0.1).float()
     assert float(keep.mean()) == pytest.approx(0.9, abs=0.002)  # 6 standard errors
     one, two = keep[:, :-1].flatten(), keep[:, 1:].flatten()
     assert float((one * two).mean()) == pytest.approx(0.81, abs=0.003)
     assert float(
-        cpu_attention._kept(torch.Size((1000, 1000)), 0.5).float().mean()
+        cpu_attention._keep_mask(torch.Size((1000, 1000)), 0.5).float().mean()
     ) == pytest.approx(0.5, abs=0.004)

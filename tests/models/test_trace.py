@@ -107,12 +107,14 @@ def test_logits_over_words_equal_the_rows_of_the_full_logits(kind: str, rows: st
     model, batch = tiny(kind), words()
     with torch.no_grad():
         full = model(**{k: batch[k] for k in ("input_ids", "attention_mask")}).logits
-        left = trace(model, batch, Reads(words=rows))
+        left = trace(model, batch, Reads(vocabulary=rows))
     where = batch["attention_mask"].bool() if rows == "all" else batch["labels"] != -100
-    assert left.words is not None
-    torch.testing.assert_close(left.words.logits(), full[where], atol=1e-5, rtol=1e-4)
+    assert left.vocabulary is not None
+    torch.testing.assert_close(left.vocabulary.logits(), full[where], atol=1e-5, rtol=1e-4)
     some = batch["labels"] != -100
-    torch.testing.assert_close(left.words.only(some).logits(), full[some], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        left.vocabulary.only(some).logits(), full[some], atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -140,7 +142,7 @@ def test_the_decoder_over_the_vocabulary_is_never_called() -> None:
         decoder = model.get_output_embeddings()
         ran: list[int] = []
         decoder.register_forward_hook(lambda *_, ran=ran: ran.append(1))
-        trace(model, batch, Reads(words="masked"))
+        trace(model, batch, Reads(vocabulary="masked"))
         assert ran == [], kind
 
 
@@ -149,13 +151,13 @@ def test_the_head_sees_only_the_rows_that_count() -> None:
     shapes: list[torch.Size] = []
     transform = model.get_submodule("cls.predictions.transform.LayerNorm")
     transform.register_forward_hook(lambda _, __, out: shapes.append(out.shape))
-    trace(model, batch, Reads(words="masked"))
+    trace(model, batch, Reads(vocabulary="masked"))
     assert shapes == [torch.Size([int((batch["labels"] != -100).sum()), 16])]
 
 
 def test_scores_are_made_for_the_named_layers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     objective = (AttentionMSE(layers=((1, 2),)),)
-    mine, theirs = reads(objective, 2, 4, words=False)
+    mine, theirs = reads(objective, 2, 4, corpus=False)
     assert (mine.attention, theirs.attention) == ({1}, {2})
     student, teacher = tiny("bert"), tiny("bert", layers=4)
     left, right = trace(student, words(), mine), trace(teacher, words(), theirs)
@@ -173,14 +175,19 @@ def test_scores_are_made_for_the_named_layers_only(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_objective_of_hidden_states_reads_no_logits() -> None:
-    mine, theirs = reads((HiddenCosine(),), 2, 4, words=True)
-    assert (mine.words, mine.logits, theirs.words, theirs.logits) == ("", False, "", False)
+    mine, theirs = reads((HiddenCosine(),), 2, 4, corpus=True)
+    assert (mine.vocabulary, mine.logits, theirs.vocabulary, theirs.logits) == (
+        "",
+        False,
+        "",
+        False,
+    )
     assert (mine.hidden, theirs.hidden) == ({2}, {4})
 
 
 def test_the_triple_loss_reads_all_words_of_both_and_the_last_layers() -> None:
-    mine, theirs = reads((SoftLabels(), HardLabels(), HiddenCosine()), 3, 6, words=True)
-    assert (mine.words, theirs.words) == ("all", "all")
+    mine, theirs = reads((SoftLabels(), HardLabels(), HiddenCosine()), 3, 6, corpus=True)
+    assert (mine.vocabulary, theirs.vocabulary) == ("all", "all")
     assert (mine.hidden, theirs.hidden) == ({3}, {6})
 
 
@@ -189,11 +196,11 @@ def test_another_encoder_gives_hidden_states_and_words_by_its_own_outputs() -> N
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
         plain = model(**inputs, output_hidden_states=True)
-        left = trace(model, batch, Reads(hidden=frozenset({1}), words="all"))
+        left = trace(model, batch, Reads(hidden=frozenset({1}), vocabulary="all"))
     torch.testing.assert_close(left.hidden[1], plain.hidden_states[1])
-    assert left.words is not None
+    assert left.vocabulary is not None
     real = batch["attention_mask"].bool()
-    torch.testing.assert_close(left.words.logits(), plain.logits[real], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(left.vocabulary.logits(), plain.logits[real], atol=1e-5, rtol=1e-4)
 
 
 def test_attention_of_an_unknown_architecture_is_refused_by_name() -> None:
@@ -207,9 +214,9 @@ def test_so_are_those_of_other_debertas(more: dict[str, object]) -> None:
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
         plain = model(**inputs, output_hidden_states=True)
-        left = trace(model, batch, Reads(hidden=frozenset({0, 1, 3}), words="all"))
+        left = trace(model, batch, Reads(hidden=frozenset({0, 1, 3}), vocabulary="all"))
     for k in (0, 1, 3):
         torch.testing.assert_close(left.hidden[k], plain.hidden_states[k])
-    assert left.words is not None
+    assert left.vocabulary is not None
     real = batch["attention_mask"].bool()
-    torch.testing.assert_close(left.words.logits(), plain.logits[real], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(left.vocabulary.logits(), plain.logits[real], atol=1e-5, rtol=1e-4)

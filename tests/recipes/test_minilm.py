@@ -13,7 +13,7 @@ from transformers import BertConfig, BertTokenizerFast
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config, load_model
-from alembert.models.trace import parted
+from alembert.models.trace import split_heads
 from alembert.objectives import attention_kl
 from alembert.objectives.attention_kl import relations
 from alembert.objectives.objective import Relations
@@ -75,7 +75,7 @@ def test_blocks_give_the_loss_and_the_gradient_of_the_whole(
 def test_heads_joined_and_parted_keep_every_number_in_its_place() -> None:
     vectors = torch.arange(24.0).reshape(1, 2, 3, 4)  # 2 heads of 4, three tokens
     whole = vectors.transpose(1, 2).reshape(1, 3, 8)
-    again = parted(vectors, 4)
+    again = split_heads(vectors, 4)
     assert again.shape == (1, 4, 3, 2)
     torch.testing.assert_close(again[0, 2, 1], whole[0, 1, 4:6])
 

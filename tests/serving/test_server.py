@@ -35,7 +35,7 @@ from support.serving import (
 
 from alembert.client.client import Client
 from alembert.inference import Session
-from alembert.serving.queue import _Line
+from alembert.serving.queue import _ModelQueue
 from alembert.serving.served_model import load_model
 from alembert.serving.server import Turns
 from alembert.serving.service import Limits
@@ -335,7 +335,7 @@ def test_a_long_wait_is_refused_too_and_said(model: Path) -> None:
     async def run() -> httpx.Response:
         async with running([made_up(model, counting)]) as (client, service, _):
             # as if 700 tokens waited, 10 ms each
-            service.queue._lines[service.models["made"]] = _Line(tokens=700, rate=0.01)
+            service.queue._queues[service.models["made"]] = _ModelQueue(tokens=700, rate=0.01)
             return await client.post("/predict", json={"inputs": "a"})
 
     found = asyncio.run(run())

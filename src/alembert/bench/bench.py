@@ -35,20 +35,21 @@ def bench(
     seconds: float,
     baselines: Sequence[str],
 ) -> list[Row]:
-    """A row for every model x backend x threads, each in a process of its own.
+    """A row for every model x backend x threads, each timed in its own process.
 
-    models: saved models, run folders (their students), or hub ids. backends: none: torch and what
-    each model was exported for. texts: real ones, cut at `length` tokens; none: made-up ids, all
-    `length` long. seconds: the most that a row is timed. baselines: MODEL:BACKEND to compare with;
-    none: the first model in torch and in onnx, where they are there, else the first row.
+    models are saved models, run folders (their students) or hub ids. Without backends, torch and
+    each model's exported variants are timed. Texts are cut at `length` tokens; without texts, ids
+    are random and all `length` long. seconds bounds the time of a row. baselines are MODEL:BACKEND
+    to compare with, by default the first model in torch and in onnx, else the first row.
+    Raises UserError for a setting or a model that cannot be timed.
     """
     _check({"--batch": batch, "--length": length, "--seconds": seconds, "--threads": min(threads)})
-    places = {model: place(model) for model in dict.fromkeys(models)}
-    real = tuple(texts)
+    folders = {model: model_folder(model) for model in dict.fromkeys(models)}
+    samples = tuple(texts)
     specs = [
-        Spec(model, str(folder), backend, count, batch, length, real)
+        Spec(model, str(folder), backend, count, batch, length, samples)
         for count in dict.fromkeys(threads)
-        for model, folder in places.items()
+        for model, folder in folders.items()
         for backend in _backends(model, folder, backends)
     ]
     return measure(specs, _references(specs, baselines, models[0]), seconds)
@@ -60,44 +61,44 @@ def _check(numbers: dict[str, float]) -> None:
             raise UserError(f"{name} {number:g}: must be over 0 and finite")
 
 
-def place(model: str) -> Path:
-    """The folder of a saved model: a run folder stands for its student, a hub id is fetched."""
+def model_folder(model: str) -> Path:
+    """The folder of a saved model, which is student/ in a run folder; a hub id is downloaded."""
     folder = Path(model)
     if not (folder / "config.json").is_file() and (folder / "student" / "config.json").is_file():
         return folder / "student"
     if not folder.is_dir():
-        from alembert.models.loading import load_config  # says what is wrong with a name
+        from alembert.models.loading import load_config  # its errors explain a wrong name
 
         load_config(model)
         from huggingface_hub import snapshot_download
 
-        kept = ["*.json", "*.safetensors"]
-        here = not hub.reachable()
-        return Path(snapshot_download(model, allow_patterns=kept, local_files_only=here))
+        patterns = ["*.json", "*.safetensors"]
+        offline = not hub.reachable()
+        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=offline))
     if not (folder / "config.json").is_file():
         raise UserError(f"{model}: a folder without config.json is not a saved model")
     return folder
 
 
-def _backends(model: str, folder: Path, asked: Sequence[str]) -> list[str]:
-    """What of a model is timed, in the order of BACKENDS."""
-    for name in asked:
+def _backends(model: str, folder: Path, requested: Sequence[str]) -> list[str]:
+    """The backends of a model to time, in the order of BACKENDS."""
+    for name in requested:
         if name not in BACKENDS:
             raise UserError(f"--backends {name}: choose among {', '.join(BACKENDS)}")
-    there = []
+    exported = []
     if (folder / deployed.FILE).is_file():
-        there = [variant.backend for variant in deployed.read_manifest(folder).variants]
-        there = [name for name in there if name in asked or name != "attentions"]
-    for name in asked:
-        if name != "torch" and name not in there:
+        exported = [variant.backend for variant in deployed.read_manifest(folder).variants]
+        exported = [name for name in exported if name in requested or name != "attentions"]
+    for name in requested:
+        if name != "torch" and name not in exported:
             option = f" --{name.partition('-')[0]}" if name != "onnx" else ""
             raise UserError(
                 f"{model}: not exported for {name}: 'alembert export {model}{option}' does it"
             )
-    torch = importlib.util.find_spec("torch") is not None
-    if "torch" in asked and not torch:
+    has_torch = importlib.util.find_spec("torch") is not None
+    if "torch" in requested and not has_torch:
         raise UserError("--backends torch: torch is not installed: pip install 'alembert[train]'")
-    chosen = asked or [*(["torch"] if torch else []), *there]
+    chosen = requested or [*(["torch"] if has_torch else []), *exported]
     if not chosen:
         raise UserError(f"{model}: not exported: 'alembert export {model}' does it")
     return [name for name in BACKENDS if name in chosen]
@@ -105,16 +106,16 @@ def _backends(model: str, folder: Path, asked: Sequence[str]) -> list[str]:
 
 def _references(specs: Sequence[Spec], baselines: Sequence[str], first: str) -> list[str]:
     """The names of the rows that all rows are compared with."""
-    there = list(dict.fromkeys(spec.name for spec in specs))
+    names = list(dict.fromkeys(spec.name for spec in specs))
     for name in baselines:
-        if name not in there:
-            raise UserError(f"--baseline {name}: no such row; there are {', '.join(there)}")
-    usual = [name for name in (f"{first}:torch", f"{first}:onnx") if name in there]
-    return list(baselines) or usual or there[:1]
+        if name not in names:
+            raise UserError(f"--baseline {name}: no such row; there are {', '.join(names)}")
+    defaults = [name for name in (f"{first}:torch", f"{first}:onnx") if name in names]
+    return list(baselines) or defaults or names[:1]
 
 
 def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
-    """At most MOST_TEXTS rows of a file, drawn from all over it; empty ones are left out.
+    """At most MOST_TEXTS rows of a file, drawn at random; empty texts are left out.
 
     Raises UserError for a file without a text.
     """
@@ -134,13 +135,13 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
         return [" ".join(each) if words else str(each).strip() for each in cells]
 
     texts = column(columns.text)
-    found: list[Text] = [text for text in texts if text]
+    result: list[Text] = [text for text in texts if text]
     if columns.text_pair:
         pairs = zip(texts, column(columns.text_pair), strict=True)
-        found = [pair for pair in pairs if all(pair)]
-    if not found:
+        result = [pair for pair in pairs if all(pair)]
+    if not result:
         raise UserError(f"{file}: no row with a text: nothing to time")
-    return found
+    return result
 
 
 def quick(
@@ -151,11 +152,10 @@ def quick(
 ) -> list[Row]:
     """Rows of loaded models in this process: torch eager, one thread, one text a batch, fp32.
 
-    Keys are the names in the rows, in whose order they come; the first is what the others are
-    compared with. The folders are those they were saved in (for the size). Each of the first
-    `texts` rows of the data (of each model's own, where they read differently) goes through every
-    model before the next one does; it ends early after `seconds`. Peak memory is not told, being
-    the whole process's.
+    models maps the names of the rows to (model, its saved folder); the others are compared with
+    the first. Each of the first `texts` rows of the data (of each model's own tokens, if they
+    differ) goes through every model before the next row does, and timing ends after `seconds`.
+    Peak memory is left out, as it would be that of the whole process.
     """
     import torch
 
@@ -163,7 +163,7 @@ def quick(
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    run = {name: eager(each, kind_of(each.config, name)) for name, (each, _) in models.items()}
+    runners = {name: eager(each, kind_of(each.config, name)) for name, (each, _) in models.items()}
     rounds: dict[str, list[Round]] = {name: [] for name in models}
     began = time.monotonic()
     try:
@@ -172,7 +172,7 @@ def quick(
                 rows = data[name] if isinstance(data, dict) else data
                 ids = ids_of(np.array([rows[i % len(rows)]["input_ids"]]))
                 start, used = time.perf_counter(), time.process_time()
-                run[name](ids)
+                runners[name](ids)
                 used, wall = time.process_time() - used, time.perf_counter() - start
                 rounds[name].append(Round([wall], [used], [], 1, ids["input_ids"].size))
             if time.monotonic() - began > seconds and len(rounds[name]) > 5 + FEWEST:
@@ -180,10 +180,10 @@ def quick(
     finally:
         torch.set_num_threads(before)
     first = next(iter(models))
-    found = []
+    result = []
     for name, (model, folder) in models.items():
         size = weights_mb(folder)
         parameters = sum(each.numel() for each in model.parameters())
         others = [(f"{first}:torch", rounds[first][5:])] if name != first else []
-        found.append(row(Subject(name, "torch", 1, size, parameters), 1, rounds[name][5:], others))
-    return found
+        result.append(row(Subject(name, "torch", 1, size, parameters), 1, rounds[name][5:], others))
+    return result

@@ -1,4 +1,4 @@
-"""What was measured, as rows: times become medians, and ratios that know their noise."""
+"""The rows of a benchmark: medians of times, and ratios with their intervals."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 1000  # of the bootstrap
-# what two processes of the same model may differ by, wherever their memory happens to lie: copies
-# of a model, measured side by side, lay up to 3 % apart
-APART = 0.02
+DRAWS = 1000  # bootstrap samples
+# the relative difference of two processes that run the same model, which depends on their memory
+# layout: copies of a model, measured side by side, were up to 3 % apart
+SPREAD = 0.02
 
 
 @dataclass(frozen=True)
 class Round:
-    """One worker's answer: seconds of each pass (P,), a pass being one batch.
+    """One worker's measurement: the seconds of each pass (P,), a pass being one batch.
 
-    tokenize: the part of `wall` that made ids of texts, empty where there were no texts.
+    tokenize is the part of `wall` spent on tokenisation, and empty without texts.
     """
 
     wall: list[float]
@@ -31,10 +31,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast as `to` (MODEL:BACKEND, same threads), with its interval.
+    """The speed relative to `to` (MODEL:BACKEND, same threads), with its interval.
 
-    of: "cpu", process CPU time, at one thread; "wall" at more. same: the interval holds 1, so that
-    no difference was shown.
+    of is "cpu" (process CPU time) at one thread and "wall" at more. same is true if the interval
+    contains 1, so that no difference was shown.
     """
 
     to: str
@@ -47,10 +47,10 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """One model in one backend at some threads. Latency and CPU time are of one batch.
+    """One model in one backend at a number of threads. Latency and CPU time are for one batch.
 
-    length: tokens of a text, of real texts the median; throughput: texts a second; tokenize_ms is
-    part of the latency, and None where no real texts were read.
+    length is the tokens of a text, the median for real texts; throughput is texts a second;
+    tokenize_ms is part of the latency, and None without real texts.
     """
 
     model: str
@@ -70,13 +70,13 @@ class Row:
     ratios: tuple[Ratio, ...]
 
     def content(self) -> dict[str, Any]:
-        """The row as bench.json has it."""
+        """The row as it stands in bench.json."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed, and what is known of it without timing it."""
+    """A model in a backend, with its size and number of parameters."""
 
     model: str
     backend: str
@@ -88,43 +88,43 @@ class Subject:
 def row(
     subject: Subject, batch: int, rounds: Sequence[Round], others: Sequence[tuple[str, Any]]
 ) -> Row:
-    """The row of a subject; others: (name, rounds) of what it is compared with, asked in turn."""
-    spent = [sum(one.wall) for one in rounds]
+    """The row of a subject; others are (name, rounds) of the rows it is compared with."""
+    seconds = [sum(one.wall) for one in rounds]
     texts, tokens = [one.texts for one in rounds], [one.tokens for one in rounds]
-    said = [one.tokenize for one in rounds if one.tokenize]
+    tokenize = [one.tokenize for one in rounds if one.tokenize]
     peaks = [one.peak_rss_mb for one in rounds if one.peak_rss_mb is not None]
-    of = "cpu" if subject.threads == 1 else "wall"
-    student = per_round(rounds, of)
+    clock = "cpu" if subject.threads == 1 else "wall"
+    own = per_round(rounds, clock)
     return Row(
         subject.model, subject.backend, subject.threads, batch,
         length=int(np.median(np.divide(tokens, texts))),
         latency_ms=_ms([one.wall for one in rounds]), cpu_ms=_ms([one.cpu for one in rounds]),
-        tokenize_ms=_ms(said) if said else None,
-        throughput=float(np.median(np.divide(texts, spent))),
-        tokens_per_second=float(np.median(np.divide(tokens, spent))),
+        tokenize_ms=_ms(tokenize) if tokenize else None,
+        throughput=float(np.median(np.divide(texts, seconds))),
+        tokens_per_second=float(np.median(np.divide(tokens, seconds))),
         size_mb=subject.size_mb, parameters=subject.parameters,
         peak_rss_mb=max(peaks) if peaks else None, rounds=len(rounds),
-        ratios=tuple(ratio(name, of, student, per_round(there, of)) for name, there in others),
+        ratios=tuple(ratio(name, clock, own, per_round(times, clock)) for name, times in others),
     )  # fmt: skip
 
 
 def per_round(rounds: Sequence[Round], of: str) -> NDArray[np.float64]:
-    """Seconds a pass, (R,): the mean over a round's passes."""
+    """Seconds a pass, (R,), the mean over each round's passes; of is "cpu" or "wall"."""
     return np.array([np.mean(one.cpu if of == "cpu" else one.wall) for one in rounds])
 
 
 def ratio(
-    to: str, of: str, student: NDArray[np.float64], teacher: NDArray[np.float64], seed: int = 0
+    to: str, of: str, own: NDArray[np.float64], other: NDArray[np.float64], seed: int = 0
 ) -> Ratio:
-    """Times (R,) of the same rounds -> the median of the rounds' ratios other / own.
+    """The median over rounds of other / own, whose times (R,) are of the same rounds.
 
-    Its interval is the bootstrap's over rounds (95 %: what drifts hits both sides of a round
-    alike), wider by what processes differ by.
+    Its interval is a 95 % bootstrap over rounds, since drift affects both sides of a round alike,
+    widened by SPREAD.
     """
-    paired = teacher / student
-    drawn = np.random.default_rng(seed).integers(0, len(paired), (DRAWS, len(paired)))
-    low, high = np.quantile(np.median(paired[drawn], axis=1), [0.025, 0.975])
-    low, high = float(low) / (1 + APART), float(high) * (1 + APART)
+    paired = other / own
+    samples = np.random.default_rng(seed).integers(0, len(paired), (DRAWS, len(paired)))
+    low, high = np.quantile(np.median(paired[samples], axis=1), [0.025, 0.975])
+    low, high = float(low) / (1 + SPREAD), float(high) * (1 + SPREAD)
     return Ratio(to, of, float(np.median(paired)), low, high, low <= 1 <= high)
 
 
@@ -139,8 +139,8 @@ def weights_mb(folder: str | Path) -> float:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
-    """Indices of (cost, value) that no other point beats: none is as cheap and as good and better
-    in one of the two."""
+    """Indices of (cost, value) points on the Pareto front: no other point is better in one of the
+    two and at least as good in the other."""
     return {
         i
         for i, (cost, value) in enumerate(points)

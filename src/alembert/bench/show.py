@@ -1,4 +1,4 @@
-"""Rows of a benchmark as a table, as JSON, as a chart."""
+"""Shows the rows of a benchmark as a table, as JSON or as a chart."""
 
 import json
 import os
@@ -19,50 +19,50 @@ PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tok
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """Times, a table for each number of threads; then sizes."""
-    label, found = _labels(rows), []
+    """A table of times for each number of threads, then one of sizes."""
+    label, result = _labels(rows), []
     for threads in dict.fromkeys(row.threads for row in rows):
-        found.append(_times([row for row in rows if row.threads == threads], label))
+        result.append(_times([row for row in rows if row.threads == threads], label))
     sizes = _table("", "model", "backend", "parameters", "MB on disk", "MB of memory")
     for row in rows:
         if row.threads == rows[0].threads:
             memory = "" if row.peak_rss_mb is None else f"{row.peak_rss_mb:.0f}"
             parameters = f"{row.parameters / 1e6:.1f} M"
             sizes.add_row(label[row.model], row.backend, parameters, _figure(row.size_mb), memory)
-    return [*found, sizes]
+    return [*result, sizes]
 
 
 def _times(rows: Sequence[Row], label: dict[str, str]) -> Table:
-    """A column for each row compared with."""
+    """The table of times, with a column of ratios for each reference."""
     references = [ratio.to for ratio in max((row.ratios for row in rows), key=len)]
     names = [f"x {_label(name, label)}" for name in references]
     head = ("model", "backend", "ms", "CPU ms", "texts/s")
-    found = _table(_threads(rows[0].threads), *head, *names)
+    table = _table(_threads(rows[0].threads), *head, *names)
     for row in rows:
         ratios = {ratio.to: shown(ratio) for ratio in row.ratios}
-        found.add_row(
+        table.add_row(
             label[row.model], row.backend, _figure(row.latency_ms["median"]),
             _figure(row.cpu_ms["median"]), _figure(row.throughput),
             *(ratios.get(name, "") for name in references),
         )  # fmt: skip
-    return found
+    return table
 
 
 def _table(title: str, *names: str) -> Table:
-    found = Table(
+    table = Table(
         *names, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True,
         title=title, title_justify="left",
     )  # fmt: skip
-    found.columns[0].overflow, found.columns[0].min_width = "fold", 12
-    for column in found.columns[1:]:
+    table.columns[0].overflow, table.columns[0].min_width = "fold", 12
+    for column in table.columns[1:]:
         column.justify = "right"
         column.min_width = 9 if str(column.header).startswith("x ") else len(str(column.header))
-    found.columns[1].justify, found.columns[1].no_wrap = "left", True
-    return found
+    table.columns[1].justify, table.columns[1].no_wrap = "left", True
+    return table
 
 
 def _labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Names of models without the folders that all of them lie in."""
+    """{model: its name without the folders that all models share}."""
     homes = {Path(row.model).absolute().parent for row in rows}
     shared = Path(os.path.commonpath(homes))
     return {row.model: str(Path(row.model).absolute().relative_to(shared)) for row in rows}
@@ -78,7 +78,7 @@ def _figure(number: float) -> str:
 
 
 def shown(ratio: Ratio) -> str:
-    """The ratio with half its interval, or that no difference was shown."""
+    """The ratio with half its interval, or "same" when no difference was shown."""
     if ratio.same:
         return "≈ same"
     half = 100 * (ratio.high - ratio.low) / 2 / ratio.value
@@ -86,7 +86,7 @@ def shown(ratio: Ratio) -> str:
 
 
 def legend(rows: Sequence[Row]) -> str:
-    """What the columns mean, and how the rows were timed."""
+    """The line that explains the columns and how the rows were timed."""
     first = rows[0]
     what = "made-up texts" if first.tokenize_ms is None else "real texts, tokenisation included"
     often = f"{min(row.rounds for row in rows)} rounds or more"
@@ -98,7 +98,7 @@ def legend(rows: Sequence[Row]) -> str:
 
 
 def write(rows: Sequence[Row], settings: dict[str, Any], path: Path) -> None:
-    """The rows as JSON, how they were asked for, the machine, the versions."""
+    """Writes the rows as JSON, with the settings, the hardware and the versions of packages."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -123,7 +123,7 @@ def _cpu() -> str:
 
 
 def chart(rows: Sequence[Row], path: Path) -> None:
-    """Bars of the median latency, to an SVG or PNG (by the suffix)."""
+    """Draws bars of the median latency to an SVG or PNG file (by the suffix)."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -147,7 +147,7 @@ def chart(rows: Sequence[Row], path: Path) -> None:
 
 
 def check_chart(path: Path) -> None:
-    """Refuse a chart that could not be drawn, before anything is timed."""
+    """Raises UserError for a chart that cannot be drawn, before anything is timed."""
     if path.suffix.lower() not in (".svg", ".png"):
         raise UserError(f"--chart {path}: name a file that ends in .svg or .png")
 

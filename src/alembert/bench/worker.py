@@ -1,4 +1,4 @@
-"""One process of a benchmark: it loads one model in one backend and times it when asked."""
+"""One process of a benchmark: it loads one model in one backend and times it on request."""
 
 import json
 import os
@@ -23,21 +23,21 @@ from alembert.io.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SLICE = 0.05  # seconds of a round of made-up ids
-MOST = 20  # passes in it
+SLICE = 0.05  # seconds of a round of random ids
+MOST = 20  # passes of such a round
 CHUNK = 8  # batches in a round of real texts
-# seconds that idle threads of onnxruntime (30 ms) and OpenMP (10 ms) go on spinning after the last
-# pass: over before the next worker is asked
+# seconds until idle threads of onnxruntime (30 ms) and OpenMP (10 ms) stop spinning after the last
+# pass, waited before the next worker is timed
 REST = 0.05
 Run = Callable[[Ids], Any]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What one worker runs. texts: singles or pairs; none: made-up ids, `length` tokens."""
+    """The work of one process. Without texts (single ones or pairs), ids are random."""
 
     model: str  # as the user named it
-    folder: str  # where it lies
+    folder: str
     backend: str
     threads: int
     batch: int
@@ -51,7 +51,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Failed:
-    """What a worker died of: a line; mistake: the user's, and not ours."""
+    """The line that reports why a worker ended; mistake is true for an error of the user's."""
 
     line: str
     mistake: bool
@@ -59,20 +59,20 @@ class Failed:
 
 def work(spec: Spec, pipe: Connection) -> None:
     """Sends a Subject when loaded, then a Round for each number received; ends with the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent kills its workers
     for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(spec.threads)
     try:
         subject, run = (_torch if spec.backend == "torch" else _exported)(spec)
-        ask = _asking(spec, run)
+        time_round = _timer(spec, run)
         pipe.send(subject)
         while True:
-            pipe.send(ask(pipe.recv()))
+            pipe.send(time_round(pipe.recv()))
     except (EOFError, BrokenPipeError):
-        pass  # the parent has gone
+        pass  # the parent has ended
     except UserError as error:
         pipe.send(Failed(str(error), mistake=True))
-    except Exception as error:  # whatever it is, the parent says whose it was
+    except Exception as error:  # the parent reports it with the name of the worker
         line = " ".join(str(error).split())[:300]
         pipe.send(Failed(f"{type(error).__name__}: {line}", mistake=False))
 
@@ -104,7 +104,7 @@ def _torch(spec: Spec) -> tuple[Subject, Run]:
 
 
 def eager(model: "PreTrainedModel", kind: str) -> Run:
-    """The model as it is; of masked words its head sees the places that are asked for alone."""
+    """A function that runs the model in torch; an MLM head computes the masked positions only."""
     import torch
 
     from alembert.models.architectures import inputs_of
@@ -117,7 +117,7 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
         with torch.inference_mode():
             if kind == "words":
                 from alembert.evaluation.predict import (
-                    logits_of,  # its metrics are a burden to the others
+                    logits_of,  # other kinds are spared the import of metrics
                 )
 
                 logits_of(model, batch, places)
@@ -127,55 +127,55 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
     return run
 
 
-def _check_length(spec: Spec, room: int) -> None:
-    if spec.length > room:
+def _check_length(spec: Spec, positions: int) -> None:
+    if spec.length > positions:
         raise UserError(
-            f"--length {spec.length} is more than the {room} tokens that {spec.model} takes"
+            f"--length {spec.length} is more than the {positions} tokens that {spec.model} takes"
         )
 
 
-def _asking(spec: Spec, run: Run) -> Callable[[int], Round]:
-    """The function that times round k. Its first pass is not counted: others used the caches."""
+def _timer(spec: Spec, run: Run) -> Callable[[int], Round]:
+    """The function that times round k. The first pass is not counted, as it refills the caches."""
     if spec.texts:
-        make = _reader(spec)
+        prepare = _reader(spec)
         starts = range(0, len(spec.texts), spec.batch)
         batches = [spec.texts[start : start + spec.batch] for start in starts]
     else:
         config = json.loads((Path(spec.folder) / "config.json").read_text(encoding="utf-8"))
-        drawn = np.random.default_rng(0).integers(
+        input_ids = np.random.default_rng(0).integers(
             5, config["vocab_size"], (spec.batch, spec.length)
         )
-        made = ids_of(drawn)
-        make, batches = (lambda _: made), [()]
-    for batch in (batches * 3)[:3]:  # what is made at the first passes
-        run(make(batch))
+        synthetic = ids_of(input_ids)
+        prepare, batches = (lambda _: synthetic), [()]
+    for batch in (batches * 3)[:3]:  # warms up
+        run(prepare(batch))
     began = time.perf_counter()
-    run(make(batches[0]))
-    once = time.perf_counter() - began
-    passes = CHUNK if spec.texts else int(np.clip(SLICE / once, 1, MOST))
+    run(prepare(batches[0]))
+    one_pass = time.perf_counter() - began
+    passes = CHUNK if spec.texts else int(np.clip(SLICE / one_pass, 1, MOST))
 
-    def ask(number: int) -> Round:
+    def time_round(number: int) -> Round:
         chunk = [batches[(number * passes + i) % len(batches)] for i in range(passes)]
-        run(make(chunk[0]))
-        marks, cpu, tokens = [], [], 0
+        run(prepare(chunk[0]))
+        times, cpu, tokens = [], [], 0
         for batch in chunk:
             used, start = time.process_time(), time.perf_counter()
-            ids = make(batch)
+            ids = prepare(batch)
             middle = time.perf_counter()
             run(ids)
-            marks.append((start, middle, time.perf_counter()))
+            times.append((start, middle, time.perf_counter()))
             cpu.append(time.process_time() - used)
             tokens += int(ids["attention_mask"].sum())
         if spec.threads > 1:
             time.sleep(REST)
         return Round(
-            wall=[end - start for start, _, end in marks], cpu=cpu,
-            tokenize=[middle - start for start, middle, _ in marks] if spec.texts else [],
+            wall=[end - start for start, _, end in times], cpu=cpu,
+            tokenize=[middle - start for start, middle, _ in times] if spec.texts else [],
             texts=sum(map(len, chunk)) if spec.texts else passes * spec.batch, tokens=tokens,
             peak_rss_mb=_peak_mb(),
         )  # fmt: skip
 
-    return ask
+    return time_round
 
 
 def ids_of(
@@ -183,18 +183,18 @@ def ids_of(
     attention_mask: NDArray[np.int64] | None = None,
     token_type_ids: NDArray[np.int64] | None = None,
 ) -> Ids:
-    """What any model takes, from (B, T); of masked words one a text is guessed."""
-    ones, nought = np.ones_like(input_ids), np.zeros_like(input_ids)
+    """The inputs of any model from ids (B, T); an MLM model predicts one token of each text."""
+    ones, zeros = np.ones_like(input_ids), np.zeros_like(input_ids)
     return {
         "input_ids": input_ids,
         "attention_mask": ones if attention_mask is None else attention_mask,
-        "token_type_ids": nought if token_type_ids is None else token_type_ids,
+        "token_type_ids": zeros if token_type_ids is None else token_type_ids,
         "places": np.arange(len(input_ids)) * input_ids.shape[1] + min(1, input_ids.shape[1] - 1),
     }
 
 
 def _reader(spec: Spec) -> Callable[[Sequence[str | tuple[str, ...]]], Ids]:
-    """Texts -> ids, cut at `length`, padded to the longest of the batch."""
+    """A function from texts to ids, cut at `length` and padded to the longest of the batch."""
     reader = Reader(Path(spec.folder), spec.length, windows=False)
 
     def read(texts: Sequence[str | tuple[str, ...]]) -> Ids:
@@ -204,9 +204,9 @@ def _reader(spec: Spec) -> Callable[[Sequence[str | tuple[str, ...]]], Ids]:
 
 
 def _peak_mb() -> float:
-    """The most memory this process has held; getrusage would count its parent's before the fork."""
+    """The peak memory of this process; getrusage would count its parent's before the fork."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # elsewhere it is in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS

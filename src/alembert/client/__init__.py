@@ -1,8 +1,7 @@
-"""A client for `alembert serve`; it needs httpx and the answers' types, and neither torch nor a
-model.
+"""A client of `alembert serve`; it needs httpx and the types of answers, but no torch or model.
 
 `client` has `Client`: the same methods and typed answers as `inference.Session`, over HTTP, with
-retries while the server has no room.
+retries while the server is busy.
 
 For other rooms: client, Client, AsyncClient.
 """

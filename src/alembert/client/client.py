@@ -1,4 +1,4 @@
-"""A client of `alembert serve`: typed answers, and patience where the server has no room."""
+"""Clients of `alembert serve`: typed answers, and retries while the server is busy."""
 
 import asyncio
 import random
@@ -13,19 +13,19 @@ from alembert.io.answers import Guess, Tag, Tags
 from alembert.io.errors import UserError
 
 Text = str | tuple[str, str]
-BUSY = (429, 500, 502, 503, 504)  # no room, not ready, or a proxy whose server died
+BUSY = (429, 500, 502, 503, 504)  # a full queue, a loading server, or a proxy whose server died
 
 
 @dataclass(frozen=True)
 class LabelScore:
-    """A label and its probability; of a regression the number."""
+    """A label and its probability, or the score of a regression."""
 
     label: str
     score: float
 
 
 class ServerError(Exception):
-    """What the server said where it did not answer: status, error_type."""
+    """The server's error response: status, message and error_type."""
 
     def __init__(self, status: int, message: str, error_type: str) -> None:
         super().__init__(f"{status}: {message}")
@@ -36,16 +36,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Question(Generic[T]):
-    """Where it goes, what it holds (None: it is a GET), what makes the answer of the JSON."""
+class _Request(Generic[T]):
+    """A request: its path, its body (None for a GET), and the function that parses the JSON."""
 
     path: str
     body: dict[str, Any] | None
     read: Callable[[Any], T]
 
 
-class _Asking:
-    """What both clients are told, and the questions that they ask."""
+class _Base:
+    """The settings and the requests of both clients."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class _Asking:
         timeout: float = 30.0,
         retries: int = 5,
     ) -> None:
-        """model: one of several, by name; the first by default. retries: of a question, at most.
+        """model is the name of one of several served models, by default the first.
 
-        Asked again: what the server has no room for or is not ready for, not before Retry-After;
-        and what got no answer because it died or the connection broke.
+        A request is sent again, up to `retries` times and not before Retry-After, when the server
+        is busy or not ready, or when the connection broke. Timeouts are not retried.
         """
         if not url.startswith(("http://", "https://")):
             raise UserError(f"{url}: write it as http://HOST:PORT")
@@ -70,29 +70,29 @@ class _Asking:
             "headers": {"authorization": f"Bearer {api_key}"} if api_key else {},
         }
 
-    def _question(
+    def _request(
         self, route: str, texts: Any, read: Callable[[Any], T], **options: Any
-    ) -> _Question[list[T]]:
+    ) -> _Request[list[T]]:
         inputs = [texts] if isinstance(texts, str) else list(texts)
         body = {"inputs": inputs, **options}
-        return _Question(
+        return _Request(
             f"{self._prefix}/{route}", body, lambda answers: [read(each) for each in answers]
         )
 
     def _waits(self) -> Iterator[float]:
-        """Seconds before each new attempt: twice as long each time, 5 at most, never the same."""
+        """Seconds before each retry: exponential backoff up to 5 seconds, with jitter."""
         for number in range(self._retries):
             yield min(5.0, 0.1 * 2**number) * random.uniform(0.5, 1)
 
 
-class Client(_Asking):
-    """Asks and waits; one text, or a list of them, gives a list. Close it, or use `with`.
+class Client(_Base):
+    """A blocking client; a text or a list of texts gives a list. Close it, or use `with`.
 
-    Raises ServerError where the server refuses, httpx's errors where it is not there.
+    Raises ServerError when the server refuses, and httpx's errors when it cannot be reached.
     """
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
         self._http = httpx.Client(**self._options)
 
     def __enter__(self) -> "Client":
@@ -107,50 +107,50 @@ class Client(_Asking):
     def predict(
         self, texts: str | Sequence[Text], truncate: bool = False, raw_scores: bool = False
     ) -> list[list[LabelScore]]:
-        """Per text, or pair of texts, its labels, the highest score first."""
+        """For each text or pair of texts its labels, the highest score first."""
         options = {"truncate": truncate, "raw_scores": raw_scores}
-        return self._ask(self._question("predict", texts, _labels, **options))
+        return self._send(self._request("predict", texts, _labels, **options))
 
     def embed(self, texts: str | Sequence[str], truncate: bool = False) -> list[list[float]]:
-        """Per text its vector."""
-        return self._ask(self._question("embed", texts, list[float], truncate=truncate))
+        """The vector of each text."""
+        return self._send(self._request("embed", texts, list[float], truncate=truncate))
 
     def fill_mask(
         self, texts: str | Sequence[str], top: int = 5, temperature: float = 1.0
     ) -> list[list[list[Guess]]]:
-        """Per text, per mask in it, what may stand there."""
+        """For each mask of each text, the `top` most probable tokens."""
         options = {"top": top, "temperature": temperature}
-        return self._ask(self._question("fill-mask", texts, _guesses, **options))
+        return self._send(self._request("fill-mask", texts, _guesses, **options))
 
     def tag(self, texts: str | Sequence[str | Sequence[str]], truncate: bool = False) -> list[Tags]:
-        """Per text, or list of words, its tags."""
-        return self._ask(self._question("tag", texts, _tags, truncate=truncate))
+        """The tags of each text or list of words."""
+        return self._send(self._request("tag", texts, _tags, truncate=truncate))
 
     def info(self) -> dict[str, Any]:
-        """What is served."""
-        return self._ask(_Question("/info", None, dict[str, Any]))
+        """The served models and their settings."""
+        return self._send(_Request("/info", None, dict[str, Any]))
 
-    def _ask(self, question: _Question[T]) -> T:
+    def _send(self, request: _Request[T]) -> T:
         for wait in self._waits():
-            outcome = self._try(question)
-            if (least := _again(outcome)) is None:
-                return question.read(_content(outcome))
+            outcome = self._try(request)
+            if (least := _retry_after(outcome)) is None:
+                return request.read(_content(outcome))
             time.sleep(max(wait, least))
-        return question.read(_content(self._try(question)))
+        return request.read(_content(self._try(request)))
 
-    def _try(self, question: _Question[Any]) -> httpx.Response | httpx.TransportError:
-        method = "GET" if question.body is None else "POST"
+    def _try(self, request: _Request[Any]) -> httpx.Response | httpx.TransportError:
+        method = "GET" if request.body is None else "POST"
         try:
-            return self._http.request(method, question.path, json=question.body)
+            return self._http.request(method, request.path, json=request.body)
         except httpx.TransportError as error:
             return error
 
 
-class AsyncClient(_Asking):
-    """The same for asyncio: its methods are awaited; aclose it, or use `async with`."""
+class AsyncClient(_Base):
+    """The same client for asyncio: its methods are awaited. aclose it, or use `async with`."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
         self._http = httpx.AsyncClient(**self._options)
 
     async def __aenter__(self) -> "AsyncClient":
@@ -167,41 +167,41 @@ class AsyncClient(_Asking):
     ) -> list[list[LabelScore]]:
         """As Client.predict."""
         options = {"truncate": truncate, "raw_scores": raw_scores}
-        return await self._ask(self._question("predict", texts, _labels, **options))
+        return await self._send(self._request("predict", texts, _labels, **options))
 
     async def embed(self, texts: str | Sequence[str], truncate: bool = False) -> list[list[float]]:
         """As Client.embed."""
-        return await self._ask(self._question("embed", texts, list[float], truncate=truncate))
+        return await self._send(self._request("embed", texts, list[float], truncate=truncate))
 
     async def fill_mask(
         self, texts: str | Sequence[str], top: int = 5, temperature: float = 1.0
     ) -> list[list[list[Guess]]]:
         """As Client.fill_mask."""
         options = {"top": top, "temperature": temperature}
-        return await self._ask(self._question("fill-mask", texts, _guesses, **options))
+        return await self._send(self._request("fill-mask", texts, _guesses, **options))
 
     async def tag(
         self, texts: str | Sequence[str | Sequence[str]], truncate: bool = False
     ) -> list[Tags]:
         """As Client.tag."""
-        return await self._ask(self._question("tag", texts, _tags, truncate=truncate))
+        return await self._send(self._request("tag", texts, _tags, truncate=truncate))
 
     async def info(self) -> dict[str, Any]:
         """As Client.info."""
-        return await self._ask(_Question("/info", None, dict[str, Any]))
+        return await self._send(_Request("/info", None, dict[str, Any]))
 
-    async def _ask(self, question: _Question[T]) -> T:
+    async def _send(self, request: _Request[T]) -> T:
         for wait in self._waits():
-            outcome = await self._try(question)
-            if (least := _again(outcome)) is None:
-                return question.read(_content(outcome))
+            outcome = await self._try(request)
+            if (least := _retry_after(outcome)) is None:
+                return request.read(_content(outcome))
             await asyncio.sleep(max(wait, least))
-        return question.read(_content(await self._try(question)))
+        return request.read(_content(await self._try(request)))
 
-    async def _try(self, question: _Question[Any]) -> httpx.Response | httpx.TransportError:
-        method = "GET" if question.body is None else "POST"
+    async def _try(self, request: _Request[Any]) -> httpx.Response | httpx.TransportError:
+        method = "GET" if request.body is None else "POST"
         try:
-            return await self._http.request(method, question.path, json=question.body)
+            return await self._http.request(method, request.path, json=request.body)
         except httpx.TransportError as error:
             return error
 
@@ -209,27 +209,27 @@ class AsyncClient(_Asking):
 Outcome = httpx.Response | httpx.TransportError
 
 
-def _again(outcome: Outcome) -> float | None:
-    """The least seconds to wait before the next attempt; None where none would help."""
+def _retry_after(outcome: Outcome) -> float | None:
+    """The least number of seconds before a retry; None when the request is not retried."""
     if isinstance(outcome, httpx.TransportError):
-        # who was not answered in time would only ask for the same work twice
+        # a retry after a timeout would only ask for the same work twice
         return None if isinstance(outcome, httpx.TimeoutException) else 0.0
     if outcome.status_code not in BUSY:
         return None
-    said = outcome.headers.get("retry-after", "")
-    return min(float(said), 60.0) if said.isdecimal() else 0.0
+    seconds = outcome.headers.get("retry-after", "")
+    return min(float(seconds), 60.0) if seconds.isdecimal() else 0.0
 
 
 def _content(outcome: Outcome) -> Any:
-    """The answer; raises ServerError, or the error of the connection."""
+    """The JSON of a response. Raises ServerError, or the error of the connection."""
     if isinstance(outcome, httpx.TransportError):
         raise outcome
     if outcome.status_code == 200:
         return outcome.json()
     try:
-        told = outcome.json()
-        message, kind = str(told["error"]), str(told["error_type"])
-    except (ValueError, KeyError, TypeError):  # of a proxy on the way
+        content = outcome.json()
+        message, kind = str(content["error"]), str(content["error_type"])
+    except (ValueError, KeyError, TypeError):  # sent by a proxy
         message, kind = outcome.text[:200], "Unknown"
     raise ServerError(outcome.status_code, message, kind)
 

@@ -1,11 +1,10 @@
-"""Files, hub data sets and GLUE folders become data sets, tasks and batches; no model is known
-here.
+"""Turns files, hub data sets and GLUE folders into tasks and batches, without any model.
 
-A row's way, and the order to read: `sources` finds the file, `formats` reads it, `labels` finds
-its columns and checks its labels, `tasks` infers the task and encodes rows, `encoded` holds them,
-and `splits` joins training, validation and evaluation files. `collate` pads rows and masks words;
-`batches` gives the batch of a step as a function of (seed, step). `corpus` is the inner part for
-plain text of any size. `intents` holds the data of the quickstart.
+Read in the order that a row passes through: `sources` finds the file, `formats` reads it, `labels`
+finds its columns and checks its labels, `tasks` infers the task and encodes rows, `encoded` holds
+them, and `splits` joins training, validation and evaluation files. `collate` pads rows and masks
+tokens; `batches` gives the batch of a step as a function of (seed, step). `corpus` is the inner
+part for plain text of any size. `intents` holds the data of the quickstart.
 
 For other rooms: sources, labels, tasks, encoded, splits, collate, batches, corpus.
 """

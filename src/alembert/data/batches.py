@@ -1,4 +1,4 @@
-"""The batch of a step as a pure function of (seed, step): what makes a run resumable exactly."""
+"""The batch of a step as a pure function of (seed, step), so that a run resumes exactly."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from alembert.io.seeds import MASKS, ROW_MASKS, torch_seed
 
 
 class Rows(Protocol):
-    """What batches are made of."""
+    """Encoded rows and their lengths."""
 
     lengths: Any
 
@@ -22,9 +22,9 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Masked:
-    """Rows whose words are hidden once: what is hidden of a row depends on (seed, its number).
+    """Rows with static masking: the masked positions of a row depend on (seed, its number) alone.
 
-    ceil(share * tokens) places of every row, where a batch would draw them of all its rows.
+    ceil(share * tokens) positions are drawn in every row, and not in a batch as a whole.
     """
 
     rows: Rows
@@ -47,9 +47,9 @@ class Masked:
 
 @dataclass
 class Batches:
-    """batches(step) -> the step's whole batch, padded on the right.
+    """batches(step) returns the step's global batch, padded on the right.
 
-    Every row once an epoch, rows of similar length together.
+    Every row comes once an epoch, and rows of similar length share a batch.
     """
 
     rows: Rows
@@ -62,11 +62,11 @@ class Batches:
     def __call__(self, step: int) -> dict[str, Tensor]:
         """input_ids, attention_mask (B, T), labels, and token_type_ids where the rows have them."""
         per_epoch = -(-len(self.rows) // self.batch_size)
-        epoch, place = divmod(step, per_epoch)
+        epoch, position = divmod(step, per_epoch)
         if epoch not in self._plans:
             lengths = self.rows.lengths
             self._plans = {epoch: plan(lengths, self.batch_size, self.seed, epoch)}
-        batch = pad([self.rows[i] for i in self._plans[epoch][place]], self.pad_token_id)
+        batch = pad([self.rows[i] for i in self._plans[epoch][position]], self.pad_token_id)
         if self.masking is None:
             return batch
         generator = torch.Generator().manual_seed(torch_seed(self.seed, MASKS, step))

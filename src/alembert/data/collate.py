@@ -1,4 +1,4 @@
-"""Rows -> batches: which rows go together, padded, words hidden; pure functions of a seed."""
+"""Plans, pads and masks batches of rows; all are pure functions of a seed."""
 
 import math
 from collections.abc import Sequence
@@ -21,28 +21,29 @@ _WINDOW = 50  # batches whose rows are sorted by length together: wide enough to
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Batches of row numbers: plan[place] (B,). A few bytes a row, however many there are."""
+    """The row numbers of an epoch's batches: plan[index] (B,), in a few bytes a row."""
 
     order: NDArray[Any]  # (N,), unsigned
-    places: NDArray[np.int64]  # of the full batches
+    places: NDArray[np.int64]  # the shuffled positions of full batches in order
     batch_size: int
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.batch_size)
 
-    def __getitem__(self, place: int) -> list[int]:
-        if not 0 <= place < len(self):
-            raise IndexError(f"batch {place} of {len(self)}")
-        full = place < len(self.places)
-        start = int(self.places[place] if full else place) * self.batch_size
+    def __getitem__(self, index: int) -> list[int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        full = index < len(self.places)
+        start = int(self.places[index] if full else index) * self.batch_size
         rows: list[int] = self.order[start : start + self.batch_size].tolist()
         return rows
 
 
 def plan(lengths: Sequence[int] | NDArray[Any], batch_size: int, seed: int, epoch: int) -> Plan:
-    """Batches of row numbers: every row once, rows of similar length together, in random order.
+    """An epoch's batches in random order: every row once, rows of similar length together.
 
-    The same for the same (seed, epoch). What fills no batch is a short batch at the end.
+    The plan depends on (seed, epoch). Rows left over form a short batch at the end. Raises
+    UserError for a batch size below 1.
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: must be at least 1")
@@ -58,12 +59,12 @@ def plan(lengths: Sequence[int] | NDArray[Any], batch_size: int, seed: int, epoc
 
 
 def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dict[str, Tensor]:
-    """Rows -> tensors, padded on the right to the longest row (rounded up to `multiple`).
+    """Tensors of rows, padded on the right to the longest row (rounded up to `multiple`).
 
-    input_ids, attention_mask and, where rows have them, token_type_ids: (B, T) long. labels:
-    (B,) long for ids, (B,) float for scores, (B, C) float for 0/1 rows, (B, T) long for tags,
-    padded with -100. teacher_logits: (B, C), or (B, T, C) of tags; what else a teacher left has as
-    many places as the row that has most, filled with 0.
+    input_ids, attention_mask and, where rows have them, token_type_ids are (B, T) long. labels are
+    (B,) long for ids, (B,) float for scores, (B, C) float for 0/1 rows, and (B, T) long for tags,
+    padded with -100. teacher_logits are (B, C), or (B, T, C) for tags; other teacher tensors are
+    padded with 0 to the longest.
     """
     width = max(len(row["input_ids"]) for row in rows)
     width = -(-width // multiple) * multiple
@@ -85,17 +86,17 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
         batch["labels"] = labels.float() if labels.is_floating_point() else labels
     for name in rows[0]:
         if name.startswith("teacher_"):
-            found = [torch.as_tensor(row[name]) for row in rows]
-            batch[name] = pad_sequence(found, batch_first=True)
+            tensors = [torch.as_tensor(row[name]) for row in rows]
+            batch[name] = pad_sequence(tensors, batch_first=True)
     return batch
 
 
 @dataclass(frozen=True, eq=False)
 class Masking:
-    """How words are hidden so that a model has to guess them (BERT; DistilBERT's rare words).
+    """Masking for MLM as in BERT, or weighted to rare tokens as in DistilBERT.
 
-    `weights` (V,): how likely each token of the vocabulary is drawn; None draws evenly.
-    `replace`: the shares of drawn tokens that become [MASK], become any token, stay.
+    `weights` (V,) are proportional to the probability that a token is drawn; None draws evenly.
+    `replace` has the shares of drawn tokens that become [MASK], become any token, or stay.
     """
 
     mask_token_id: int
@@ -115,38 +116,38 @@ class Masking:
             raise UserError(f"masking weights {shape}: one for each of {self.vocab_size} tokens")
 
     def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """A copy of the batch with words hidden in input_ids and their ids in labels (B, T).
+        """A copy of the batch with masked input_ids and the original ids in labels (B, T).
 
-        ceil(share * tokens) places of the whole batch are drawn without replacement, special
-        tokens and padding never; labels are -100 where nothing was drawn.
+        ceil(share * tokens) positions of the batch are drawn without replacement, among them no
+        special tokens and no padding; labels are -100 elsewhere.
         """
         ids = batch["input_ids"]
         drawn = self._draw(ids, batch["attention_mask"], generator)
         dice = torch.rand(ids.shape, generator=generator)
-        anything = torch.randint(self.vocab_size, ids.shape, generator=generator)
+        random_ids = torch.randint(self.vocab_size, ids.shape, generator=generator)
         masked, random, _ = self.replace
-        hidden = torch.where(drawn & (dice < masked), self.mask_token_id, ids)
+        with_masks = torch.where(drawn & (dice < masked), self.mask_token_id, ids)
         swapped = drawn & (dice >= masked) & (dice < masked + random)
         return {
             **batch,
-            "input_ids": torch.where(swapped, anything, hidden),
+            "input_ids": torch.where(swapped, random_ids, with_masks),
             "labels": torch.where(drawn, ids, IGNORED),
         }
 
     def _draw(self, ids: Tensor, attention_mask: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, T) bool: the places drawn."""
+        """The drawn positions, (B, T) bool."""
         special = torch.tensor(self.special_ids, dtype=ids.dtype)
-        free = attention_mask.bool() & ~torch.isin(ids, special)
+        maskable = attention_mask.bool() & ~torch.isin(ids, special)
         weights = torch.ones(ids.shape) if self.weights is None else self.weights[ids]
-        weights = weights * free
+        weights = weights * maskable
         count = math.ceil(self.share * int(attention_mask.sum()))
         count = min(count, int(weights.count_nonzero()))
-        # the largest of w / Exp(1) are a weighted draw without replacement: what
-        # torch.multinomial does inside, without its limit of 2^24 places
+        # the largest of w / Exp(1) are a weighted draw without replacement, as torch.multinomial
+        # makes it, without its limit of 2^24 positions
         keys = weights / torch.empty(ids.shape).exponential_(generator=generator)
-        places = keys.flatten().topk(count).indices
+        positions = keys.flatten().topk(count).indices
         drawn = torch.zeros(ids.numel(), dtype=torch.bool)
-        drawn[places] = True
+        drawn[positions] = True
         return drawn.view(ids.shape)
 
 
@@ -155,7 +156,8 @@ def masking_for(
 ) -> Masking:
     """Masking with a tokenizer's ids; a token is drawn in proportion to count^-rare_words.
 
-    counts (V,): how often each token occurs in the corpus. Raises UserError without a mask token.
+    counts (V,) are the occurrences of each token in the corpus. Raises UserError when the
+    tokenizer has no mask token.
     """
     if tokenizer.mask_token_id is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Encoded rows: token ids and labels of a whole data set in a few flat arrays."""
+"""Encoded rows: the token ids and labels of a data set in a few flat arrays."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -12,15 +12,15 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from alembert.io.errors import UserError
 
-IGNORED = -100  # what cross entropy leaves out
+IGNORED = -100  # the label that cross entropy ignores
 
 
 class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows of token ids with their labels, four bytes a token.
 
-    `lengths`: tokens per row. `truncated`: how many rows were cut. `labels`: (N,) class ids or
-    scores, (N, C) 0/1, or, when `per_token`, one id per token of all rows in a row.
-    A row without a label has -100, or NaN where labels are numbers.
+    `lengths` has the tokens of each row and `truncated` is the number of rows that were cut.
+    `labels` are (N,) class ids or scores, (N, C) 0/1, or, when `per_token`, one id a token for all
+    rows one after another. A missing label is -100, or NaN where labels are floats.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`input_ids`, `token_type_ids` where the tokenizer makes them, `labels`: plain lists."""
+        """A row as lists: `input_ids`, `labels`, and `token_type_ids` if the tokenizer has them."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         index %= len(self)
@@ -83,7 +83,7 @@ def concat(*parts: Encoded) -> Encoded:
 
 
 def describe_cut(*parts: Encoded | None) -> str | None:
-    """The line that says how many texts were cut and where; None when none was."""
+    """The line that reports how many texts were truncated, and at which length; None if none."""
     rows = [part for part in parts if part is not None]
     cut = sum(part.truncated for part in rows)
     if not cut:
@@ -91,7 +91,8 @@ def describe_cut(*parts: Encoded | None) -> str | None:
     longest = max(length for part in rows for length in part.lengths)
     total = sum(len(part) for part in rows)
     return (
-        f"{cut:,} of {total:,} texts are longer than {longest} tokens and cut there: --max-length"
+        f"{cut:,} of {total:,} texts are longer than {longest} tokens and are truncated: "
+        "--max-length"
     )
 
 
@@ -103,7 +104,7 @@ def tokenize(
     max_length: int,
     words: bool,
 ) -> Encoded:
-    """Texts (or, if `words`, lists of words with a list of label ids each) -> Encoded rows."""
+    """Encodes texts or, if `words`, lists of words that have a list of label ids each."""
     parts = []
     for span in _spans(texts, pairs):
         batch = tokenizer(
@@ -119,7 +120,7 @@ def tokenize(
 
 
 def _spans(texts: list[Any], pairs: list[Any] | None) -> Iterator[slice]:
-    """Stretches of rows of at most 1,000 rows or little over a million characters."""
+    """Slices of at most 1,000 rows, or little over a million characters."""
     start, size = 0, 0
     for stop in range(1, len(texts) + 1):
         size += len(texts[stop - 1]) + (len(pairs[stop - 1]) if pairs else 0)
@@ -134,7 +135,7 @@ def _part(batch: BatchEncoding, labels: Any, words: bool) -> Encoded:
         raise UserError("this tokenizer has no fast version; use a model that has one")
     if words:
         rows = zip(encodings, labels, strict=True)
-        labels = np.array([label for row in rows for label in _at_first_piece(*row)], np.int32)
+        labels = np.array([label for row in rows for label in _label_first_tokens(*row)], np.int32)
     types = batch.get("token_type_ids")
     return Encoded(
         np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
@@ -146,8 +147,8 @@ def _part(batch: BatchEncoding, labels: Any, words: bool) -> Encoded:
     )
 
 
-def _at_first_piece(encoding: Encoding, labels: list[int]) -> Iterator[int]:
-    """Per token the label of the word it begins; a word without tokens has no place here."""
+def _label_first_tokens(encoding: Encoding, labels: list[int]) -> Iterator[int]:
+    """The labels of a text's tokens: that of a word at its first token, IGNORED elsewhere."""
     previous = None
     for word in encoding.word_ids:
         yield IGNORED if word is None or word == previous else labels[word]

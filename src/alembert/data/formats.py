@@ -1,4 +1,4 @@
-"""One file -> a `datasets.Dataset`: a reader for each kind of file, chosen by suffix."""
+"""Reads one file into a `datasets.Dataset`, by a reader for each suffix."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from datasets.table import InMemoryTable
 
 from alembert.io.errors import UserError
 
-# A number with leading zeros is a name (a zip code, an id): it stays a string.
+# A number with leading zeros is a name (a zip code, an id) and stays a string.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|NAN")
 
@@ -27,7 +27,7 @@ PACKED = {".zst": "zstd", ".gz": "gzip"}
 
 
 def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
-    """Columns of equal length -> a Dataset; UserError names a column that mixes types."""
+    """A Dataset of columns of equal length. Raises UserError for a column of mixed types."""
     arrays = {}
     for name, values in columns.items():
         if "\0" in name:
@@ -43,7 +43,7 @@ def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
 
 
 def _typed(cells: list[str]) -> list[Any]:
-    """Cells as int or float where every filled cell is one (an empty cell is None), else as is."""
+    """A column as int or float, with None for empty cells, if every filled cell is a number."""
     filled = [cell for cell in cells if cell]
     for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
         if filled and all(pattern.fullmatch(cell) for cell in filled):
@@ -52,33 +52,33 @@ def _typed(cells: list[str]) -> list[Any]:
 
 
 def csv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of the rows; a quoted cell may hold commas and lines."""
+    """(line, cells) of each row of a CSV file; a quoted cell may hold commas and line breaks."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     with unpacked(file, path, newline="") as text:
         rows = csv.reader(text, strict=True)
         while True:
-            line = rows.line_num + 1  # where the row begins; line_num is where the last one ended
+            line = rows.line_num + 1  # the row's first line; line_num is the last line before it
             try:
                 row = next(rows)
             except StopIteration:
                 break
             except csv.Error as error:
                 raise UserError(
-                    f"{path}, line {line}: {error}; mend the quotes of this row"
+                    f"{path}, line {line}: {error}; fix the quotes of this row"
                 ) from None
             if row:
                 yield line, row
 
 
 def tsv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Without quoting: GLUE's files hold single quotation marks that belong to the text."""
+    """(line, cells) of each row of a TSV file; quotation marks belong to the text, as in GLUE."""
     return ((number, line.split("\t")) for number, line in lines(file, path) if line)
 
 
 def table(rows: Rows, file: BinaryIO, path: Path) -> Iterator[list[str]]:
-    """The names of the columns, and then rows of as many cells."""
-    found = rows(file, path)
-    _, header = next(found, (0, None))
+    """The column names, then the rows. Raises UserError for a row of another width."""
+    numbered = rows(file, path)
+    _, header = next(numbered, (0, None))
     if header is None:
         raise UserError(f"{path}: the file is empty; give a file with at least one row")
     repeated = sorted({name for name in header if header.count(name) > 1})
@@ -86,11 +86,11 @@ def table(rows: Rows, file: BinaryIO, path: Path) -> Iterator[list[str]]:
         raise UserError(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
     yield header
     line = 0
-    for line, row in found:
+    for line, row in numbered:
         if len(row) != len(header):
             raise UserError(
                 f"{path}, line {line}: {len(row)} fields where the header has {len(header)}; "
-                "mend the row (in CSV, quote a text that holds a comma)"
+                "fix the row (in CSV, quote a text that holds a comma)"
             )
         yield row
     if not line:
@@ -110,16 +110,18 @@ def _delimited(rows: Rows) -> Reader:
 
 
 def _records(path: Path, rows: Iterable[tuple[str, Any]]) -> Dataset:
-    """(where, object) pairs -> columns; the first object says which keys there are."""
+    """A Dataset of (position, object) pairs; the keys are those of the first object."""
     columns: dict[str, list[Any]] = {}
     for where, row in rows:
         if not isinstance(row, dict) or not row:
             raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
         columns = columns or {key: [] for key in row}
         if row.keys() != columns.keys():
-            odd = sorted(row.keys() ^ columns.keys())[0]
-            state = "is missing" if odd in columns else "is not in the rows above"
-            raise UserError(f"{path}, {where}: key {odd!r} {state}; give all rows the same keys")
+            key_name = sorted(row.keys() ^ columns.keys())[0]
+            state = "is missing" if key_name in columns else "is not in the rows above"
+            raise UserError(
+                f"{path}, {where}: key {key_name!r} {state}; give all rows the same keys"
+            )
         for key, value in row.items():
             columns[key].append(value)
             first = columns[key][0]
@@ -132,7 +134,7 @@ def _records(path: Path, rows: Iterable[tuple[str, Any]]) -> Dataset:
 
 
 def _kind(value: Any) -> str:
-    """The type of a JSON value, in words; 1 and 1.0 are of one kind."""
+    """The type of a JSON value as messages name it; 1 and 1.0 are of one kind."""
     kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string"}
     return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
 
@@ -142,11 +144,11 @@ def _loads(path: Path, text: str, line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"{path}, line {line + error.lineno - 1}"
-        raise UserError(f"{where}: not JSON ({error.msg}); mend the line") from None
+        raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
 
 
 def objects(file: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
-    """(where, what it holds) of the filled lines of a JSONL file."""
+    """(position, value) of each filled line of a JSONL file."""
     filled = ((number, line) for number, line in lines(file, path) if line.strip())
     return ((f"line {n}", _loads(path, line, n)) for n, line in filled)
 
@@ -158,18 +160,18 @@ def _jsonl(path: Path) -> Dataset:
 
 def _json(path: Path) -> Dataset:
     with path.open("rb") as file:
-        found = _loads(path, "\n".join(line for _, line in lines(file, path)), 1)
-    inner = found.get("data") if isinstance(found, dict) else None
+        content = _loads(path, "\n".join(line for _, line in lines(file, path)), 1)
+    inner = content.get("data") if isinstance(content, dict) else None
     if isinstance(inner, list) and all(isinstance(row, dict) for row in inner):
-        found = inner
-    if isinstance(found, dict) and found and all(isinstance(v, list) for v in found.values()):
-        if len({len(values) for values in found.values()}) > 1:
-            counts = ", ".join(f"{key}: {len(values)}" for key, values in found.items())
-            raise UserError(f"{path}: columns of different length ({counts}); mend the file")
-        return dataset(found, path)
-    if not isinstance(found, list):
+        content = inner
+    if isinstance(content, dict) and content and all(isinstance(v, list) for v in content.values()):
+        if len({len(values) for values in content.values()}) > 1:
+            counts = ", ".join(f"{key}: {len(values)}" for key, values in content.items())
+            raise UserError(f"{path}: columns of different length ({counts}); fix the file")
+        return dataset(content, path)
+    if not isinstance(content, list):
         raise UserError(f"{path}: neither a list of objects nor an object of lists")
-    return _records(path, ((f"row {n}", row) for n, row in enumerate(found, start=1)))
+    return _records(path, ((f"row {n}", row) for n, row in enumerate(content, start=1)))
 
 
 def _parquet(path: Path) -> Dataset:
@@ -179,7 +181,7 @@ def _parquet(path: Path) -> Dataset:
 
 @contextmanager
 def parquet(path: Path) -> Iterator[None]:
-    """What is no Parquet file, or holds a type that datasets has no word for, is a UserError."""
+    """Raises UserError for a file that is no Parquet, or has a type that datasets lacks."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -193,11 +195,11 @@ def _plain(path: Path) -> Dataset:
 
 
 def _conll(path: Path) -> Dataset:
-    """Sentences apart by blank lines; a word first and its tag last on every line."""
+    """Reads sentences separated by blank lines, with a word first and its tag last on each line."""
     sentences: list[tuple[list[str], list[str]]] = [([], [])]
     with path.open("rb") as file:
-        found = list(lines(file, path))
-    for number, line in found:
+        numbered = list(lines(file, path))
+    for number, line in numbered:
         if line.startswith("-DOCSTART-"):
             continue
         cells = line.split("\t") if "\t" in line else line.split()
@@ -208,8 +210,8 @@ def _conll(path: Path) -> Dataset:
         else:
             sentences[-1][0].append(cells[0])
             sentences[-1][1].append(cells[-1])
-    kept = [pair for pair in sentences if pair[0]]
-    return dataset({"tokens": [words for words, _ in kept], "tags": [t for _, t in kept]}, path)
+    filled = [pair for pair in sentences if pair[0]]
+    return dataset({"tokens": [words for words, _ in filled], "tags": [t for _, t in filled]}, path)
 
 
 READERS: dict[str, Reader] = {
@@ -226,22 +228,23 @@ READERS: dict[str, Reader] = {
 
 
 def kind(path: Path) -> str:
-    """The suffix that says what a file holds: of texts.jsonl.zst it is .jsonl."""
+    """The suffix of a file's format, without that of compression: .jsonl for texts.jsonl.zst."""
     named = Path(path.stem) if path.suffix.lower() in PACKED else path
     return named.suffix.lower()
 
 
 @contextmanager
 def unpacked(file: BinaryIO, path: Path, newline: str = "\n") -> Iterator[TextIO]:
-    """The text of an open file, with or without a byte order mark; `newline` as for `open`.
+    """The decompressed text of an open file, without a byte order mark; `newline` as for `open`.
 
-    `file` stands where reading is. Raises UserError that says where the UTF-8 breaks.
+    The position of `file` tells how far reading is. Raises UserError that names the line and byte
+    where the UTF-8 is invalid.
     """
     try:
         with io.TextIOWrapper(_bytes(file, path), "utf-8-sig", newline=newline) as text:
             yield text
     except UnicodeDecodeError:
-        raise UserError(_broken(path)) from None
+        raise UserError(_decoding_error(path)) from None
     except pa.ArrowException as error:
         raise UserError(f"{path}: {error}; unpack the file or fetch it again") from None
     except OSError as error:
@@ -257,8 +260,8 @@ def _bytes(file: BinaryIO, path: Path) -> BinaryIO:
     return io.BufferedReader(pa.CompressedInputStream(file, packing))
 
 
-def _broken(path: Path) -> str:
-    """Where the UTF-8 of a file breaks, found by reading it once more."""
+def _decoding_error(path: Path) -> str:
+    """The message that locates invalid UTF-8 in a file, which is read once more."""
     before = 0
     with path.open("rb") as file:
         for number, line in enumerate(_bytes(file, path), start=1):
@@ -274,7 +277,7 @@ def _broken(path: Path) -> str:
 
 
 def lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end) of the lines; blank ones are there too."""
+    """(number from 1, text) of each line, blank ones included. Raises UserError when all are."""
     filled = False
     # str.splitlines would also split at form feeds and U+2028, which texts contain
     with unpacked(file, path) as text:

@@ -1,4 +1,4 @@
-"""The labels of a data set, row by row: names, ids of names, or scores, checked on the way."""
+"""Finds the columns of a data set, and reads and checks its labels: names, ids or scores."""
 
 import math
 import re
@@ -30,7 +30,7 @@ TAGS = ("tags", "ner_tags", "labels", "slots", "label")
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns; for words with tags, `text` is the words' and `label` the tags' column."""
+    """Column names; in token classification `text` holds lists of words and `label` their tags."""
 
     text: str
     text_pair: str | None
@@ -44,7 +44,7 @@ def label_column(columns: Columns, source: str) -> str:
 
 
 def label_names(data: Dataset, columns: Columns, source: str) -> list[list[str]]:
-    """Per row, the names of its labels: one for a class, one a word for tags.
+    """The label names of each row: one for a class, one a word for tags.
 
     Raises UserError for a row with an empty label, or with more or fewer tags than words.
     """
@@ -75,7 +75,10 @@ def placeholders(labels: Sequence[str]) -> bool:
 
 
 def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list[list[int]]:
-    """Names -> ids, whatever their case; an integer is an id where no class has such a name."""
+    """The class ids of label names, ignoring case; integers are ids if no class has such a name.
+
+    Raises UserError for a label that is unknown.
+    """
     ids = {name.casefold(): i for i, name in enumerate(labels)}
     if len(ids) < len(labels):  # names that differ by case alone
         ids = {}
@@ -84,13 +87,13 @@ def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list
     exact = {name: i for i, name in enumerate(labels)}
 
     def number(name: str, row: int) -> int:
-        found = exact.get(name, ids.get(name.casefold()))
-        if found is None:
+        class_id = exact.get(name, ids.get(name.casefold()))
+        if class_id is None:
             raise UserError(
                 f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
-                f"{list_names(labels)}; mend the row, or use a model of these labels"
+                f"{list_names(labels)}; fix the row, or use a model of these labels"
             )
-        return found
+        return class_id
 
     return [[number(name, row) for name in names] for row, names in enumerate(rows, start=1)]
 
@@ -118,9 +121,9 @@ def find_columns(
     label: str | None = None,
     labelled: bool = True,
 ) -> Columns:
-    """The columns to read, whatever the case of their names; `label` is None if not `labelled`.
+    """The columns to read, ignoring case; `label` is None if not `labelled`.
 
-    Raises UserError that lists the columns there are when one is missing.
+    Raises UserError that lists the existing columns when one is missing.
     """
     if text_pair is not None and text is None:
         raise UserError(f"--text-pair {text_pair}: name the first text too, with --text")
@@ -136,10 +139,12 @@ def find_columns(
     if label is not None:
         return Columns(first, second, _named(data, source, label, "--label"))
     names = TAGS if is_list(data, first) else LABELS
-    found = _first(data, [name for name in names if name not in (first, second)])
-    if found is None:
-        raise UserError(f"{source}: no column of labels among {_there(data)}; name it with --label")
-    return Columns(first, second, found)
+    labels = _first(data, [name for name in names if name not in (first, second)])
+    if labels is None:
+        raise UserError(
+            f"{source}: no column of labels among {_listed(data)}; name it with --label"
+        )
+    return Columns(first, second, labels)
 
 
 def is_list(data: Dataset, column: str) -> bool:
@@ -161,22 +166,22 @@ def _guess_texts(
             return first, second
     single = _first(data, TEXTS)
     if single is None:
-        raise UserError(f"{source}: no column of text among {_there(data)}; name it with --text")
+        raise UserError(f"{source}: no column of text among {_listed(data)}; name it with --text")
     return single, None
 
 
-def _first(data: Dataset, wanted: Sequence[str]) -> str | None:
-    """The column that bears the first of the names that any column bears."""
-    there = {name.strip().casefold(): name for name in reversed(data.column_names)}
-    return next((there[name] for name in wanted if name in there), None)
+def _first(data: Dataset, names: Sequence[str]) -> str | None:
+    """The column with the first of these names that exists, ignoring case; None if none does."""
+    columns = {name.strip().casefold(): name for name in reversed(data.column_names)}
+    return next((columns[name] for name in names if name in columns), None)
 
 
 def _named(data: Dataset, source: str, name: str, option: str) -> str:
-    found = name if name in data.column_names else _first(data, [name.casefold()])
-    if found is None:
-        raise UserError(f"{option} {name}: {source} has no such column; it has {_there(data)}")
-    return found
+    column = name if name in data.column_names else _first(data, [name.casefold()])
+    if column is None:
+        raise UserError(f"{option} {name}: {source} has no such column; it has {_listed(data)}")
+    return column
 
 
-def _there(data: Dataset) -> str:
+def _listed(data: Dataset) -> str:
     return ", ".join(repr(name) for name in data.column_names)

@@ -1,4 +1,4 @@
-"""A path, a hub id or the name of a GLUE task -> `datasets.Dataset`s, columns as found."""
+"""Reads a path, a hub id or a GLUE task into `datasets.Dataset`s with their own columns."""
 
 import logging
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from alembert.io.errors import UserError
 def read(path: str, split: str = "train") -> Dataset:
     """The rows of a file (by its suffix), of a `save_to_disk` folder, or of a hub id.
 
-    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` speaks to folders and hub ids
-    alone. Strings stay strings, columns of numbers become numbers, blank lines are no rows.
+    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` applies to folders and hub ids
+    only. Columns of numbers become numbers, and blank lines are skipped.
     Raises UserError that names the file and, where there is one, the line.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return _folder(place, split)
-    if place.is_file():
-        reader = READERS.get(kind(place))
+    file = Path(path).expanduser()
+    if file.is_dir():
+        return _folder(file, split)
+    if file.is_file():
+        reader = READERS.get(kind(file))
         if reader is None:
             known = " ".join(READERS)
-            raise UserError(f"{path}: unknown kind of file {kind(place)!r}; known are {known}")
-        data = reader(place)
+            raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}")
+        data = reader(file)
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
         return data
@@ -40,7 +40,7 @@ def read(path: str, split: str = "train") -> Dataset:
 
 
 def _folder(path: Path, split: str) -> Dataset:
-    """A folder that `save_to_disk` wrote: the data set, or one split of a DatasetDict."""
+    """The data set, or one split of a DatasetDict, in a folder written by `save_to_disk`."""
     if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
         raise UserError(f"{path}: not a folder of datasets' save_to_disk; give a file")
     data = load_from_disk(path)
@@ -55,7 +55,7 @@ def _folder(path: Path, split: str) -> Dataset:
 
 def _hub(path: str, split: str) -> Dataset:
     name, _, configuration = path.partition(":")
-    # without an answer its client would try for 20 seconds; what is cached is found all the same
+    # an unreachable hub would cost 20 seconds of retries; cached data sets are found offline
     datasets.config.HF_HUB_OFFLINE = not hub.reachable()
     try:
         return load_dataset(name, configuration or None, split=split)
@@ -103,22 +103,22 @@ GLUE = {
 def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
     """The splits `train` and `eval` (the official dev set; matched for mnli) of a GLUE task.
 
-    Columns: `text`, `text_pair` for pairs, and `label`, a class name or, for stsb, a float.
-    From a folder as GLUE's own download lays it out (`folder` or `folder/SST-2` holds train.tsv),
-    or from the hub when no folder is given.
+    The columns are `text`, `text_pair` for pairs, and `label`: a class name or, for stsb, a float.
+    They are read from a folder of GLUE's official download (`folder` or `folder/SST-2` holds
+    train.tsv), or from the hub without one.
     """
-    wanted = _glue(task)
+    spec = _glue(task)
     matched = "_matched" if task == "mnli" else ""
     if folder is None:
         splits = {"train": "train", "eval": f"validation{matched}"}
-        return {key: _from_hub(task, wanted, split) for key, split in splits.items()}
+        return {key: _from_hub(task, spec, split) for key, split in splits.items()}
     home = Path(folder).expanduser()
-    home = home / wanted.folder if (home / wanted.folder).is_dir() else home
+    home = home / spec.folder if (home / spec.folder).is_dir() else home
     files = {"train": home / "train.tsv", "eval": home / f"dev{matched}.tsv"}
     for file in files.values():
         if not file.is_file():
-            raise UserError(f"{file}: no such file; give a folder with {wanted.folder}/{file.name}")
-    return {key: _from_file(task, wanted, file) for key, file in files.items()}
+            raise UserError(f"{file}: no such file; give a folder with {spec.folder}/{file.name}")
+    return {key: _from_file(task, spec, file) for key, file in files.items()}
 
 
 def has_pairs(task: str) -> bool:
@@ -132,19 +132,19 @@ def _glue(task: str) -> Glue:
     return GLUE[task]
 
 
-def _from_hub(task: str, wanted: Glue, split: str) -> Dataset:
+def _from_hub(task: str, spec: Glue, split: str) -> Dataset:
     data = _hub(f"nyu-mll/glue:{task}", split)
     columns = {
-        key: data[name][:] for key, name in zip(("text", "text_pair"), wanted.names, strict=False)
+        key: data[name][:] for key, name in zip(("text", "text_pair"), spec.names, strict=False)
     }
     labels = data["label"][:]
-    columns["label"] = [wanted.labels[i] for i in labels] if wanted.labels else labels
+    columns["label"] = [spec.labels[i] for i in labels] if spec.labels else labels
     return Dataset.from_dict(columns)
 
 
-def _from_file(task: str, wanted: Glue, file: Path) -> Dataset:
-    rows = list(_rows(file, wanted.header))
-    least = 1 + max(*wanted.columns, wanted.label)
+def _from_file(task: str, spec: Glue, file: Path) -> Dataset:
+    rows = list(_rows(file, spec.header))
+    least = 1 + max(*spec.columns, spec.label)
     for line, row in rows:
         if len(row) < least:
             raise UserError(
@@ -153,18 +153,18 @@ def _from_file(task: str, wanted: Glue, file: Path) -> Dataset:
             )
     columns = {
         key: [row[position] for _, row in rows]
-        for key, position in zip(("text", "text_pair"), wanted.columns, strict=False)
+        for key, position in zip(("text", "text_pair"), spec.columns, strict=False)
     }
     where = [f"{file}, line {line}" for line, _ in rows]
-    cells = [row[wanted.label] for _, row in rows]
-    labels = [_label(cell, wanted, place) for cell, place in zip(cells, where, strict=True)]
+    cells = [row[spec.label] for _, row in rows]
+    labels = [_label(cell, spec, place) for cell, place in zip(cells, where, strict=True)]
     if not rows:
         raise UserError(f"{file}: no rows; is this the {task} of GLUE?")
     return dataset({**columns, "label": labels}, file)
 
 
 def _rows(file: Path, header: bool) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of the rows; those of another width than the first are left out aloud."""
+    """(line, fields) of each row; a row of another width than the first is skipped and logged."""
     width = 0
     with file.open("rb") as opened:
         for line, row in tsv_rows(opened, file):
@@ -177,15 +177,15 @@ def _rows(file: Path, header: bool) -> Iterator[tuple[int, list[str]]]:
                 yield line, row
 
 
-def _label(cell: str, wanted: Glue, where: str) -> str | float:
-    """A class name, given as one or by its id, or a score."""
-    if not wanted.labels:
+def _label(cell: str, spec: Glue, position: str) -> str | float:
+    """The label of a cell: a class name, which may be written as its id, or a score."""
+    if not spec.labels:
         try:
             return float(cell)
         except ValueError:
-            raise UserError(f"{where}: score {cell!r} is no number; mend the row") from None
-    if cell in wanted.labels:
+            raise UserError(f"{position}: score {cell!r} is no number; fix the row") from None
+    if cell in spec.labels:
         return cell
-    if cell.isdecimal() and int(cell) < len(wanted.labels):
-        return wanted.labels[int(cell)]
-    raise UserError(f"{where}: label {cell!r} is none of {', '.join(wanted.labels)}")
+    if cell.isdecimal() and int(cell) < len(spec.labels):
+        return spec.labels[int(cell)]
+    raise UserError(f"{position}: label {cell!r} is none of {', '.join(spec.labels)}")

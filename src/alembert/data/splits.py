@@ -1,4 +1,4 @@
-"""The files of a task become what is trained on, what chooses and what judges."""
+"""Reads the files of a task into training, validation and evaluation splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ HUB = "hub"  # as Files.train: a GLUE task comes from there
 
 @dataclass(frozen=True)
 class Files:
-    """What the user named. task: a GLUE name; its folder is then `train`, or HUB."""
+    """The user's files and columns. If task names a GLUE task, `train` is its folder, or HUB."""
 
     train: str
     valid: str | None = None
@@ -31,15 +31,15 @@ class Files:
 
 @dataclass(frozen=True)
 class Splits:
-    """train holds `rows`, then unlabelled ones; valid chooses, test judges (None: not given)."""
+    """The encoded splits of a task: train, valid (for checkpoints) and test (for metrics)."""
 
     task: Task
-    train: Encoded
+    train: Encoded  # the labelled rows, then unlabelled ones
     valid: Encoded
-    test: Encoded | None
-    rows: Dataset  # what of train is labelled, as it was read
+    test: Encoded | None  # None without an evaluation file
+    rows: Dataset  # the labelled rows of train before encoding
     columns: Columns
-    texts: tuple[str, ...] = ()  # of test, as a person reads them
+    texts: tuple[str, ...] = ()  # the readable texts of test
 
 
 def prepare(
@@ -49,7 +49,10 @@ def prepare(
     known_labels: Sequence[str] | None,
     seed: int,
 ) -> Splits:
-    """Read, check and encode. Without a file to choose by, a slice of train is held out for it."""
+    """Reads, checks and encodes the files; without a validation file a slice of train is held out.
+
+    Raises UserError that names the file, and the row or column.
+    """
     names = (files.text, files.text_pair, files.label)
     if files.task is not None:
         glue = sources.glue(files.task, None if files.train == HUB else files.train)
@@ -87,7 +90,7 @@ def prepare(
 
 
 def are_pairs(files: Files) -> bool:
-    """Whether the rows trained on hold two texts each."""
+    """Whether the training rows hold two texts each."""
     if files.task is not None:
         return sources.has_pairs(files.task)
     rows = sources.read(files.train)
@@ -96,7 +99,7 @@ def are_pairs(files: Files) -> bool:
 
 
 def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
-    """Each row's text as a person reads it: words joined, a second text on a second line."""
+    """Each row's text in readable form: words joined by spaces, a second text on a second line."""
     parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]
     return tuple(
         "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
@@ -107,22 +110,24 @@ def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
 def with_rows(
     splits: Splits, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, source: str
 ) -> Splits:
-    """The same with other rows (their variants, say) in the place of the labelled ones."""
+    """The splits with other rows, such as augmented ones, in place of the labelled ones."""
     train = encode(rows, splits.task, splits.columns, tokenizer, max_length, source)
     rest = splits.train.after(len(splits.rows))
     return replace(splits, train=concat(train, rest) if len(rest) else train, rows=rows)
 
 
-def _check_shape(wanted: Columns, words: bool, found: Columns, rows: Any, source: str) -> None:
-    """Refuse a file whose rows are built in another way than those trained on."""
+def _check_shape(
+    expected: Columns, words: bool, columns_read: Columns, rows: Any, source: str
+) -> None:
+    """Raises UserError for a file whose rows have another shape than the training rows."""
     shapes = [
         "lists of words" if lists else "pairs of texts" if columns.text_pair else "single texts"
-        for columns, lists in ((wanted, words), (found, is_list(rows, found.text)))
+        for columns, lists in ((expected, words), (columns_read, is_list(rows, columns_read.text)))
     ]
     if shapes[0] != shapes[1]:
         raise UserError(
             f"{source}: its rows are {shapes[1]} and those trained on are {shapes[0]}: name the "
-            "columns with --text and --text-pair, or mend the file"
+            "columns with --text and --text-pair, or fix the file"
         )
 
 
@@ -132,7 +137,7 @@ def prepare_file(
     max_length: int,
     known_labels: Sequence[str] | None,
 ) -> tuple[Encoded, Task]:
-    """The one file of `files.train` as data to judge a model of these labels by."""
+    """Encodes the file `files.train` to evaluate a model with these labels on."""
     rows = sources.read(files.train, "test")
     columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
     task = infer_task(rows, columns, files.train, known_labels)

@@ -1,4 +1,4 @@
-"""What a data set asks for: its kind of task, its labels, its metric, and its rows encoded."""
+"""Infers the task of a data set (its kind, labels and metric), and encodes its rows."""
 
 import re
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless ano
 
 @dataclass(frozen=True)
 class Task:
-    """`labels`: class names in the order of their ids, or ("score",) for regression."""
+    """A kind of task; `labels` are class names in the order of ids, or ("score",) in regression."""
 
     kind: Kind
     labels: tuple[str, ...]
@@ -59,7 +59,7 @@ class Task:
 
 
 def is_bio(labels: Sequence[str]) -> bool:
-    """Whether tags mark spans: O, B-x, I-x (and E-x, S-x of IOBES)."""
+    """Whether labels are tags of spans: O, B-x, I-x (and E-x, S-x of IOBES)."""
     return any(re.match("[BI]-", tag) for tag in labels) and all(
         re.fullmatch("O|[BIES]-.+", tag) for tag in labels
     )
@@ -73,12 +73,12 @@ def infer_task(
     metric: str | None = None,
     glue: str | None = None,
 ) -> Task:
-    """The task of a data set by the type of its labels.
+    """Infers the task of a data set from the type of its labels.
 
-    Strings and integers are classes, fractions (or integers called a score) are regression,
-    lists are several labels, lists beside lists of words are tags. `known_labels` (a teacher's)
-    give the order of ids; classes may then be ids too. `glue` names a GLUE task whose order and
-    metric count. Raises UserError for labels that are empty, unknown, or all the same.
+    Strings and integers are classes, floats (or integers in a column called score) are regression,
+    lists are multi-label, and lists beside lists of words are tags. `known_labels` (a teacher's)
+    give the order of ids; the data may then hold ids. `glue` names a GLUE task whose order and
+    metric are used. Raises UserError for labels that are empty, unknown, or all the same.
     """
     kind = _kind(train, columns, source, known_labels)
     if kind == "regression":
@@ -130,22 +130,22 @@ def _order(
     known_labels: Sequence[str] | None,
     official: tuple[str, ...],
 ) -> tuple[str, ...]:
-    """Class names in the order of ids: the teacher's, the official, the data's own, or sorted."""
+    """Class names in the order of ids: the teacher's, the official, the data set's, or sorted."""
     rows = label_names(data, columns, source)
     feature = data.features[label_column(columns, source)]
-    own = official or tuple(getattr(getattr(feature, "feature", feature), "names", ()))
+    order = official or tuple(getattr(getattr(feature, "feature", feature), "names", ()))
     if known_labels is not None:
-        # LABEL_0, LABEL_1 name nothing: the data's own order, if it has one, is the one meant
-        renamed = own and len(own) == len(known_labels) and placeholders(known_labels)
-        own = own if renamed else tuple(known_labels)
-    if own:
-        label_ids(rows, own, source)
-        return own
-    found = {name for names in rows for name in names}
-    if not found:
+        # LABEL_0, LABEL_1 are placeholders: the data set's order, if it has one, is meant
+        renamed = order and len(order) == len(known_labels) and placeholders(known_labels)
+        order = order if renamed else tuple(known_labels)
+    if order:
+        label_ids(rows, order, source)
+        return order
+    distinct = {name for names in rows for name in names}
+    if not distinct:
         raise UserError(f"{source}: no row has a label")
-    integers = all(re.fullmatch("-?[0-9]+", name) for name in found)
-    return tuple(sorted(found, key=int if integers else None))
+    integers = all(re.fullmatch("-?[0-9]+", name) for name in distinct)
+    return tuple(sorted(distinct, key=int if integers else None))
 
 
 def encode(
@@ -157,14 +157,14 @@ def encode(
     source: str,
     labelled: bool = True,
 ) -> Encoded:
-    """The rows as token ids, at most `max_length` a row, with ids or scores as labels.
+    """Encodes rows into at most `max_length` token ids each, with ids or scores as labels.
 
-    Pairs are cut at the longer text. A tag stands at the first piece of its word, -100 elsewhere.
-    Without `labelled` the labels speak to nobody: -100, or NaN for numbers.
+    Pairs are cut at the longer text. A tag is the label of its word's first token, and other tokens
+    have -100. Without `labelled` all labels are missing: -100, or NaN for floats.
     Raises UserError naming the row for an empty text and for a label the task does not know.
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
-        raise UserError(f"--max-length {max_length}: no room for a token beside the special ones")
+        raise UserError(f"--max-length {max_length}: no token fits beside the special ones")
     names = [name for name in (columns.text, columns.text_pair) if name is not None]
     if len({is_list(data, name) for name in names}) > 1:
         raise UserError(f"{source}: one of {names} holds lists of words; give text in both")
@@ -175,7 +175,7 @@ def encode(
 
 
 def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
-    """Texts, or lists of words; a row without any is refused."""
+    """The texts, or lists of words, of a column. Raises UserError for an empty row."""
     words = is_list(data, column)
     values = data[column][:]
     for row, value in enumerate(values, start=1):
@@ -187,7 +187,7 @@ def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
 
 
 def _labels(data: Dataset, task: Task, columns: Columns, source: str) -> Any:
-    """(N,) ids, (N,) scores, (N, C) 0/1, or for tags a list of ids per row."""
+    """Labels: (N,) ids, (N,) scores, (N, C) 0/1, or, for tags, a list of ids a row."""
     if task.kind == "regression":
         return np.array(scores(data, columns, source), np.float32)
     rows = label_ids(label_names(data, columns, source), task.labels, source)
@@ -219,13 +219,14 @@ def hold_out(
     most: int = 2000,
     source: str = "train",
 ) -> tuple[Dataset, Dataset]:
-    """(train, valid): a seeded slice of `share` of the rows, at most `most`, in data order.
+    """Splits rows into (train, valid): valid is a seeded `share` of them, at most `most`.
 
-    Every class (or, for regression, every stretch of the scores) has its share; a class of a
-    single row stays in train. Raises UserError when there is nothing to hold out.
+    The split is stratified by class (or, in regression, by score), and a class of a single row
+    stays in train. Both keep the order of the data. Raises UserError when there is nothing to hold
+    out.
     """
     for column in filter(None, (columns.text, columns.text_pair)):
-        texts_in(data, column, source)  # refused by their rows in the file, not in a part of it
+        texts_in(data, column, source)  # here errors name row numbers of the file
     order = np.random.default_rng(seed).permutation(len(data))
     if task.kind == "regression":
         order = order[np.argsort(np.array(data[columns.label][:])[order], kind="stable")]
@@ -240,8 +241,8 @@ def hold_out(
     if len(order) < 2:
         raise UserError(f"{source}: too few rows of a class to hold some out; give --valid")
     count = min(most, max(1, round(share * len(order))))
-    # evenly spaced in an order by class takes of each class in proportion
-    places = (np.arange(count) + 0.5) * len(order) / count
-    held = np.zeros(len(data), bool)
-    held[order[places.astype(int)]] = True
-    return data.select(np.flatnonzero(~held)), data.select(np.flatnonzero(held))
+    # even spacing in an order by class gives each class its proportion
+    positions = (np.arange(count) + 0.5) * len(order) / count
+    held_out = np.zeros(len(data), bool)
+    held_out[order[positions.astype(int)]] = True
+    return data.select(np.flatnonzero(~held_out)), data.select(np.flatnonzero(held_out))

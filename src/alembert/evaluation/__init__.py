@@ -1,8 +1,8 @@
-"""Models and encoded rows become logits, and logits become metrics and kept predictions.
+"""Computes the logits of models on encoded rows, and metrics and tables of predictions from them.
 
-`predict` asks a model for the logits of a task's rows, or for masked words of a corpus; `metrics`
-turns logits and labels into the metrics of a task; `predictions` is the table of what teacher and
-student said of each text, as a run folder keeps it.
+`predict` computes the logits of a task's rows, or scores masked tokens of a corpus; `metrics`
+turns logits and labels into the metrics of a task; `predictions` reads and writes the table of
+the teacher's and the student's logits for each text.
 
 For other rooms: predict, metrics, predictions.
 """

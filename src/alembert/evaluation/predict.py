@@ -1,4 +1,4 @@
-"""A model and encoded rows -> predictions and metrics; a model and a corpus -> perplexity."""
+"""Computes a model's logits on encoded rows, and its perplexity on masked tokens of a corpus."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,18 +25,18 @@ def predict(
     batch_size: int = 64,
     progress: str | None = None,
 ) -> Logits:
-    """What `ask` gives of a model in torch; the model keeps its mode and its device."""
+    """The logits of `predict_by` for a torch model, whose mode and device stay unchanged."""
 
-    def answer(batch: dict[str, Tensor]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = model(**_inputs(model, batch)).logits.float().cpu().numpy()
-        return found
+    def forward(batch: dict[str, Tensor]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = model(**_inputs(model, batch)).logits.float().cpu().numpy()
+        return logits
 
-    with _asking(model):
-        return predict_by(answer, data, pad_token_id, batch_size, progress)
+    with _evaluating(model):
+        return predict_by(forward, data, pad_token_id, batch_size, progress)
 
 
 def predict_by(
-    answer: Callable[[dict[str, Tensor]], NDArray[np.float32]],
+    forward: Callable[[dict[str, Tensor]], NDArray[np.float32]],
     data: Encoded,
     pad_token_id: int,
     batch_size: int = 64,
@@ -44,24 +44,24 @@ def predict_by(
 ) -> Logits:
     """Logits in float32, rows in the order of the data: (N, C), or for tags N arrays (T, C).
 
-    answer: a padded batch -> (B, C) or (B, T, C). Rows of similar length share a batch;
-    `progress` is the title of a progress bar, if any.
+    forward maps a padded batch to logits (B, C) or (B, T, C). Rows of similar length share a
+    batch; `progress` is the title of a progress bar, if any.
     """
     order = np.argsort(data.lengths, kind="stable")[::-1].tolist()
-    found: list[Any] = [None] * len(order)
+    logits: list[Any] = [None] * len(order)
     with tqdm(total=len(order), desc=progress, disable=progress is None) as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = pad([data[i] for i in rows], pad_token_id)
-            for i, row in zip(rows, answer(batch), strict=True):
-                found[i] = row[: data.lengths[i]] if data.per_token else row
+            for i, row in zip(rows, forward(batch), strict=True):
+                logits[i] = row[: data.lengths[i]] if data.per_token else row
             bar.update(len(rows))
-    return found if data.per_token else np.stack(found)
+    return logits if data.per_token else np.stack(logits)
 
 
 @contextmanager
-def _asking(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, full precision; the mode is put back."""
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients and fp32 within; the mode is restored afterwards."""
     training = model.training
     model.eval()
     device = next(model.parameters()).device.type
@@ -73,7 +73,7 @@ def _asking(model: nn.Module) -> Iterator[None]:
 
 
 def _inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What this model reads of a batch, on its device."""
+    """The inputs of a batch that this model reads, on its device."""
     device = next(model.parameters()).device
     return {name: batch[name].to(device) for name in inputs_of(model) if name in batch}
 
@@ -87,16 +87,16 @@ def evaluate_masked_words(
     seed: int = 0,
     batch_size: int = 32,
 ) -> dict[str, float]:
-    """What `guess_words` gives of a model in torch."""
-    with _asking(model):
+    """The scores of `score_masked_words` for a torch model."""
+    with _evaluating(model):
         return score_masked_words(
-            lambda batch, places: logits_at(model, batch, places).cpu(),
+            lambda batch, positions: logits_at(model, batch, positions).cpu(),
             corpus, masking, pad_token_id, sequences, seed, batch_size,
         )  # fmt: skip
 
 
 def score_masked_words(
-    guess: Callable[[dict[str, Tensor], Tensor], Tensor],
+    predict_tokens: Callable[[dict[str, Tensor], Tensor], Tensor],
     corpus: Corpus,
     masking: Masking,
     pad_token_id: int,
@@ -104,39 +104,39 @@ def score_masked_words(
     seed: int = 0,
     batch_size: int = 32,
 ) -> dict[str, float]:
-    """How well hidden words are guessed: perplexity, top1 (share right), tokens (how many).
+    """The MLM scores on a corpus: perplexity, top1 (accuracy) and tokens (the number masked).
 
-    guess: a batch and its hidden places (B, T) -> logits (N, V). The same seed hides the same words
-    of the same sequences, whoever guesses.
+    predict_tokens maps a batch and its masked positions (B, T) to logits (N, V). The same seed
+    masks the same tokens of the same sequences for every model.
     """
-    drawn = np.random.default_rng(seed).permutation(len(corpus))[:sequences].tolist()
-    chosen = sorted(drawn, key=lambda i: corpus.lengths[i])
+    sample = np.random.default_rng(seed).permutation(len(corpus))[:sequences].tolist()
+    by_length = sorted(sample, key=lambda i: corpus.lengths[i])
     generator = torch.Generator().manual_seed(seed)
-    loss, right, tokens = 0.0, 0, 0
-    for start in range(0, len(chosen), batch_size):
-        rows = [corpus[i] for i in chosen[start : start + batch_size]]
+    loss, correct, tokens = 0.0, 0, 0
+    for start in range(0, len(by_length), batch_size):
+        rows = [corpus[i] for i in by_length[start : start + batch_size]]
         batch = masking(pad(rows, pad_token_id), generator)
         labels = batch["labels"][batch["labels"] != IGNORED]
-        logits = guess(batch, batch["labels"] != IGNORED)
+        logits = predict_tokens(batch, batch["labels"] != IGNORED)
         loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-        right += int((logits.argmax(1) == labels).sum())
+        correct += int((logits.argmax(1) == labels).sum())
         tokens += len(labels)
-    return {"perplexity": math.exp(loss / tokens), "top1": right / tokens, "tokens": tokens}
+    return {"perplexity": math.exp(loss / tokens), "top1": correct / tokens, "tokens": tokens}
 
 
-def logits_at(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Tensor:
-    """(N, V) logits at the places (B, T) alone: the head never sees the other hidden states."""
+def logits_at(model: nn.Module, batch: dict[str, Tensor], positions: Tensor) -> Tensor:
+    """The logits (N, V) at positions (B, T), bool; the head computes no others."""
 
-    def keep(module: nn.Module, given: Any, output: Any) -> Any:
+    def select(module: nn.Module, _: Any, output: Any) -> Any:
         hidden = output.last_hidden_state
-        output.last_hidden_state = hidden[places.to(hidden.device)][None]
+        output.last_hidden_state = hidden[positions.to(hidden.device)][None]
         return output
 
     body = getattr(model, getattr(model, "base_model_prefix", ""), None)
     if body is None:
-        logits: Tensor = model(**_inputs(model, batch)).logits[places].float()
+        logits: Tensor = model(**_inputs(model, batch)).logits[positions].float()
         return logits
-    hook = body.register_forward_hook(keep)
+    hook = body.register_forward_hook(select)
     try:
         logits = model(**_inputs(model, batch)).logits[0].float()
     finally:
@@ -144,8 +144,8 @@ def logits_at(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Ten
     return logits
 
 
-def logits_of(model: nn.Module, batch: dict[str, Tensor], places: Tensor) -> Tensor:
-    """logits_at for places (N,) as an exported graph takes them: b * T + t, ascending."""
+def logits_of(model: nn.Module, batch: dict[str, Tensor], positions: Tensor) -> Tensor:
+    """logits_at for positions (N,) as an exported graph takes them: b * T + t, ascending."""
     mask = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
-    mask.view(-1)[places] = True
+    mask.view(-1)[positions] = True
     return logits_at(model, batch, mask)

@@ -1,4 +1,4 @@
-"""What teacher and student said of each text that a run was judged by: RUN/predictions.parquet."""
+"""RUN/predictions.parquet: the logits of teacher and student for each evaluated text."""
 
 import json
 from collections.abc import Sequence
@@ -19,21 +19,22 @@ from alembert.io.errors import UserError
 from alembert.io.files import atomic
 
 FILE = "predictions.parquet"
-MOST = 5_000_000  # numbers of one model that are kept, 20 MB: of more, rows evenly spaced
+MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows that have a label. Truth and logits per row: of a text an id, a score or (C,) 0/1, and
-    (C,) float32; of tags (W,) ids and (W, C), at the words, which `words` spells as they were read.
+    """The labelled rows, with the label (`truth`) and the logits of each.
 
-    `total`: how many rows were judged, of which these are all or a part.
+    A text's truth is an id, a score or (C,) 0/1, and its logits are (C,) float32. Tags have truth
+    (W,) and logits (W, C) at the W words that the models read, which `words` lists. `total` is the
+    number of rows evaluated, of which these are all or a part.
     """
 
     kind: str
     labels: tuple[str, ...]
     texts: list[str]
-    words: list[list[str]]  # of tags; else empty
+    words: list[list[str]]  # empty unless the labels are tags
     truth: list[Any]
     logits: dict[str, list[NDArray[np.float32]]]  # teacher, student; or model alone
     total: int
@@ -43,16 +44,16 @@ class Predictions:
 
     @property
     def guide(self) -> str:
-        """Whose answers come first: the teacher, or the one model."""
+        """The name of the first model: the teacher, or the only one."""
         return next(iter(self.logits))
 
     @property
     def own(self) -> str:
-        """The student, or the one model."""
+        """The name of the last model: the student, or the only one."""
         return next(reversed(self.logits))
 
     def stacked(self, who: str) -> NDArray[np.float32]:
-        """(N, C): of tags, all words one after the other."""
+        """A model's logits (N, C); for tags N is all words, one after the other."""
         rows = self.logits[who]
         return np.concatenate(rows) if self.kind == "tokens" else np.stack(rows)
 
@@ -64,38 +65,38 @@ class Predictions:
 def predictions_of(
     task: Task,
     texts: Sequence[str],
-    read: dict[str, Encoded],
+    encoded: dict[str, Encoded],
     logits: dict[str, Logits],
     tokenizer: PreTrainedTokenizerBase,
 ) -> Predictions:
-    """What is kept of a judgement: logits of teacher and student, or of a student alone.
+    """The table of an evaluation: logits of teacher and student, or of one model alone.
 
-    read: the texts as each of them reads them; tokenizer: the student's. Of tags those words
-    count that both have read.
+    encoded has the rows as each model reads them, and tokenizer is the student's. For tags, the
+    words that both models read are stored.
     """
     if "teacher" not in logits:
-        logits, read = {"model": logits["student"]}, {"model": read["student"]}
-    data = read[own := next(reversed(read))]
-    rows = [i for i in range(len(data)) if _labelled(data[i]["labels"])]
-    width = len(task.labels) * (sum(data.lengths) if data.per_token else len(rows))
+        logits, encoded = {"model": logits["student"]}, {"model": encoded["student"]}
+    data = encoded[student := next(reversed(encoded))]
+    labelled = [i for i in range(len(data)) if _labelled(data[i]["labels"])]
+    width = len(task.labels) * (sum(data.lengths) if data.per_token else len(labelled))
     step = -(-width // MOST) or 1
-    kept, words = rows[::step], []
-    places: dict[str, dict[int, Any]] = {who: {} for who in read}
+    chosen, words = labelled[::step], []
+    positions: dict[str, dict[int, Any]] = {name: {} for name in encoded}
     if data.per_token:
-        for i in kept:
-            found = {who: np.flatnonzero(_tags(each, i) != IGNORED) for who, each in read.items()}
-            both = min(map(len, found.values()))
-            for who, where in found.items():
-                places[who][i] = where[:both]
-            words.append(_spelt(data[i]["input_ids"], places[own][i], tokenizer))
+        for i in chosen:
+            starts = {k: np.flatnonzero(_tags(e, i) != IGNORED) for k, e in encoded.items()}
+            count = min(map(len, starts.values()))
+            for name, where in starts.items():
+                positions[name][i] = where[:count]
+            words.append(_decode_words(data[i]["input_ids"], positions[student][i], tokenizer))
     return Predictions(
         task.kind,
         task.labels,
-        [texts[i] for i in kept],
+        [texts[i] for i in chosen],
         words,
-        [_tags(data, i)[places[own].get(i, ...)] for i in kept],
-        {who: [said[i][places[who].get(i, ...)] for i in kept] for who, said in logits.items()},
-        len(rows),
+        [_tags(data, i)[positions[student].get(i, ...)] for i in chosen],
+        {k: [rows[i][positions[k].get(i, ...)] for i in chosen] for k, rows in logits.items()},
+        len(labelled),
     )
 
 
@@ -104,40 +105,43 @@ def _tags(data: Encoded, row: int) -> NDArray[Any]:
 
 
 def _labelled(labels: Any) -> bool:
-    """Whether a row (of tags: any word of it) has a label."""
+    """Whether a row, or any word of it, has a label."""
     values = np.atleast_1d(labels)
     return bool((values != IGNORED).any() and not np.isnan(values).any())
 
 
-def _spelt(
-    ids: list[int], places: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase
+def _decode_words(
+    ids: list[int], starts: NDArray[np.int64], tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
-    """The words that begin at these places, each with the pieces up to the next."""
-    ends = [*places[1:], len(ids)]
-    spelt = [ids[a:b] for a, b in zip(places, ends, strict=True)]
-    return [str(tokenizer.decode(piece, skip_special_tokens=True)).strip() for piece in spelt]
+    """The words that begin at these positions, decoded from the tokens up to the next word."""
+    ends = [*starts[1:], len(ids)]
+    words = [ids[a:b] for a, b in zip(starts, ends, strict=True)]
+    return [str(tokenizer.decode(word, skip_special_tokens=True)).strip() for word in words]
 
 
-def save(run: Path, found: Predictions) -> None:
-    """RUN/predictions.parquet, a row a text; its metadata say kind, labels and total."""
-    columns: dict[str, Any] = {"text": found.texts, "label": [np.ravel(x) for x in found.truth]}
-    if found.words:
-        columns["words"] = found.words
-    columns |= {who: [row.ravel() for row in rows] for who, rows in found.logits.items()}
-    about = {"kind": found.kind, "labels": found.labels, "total": found.total}
-    table = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(about)})
+def save(run: Path, predictions: Predictions) -> None:
+    """Writes RUN/predictions.parquet, a row a text, with kind, labels and total as metadata."""
+    columns: dict[str, Any] = {
+        "text": predictions.texts,
+        "label": [np.ravel(x) for x in predictions.truth],
+    }
+    if predictions.words:
+        columns["words"] = predictions.words
+    columns |= {who: [row.ravel() for row in rows] for who, rows in predictions.logits.items()}
+    metadata = {"kind": predictions.kind, "labels": predictions.labels, "total": predictions.total}
+    table = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(metadata)})
     with atomic(run / FILE) as partial:
         pq.write_table(table, partial)
 
 
 def load(run: Path) -> Predictions | None:
-    """What was saved, or None where nothing was. Raises UserError for a broken file."""
+    """Reads RUN/predictions.parquet; None without a file. Raises UserError for a broken file."""
     path = run / FILE
     if not path.is_file():
         return None
     try:
         table = pq.read_table(path)
-        about = json.loads(table.schema.metadata[b"alembert"])
+        metadata = json.loads(table.schema.metadata[b"alembert"])
         columns = {
             name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
             for name in ("label", "teacher", "student", "model")
@@ -147,7 +151,7 @@ def load(run: Path) -> Predictions | None:
         raise UserError(
             f"{path}: cannot be read ({error}): delete it, and the report makes it again"
         ) from error
-    kind, labels = about["kind"], tuple(about["labels"])
+    kind, labels = metadata["kind"], tuple(metadata["labels"])
     if kind in ("classification", "regression"):
         columns["label"] = [row[0] for row in columns["label"]]
     if kind == "tokens":
@@ -156,5 +160,5 @@ def load(run: Path) -> Predictions | None:
     words = table["words"].to_pylist() if "words" in table.column_names else []
     truth = columns.pop("label")
     return Predictions(
-        kind, labels, table["text"].to_pylist(), words, truth, columns, about["total"]
+        kind, labels, table["text"].to_pylist(), words, truth, columns, metadata["total"]
     )

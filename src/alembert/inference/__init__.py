@@ -1,9 +1,9 @@
-"""From an exported folder to answers on CPU: tokenizers, numpy and the folder's engine; no torch.
+"""Inference with an exported folder on CPU: tokenizers, numpy and the folder's engine; no torch.
 
-Read `session` first: texts in, typed answers out. `manifest` is deploy.json, what a folder says
-of itself; `texts` checks what a caller gives, `tokenization` makes rows, `batching` puts rows of
-like length together, `engine` runs the graph (onnxruntime or OpenVINO), and `predictions` makes
-answers of its numbers.
+Read `session` first: texts in, typed answers out. `manifest` is deploy.json, the description of an
+exported folder; `texts` checks a caller's texts, `tokenization` encodes rows, `batching` puts rows
+of similar length together, `engine` runs the graph (onnxruntime or OpenVINO), and `predictions`
+turns logits into answers.
 
 For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions.
 """
@@ -19,6 +19,6 @@ __all__ = ["Session"]
 def __getattr__(name: str) -> Any:
     if name != "Session":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from alembert.inference.session import Session  # numpy and tokenizers: only when it is used
+    from alembert.inference.session import Session  # imports numpy and tokenizers
 
     return Session

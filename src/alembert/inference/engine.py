@@ -1,4 +1,4 @@
-"""An exported model that answers: token ids in, numbers out, without torch."""
+"""Engines that run an exported graph: token ids in, logits out, without torch."""
 
 import os
 import sys
@@ -13,48 +13,48 @@ from alembert.inference.manifest import FILE, Manifest, Variant
 from alembert.io.errors import UserError
 
 Ids = dict[str, NDArray[np.int64]]
-MANY = 8  # threads a core that are surely a mistake: thousands take all memory
+MANY = 8  # more threads a core than this are a mistake: thousands take all memory
 
 
 class Engine(Protocol):
-    """input_ids and attention_mask (B, T), token_type_ids (B, T), places (N,); see `manifest`.
+    """A graph: input_ids, attention_mask and token_type_ids (B, T) and places (N,) in, logits out.
 
-    Returns the graph's output in float32. A name that the graph does not take is left aside.
-    Safe to call from several threads at once.
+    Returns the graph's first output in float32 (see `manifest`) and ignores inputs that the graph
+    does not take. It is safe to call from several threads at once.
     """
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]: ...
 
     def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
-        """All that the graph gives; of backend attentions also (L, B, A, T, T)."""
+        """All outputs of the graph; the backend "attentions" adds (L, B, A, T, T)."""
         ...
 
 
 def open_engine(
     folder: Path, facts: Manifest, backend: str | None = None, threads: int | None = 1
 ) -> Engine:
-    """The engine of one variant, by default the chosen one; threads None: all cores.
+    """The engine of one variant, by default the chosen one; threads=None uses all cores.
 
-    Raises UserError for a variant that is not there, a broken file or one of another model, a
-    runtime not installed.
+    Raises UserError for a variant that was not exported, a broken file or one of another model,
+    and a runtime that is not installed.
     """
     check_threads(threads)
     variant = facts.variant(backend, folder)
     path = folder / variant.file
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
-    made = _OpenVino if variant.runtime == "openvino" else _Onnx
-    engine = made(path, variant, threads or os.cpu_count() or 1)
+    engine_class = _OpenVino if variant.runtime == "openvino" else _Onnx
+    engine = engine_class(path, variant, threads or os.cpu_count() or 1)
     rank, width = 2 + (facts.kind == "tokens"), str(len(facts.labels) or engine.shape[-1])
     if (set(engine.takes), len(engine.shape)) != (set(facts.inputs), rank) or (
         str(engine.shape[-1]) != width
     ):
-        raise UserError(f"{path}: is of another model than {FILE} says: export the model again")
+        raise UserError(f"{path}: does not match {FILE}: export the model again")
     return engine
 
 
 def check_threads(threads: int | None) -> None:
-    """UserError for none, and for many more than there are cores; None stands for all cores."""
+    """Raises UserError for less than one thread and for far more than cores; None is all cores."""
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: must be 1 or more")
     if threads is not None and threads > MANY * (os.cpu_count() or 1):
@@ -69,7 +69,7 @@ class _Onnx:
             raise UserError(_missing("onnxruntime", "serve")) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4  # what is wrong is said below, once
+        options.log_severity_level = 4  # errors are reported below, once
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path),
@@ -80,22 +80,22 @@ class _Onnx:
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.name for entry in self._session.get_inputs()]
-        self._gives = [self._session.get_outputs()[0].name]  # of attentions nothing is read
+        self._gives = [self._session.get_outputs()[0].name]  # attentions are not computed
         self.shape: Sequence[Any] = self._session.get_outputs()[0].shape
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
-        found = self._session.run(self._gives, {name: inputs[name] for name in self.takes})
-        return np.asarray(found[0], np.float32)
+        results = self._session.run(self._gives, {name: inputs[name] for name in self.takes})
+        return np.asarray(results[0], np.float32)
 
     def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
-        found = self._session.run(None, {name: inputs[name] for name in self.takes})
-        return [np.asarray(output, np.float32) for output in found]
+        results = self._session.run(None, {name: inputs[name] for name in self.takes})
+        return [np.asarray(output, np.float32) for output in results]
 
 
 class _OpenVino:
     def __init__(self, path: Path, variant: Variant, threads: int) -> None:
         core: Any = openvino().Core()
-        # by itself it takes bf16 where the processor has it: always said
+        # the default is bf16 where the processor has it, so the precision is always set
         hint = "bf16" if variant.precision == "bf16" else "f32"
         settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
         try:
@@ -104,37 +104,34 @@ class _OpenVino:
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.any_name for entry in self._model.inputs]
         self.shape: Sequence[Any] = list(self._model.outputs[0].partial_shape)
-        self._idle: list[Any] = []  # requests: making one takes as long as a short text
+        self._idle: list[Any] = []  # requests: creating one takes as long as a short text
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
         return self.outputs(inputs)[0]
 
     def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
         try:
-            request = self._idle.pop()  # nobody else has it: safe between threads
+            request = self._idle.pop()  # atomic, so that threads never share a request
         except IndexError:
             request = self._model.create_infer_request()
-        found = request.infer({name: inputs[name] for name in self.takes})
-        outputs = [np.array(found[i], np.float32) for i in range(len(self._model.outputs))]
+        results = request.infer({name: inputs[name] for name in self.takes})
+        outputs = [np.array(results[i], np.float32) for i in range(len(self._model.outputs))]
         self._idle.append(request)
         return outputs
 
 
 def openvino() -> Any:
-    """The module, unable to report its use to its makers, which it does unasked.
-
-    Raises UserError where it is not installed.
-    """
+    """The module openvino, with its telemetry disabled. Raises UserError if it is not installed."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
-        import openvino as found
+        import openvino as module
     except ImportError as error:
         raise UserError(_missing("openvino", "deploy")) from error
-    return found
+    return module
 
 
 def has_bf16() -> bool:
-    """Whether OpenVINO computes in bf16 on this processor; where not, it takes fp32 unasked."""
+    """Whether OpenVINO computes in bf16 on this processor; otherwise it uses fp32 silently."""
     return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

@@ -1,4 +1,4 @@
-"""A saved model that answers: texts in, typed predictions out, without torch."""
+"""A session: texts in, typed predictions of an exported model out, without torch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from alembert.inference import manifest as facts_of
-from alembert.inference.batching import Answer, placed, pooled
+from alembert.inference.batching import Forward, per_text, per_token
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import (
@@ -20,13 +20,13 @@ from alembert.inference.predictions import (
     spans_of,
     surest,
 )
-from alembert.inference.texts import listed, parted, stretches
+from alembert.inference.texts import as_list, chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
 from alembert.io.answers import Classification, Guess, Labels, Score, Tag, Tags, Token, Tokens
 from alembert.io.errors import UserError
 
 T = TypeVar("T")
-PLACED = ("tokens", "words")  # kinds that answer for tokens, not for texts
+TOKEN_KINDS = ("tokens", "words")  # kinds with logits for tokens and not for texts
 VERBS = {
     "predict": ("classification", "multilabel", "regression"),
     "embed": ("encoder",),
@@ -38,8 +38,8 @@ VERBS = {
 class Session:
     """One exported model. Every method may be called from several threads at once.
 
-    texts: a list; of pairs, a list of (text, text). A str, or a tuple that is a pair, gives one
-    answer instead of a list. What is no text, empty or invalid raises UserError with its number.
+    texts is a list of texts, or of pairs (text, text). A str, or a tuple that is a pair, gives one
+    answer instead of a list. An empty or invalid text raises UserError with its number.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Session:
         tokens_per_batch: int = 512,
         *,
         facts: Manifest | None = None,
-        engine: Answer | None = None,
+        engine: Forward | None = None,
     ) -> None:
-        """Open an exported folder, or the run folder of its student.
+        """Opens an exported folder, or the run folder of its student.
 
-        backend: one of manifest.BACKENDS, by default the one that export chose. threads: of
-        the model; None takes all cores. long: "cut" at max_length, or "window": windows that
-        share a quarter, averaged by tokens. facts, engine: those of a model that is not exported.
-        Raises UserError for a folder or a value that does not serve.
+        backend is one of manifest.BACKENDS, by default the one that export chose. threads=None
+        uses all cores. long is "cut" (at max_length) or "window": windows that overlap by a
+        quarter, averaged by tokens. facts and engine are given for a model that is not exported.
+        Raises UserError for a folder or a value that is not valid.
         """
-        home = model_folder(folder)
-        self.facts = facts or facts_of.read_manifest(home)
+        root = model_folder(folder)
+        self.facts = facts or facts_of.read_manifest(root)
         if long not in ("cut", "window"):
             raise UserError(f"long {long!r}: choose cut or window")
         if tokens_per_batch < 1:
@@ -72,16 +72,16 @@ class Session:
             raise UserError(
                 f"max_length {self.max_length}: the model takes 1 to {self.facts.max_length} tokens"
             )
-        self.reader = Reader(home, self.max_length, long == "window")
-        words, known = self.reader.tokenizer.get_vocab_size(), self.facts.vocabulary
-        if known and words > known:
+        self.reader = Reader(root, self.max_length, long == "window")
+        tokens, vocabulary = self.reader.tokenizer.get_vocab_size(), self.facts.vocabulary
+        if vocabulary and tokens > vocabulary:
             raise UserError(
-                f"{home / 'tokenizer.json'}: has {words} words and the model {known}: put the "
-                "tokenizer that it was trained with there"
+                f"{root / 'tokenizer.json'}: has {tokens} tokens and the model {vocabulary}: put "
+                "the tokenizer that it was trained with there"
             )
-        self.engine = engine or open_engine(home, self.facts, backend, threads)
+        self.engine = engine or open_engine(root, self.facts, backend, threads)
         self._budget = tokens_per_batch
-        self._home = home
+        self._home = root
 
     @property
     def kind(self) -> str:
@@ -93,28 +93,30 @@ class Session:
         return self.facts.labels
 
     def predict(self, texts: Any) -> Any:
-        """Per text a Classification, Labels (of several) or Score (regression)."""
-        self._serves("predict")
-        given, one = listed(texts)
+        """A Classification, Labels (multi-label) or Score (regression) for each text."""
+        self._check_verb("predict")
+        inputs, one = as_list(texts)
         make: dict[str, Callable[[Floats], Sequence[Classification | Labels | Score]]] = {
             "classification": lambda values: classified(values, self.labels),
             "multilabel": lambda values: labelled(values, self.labels),
             "regression": scored,
         }
-        found = [answer for values in self._pooled(given) for answer in make[self.kind](values)]
-        return found[0] if one else found
+        answers = [
+            answer for values in self._per_text(inputs) for answer in make[self.kind](values)
+        ]
+        return answers[0] if one else answers
 
     def embed(self, texts: Any) -> Floats:
-        """(N, H) vectors in float32; (H,) of one text."""
-        self._serves("embed")
-        found: Floats = self.logits(texts)
-        if self.facts.pooling.endswith("+norm"):  # the mean of windows is shorter than they are
-            found = found / np.linalg.norm(found, axis=-1, keepdims=True)
-        return found
+        """Vectors (N, H) in float32; (H,) for one text."""
+        self._check_verb("embed")
+        vectors: Floats = self.logits(texts)
+        if self.facts.pooling.endswith("+norm"):  # the mean of windows has a length below 1
+            vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors
 
     def fill_mask(self, texts: Any, top: int = 5) -> Any:
-        """Per text, per mask in it: a list of the `top` likeliest Guesses."""
-        self._serves("fill_mask")
+        """For each mask of each text, a list of the `top` most probable Guesses."""
+        self._check_verb("fill_mask")
         if top < 1:
             raise UserError(f"top {top}: must be 1 or more")
 
@@ -124,102 +126,107 @@ class Session:
                 for row in likeliest(values, top)
             ]
 
-        given, one = listed(texts)
-        found = list(self._placed(given, guesses))
-        return found[0] if one else found
+        inputs, one = as_list(texts)
+        answers = list(self._per_token(inputs, guesses))
+        return answers[0] if one else answers
 
     def tag(self, texts: Any) -> Any:
-        """Per text (words are what white space parts) or list of words: Tags."""
-        self._serves("tag")
-        given, one = listed(texts)
-        answers = self._placed(given, surest)
-        found = [self.tagged(text, each) for text, each in zip(given, answers, strict=True)]
-        return found[0] if one else found
+        """The Tags of each text, split at white space, or of each list of words."""
+        self._check_verb("tag")
+        inputs, one = as_list(texts)
+        labels = self._per_token(inputs, surest)
+        answers = [self.tagged(text, each) for text, each in zip(inputs, labels, strict=True)]
+        return answers[0] if one else answers
 
     def tagged(self, text: Any, answers: Sequence[tuple[int, float] | None]) -> Tags:
-        """answers: per word of the text its label's number and probability."""
-        whole, places = parted(text)
+        """The Tags of one text, from the label id and the probability of each word."""
+        joined, limits = word_spans(text)
         words = []
-        for (start, end), answer in zip(places, answers, strict=True):
+        for (start, end), answer in zip(limits, answers, strict=True):
             label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
-            words.append(Tag(whole[start:end], label, start, end, score))
+            words.append(Tag(joined[start:end], label, start, end, score))
         bio = marks_spans(self.labels)
-        spans = spans_of(whole, words) if bio else tuple(word for word in words if word.label)
+        spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
         return Tags(tuple(words), spans)
 
     def logits(self, texts: Any) -> Any:
-        """The graph's own numbers, float32, in the order of the texts.
+        """The graph's output in float32, in the order of the texts.
 
-        (N, C), of an encoder (N, H); of tokens per text (words, C), NaN where a word has none;
-        of words per text (masks, V). Of one text without the N.
+        It is (N, C), or (N, H) of an encoder. Kind "tokens" gives (words, C) for each text, NaN
+        for a word without tokens, and "words" gives (masks, V). One text has no N.
         """
-        given, one = listed(texts)
-        found: Any
-        if self.kind in PLACED:
+        inputs, one = as_list(texts)
+        answers: Any
+        if self.kind in TOKEN_KINDS:
             none = np.full(len(self.labels), np.nan, np.float32)
-            found = [
+            answers = [
                 np.stack([none if row is None else row for row in rows])
-                for rows in self._placed(given, lambda values: list(values.copy()))
+                for rows in self._per_token(inputs, lambda values: list(values.copy()))
             ]
         else:
-            values = list(self._pooled(given))
+            values = list(self._per_text(inputs))
             width = len(self.labels) or self.facts.width
-            found = np.concatenate(values) if values else np.empty((0, width), np.float32)
-        return found[0] if one else found
+            answers = np.concatenate(values) if values else np.empty((0, width), np.float32)
+        return answers[0] if one else answers
 
     def tokenize(self, texts: Any) -> Any:
-        """Per text its Tokens: what the model reads, or of windows reads first."""
-        given, one = listed(texts)
-        found = []
-        for first, part in stretches(given):
+        """The Tokens of each text as the model reads them; with windows, those of the first."""
+        inputs, one = as_list(texts)
+        tokens_of = []
+        for first, part in chunks(inputs):
             rows = self.reader(part, first=first)
             starts = dict(zip(reversed(rows.owners), reversed(rows.encodings), strict=True))
             for text in range(rows.texts):
                 row = starts[text]
-                pieces = zip(row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True)
-                tokens = tuple(Token(i, piece, *at, bool(mark)) for i, piece, at, mark in pieces)
-                found.append(Tokens(tokens, bool(row.overflowing)))
-        return found[0] if one else found
+                columns = zip(
+                    row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True
+                )
+                tokens = tuple(
+                    Token(i, token, *span, bool(special)) for i, token, span, special in columns
+                )
+                tokens_of.append(Tokens(tokens, bool(row.overflowing)))
+        return tokens_of[0] if one else tokens_of
 
-    def _pooled(self, texts: list[Any]) -> Iterator[Floats]:
-        """(n, C) of one stretch of texts after the other."""
-        for first, part in stretches(texts):
-            yield pooled(self.reader(part, first=first), self.engine, self._budget)
+    def _per_text(self, texts: list[Any]) -> Iterator[Floats]:
+        """Logits (n, C) of each chunk of texts."""
+        for first, part in chunks(texts):
+            yield per_text(self.reader(part, first=first), self.engine, self._budget)
 
-    def _placed(
+    def _per_token(
         self, texts: list[Any], finish: Callable[[Floats], Sequence[T]]
     ) -> Iterator[list[T | None]]:
-        """Per text an answer for every word, or for every mask."""
-        for first, part in stretches(texts):
-            rows, places = self.read(part, first)
-            yield from placed(rows, places, self.engine, self._budget, finish)
+        """For each text, the answers of its words or masks."""
+        for first, part in chunks(texts):
+            rows, positions = self.read(part, first)
+            yield from per_token(rows, positions, self.engine, self._budget, finish)
 
     def read(
         self, texts: Sequence[Any], first: int = 0
     ) -> tuple[Rows, list[list[tuple[int, int] | None]]]:
-        """The rows of texts, and per text where its words or masks are: (row, column) each.
+        """The rows of texts, and for each text the (row, column) of its words or masks.
 
-        The places are empty where a text has one answer. first: added to the numbers in errors.
+        The positions are empty for a model with one row of logits a text. first is the index of
+        texts[0] in the caller's list, used in error messages.
         """
         if self.kind == "tokens":
             words = [text.split() if isinstance(text, str) else text for text in texts]
             rows = self.reader(words, words=True, first=first)
-            at = rows.places(lambda row: row.word_ids)
+            starts = rows.positions(lambda row: row.word_ids)
             return rows, [
-                [found.get(word) for word in range(len(each))]
-                for found, each in zip(at, words, strict=True)
+                [start_of.get(word) for word in range(len(each))]
+                for start_of, each in zip(starts, words, strict=True)
             ]
         rows = self.reader(texts, first=first)
         if self.kind != "words":
             return rows, [[] for _ in texts]
-        places: list[list[tuple[int, int] | None]] = []
-        for number, masks in enumerate(rows.places(self.reader.masks)):
+        positions: list[list[tuple[int, int] | None]] = []
+        for number, masks in enumerate(rows.positions(self.reader.masks)):
             if not masks:
-                raise UserError(self.reader.unmasked(texts[number], first + number + 1))
-            places.append(list(masks.values()))
-        return rows, places
+                raise UserError(self.reader.no_mask_message(texts[number], first + number + 1))
+            positions.append(list(masks.values()))
+        return rows, positions
 
-    def _serves(self, verb: str) -> None:
+    def _check_verb(self, verb: str) -> None:
         if self.kind not in VERBS[verb]:
             right = next(name for name, kinds in VERBS.items() if self.kind in kinds)
             raise UserError(
@@ -228,7 +235,7 @@ class Session:
 
 
 def model_folder(folder: str | Path) -> Path:
-    """The folder of the model: a run folder stands for its student."""
+    """The folder of the model, which is student/ in a run folder."""
     student = Path(folder) / "student"
     inside = (student / facts_of.FILE).is_file() and not (Path(folder) / "config.json").is_file()
     return student if inside else Path(folder)

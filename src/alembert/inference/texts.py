@@ -1,4 +1,4 @@
-"""What a caller gives as texts: taken as a list, checked, in stretches, parted into words."""
+"""A caller's texts: taken as a list, checked, in chunks, split into words."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,11 +7,11 @@ from typing import Any
 from alembert.io.errors import UserError
 
 SHOWN = 30  # characters of a text that an error quotes
-TEXTS, CHARACTERS = 1000, 250_000  # that are in work at once: what bounds the memory
+TEXTS, CHARACTERS = 1000, 250_000  # the size of a chunk, which bounds the memory
 
 
-def listed(texts: Any) -> tuple[list[Any], bool]:
-    """The texts as a list, and whether it was one text that was given: a str, or a pair's tuple."""
+def as_list(texts: Any) -> tuple[list[Any], bool]:
+    """The texts as a list, and whether a single text (a str, or a pair's tuple) was given."""
     if isinstance(texts, str | tuple):
         return [texts], True
     if isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
@@ -19,8 +19,8 @@ def listed(texts: Any) -> tuple[list[Any], bool]:
     return list(texts), False
 
 
-def stretches(texts: list[Any]) -> Iterator[tuple[int, list[Any]]]:
-    """(number of the first, texts): at most TEXTS, or little over CHARACTERS in all."""
+def chunks(texts: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Chunks (index of the first, texts) of at most TEXTS, or little over CHARACTERS."""
     start, size = 0, 0
     for stop, text in enumerate(texts, start=1):
         parts = text if isinstance(text, list | tuple) else [text]
@@ -31,7 +31,7 @@ def stretches(texts: list[Any]) -> Iterator[tuple[int, list[Any]]]:
 
 
 def checked(text: Any, number: int) -> str | tuple[str, str]:
-    """A text, or a pair of two; UserError for anything else, and where one is empty."""
+    """A text or a pair. Raises UserError for anything else, and for an empty text."""
     if isinstance(text, str):
         if not text or text.isspace():
             raise UserError(f"{named(text, number)}: is empty")
@@ -46,7 +46,7 @@ def checked(text: Any, number: int) -> str | tuple[str, str]:
 
 
 def checked_words(words: Any, number: int) -> list[str]:
-    """A list of words; UserError for anything else, and where there is none."""
+    """A list of words. Raises UserError for anything else, and when all words are empty."""
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{named(words, number)}: give a text or a list of words")
     if not any(words):
@@ -55,7 +55,7 @@ def checked_words(words: Any, number: int) -> list[str]:
 
 
 def check_unicode(text: str | Sequence[str], number: int) -> None:
-    """UserError for half of a surrogate pair, which no tokenizer reads."""
+    """Raises UserError for half of a surrogate pair, which no tokenizer reads."""
     for part in [text] if isinstance(text, str) else text:
         try:
             part.encode()
@@ -67,17 +67,17 @@ def check_unicode(text: str | Sequence[str], number: int) -> None:
 
 
 def named(text: Any, number: int) -> str:
-    """How an error names a text: by its number and how it begins."""
+    """The name of a text in error messages: its number and its beginning."""
     shown = ascii(text)
     return f"text {number} ({shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'})"
 
 
-def parted(text: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """The text, and from where to where each word goes; words are joined with spaces."""
+def word_spans(text: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """The text, and the (start, end) of each word; a list of words is joined with spaces."""
     if isinstance(text, str):
         return text, [word.span() for word in re.finditer(r"\S+", text)]
-    places, start = [], 0
+    spans, start = [], 0
     for word in text:
-        places.append((start, start + len(word)))
+        spans.append((start, start + len(word)))
         start += len(word) + 1
-    return " ".join(text), places
+    return " ".join(text), spans

@@ -1,4 +1,4 @@
-"""Texts become rows of token ids, cut to the model's length or in overlapping windows."""
+"""Encodes texts as rows of token ids, cut to the model's length or in overlapping windows."""
 
 import json
 import os
@@ -23,7 +23,7 @@ MASKS = ("[MASK]", "<mask>")
 class Rows:
     """R rows for a model; a text in windows has several, one after the other.
 
-    owners: the number of the text of each row, from 0 to texts - 1.
+    owners has the index of each row's text, from 0 to texts - 1.
     """
 
     encodings: list[Encoding]
@@ -36,35 +36,35 @@ class Rows:
 
     def batch(self, chosen: Sequence[int]) -> Ids:
         """input_ids, attention_mask and token_type_ids (B, T), padded on the right with 0."""
-        picked = [self.encodings[row] for row in chosen]
-        if len(picked) == 1:  # the same, in a third of the time
-            ids, types = picked[0].ids, picked[0].type_ids
+        encodings = [self.encodings[row] for row in chosen]
+        if len(encodings) == 1:  # a shortcut that takes a third of the time
+            ids, types = encodings[0].ids, encodings[0].type_ids
             rows = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
             return {name: np.array([row], np.int64) for name, row in rows.items()}
-        lengths = np.array([len(encoding) for encoding in picked])
+        lengths = np.array([len(encoding) for encoding in encodings])
         real = np.arange(lengths.max()) < lengths[:, None]
 
-        def laid(values: list[list[int]]) -> NDArray[np.int64]:
-            laid = np.zeros(real.shape, np.int64)
-            laid[real] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
-            return laid
+        def padded(values: list[list[int]]) -> NDArray[np.int64]:
+            padded = np.zeros(real.shape, np.int64)
+            padded[real] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
+            return padded
 
         return {
-            "input_ids": laid([encoding.ids for encoding in picked]),
+            "input_ids": padded([encoding.ids for encoding in encodings]),
             "attention_mask": real.astype(np.int64),
-            "token_type_ids": laid([encoding.type_ids for encoding in picked]),
+            "token_type_ids": padded([encoding.type_ids for encoding in encodings]),
         }
 
-    def places(
+    def positions(
         self, keys: Callable[[Encoding], Sequence[Hashable | None]]
     ) -> list[dict[Hashable, tuple[int, int]]]:
-        """Per text the first token of each key, as (row, column), in the order of the text.
+        """For each text, {key: (row, column) of its first token}, in the order of the text.
 
-        keys: of each token of a row, None where nothing is asked. Of several windows the one
-        counts in which the token has most neighbours on its poorer side.
+        keys returns the key of each token of a row, or None. Among several windows, the one where
+        the token has the most context on its shorter side is taken.
         """
-        found: list[dict[Hashable, tuple[int, int]]] = [{} for _ in range(self.texts)]
-        around: dict[tuple[int, Hashable], int] = {}
+        positions: list[dict[Hashable, tuple[int, int]]] = [{} for _ in range(self.texts)]
+        contexts: dict[tuple[int, Hashable], int] = {}
         for row, (encoding, owner) in enumerate(zip(self.encodings, self.owners, strict=True)):
             size = len(encoding)
             begins = row == 0 or self.owners[row - 1] != owner
@@ -74,18 +74,18 @@ class Rows:
                 if key is not None and key != previous:
                     left, right = column, size - 1 - column
                     context = min(size if begins else left, size if ends else right)
-                    if context > around.get((owner, key), -1):
-                        around[owner, key] = context
-                        found[owner][key] = (row, column)
+                    if context > contexts.get((owner, key), -1):
+                        contexts[owner, key] = context
+                        positions[owner][key] = (row, column)
                 previous = key
-        return found
+        return positions
 
 
 class Reader:
-    """The tokenizer of a folder, whatever it was last set to; safe between threads."""
+    """The tokenizer of a folder, with truncation set anew; safe to share between threads."""
 
     def __init__(self, folder: Path, max_length: int, windows: bool) -> None:
-        # a batch is read on the thread that asks: the pool would fight with those that compute
+        # a batch is encoded on the calling thread: the pool would compete with computing threads
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -96,12 +96,12 @@ class Reader:
             raise UserError(
                 f"{path}: cannot be read ({error}): save the tokenizer again"
             ) from error
-        room = max_length - tokenizer.num_special_tokens_to_add(is_pair=True)
-        if room < 2:
-            raise UserError(f"max_length {max_length}: no room beside the special tokens")
-        # from the side on which training cut; windows go over the whole text
+        length = max_length - tokenizer.num_special_tokens_to_add(is_pair=True)
+        if length < 2:
+            raise UserError(f"max_length {max_length}: no token fits beside the special tokens")
+        # the side on which training truncated; windows cover the whole text
         side = "right" if windows else _side(folder, tokenizer)
-        stride = room // 4 if windows else 0
+        stride = length // 4 if windows else 0
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length, stride=stride, direction=side)
         self.tokenizer = tokenizer
@@ -110,28 +110,30 @@ class Reader:
         self._mask = next((i for i in ids if i is not None), None)
 
     def __call__(self, texts: Sequence[Any], words: bool = False, first: int = 0) -> Rows:
-        """Rows of texts and pairs, or, if `words`, of lists of words.
+        """Encodes texts and pairs or, if `words`, lists of words.
 
-        first: what errors add to the number of a text. Raises UserError for what is no text, is
-        empty, or no valid Unicode.
+        first is added to the number of a text in errors. Raises UserError for a text that is
+        empty, of another type, or no valid Unicode.
         """
         check = checked_words if words else checked
-        given = [check(text, number) for number, text in enumerate(texts, start=first + 1)]
+        inputs = [check(text, number) for number, text in enumerate(texts, start=first + 1)]
         if self.windows and not words:
-            self._check_pairs(given, first)
+            self._check_pairs(inputs, first)
         try:
-            encodings = self.tokenizer.encode_batch(given, is_pretokenized=words)
-        except TypeError:  # what it says of a text that has no UTF-8
-            for number, text in enumerate(given, start=first + 1):
+            encodings = self.tokenizer.encode_batch(inputs, is_pretokenized=words)
+        except TypeError:  # raised for a text that cannot be encoded as UTF-8
+            for number, text in enumerate(inputs, start=first + 1):
                 check_unicode(text, number)
             raise
         if not self.windows:
             return Rows(encodings, list(range(len(encodings))), len(encodings))
-        owned = [(row, i) for i, each in enumerate(encodings) for row in (each, *each.overflowing)]
-        return Rows([row for row, _ in owned], [i for _, i in owned], len(encodings))
+        windows = [
+            (row, i) for i, each in enumerate(encodings) for row in (each, *each.overflowing)
+        ]
+        return Rows([row for row, _ in windows], [i for _, i in windows], len(encodings))
 
     def masks(self, row: Encoding) -> list[tuple[int | None, tuple[int, int]] | None]:
-        """Per token its place in the text if it is a mask, else None."""
+        """For each token its position in the text if it is a mask, else None."""
         if self._mask not in row.ids:
             return []
         return [
@@ -139,18 +141,18 @@ class Reader:
             for token, sequence, span in zip(row.ids, row.sequence_ids, row.offsets, strict=True)
         ]
 
-    def unmasked(self, text: Any, number: int) -> str:
-        """What is wrong with a text in which no mask was found."""
+    def no_mask_message(self, text: Any, number: int) -> str:
+        """The message for a text without a mask."""
         name = "mask token" if self._mask is None else self.tokenizer.id_to_token(self._mask)
         return f"{named(text, number)}: no {name} within {self.max_length} tokens: put one there"
 
     def word(self, token: int) -> str:
-        """A token as a reader would write it."""
+        """A token as text."""
         return self.tokenizer.decode([token]).strip() or self.tokenizer.id_to_token(token) or ""
 
     def _check_pairs(self, texts: Sequence[Any], first: int) -> None:
         for number, text in enumerate(texts, start=first + 1):
-            # every window of one text meets every window of the other, unless one has no second
+            # windows of both texts are paired with each other, unless one text has a single window
             if isinstance(text, str) or min(map(len, text)) < self.max_length // 2 - 2:
                 continue
             if len(text[0]) * len(text[1]) > (20 * self.max_length) ** 2:
@@ -161,7 +163,7 @@ class Reader:
 
 
 def _side(folder: Path, tokenizer: Tokenizer) -> str:
-    """Where a text is cut: what the tokenizer was saved with; its config comes first."""
+    """The side where texts are truncated: that of tokenizer_config.json, else tokenizer.json."""
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         if (side := settings.get("truncation_side")) in ("left", "right"):

@@ -1,4 +1,4 @@
-"""What a model's embeddings add up, and how a student takes it over."""
+"""Reads the embedding tables of a model, and writes them into a student."""
 
 import torch
 from torch import Tensor, nn
@@ -11,59 +11,60 @@ WIDER = ("embeddings_project", "encoder.embedding_hidden_mapping_in")  # ELECTRA
 
 
 def tables(model: PreTrainedModel) -> tuple[Tensor, ...]:
-    """Words (V, H), positions 0, 1, ... (P, H) and token types (K, H), as wide as the layers.
+    """The word (V, H), position (P, H) and token type (K, H) tables, as wide as the layers.
 
-    Positions of a model that has none are zeros, types none. A sum that is normed before a matrix
-    widens it (ALBERT, a small ELECTRA) is taken as far as norm and matrix are linear.
+    The positions of a model without a position table are zeros, and K is 0 without token types.
+    Where a matrix widens the normed sum (ALBERT, a small ELECTRA), the tables are multiplied by
+    the linear part of norm and matrix.
     """
     parts = dict(model.base_model.named_parameters())
     words = model.get_input_embeddings().get_parameter("weight")
     types = parts.get("embeddings.token_type_embeddings.weight", words.new_zeros(0, words.shape[1]))
-    way: Tensor | None = parts.get("embeddings.embed_proj.weight")  # a DeBERTa's, normed after
+    matrix: Tensor | None = parts.get("embeddings.embed_proj.weight")  # DeBERTa norms afterwards
     for name in WIDER:
         if (wide := parts.get(f"{name}.weight")) is not None:
             normed = parts["embeddings.LayerNorm.weight"] * wide
-            way = normed - normed.mean(dim=1, keepdim=True)
-    found = (words, architectures.positions(model), types)
-    return found if way is None else tuple(table @ way.T for table in found)
+            matrix = normed - normed.mean(dim=1, keepdim=True)
+    summed = (words, architectures.positions(model), types)
+    return summed if matrix is None else tuple(table @ matrix.T for table in summed)
 
 
 def norm(model: PreTrainedModel) -> nn.Module | None:
-    """The norm of the sum, which layers read; None where a matrix stands between."""
+    """The norm of the embedding sum; None where a matrix stands between it and the layers."""
     parts = dict(model.base_model.named_modules())
     if any(name in parts for name in WIDER):
         return None
-    found: nn.Module = parts.get("embeddings.LayerNorm") or parts["embeddings.norm"]
-    return found
+    layer_norm: nn.Module = parts.get("embeddings.LayerNorm") or parts["embeddings.norm"]
+    return layer_norm
 
 
 @torch.no_grad()
 def write(student: PreTrainedModel, words: Tensor, positions: Tensor, types: Tensor) -> None:
-    """Put tables as wide as a student into its embeddings; all but its norm.
+    """Writes tables of the student's hidden size into its embeddings; the norm is left alone.
 
-    One without types takes type 0 into its positions. Raises UserError where there are fewer
-    positions than it has.
+    In a student without token types, type 0 is added to the positions. Raises UserError when the
+    student has more positions than the table.
     """
-    have = dict(student.base_model.get_submodule("embeddings").named_parameters())
-    have["word_embeddings.weight"].copy_(words)
-    kinds = have.get("token_type_embeddings.weight")
-    if kinds is not None:
-        kinds.zero_()[: len(types)] = types[: len(kinds)]
+    params = dict(student.base_model.get_submodule("embeddings").named_parameters())
+    params["word_embeddings.weight"].copy_(words)
+    type_table = params.get("token_type_embeddings.weight")
+    if type_table is not None:
+        type_table.zero_()[: len(types)] = types[: len(type_table)]
     elif len(types):
         positions = positions + types[0]
-    room = architectures.positions(student)
-    if len(room) > len(positions):
+    table = architectures.positions(student)
+    if len(table) > len(positions):
         raise UserError(
-            f"the student has {len(room)} positions and its teacher {len(positions)}: lower its "
+            f"the student has {len(table)} positions and its teacher {len(positions)}: lower its "
             "max_position_embeddings"
         )
-    room.copy_(positions[: len(room)])
+    table.copy_(positions[: len(table)])
 
 
 @torch.no_grad()
 def copied(to: nn.Module, source: nn.Module) -> None:
-    """Write a Linear or a norm over another; one without a bias has zeros."""
+    """Copies a Linear or a norm into another of the same shape; a missing bias counts as zeros."""
     to.get_parameter("weight").copy_(source.get_parameter("weight"))
     bias = dict(source.named_parameters()).get("bias")
-    if (student := dict(to.named_parameters()).get("bias")) is not None:
-        student.zero_() if bias is None else student.copy_(bias)
+    if (to_bias := dict(to.named_parameters()).get("bias")) is not None:
+        to_bias.zero_() if bias is None else to_bias.copy_(bias)

@@ -1,20 +1,22 @@
-"""What is fitted to rows in closed form: Linears, norms, whitening."""
+"""Closed-form fits to rows of activations: ridge regression, norm statistics, whitening."""
 
 import torch
 from torch import Tensor, nn
 
 
 def ridge(inputs: Tensor, targets: Tensor, *dampings: float) -> tuple[Tensor, Tensor]:
-    """Weight (H, h) and bias (H,) that take rows of inputs (N, h) to targets (N, H).
+    """Weight (H, h) and bias (H,) of the ridge regression of targets (N, H) on inputs (N, h).
 
-    dampings: penalties of a weight, as shares of the mean variance of the inputs. Of several the
-    one is taken that says most of every fifth row from the other four.
+    dampings are ridge penalties as shares of the mean variance of the inputs. Among several, the
+    one with the least error on every fifth row, fitted on the others, is taken.
     """
     damping = dampings[0]
     if len(dampings) > 1 and len(inputs) >= 5:
-        asked = torch.arange(len(inputs)) % 5 == 4
-        tried = _solved(inputs[~asked], targets[~asked], dampings)
-        errors = [(inputs[asked] @ w.T + b - targets[asked]).square().mean() for w, b in tried]
+        held_out = torch.arange(len(inputs)) % 5 == 4
+        solutions = _solved(inputs[~held_out], targets[~held_out], dampings)
+        errors = [
+            (inputs[held_out] @ w.T + b - targets[held_out]).square().mean() for w, b in solutions
+        ]
         damping = dampings[int(torch.stack(errors).argmin())]
     return _solved(inputs, targets, (damping,))[0]
 
@@ -22,32 +24,32 @@ def ridge(inputs: Tensor, targets: Tensor, *dampings: float) -> tuple[Tensor, Te
 def _solved(
     inputs: Tensor, targets: Tensor, dampings: tuple[float, ...]
 ) -> list[tuple[Tensor, Tensor]]:
-    """(weight, bias) for each damping."""
-    centre, aim = inputs.mean(dim=0), targets.mean(dim=0)
-    inputs, targets = inputs - centre, targets - aim
+    """The solution (weight, bias) for each damping."""
+    input_mean, target_mean = inputs.mean(dim=0), targets.mean(dim=0)
+    inputs, targets = inputs - input_mean, targets - target_mean
     square, product = (inputs.T @ inputs).double(), (inputs.T @ targets).double()
-    size, found = square.diagonal().mean(), []
+    size, solutions = square.diagonal().mean(), []
     for damping in dampings:
         damped = square + (damping * size + 1e-9) * torch.eye(len(square), dtype=square.dtype)
         weight = torch.linalg.solve(damped, product).T.float()
-        found.append((weight, aim - weight @ centre))
-    return found
+        solutions.append((weight, target_mean - weight @ input_mean))
+    return solutions
 
 
 def least_squares(linear: nn.Module, inputs: Tensor, targets: Tensor, *dampings: float) -> None:
-    """Set a Linear to the ridge answer, in place."""
+    """Sets a Linear to the ridge solution, in place."""
     weight, bias = ridge(inputs, targets, *dampings)
     with torch.no_grad():
         linear.get_parameter("weight").copy_(weight)
         linear.get_parameter("bias").copy_(bias)
 
 
-def settle(norm: nn.Module, found: Tensor, states: Tensor) -> None:
-    """Give what a norm gives, `found` (N, h), the mean and the spread of `states` (N, h)."""
+def settle(norm: nn.Module, outputs: Tensor, states: Tensor) -> None:
+    """Scales and shifts a norm so that its outputs (N, h) get the mean and spread of `states`."""
     gain, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
-    ratio = states.std(dim=0) / found.std(dim=0).clamp(min=1e-6)
+    ratio = states.std(dim=0) / outputs.std(dim=0).clamp(min=1e-6)
     gain.mul_(ratio)
-    bias.copy_((bias - found.mean(dim=0)) * ratio + states.mean(dim=0))
+    bias.copy_((bias - outputs.mean(dim=0)) * ratio + states.mean(dim=0))
 
 
 def whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +61,6 @@ def whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unwhitened(factor: Tensor, lower: Tensor) -> Tensor:
-    """factor (d, h) over whitened rows -> over the rows themselves."""
-    found: Tensor = torch.linalg.solve_triangular(lower, factor, upper=False, left=False)
-    return found
+    """Converts a matrix (d, h) that applies to whitened rows to one for the rows themselves."""
+    weight: Tensor = torch.linalg.solve_triangular(lower, factor, upper=False, left=False)
+    return weight

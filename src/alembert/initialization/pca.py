@@ -1,4 +1,4 @@
-"""A student narrower than its teacher starts as the teacher seen through fewer dimensions."""
+"""Initializes a student of smaller hidden size by projecting its teacher (PCA)."""
 
 import math
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ WHY = "starting from a wider teacher"
 
 @dataclass(frozen=True)
 class Projection:
-    """The teacher's hidden state h is taken for `basis` @ (its student's) + `rest` of the layer.
+    """Approximates a teacher state as basis @ student_state + rest, a constant of the layer.
 
-    basis (H, h) has orthonormal columns; means[k] (H,) is the mean of hidden[k] over a sample,
-    states[k] (N, h) what the sample's states should be, spread how much larger than the teacher's
-    a state's entries are, and sharpness what its q k / sqrt(d) counts.
+    basis (H, h) has orthonormal columns. means[k] (H,) is the mean of hidden[k] over a sample, and
+    states[k] (N, h) are the sample's projected states. spread is the ratio of a projected entry's
+    size to a teacher entry's, and sharpness the teacher's factor on q k / sqrt(d).
     """
 
     basis: Tensor
@@ -34,7 +34,7 @@ class Projection:
     sharpness: float
 
     def lifted(self, layer: int) -> Tensor:
-        """(H + 1, h + 1): from [student's state, 1] to [teacher's state, 1]."""
+        """The matrix (H + 1, h + 1) from [student state, 1] to [teacher state, 1]."""
         rest = self.means[layer] - self.basis @ (self.basis.T @ self.means[layer])
         top = torch.cat([self.basis, rest[:, None]], dim=1)
         bottom = torch.zeros(1, top.shape[1])
@@ -45,40 +45,40 @@ class Projection:
 def init_by_pca(
     student: PreTrainedModel, teacher: PreTrainedModel, pairs: Pairs, sample: Batch, basis: str
 ) -> None:
-    """Write the teacher's layers into a narrower student, in place.
+    """Writes the teacher's layers, projected, into a student of smaller hidden size, in place.
 
-    basis: "components" (principal components of the teacher's hidden states over the sample) or
+    basis is "components" (principal components of the teacher's hidden states over the sample) or
     "units" (its hidden units of largest variance). Each head's query-key and value-output products
-    become their best approximations of the student's rank; of the feed-forward neurons the most
-    used stay, the others leave their mean. Norms keep their gains as the basis sees them.
-    Raises UserError where the teacher has no such parts, or less of something than the student.
+    become their best approximations of the student's rank. The most active feed-forward neurons
+    are kept, and the others are replaced by their mean. Gains of norms are projected.
+    Raises UserError when the teacher lacks these parts or is smaller than the student in one.
     """
     _check(student, teacher)
     with torch.no_grad():
         student_layers, teacher_layers = (architectures.layers(m, WHY) for m in (student, teacher))
         parts = [anatomy(m.config, WHY).copies for m in (student, teacher)]
         pairs = pairs if parts[1] else ()
-        view = _view(teacher, pairs, sample, student.config.hidden_size, basis)
-        tables = [table @ view.basis for table in embeddings.tables(teacher)]
+        projection = _project(teacher, pairs, sample, student.config.hidden_size, basis)
+        tables = [table @ projection.basis for table in embeddings.tables(teacher)]
         embeddings.write(student, *tables)
         embedded = student.base_model.get_submodule("embeddings.LayerNorm")
-        if (wider := embeddings.norm(teacher)) is not None:
-            _norm(embedded, wider, view)
-        match_statistics(student, embedded, 0, view.states[0], sample)
+        if (wide_norm := embeddings.norm(teacher)) is not None:
+            _project_norm(embedded, wide_norm, projection)
+        match_statistics(student, embedded, 0, projection.states[0], sample)
         used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
-            here = [student_layers[to - 1].get_submodule(name) for name in parts[0]]
-            there = [teacher_layers[source - 1].get_submodule(name) for name in parts[1]]
+            narrow = [student_layers[to - 1].get_submodule(name) for name in parts[0]]
+            wide = [teacher_layers[source - 1].get_submodule(name) for name in parts[1]]
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
-            _attention(here[:4], there[:4], view, source - 1, heads)
-            _feed_forward(here[5:7], there[5:7], view, source, *used[source])
-            for norm, wider in ((here[4], there[4]), (here[7], there[7])):
-                _norm(norm, wider, view)
-            match_statistics(student, here[7], to, view.states[source], sample)
+            _attention(narrow[:4], wide[:4], projection, source - 1, heads)
+            _feed_forward(narrow[5:7], wide[5:7], projection, source, *used[source])
+            for norm, wide_norm in ((narrow[4], wide[4]), (narrow[7], wide[7])):
+                _project_norm(norm, wide_norm, projection)
+            match_statistics(student, narrow[7], to, projection.states[source], sample)
 
 
 def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    mend = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
+    fix = "set init.start to 'scratch' (--set init.start=scratch), or give --student"
     student_config, teacher_config = student.config, teacher.config
     sizes = [
         ("vocabulary", student_config.vocab_size, teacher_config.vocab_size),
@@ -86,15 +86,15 @@ def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     ]
     if anatomy(teacher_config, WHY).copies:
         sizes.append(("inner size", inner_size(student_config), inner_size(teacher_config)))
-    for name, have, want in sizes:
-        if have > want or (name == "vocabulary" and have != want):
+    for name, student_size, teacher_size in sizes:
+        if student_size > teacher_size or (name == "vocabulary" and student_size != teacher_size):
             raise UserError(
-                f"the student's {name} is {have} and its teacher's {want}: it cannot start from "
-                f"it; lower it, or {mend}"
+                f"the student's {name} is {student_size} and its teacher's {teacher_size}: it "
+                f"cannot start from it; lower it, or {fix}"
             )
 
 
-def _view(
+def _project(
     teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, basis: str
 ) -> Projection:
     layers = frozenset({0} | {t for _, t in pairs} | {t - 1 for _, t in pairs})
@@ -105,15 +105,15 @@ def _view(
     spread = torch.cat([h - means[k] for k, h in states.items()])
     if basis == "units":
         chosen = spread.square().mean(dim=0).topk(width).indices.sort().values
-        found = torch.eye(spread.shape[1])[:, chosen]
+        directions = torch.eye(spread.shape[1])[:, chosen]
     else:
-        found = _off_centre(principal(spread, width))
-    kept = (spread @ found).square().sum() / spread.square().sum()
+        directions = _off_centre(principal(spread, width))
+    explained = (spread @ directions).square().sum() / spread.square().sum()
     return Projection(
-        found,
+        directions,
         means,
-        {k: h @ found for k, h in states.items()},
-        math.sqrt(float(kept) * spread.shape[1] / width),
+        {k: h @ directions for k, h in states.items()},
+        math.sqrt(float(explained) * spread.shape[1] / width),
         architectures.sharpness(teacher.config),
     )
 
@@ -121,12 +121,12 @@ def _view(
 def principal(rows: Tensor, width: int) -> Tensor:
     """The first `width` principal directions (H, width) of centred rows (N, H)."""
     _, vectors = torch.linalg.eigh((rows.T @ rows).double())
-    found: Tensor = vectors.flip(1)[:, :width].float()
-    return found
+    directions: Tensor = vectors.flip(1)[:, :width].float()
+    return directions
 
 
 def _off_centre(basis: Tensor) -> Tensor:
-    """The same space, turned so that what a norm's centring takes away is its last component."""
+    """A basis of the same space; a norm's centring removes its last component."""
     width = basis.shape[1]
     axis = torch.full((width,), 1 / math.sqrt(width))
     axis[-1] -= 1
@@ -136,45 +136,45 @@ def _off_centre(basis: Tensor) -> Tensor:
     return basis - 2 * (basis @ axis)[:, None] * axis
 
 
-def _norm(norm: nn.Module, wider: nn.Module, view: Projection) -> None:
-    gain, bias = wider.get_parameter("weight"), dict(wider.named_parameters()).get("bias")
-    norm.get_parameter("weight").copy_((view.basis.square().T @ gain) * view.spread)
-    norm.get_parameter("bias").copy_(torch.zeros(1) if bias is None else bias @ view.basis)
+def _project_norm(norm: nn.Module, wide: nn.Module, projection: Projection) -> None:
+    gain, bias = wide.get_parameter("weight"), dict(wide.named_parameters()).get("bias")
+    norm.get_parameter("weight").copy_((projection.basis.square().T @ gain) * projection.spread)
+    norm.get_parameter("bias").copy_(torch.zeros(1) if bias is None else bias @ projection.basis)
 
 
 def match_statistics(
     student: PreTrainedModel, norm: nn.Module, layer: int, states: Tensor, sample: Batch
 ) -> None:
-    """Give a layer's output, dimension by dimension, the mean and the spread of `states` (N, h)."""
+    """Sets a norm so that the layer's output has, by dimension, the mean and spread of `states`."""
     hidden = no_grad_trace(student, sample, Reads(hidden=frozenset({layer}))).hidden[layer]
     settle(norm, hidden[sample["attention_mask"].bool()].float(), states)
 
 
 def _attention(
-    here: list[nn.Module],
-    there: list[nn.Module],
-    view: Projection,
+    to: list[nn.Module],
+    source: list[nn.Module],
+    projection: Projection,
     layer: int,
     heads: tuple[int, int],
 ) -> None:
-    lift = view.lifted(layer)
-    query, key, value = (_homogeneous(part) @ lift for part in there[:3])  # (H, h + 1)
-    out = view.basis.T @ there[3].get_parameter("weight")  # (h, H)
-    size = len(here[0].get_parameter("weight")) // heads[0]
-    wider = len(query) // heads[1]
-    scale = view.sharpness * math.sqrt(size / wider)
-    offset = view.basis.T @ there[3].get_parameter("bias")
+    lift = projection.lifted(layer)
+    query, key, value = (_homogeneous(part) @ lift for part in source[:3])  # (H, h + 1)
+    out = projection.basis.T @ source[3].get_parameter("weight")  # (h, H)
+    size = len(to[0].get_parameter("weight")) // heads[0]
+    wide_size = len(query) // heads[1]
+    scale = projection.sharpness * math.sqrt(size / wide_size)
+    offset = projection.basis.T @ source[3].get_parameter("bias")
     for head in range(min(heads)):
-        rows, wide = slice(head * size, (head + 1) * size), slice(head * wider, (head + 1) * wider)
+        rows, wide = (slice(head * n, (head + 1) * n) for n in (size, wide_size))
         left, right = factors(query[wide].T @ key[wide] * scale, size)
-        here[0].get_parameter("weight")[rows], here[0].get_parameter("bias")[rows] = _split(left.T)
-        here[1].get_parameter("weight")[rows], here[1].get_parameter("bias")[rows] = _split(right)
+        to[0].get_parameter("weight")[rows], to[0].get_parameter("bias")[rows] = _split(left.T)
+        to[1].get_parameter("weight")[rows], to[1].get_parameter("bias")[rows] = _split(right)
         left, right = factors(out[:, wide] @ value[wide, :-1], size)
-        here[2].get_parameter("weight")[rows] = right
-        here[3].get_parameter("weight")[:, rows] = left
-        offset += out[:, wide] @ value[wide, -1]  # attention adds up to 1: a constant
-    here[2].get_parameter("bias").zero_()
-    here[3].get_parameter("bias").copy_(offset)
+        to[2].get_parameter("weight")[rows] = right
+        to[3].get_parameter("weight")[:, rows] = left
+        offset += out[:, wide] @ value[wide, -1]  # probabilities add up to 1: a constant
+    to[2].get_parameter("bias").zero_()
+    to[3].get_parameter("bias").copy_(offset)
 
 
 def _homogeneous(linear: nn.Module) -> Tensor:
@@ -196,43 +196,43 @@ def factors(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def _neurons(
     teacher: PreTrainedModel, pairs: Pairs, sample: Batch
 ) -> dict[int, tuple[Tensor, Tensor]]:
-    """Mean and spread of the feed-forward neurons of the layers named, over the sample."""
+    """{teacher layer: mean and spread (n,) of its feed-forward neurons over the sample}."""
     name = anatomy(teacher.config, WHY).copies[6]
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    statistics: dict[int, tuple[Tensor, Tensor]] = {}
     real = sample["attention_mask"].bool()
     handles = []
     for layer in {t for _, t in pairs}:
 
-        def keep(_: nn.Module, args: tuple[Tensor, ...], layer: int = layer) -> None:
+        def collect(_: nn.Module, args: tuple[Tensor, ...], layer: int = layer) -> None:
             active = args[0][real].float()
-            found[layer] = (active.mean(dim=0), active.std(dim=0))
+            statistics[layer] = (active.mean(dim=0), active.std(dim=0))
 
         part = architectures.layers(teacher, WHY)[layer - 1].get_submodule(name)
-        handles.append(part.register_forward_pre_hook(keep))
+        handles.append(part.register_forward_pre_hook(collect))
     inputs = {name: sample[name] for name in inputs_of(teacher) if name in sample}
     teacher.base_model(**inputs)
     for handle in handles:
         handle.remove()
-    return found
+    return statistics
 
 
 def _feed_forward(
-    here: list[nn.Module],
-    there: list[nn.Module],
-    view: Projection,
+    to: list[nn.Module],
+    source: list[nn.Module],
+    projection: Projection,
     layer: int,
     mean: Tensor,
     spread: Tensor,
 ) -> None:
-    out = view.basis.T @ there[1].get_parameter("weight")  # (h, neurons)
-    count = len(here[0].get_parameter("weight"))
-    worth = spread * out.norm(dim=0)
+    out = projection.basis.T @ source[1].get_parameter("weight")  # (h, neurons)
+    count = len(to[0].get_parameter("weight"))
+    importance = spread * out.norm(dim=0)
     kept = torch.zeros(len(mean), dtype=torch.bool)
-    kept[worth.topk(count).indices] = True
-    first, bias = _split((_homogeneous(there[0]) @ view.lifted(layer))[kept])
-    here[0].get_parameter("weight").copy_(first)
-    here[0].get_parameter("bias").copy_(bias)
-    here[1].get_parameter("weight").copy_(out[:, kept])
-    here[1].get_parameter("bias").copy_(
-        view.basis.T @ there[1].get_parameter("bias") + out[:, ~kept] @ mean[~kept]
+    kept[importance.topk(count).indices] = True
+    first, bias = _split((_homogeneous(source[0]) @ projection.lifted(layer))[kept])
+    to[0].get_parameter("weight").copy_(first)
+    to[0].get_parameter("bias").copy_(bias)
+    to[1].get_parameter("weight").copy_(out[:, kept])
+    to[1].get_parameter("bias").copy_(
+        projection.basis.T @ source[1].get_parameter("bias") + out[:, ~kept] @ mean[~kept]
     )

@@ -1,4 +1,4 @@
-"""How a student starts: from scratch, from layers of its teacher, or from a checkpoint."""
+"""Makes a student: randomly drawn, or initialized from layers of its teacher."""
 
 from collections.abc import Sequence
 
@@ -44,12 +44,12 @@ def from_teacher(
     sample: Batch | None = None,
     basis: str = "components",
 ) -> PreTrainedModel:
-    """A student that starts as some of its teacher's layers (DistilBERT, section 3).
+    """A student initialized from some of its teacher's layers (DistilBERT, section 3).
 
-    Embeddings, the chosen layers and, where both have one, the masked-word head are copied; a task
-    head is drawn anew. A student without token types takes the teacher's type 0 into its positions,
-    so that with every layer copied it computes what its teacher computes. A narrower student starts
-    as the teacher seen through fewer dimensions, found on a sample of text (narrowing.narrow).
+    Embeddings, the chosen layers and, where both have one, the MLM head are copied; a task head is
+    drawn at random. The teacher's type 0 is added to the positions of a student without token
+    types, so that a student with every layer copied computes the same function as its teacher. A
+    student of smaller hidden size is initialized by PCA on a sample of text (pca.init_by_pca).
     Raises UserError when shapes or architectures forbid it.
     """
     student = from_scratch(config, head, labels, seed)
@@ -57,12 +57,12 @@ def from_teacher(
     describe_start(student.config, teacher.config)
     narrower = student.config.hidden_size < teacher.config.hidden_size
     if bottlenecked(student.config) and sample is not None:
-        _same_shape(student, teacher, thin=True)
+        _check_shapes(student, teacher, thin=True)
         init_bottleneck(student, teacher, pairs, sample)
     elif narrower and sample is not None:
         init_by_pca(student, teacher, pairs, sample, basis)
     else:
-        _same_shape(student, teacher)
+        _check_shapes(student, teacher)
         with torch.no_grad():
             _copy_embeddings(student, teacher, sample)
             _copy_layers(student, teacher, pairs)
@@ -72,7 +72,7 @@ def from_teacher(
 
 
 def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Pairs:
-    """Which teacher layer each of the student's starts from. Raises UserError if it is not one."""
+    """The teacher layer of each student layer. Raises UserError unless each has one, in order."""
     depth = architectures.depth(student)
     try:
         pairs = layer_map(choice, depth, architectures.depth(teacher))
@@ -87,9 +87,9 @@ def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConf
 
 
 def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
-    """What of the teacher's layers a student cannot start from, as a line; "" where there is none.
+    """The line that names the parts of the teacher that are not copied; "" when all are.
 
-    Raises UserError where the architectures forbid such a start.
+    Raises UserError when the architectures forbid copying.
     """
     kind, thin = teacher.model_type, bottlenecked(student)
     if not thin and not plain(student):
@@ -97,7 +97,7 @@ def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     elif known(teacher) and (thin or not bottlenecked(teacher)):
         parts = anatomy(teacher, "starting from the teacher")
         if not parts.copies and not bottlenecked(teacher):
-            return f"start: the teacher's embeddings alone; layers of '{kind}' have another build"
+            return f"start: the teacher's embeddings alone; layers of '{kind}' are built otherwise"
         return f"start: layers of '{kind}' without their relative positions" * parts.relative
     raise UserError(
         f"layers of '{kind}' cannot be copied between architectures: set the recipe's init.start "
@@ -105,7 +105,7 @@ def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     )
 
 
-def _same_shape(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
+def _check_shapes(student: PreTrainedModel, teacher: PreTrainedModel, thin: bool = False) -> None:
     student_config, teacher_config = student.config, teacher.config
     sizes = {"vocabulary": (student_config.vocab_size, teacher_config.vocab_size)}
     if thin and bottlenecked(teacher_config):

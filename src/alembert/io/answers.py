@@ -1,11 +1,11 @@
-"""What a model answers, as types that every room shares."""
+"""The types of a model's answers, which every room shares."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Classification:
-    """One label of several. scores: the probability of each label; they add up to 1."""
+    """The most probable label; scores are the probabilities of all labels and add up to 1."""
 
     label: str
     score: float
@@ -14,7 +14,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Labels:
-    """Any number of labels: those with a probability over one half, the likeliest first."""
+    """The labels with a probability over one half, the most probable first."""
 
     labels: tuple[str, ...]
     scores: dict[str, float]
@@ -29,7 +29,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Guess:
-    """What may stand at a mask; `word` may be a piece of a word ("##ing")."""
+    """A token predicted for a mask; `word` may be a part of a word ("##ing")."""
 
     word: str
     score: float
@@ -37,10 +37,10 @@ class Guess:
 
 @dataclass(frozen=True)
 class Tag:
-    """A word, or a span of words: characters start to end of the text (of words: " " between).
+    """A word or a span of words, the characters start to end of the text (words joined by " ").
 
-    label: of a span without B- and I-; None, score 0, where a word was cut off or has no token.
-    score: the probability of the label; of a span, that of its least sure word.
+    A span's label has no B- or I-. label is None and score 0 for a word that was truncated or has
+    no token. score is the probability of the label, and a span's the least of its words.
     """
 
     text: str
@@ -52,9 +52,9 @@ class Tag:
 
 @dataclass(frozen=True)
 class Tags:
-    """words: a tag for every word. spans: what B-, I- (E-, S-) put together, without O.
+    """The tags of a text: words has one for every word, spans joins B- and I- (E-, S-) tags.
 
-    Where tags mark no spans (parts of speech), spans are the words that have a tag.
+    When the tags mark no spans (parts of speech), spans are the words that have a tag.
     """
 
     words: tuple[Tag, ...]
@@ -63,7 +63,7 @@ class Tags:
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of a text: characters start to end (of the second text in a pair: there)."""
+    """A token and its characters start to end (in the second text for that of a pair)."""
 
     id: int
     text: str
@@ -74,7 +74,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a model reads of a text, special tokens included; cut: whether there was more."""
+    """The tokens that a model reads, special ones included; cut: whether the text was truncated."""
 
     tokens: tuple[Token, ...]
     cut: bool

@@ -1,4 +1,4 @@
-"""What is written is put in place at once, whole or not at all."""
+"""Writes files atomically, and reads JSON."""
 
 import json
 import os
@@ -12,29 +12,29 @@ from safetensors import SafetensorError
 
 from alembert.io.errors import UserError
 
-FIX = "free some space or mend the folder: the same command goes on where it stopped"
 CACHE_FIX = "free some space, or name another folder in XDG_CACHE_HOME"
+FIX = "free some space or fix the folder: the same command goes on where it stopped"
 
 
 def cache(name: str) -> Path:
-    """The folder of things that can be made again: $XDG_CACHE_HOME/alembert/NAME."""
+    """The folder of a cache: $XDG_CACHE_HOME/alembert/NAME."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return user / "alembert" / name
 
 
 @contextmanager
 def naming(path: Path, fix: str = FIX) -> Iterator[None]:
-    """A disk that is full or closed becomes a UserError that names the path."""
+    """Turns an error of the disk, such as a full one, into a UserError that names the path."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        said = error.strerror if isinstance(error, OSError) else None
-        reason = " ".join((said or str(error)).split())
+        message = error.strerror if isinstance(error, OSError) else None
+        reason = " ".join((message or str(error)).split())
         raise UserError(f"{path}: cannot be written ({reason}): {fix}") from error
 
 
 def fsync(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, are on disk."""
+    """Waits until a file's content, or the names in a folder, are on disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -44,11 +44,10 @@ def fsync(path: Path) -> None:
 
 @contextmanager
 def atomic(path: Path, fix: str = FIX) -> Iterator[Path]:
-    """A temporary name beside a file or folder, that gets its name when all is written.
+    """Yields a temporary path beside a file or folder, which replaces `path` at the block's end.
 
-    When the block fails, the temporary is gone and what was at `path` before is still there. A
-    folder takes the place of a folder only, a file that of a file. fix: ends the UserError of a
-    disk that is full or closed.
+    When the block fails, the temporary is removed and `path` is unchanged. A folder replaces a
+    folder only, and a file a file. fix: ends the UserError of a full or closed disk.
     """
     partial = path.with_name(path.name + ".partial")
     with naming(path, fix):
@@ -59,7 +58,7 @@ def atomic(path: Path, fix: str = FIX) -> Iterator[Path]:
             if path.is_dir() and not partial.is_dir():
                 raise UserError(f"{path}: is a folder: name a file in it")
             for each in (*partial.rglob("*"), partial):
-                fsync(each)  # on disk before its name is, should the power fail
+                fsync(each)  # content must reach the disk before the name
             if path.is_dir():
                 shutil.rmtree(path)
             partial.replace(path)
@@ -76,7 +75,7 @@ def _remove(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content."""
+    """The content of a JSON file. Raises UserError when it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -86,11 +85,11 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Put a JSON file in place at once."""
+    """Writes a JSON file atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Put a text file in place at once."""
+    """Writes a text file atomically."""
     with atomic(path) as partial:
         partial.write_text(content, encoding="utf-8")

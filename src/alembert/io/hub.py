@@ -1,4 +1,4 @@
-"""Whether a name that is no path here may be asked of the hub, and whether the hub answers."""
+"""Checks whether a name may be a hub id, and whether the hub can be reached."""
 
 import os
 import re
@@ -15,9 +15,9 @@ SECONDS = 5.0
 
 
 def check_id(name: str, what: str) -> None:
-    """Refuse at once what was meant as a path: its shape, a suffix or a folder that is here say so.
+    """Raises UserError for a name that looks like a path: by shape, suffix or existing parent.
 
-    Raises UserError; `what` says what was expected there, a file or a folder.
+    `what` is the word for a missing path in the message: file or folder.
     """
     path = Path(name)
     beside = len(path.parts) > 1 and path.parent.is_dir()
@@ -27,14 +27,14 @@ def check_id(name: str, what: str) -> None:
 
 @cache
 def reachable() -> bool:
-    """Whether the hub answers; asked once, since its own client tries for 20 seconds."""
+    """Whether the hub answers, tried once, since its own client would retry for 20 seconds."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:
         urlopen(Request(hub, method="HEAD"), timeout=SECONDS).close()
     except HTTPError:
-        return True  # an answer all the same
+        return True  # an error response is an answer, too
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Seeds of random draws: one run's seed, and for each kind of draw a stream of its own."""
+"""Seeds of random draws, derived from a run's seed for each stream of draws."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ ORDER, MASKS, ROW_MASKS, DROPOUT = range(4)  # the streams of a run
 def sequence(seed: int, stream: int, *numbers: int) -> np.random.SeedSequence:
     """The seed of one draw of a stream, by its numbers (epoch, step, row, process).
 
-    NumPy promises the same one on every platform, by every version of Python and its own.
+    NumPy guarantees the same seed on every platform and version.
     """
     return np.random.SeedSequence(seed, spawn_key=(stream, *numbers))
 
 
 def torch_seed(seed: int, stream: int, *numbers: int) -> int:
-    """The same for torch's generators: 0 to 2**63 - 1."""
+    """The same seed as an integer for torch's generators, 0 to 2**63 - 1."""
     return int(sequence(seed, stream, *numbers).generate_state(1, np.uint64)[0]) >> 1

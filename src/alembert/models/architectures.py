@@ -1,4 +1,4 @@
-"""Where each transformers architecture keeps the parts that distillation touches: a table."""
+"""A table of the paths of the modules that distillation reads, for each architecture."""
 
 import inspect
 import math
@@ -10,20 +10,20 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert.io.errors import UserError
 
-# their positions begin after the padding's number
+# their position ids begin after the id of the padding token
 SHIFTED = ("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Paths of parts. `layers` starts at the base model, `attention` and `copies` at a layer.
+    """Paths of modules: `layers` from the base model, `attention` and `copies` from a layer.
 
-    attention: what makes queries, keys and values; one path for all three where one matrix makes
-    them side by side. copies: the eight parts of a layer that a student takes over, in one order
-    for all architectures; empty where layers have another build. transform: of a MaskedLM model,
-    from the whole model, the chain of modules whose output enters the decoder. relative: attention
-    scores depend on how far apart two tokens are, which the queries and keys read here do not say.
+    attention: the projections of queries, keys and values; the same path three times where one
+    matrix computes all of them. copies: the eight modules of a layer that a student copies, in one
+    order for all architectures; empty where layers are built differently. transform: the modules
+    of a MaskedLM model, from its root, whose output enters the decoder. relative: attention scores
+    have a part for relative positions beside the product of queries and keys.
     """
 
     layers: str
@@ -43,7 +43,7 @@ _DISTILBERT = (
     *("sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"),
 )
 _ALBERT = tuple(
-    f"albert_layers.0.{part}"  # the one of its group; no published model has more
+    f"albert_layers.0.{part}"  # the only layer of its group; no published model has more
     for part in (
         *(f"attention.{name}" for name in ("query", "key", "value", "dense", "LayerNorm")),
         *("ffn", "ffn_output", "full_layer_layer_norm"),
@@ -57,7 +57,7 @@ _ROBERTA_HEAD = ("lm_head.dense", "lm_head.layer_norm")
 _ALBERT_HEAD = ("predictions.dense", "predictions.LayerNorm")
 _ELECTRA_HEAD = ("generator_predictions.dense", "generator_predictions.LayerNorm")
 _ROBERTA = Anatomy("encoder.layer", _BERT[:3], _ROBERTA_HEAD, _BERT)
-_THIN = Anatomy("encoder.layer", _BERT[:3], _BERT_HEAD)
+_BOTTLENECK = Anatomy("encoder.layer", _BERT[:3], _BERT_HEAD)
 
 ANATOMIES = {
     "albert": Anatomy("encoder.albert_layer_groups", _ALBERT[:3], _ALBERT_HEAD, _ALBERT),
@@ -68,8 +68,8 @@ ANATOMIES = {
         "transformer.layer", _DISTILBERT[:3], ("vocab_transform", "vocab_layer_norm"), _DISTILBERT
     ),
     "electra": Anatomy("encoder.layer", _BERT[:3], _ELECTRA_HEAD, _BERT),
-    "ibbert": _THIN,
-    "mobilebert": _THIN,
+    "ibbert": _BOTTLENECK,
+    "mobilebert": _BOTTLENECK,
     "modernbert": Anatomy("layers", ("attn.Wqkv",) * 3, ("head.dense", "head.norm"), relative=True),
     "mpnet": Anatomy("encoder.layer", _MPNET[:3], _ROBERTA_HEAD, _MPNET, relative=True),
     "roberta": _ROBERTA,
@@ -78,13 +78,13 @@ ANATOMIES = {
 
 
 def inputs_of(model: nn.Module) -> tuple[str, ...]:
-    """Those of INPUTS that its forward pass takes and uses.
+    """The names among INPUTS that a model's forward pass takes and uses.
 
-    DistilBERT has no token types; RoBERTa takes them, and knows one type alone.
+    DistilBERT has no token types; RoBERTa takes them but has one type only.
     """
-    taken = inspect.signature(model.forward).parameters
-    typed = getattr(getattr(model, "config", None), "type_vocab_size", 0) > 1
-    return tuple(name for name in INPUTS if name in taken and (typed or name != INPUTS[2]))
+    parameters = inspect.signature(model.forward).parameters
+    has_types = getattr(getattr(model, "config", None), "type_vocab_size", 0) > 1
+    return tuple(name for name in INPUTS if name in parameters and (has_types or name != INPUTS[2]))
 
 
 def anatomy(config: PreTrainedConfig, wanted_by: str) -> Anatomy:
@@ -95,14 +95,14 @@ def anatomy(config: PreTrainedConfig, wanted_by: str) -> Anatomy:
             f"{wanted_by} cannot read the architecture '{config.model_type}': it reads "
             f"{', '.join(sorted(ANATOMIES))}. Soft and hard labels work with any encoder"
         )
-    if not getattr(config, "legacy", True):  # DeBERTa's own head, not transformers' first
+    if not getattr(config, "legacy", True):  # the head of DeBERTa's authors
         head = "lm_predictions.lm_head"
         return replace(found, transform=(f"{head}.dense", f"{head}.LayerNorm"))
     return found
 
 
 def known(config: PreTrainedConfig) -> bool:
-    """Whether the architecture's insides can be read."""
+    """Whether the architecture is in the table."""
     return config.model_type in ANATOMIES
 
 
@@ -112,15 +112,20 @@ def depth(config: PreTrainedConfig) -> int:
 
 
 def bottlenecked(config: PreTrainedConfig) -> bool:
-    """Whether a model's layers are MobileBERT's, narrow or, in IB-BERT, wide inside."""
+    """Whether a model has MobileBERT's layers, with a bottleneck or IB-BERT's inverted one."""
     return config.model_type in ("mobilebert", "ibbert")
 
 
 def plain(config: PreTrainedConfig) -> bool:
-    """Whether a model is built as a BERT is, so that it can take over another's layers."""
-    found, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
-    whole = width in (None, config.hidden_size) and config.model_type != "albert"
-    return whole and found is not None and bool(found.copies) and not found.relative
+    """Whether a model is built like BERT, so that layers of others can be copied into it."""
+    architecture, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
+    full_width = width in (None, config.hidden_size) and config.model_type != "albert"
+    return (
+        full_width
+        and architecture is not None
+        and bool(architecture.copies)
+        and not architecture.relative
+    )
 
 
 def attention_width(config: PreTrainedConfig) -> int:
@@ -129,17 +134,17 @@ def attention_width(config: PreTrainedConfig) -> int:
 
 
 def layers(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
-    """The encoder layers of a model, first to last; one that is shared comes up again."""
+    """The encoder layers of a model, first to last; a shared layer is listed repeatedly."""
     parts = model.base_model.get_submodule(anatomy(model.config, wanted_by).layers)
-    found = list(parts.children())
+    blocks = list(parts.children())
     if model.config.model_type != "albert":
-        return found
-    turns = model.config.num_hidden_layers
-    return [found[int(turn / (turns / len(found)))] for turn in range(turns)]
+        return blocks
+    depth = model.config.num_hidden_layers
+    return [blocks[int(number / (depth / len(blocks)))] for number in range(depth)]
 
 
 def ends(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
-    """The modules whose outputs are hidden states 1, 2, ...: the layers, or what follows them."""
+    """The modules whose outputs are hidden states 1, 2, ...: the layers, or modules after them."""
     found, config = layers(model, wanted_by), model.config
     if getattr(config, "conv_kernel_size", 0) > 0:  # of large DeBERTas
         found[0] = model.base_model.get_submodule("encoder.conv")
@@ -149,7 +154,7 @@ def ends(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
 
 
 def sharpness(config: PreTrainedConfig) -> float:
-    """What q k / sqrt(d) counts in attention scores; DeBERTa's have parts for positions beside."""
+    """The factor of q k / sqrt(d) in attention scores, below 1 for DeBERTa's disentangled ones."""
     if config.model_type != "deberta-v2":
         return 1.0
     return 1 / math.sqrt(1 + len({"c2p", "p2c"} & set(config.pos_att_type or ())))
@@ -161,7 +166,7 @@ def inner_size(config: PreTrainedConfig) -> int:
 
 
 def offset(config: PreTrainedConfig) -> int:
-    """Rows of a table of positions before that of a text's first token."""
+    """The row of the position table that a text's first token reads."""
     return int(config.pad_token_id) + 1 if config.model_type in SHIFTED else 0
 
 
@@ -176,14 +181,18 @@ def positions(model: PreTrainedModel) -> Tensor:
 
 
 def vocabulary_matrix(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
-    """Weight (V, H) and bias (V,) that turn the transform's output into logits over the words."""
+    """Weight (V, H) and bias (V,) from the transform's output to logits over the vocabulary.
+
+    Raises UserError when the model has no MLM head.
+    """
     decoder = model.get_output_embeddings()
     if decoder is None:
-        raise UserError(f"{type(model).__name__} has no masked-word head: no logits over the words")
+        name = type(model).__name__
+        raise UserError(f"{name} has no masked-word head: no logits over the vocabulary")
     if not getattr(model.config, "legacy", True):
         bias = model.get_parameter("lm_predictions.lm_head.bias")
         return model.get_input_embeddings().get_parameter("weight"), bias
-    if bottlenecked(model.config):  # a second matrix widens it
+    if bottlenecked(model.config):  # a second matrix beside the word embeddings
         extra = model.get_parameter("cls.predictions.dense.weight")
         return torch.cat([decoder.weight, extra.T], dim=1), decoder.bias
     return decoder.weight, decoder.bias

@@ -1,4 +1,4 @@
-"""A recipe's student becomes a config, and a config a model drawn at random."""
+"""Makes a config of a recipe's student, and a randomly drawn model of a config."""
 
 import re
 from collections.abc import Iterator
@@ -15,34 +15,34 @@ from alembert.models.loading import HEADS
 
 def config_of(fields: dict[str, object]) -> PreTrainedConfig:
     """The config of a recipe's student. Raises UserError for a field or value it cannot have."""
-    plain = dict(fields)
-    kind = str(plain.pop("model_type", ""))
-    with _refused():
-        usual = AutoConfig.for_model(kind)
-        known = usual.to_dict().keys() - {"true_hidden_size"}  # a MobileBERT's own arithmetic
-        unknown = sorted(plain.keys() - known - usual.attribute_map.keys())
+    values = dict(fields)
+    kind = str(values.pop("model_type", ""))
+    with _config_errors():
+        defaults = AutoConfig.for_model(kind)
+        known = defaults.to_dict().keys() - {"true_hidden_size"}  # a MobileBERT's own arithmetic
+        unknown = sorted(values.keys() - known - defaults.attribute_map.keys())
         if unknown:
             raise UserError(f"the recipe's student: a {kind} has no field '{unknown[0]}'")
-        config: PreTrainedConfig = AutoConfig.for_model(kind, **plain)
+        config: PreTrainedConfig = AutoConfig.for_model(kind, **values)
     return config
 
 
 def checked_config(fields: dict[str, object]) -> PreTrainedConfig:
-    """The config of a recipe's student, of which a model can be made. Raises UserError if not."""
+    """The config of a recipe's student. Raises UserError if no model can be built from it."""
     for name, value in fields.items():
         counts = re.match(r"(num|n|max)_|(hidden_)?dim$|.*(?<!type_vocab)_size$", name)
         if counts and type(value) is int and value < 1:
             raise UserError(f"student.{name} {value}: must be 1 or more")
     config = config_of(fields)
     if bottlenecked(config):
-        _check_thin(config)
-    with _refused(), torch.device("meta"):
+        _check_bottleneck(config)
+    with _config_errors(), torch.device("meta"):
         HEADS["encoder"].from_config(config)
     return config
 
 
-def _check_thin(config: PreTrainedConfig) -> None:
-    """Refuse what transformers lets through and its MobileBERT cannot compute."""
+def _check_bottleneck(config: PreTrainedConfig) -> None:
+    """Refuses values that transformers accepts although its MobileBERT cannot compute with them."""
     heads, inside = config.num_attention_heads, config.true_hidden_size
     words, stream = config.embedding_size, config.hidden_size
     name = "intra_bottleneck_size" if config.use_bottleneck else "hidden_size"
@@ -55,25 +55,25 @@ def _check_thin(config: PreTrainedConfig) -> None:
             config.model_type == "mobilebert" and inside != stream and not shared
         ),
     }
-    for said, found in wrong.items():
-        if found:
-            raise UserError(f"student.{said}")
+    for message, applies in wrong.items():
+        if applies:
+            raise UserError(f"student.{message}")
 
 
 def draw_model(config: PreTrainedConfig, head: str, seed: int) -> PreTrainedModel:
     """A model of this config and head with random weights, in fp32."""
     torch.manual_seed(seed)
-    with _refused():
+    with _config_errors():
         model: PreTrainedModel = HEADS[head].from_config(config, dtype=torch.float32)
     return model
 
 
 @contextmanager
-def _refused() -> Iterator[None]:
-    """What transformers says of a config becomes a UserError."""
+def _config_errors() -> Iterator[None]:
+    """Turns transformers' errors about a config into a UserError."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AssertionError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
         reason = f"{reason} is unknown" if isinstance(error, KeyError) else reason
-        raise UserError(f"the recipe's student: {reason}; mend the recipe") from error
+        raise UserError(f"the recipe's student: {reason}; fix the recipe") from error

@@ -1,4 +1,4 @@
-"""What a saved model answers: its kind of head, and how a sentence encoder pools."""
+"""The kind of head of a saved model, and the pooling of a sentence encoder."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ PROBLEMS = {
     "regression": "regression",
 }
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-MODULES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers, that a graph can be
+MODULES = ("Transformer", "Pooling", "Normalize")  # those of sentence-transformers we can export
 
 
 def kind_of(config: PreTrainedConfig, path: str) -> str:
@@ -45,16 +45,18 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
 
 
 def pooling_of(folder: Path) -> str:
-    """mean or cls, with "+norm" where vectors get length 1, as sentence-transformers' files say."""
+    """mean or cls, with "+norm" where vectors get length 1, from sentence-transformers' files."""
     modules = [str(entry["type"]).rpartition(".")[2] for entry in _json(folder / "modules.json")]
     if strange := [name for name in modules if name not in MODULES]:
         raise UserError(
             f"{folder / 'modules.json'}: a module {strange[0]} cannot be exported: there are "
             f"{', '.join(MODULES)}"
         )
-    said = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
-    modes = [str(said["pooling_mode"])] if said.get("pooling_mode") else []
-    modes += [POOLINGS.get(key, key) for key, on in said.items() if "_mode_" in key and on is True]
+    config = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
+    modes = [str(config["pooling_mode"])] if config.get("pooling_mode") else []
+    modes += [
+        POOLINGS.get(key, key) for key, on in config.items() if "_mode_" in key and on is True
+    ]
     if len(modes) != 1 or modes[0] not in POOLINGS.values():
         raise UserError(
             f"{folder / '1_Pooling' / 'config.json'}: {' and '.join(modes) or 'no pooling'} cannot "
@@ -64,8 +66,8 @@ def pooling_of(folder: Path) -> str:
 
 
 def _json(path: Path) -> Any:
-    """The content; nothing where there is no file."""
+    """The content of a JSON file; empty when there is no file."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
-        raise UserError(f"{path}: cannot be read ({error}): mend it") from error
+        raise UserError(f"{path}: cannot be read ({error}): fix it") from error

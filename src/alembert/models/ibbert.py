@@ -1,8 +1,8 @@
 """IB-BERT, the inverted-bottleneck BERT that teaches MobileBERT (Sun et al. 2020, table 1).
 
-Its layers are MobileBERT's with the bottleneck turned inside out: a stream of 512 that widens to
-1,024 inside each layer. transformers has the layer but builds queries and keys for a narrowed
-stream; here they read the stream itself, as in the authors' code. Importing this module registers
+Its layers are MobileBERT's with an inverted bottleneck: hidden states of size 512 are projected up
+to 1,024 inside each layer. transformers has the layer but computes queries and keys from projected
+states; here they read the layer's input, as in the authors' code. Importing this module registers
 the classes with the Auto classes.
 """
 
@@ -23,7 +23,7 @@ from transformers import (
     MobileBertPreTrainedModel,
 )
 
-# what differs from MobileBERT; everything else (24 layers, 4 heads, stream of 512, words of 128,
+# the differences from MobileBERT; all else (24 layers, 4 heads, hidden size 512, embeddings of 128,
 # trigrams) is the same
 PAPER = {
     "intra_bottleneck_size": 1024,
@@ -44,17 +44,17 @@ class IBBertConfig(MobileBertConfig):
     model_type = "ibbert"
 
     def __init__(self, **fields: Any) -> None:
-        whole: dict[str, Any] = PAPER | fields
-        super().__init__(**whole)
+        values: dict[str, Any] = PAPER | fields
+        super().__init__(**values)
 
 
 class _Inverted(MobileBertPreTrainedModel):
-    """A MobileBERT whose queries and keys are of the stream itself."""
+    """A MobileBERT whose queries and keys are computed from the layer's input."""
 
     config_class = IBBertConfig
 
-    def __init__(self, config: IBBertConfig, *given: Any, **named: Any) -> None:
-        super().__init__(config, *given, **named)
+    def __init__(self, config: IBBertConfig, *positional: Any, **named: Any) -> None:
+        super().__init__(config, *positional, **named)
         if config.key_query_shared_bottleneck or config.use_bottleneck_attention:
             return
         for layer in self.base_model.get_submodule("encoder.layer").children():
@@ -68,19 +68,19 @@ class _Inverted(MobileBertPreTrainedModel):
 
 
 class IBBertModel(_Inverted, MobileBertModel):
-    """The encoder."""
+    """IB-BERT's encoder."""
 
 
 class IBBertForMaskedLM(_Inverted, MobileBertForMaskedLM):
-    """With a masked-word head."""
+    """IB-BERT with an MLM head."""
 
 
 class IBBertForSequenceClassification(_Inverted, MobileBertForSequenceClassification):
-    """With a head for one answer a text."""
+    """IB-BERT with a head for one row of logits a text."""
 
 
 class IBBertForTokenClassification(_Inverted, MobileBertForTokenClassification):
-    """With a head for one answer a token."""
+    """IB-BERT with a head for one row of logits a token."""
 
 
 AutoConfig.register("ibbert", IBBertConfig)

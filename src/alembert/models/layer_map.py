@@ -1,4 +1,4 @@
-"""Which teacher layer each student layer learns from. Layers count from 1; 0 is the embedding."""
+"""Layer maps: the teacher layer of each student layer. Layers count from 1; 0 is the embedding."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def layer_map(choice: Choice, student: int, teacher: int) -> Pairs:
     uniform: the last of each of `student` equal blocks (TinyBERT, g(m) = m * teacher / student);
     first / last: the teacher's lowest / highest layers; spread: evenly from the first layer to the
     last, both included (DistilBERT's 0, 2, 4, 7, 9, 11 of 12). Depths that do not divide take the
-    nearest layer. Or the pairs themselves, checked.
+    nearest layer. A choice that is pairs is checked and returned.
 
     Raises UserError for unknown names, pairs outside the models, more student than teacher layers.
     """
@@ -40,7 +40,7 @@ def layer_map(choice: Choice, student: int, teacher: int) -> Pairs:
 
 
 def describe_rounding(choice: Choice, student: int, teacher: int) -> str | None:
-    """The line that says a map that had to round; None where depths divide."""
+    """The line that reports a map that had to round; None when the depths divide."""
     if choice != "uniform" or teacher % student == 0:
         return None
     picks = ", ".join(str(t) for _, t in layer_map(choice, student, teacher))

@@ -1,4 +1,4 @@
-"""The one door for saved models: a folder or a hub id becomes a model with a head that is there."""
+"""Loads saved models: a folder or a hub id becomes a config, a tokenizer or a model with a head."""
 
 import logging
 import warnings
@@ -26,8 +26,8 @@ from alembert.io import hub
 from alembert.io.errors import UserError
 from alembert.models import ibbert  # noqa: F401  registers its classes
 
-warnings.filterwarnings("ignore", "Initializing zero-element")  # a MobileBERT of narrow stream
-# what a head answers: nothing, a word at each masked place, or a task's kind of label
+warnings.filterwarnings("ignore", "Initializing zero-element")  # MobileBERT with S = E
+# by kind of head: none, a token at each masked position, or a task's kind of label
 HEADS: dict[str, Any] = {
     "encoder": AutoModel,
     "words": AutoModelForMaskedLM,
@@ -36,7 +36,7 @@ HEADS: dict[str, Any] = {
     "multilabel": AutoModelForSequenceClassification,
     "tokens": AutoModelForTokenClassification,
 }
-# what transformers raises for a folder that it cannot make a model of
+# the errors that transformers raises for a folder that it cannot read a model from
 UNREADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
     StrictDataclassError,
@@ -58,7 +58,10 @@ def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def model_folder(path: str) -> str:
-    """The folder that holds the weights: a run folder stands for its student."""
+    """The folder that holds the weights, which is student/ in a run folder; or the hub id.
+
+    Raises UserError for a path that is neither.
+    """
     folder = Path(path)
     if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
         return str(folder / "student")
@@ -72,33 +75,33 @@ def model_folder(path: str) -> str:
 
 
 def load_config(path: str) -> PreTrainedConfig:
-    """The config of a saved model; UserError when there is none."""
-    config: PreTrainedConfig = _reading(path, AutoConfig.from_pretrained)
+    """The config of a saved model. Raises UserError when there is none."""
+    config: PreTrainedConfig = _from_pretrained(path, AutoConfig.from_pretrained)
     return config
 
 
 def label_names_of(config: PreTrainedConfig) -> list[str] | None:
     """A model's labels in the order of their ids; None where it was saved without a task head."""
-    kinds = config.architectures or ["Classification"]  # where nothing is said, there may be one
+    kinds = config.architectures or ["Classification"]  # without the field there may be one
     if not any("Classification" in kind for kind in kinds):
         return None
     return [name for _, name in sorted((config.id2label or {}).items())]
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer saved beside a model; UserError when there is none."""
-    tokenizer: PreTrainedTokenizerBase = _reading(path, AutoTokenizer.from_pretrained)
+    """The tokenizer saved beside a model. Raises UserError when there is none."""
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(path, AutoTokenizer.from_pretrained)
     if not tokenizer.is_fast:
         raise UserError(
             f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none"
         )
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of no file
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes one without a file
         raise UserError(f"{path}: there is no tokenizer beside the model: save it there too")
     return tokenizer
 
 
 def has_head(path: str, head: str) -> bool:
-    """Whether the saved weights hold the head, and not only the encoder."""
+    """Whether the saved weights hold the head beside the encoder."""
     _, missing = _load(path, head)
     return not missing
 
@@ -111,10 +114,10 @@ def load_model(
     fresh_head: bool = False,
     changes: dict[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """A saved model with the given head, in fp32, eval mode.
+    """A saved model with the given head, in fp32 and eval mode.
 
-    fresh_head: a head that is not in the file is drawn at random, for these labels; otherwise its
-    absence is a UserError that says how to train one. changes: other values of config fields.
+    With fresh_head, a head that is not in the file is drawn at random for these labels; otherwise
+    its absence raises a UserError that says how to train one. changes override config fields.
     """
     fields = label_fields(head, labels) if fresh_head else {}
     model, missing = _load(path, head, **fields, **(changes or {}))
@@ -130,29 +133,29 @@ def load_model(
 
 
 def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[str]]:
-    """The model and the parameters of its head that the file lacks, or has in another shape."""
+    """The model, and the names of head parameters that the file lacks or has in another shape."""
     folder = Path(model_folder(path))
     if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
             "model again, as model.safetensors"
         )
-    quiet = logging.getLogger("transformers")
-    level = quiet.level
-    transformers_logging.set_verbosity_error()  # its table of missing keys: said below, in a line
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    transformers_logging.set_verbosity_error()  # missing keys are reported below, in a line
     transformers_logging.disable_progress_bar()
     try:
-        model, info = _reading(
+        model, info = _from_pretrained(
             path,
             HEADS[head].from_pretrained,
             output_loading_info=True,
             dtype=torch.float32,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # told below, in a line
+            ignore_mismatched_sizes=True,  # reported below, in a line
             **fields,
         )
     finally:
-        quiet.setLevel(level)
+        logger.setLevel(level)
     prefix = "" if head == "encoder" else model.base_model_prefix + "."
     missing = sorted(info["missing_keys"])
     mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
@@ -168,7 +171,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
 
 
 def _check_numbers(model: PreTrainedModel, path: str) -> None:
-    """Refuse weights that hold NaN or infinity: nothing can be learnt of such a model."""
+    """Raises UserError for weights that hold NaN or infinity."""
     if broken := [name for name, p in model.named_parameters() if not p.isfinite().all()]:
         raise UserError(
             f"{path}: its weights are broken: {broken[0]} holds NaN or infinity ({len(broken)} "
@@ -177,14 +180,14 @@ def _check_numbers(model: PreTrainedModel, path: str) -> None:
         )
 
 
-def _reading(path: str, read: Any, **options: Any) -> Any:
-    at = model_folder(path)
-    options["trust_remote_code"] = False  # its code, should it have some, is never run
-    alone = not Path(at).is_dir() and not hub.reachable()
+def _from_pretrained(path: str, read: Any, **options: Any) -> Any:
+    folder = model_folder(path)
+    options["trust_remote_code"] = False  # code beside a model is never run
+    local = not Path(folder).is_dir() and not hub.reachable()
     try:
-        return read(at, **options, **({"local_files_only": True} if alone else {}))
+        return read(folder, **options, **({"local_files_only": True} if local else {}))
     except UNREADABLE as error:
-        if alone:
+        if local:
             raise UserError(
                 f"{path}: no such folder, and the hub cannot be reached; check the path or the "
                 "network, or name a folder that save_pretrained made"

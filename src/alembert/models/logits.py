@@ -1,4 +1,4 @@
-"""Logits over a vocabulary that have not been made, or of which the likeliest were kept."""
+"""Logits over a vocabulary that are not computed yet, or of which the k largest are stored."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class VocabularyLogits:
-    """Logits that have not been made: logits = rows @ weight.T + bias.
+    """Logits that are not computed yet: logits = rows @ weight.T + bias.
 
-    rows (N, H) enter the decoder, weight (V, H), bias (V,) or None. Row i stands at the i-th True
-    of selected (B, T).
+    rows (N, H) enter the decoder; weight is (V, H), bias (V,) or None. Row i belongs to the i-th
+    True of selected (B, T).
     """
 
     rows: Tensor
@@ -24,15 +24,15 @@ class VocabularyLogits:
         return torch.nn.functional.linear(self.rows[part], self.weight, self.bias)
 
     def only(self, where: Tensor) -> "VocabularyLogits":
-        """The same at fewer places: where (B, T) bool, a subset of selected."""
+        """The logits at fewer positions: where (B, T) is bool and a subset of selected."""
         return VocabularyLogits(self.rows[where[self.selected]], self.weight, self.bias, where)
 
     def numbers(self, where: Tensor) -> Tensor:
-        """The numbers (n,) of the rows that stand at where (B, T) bool, a subset of selected."""
+        """The row numbers (n,) of the positions where (B, T), bool and a subset of selected."""
         return where[self.selected].nonzero().squeeze(1)
 
     def detach(self) -> "VocabularyLogits":
-        """The same without gradient, its matrix already in autocast's precision."""
+        """The same logits without gradient, the matrix cast to autocast's precision."""
         dtype = _compute_dtype(self.weight)
         bias = None if self.bias is None else self.bias.detach().to(dtype)
         weight = self.weight.detach().to(dtype)
@@ -46,9 +46,10 @@ def _compute_dtype(like: Tensor) -> torch.dtype:
 
 @dataclass(frozen=True)
 class TopK:
-    """Of N rows: ids (N, k), gaps (N, k) to the largest logit, rest[T] (N,): mass of all others.
+    """The k largest logits of N rows: ids (N, k) and gaps (N, k) to the largest.
 
-    Row i stands at the i-th True of selected (B, T).
+    rest[T] (N,) is the probability of all other tokens at temperature T. Row i belongs to the i-th
+    True of selected (B, T).
     """
 
     ids: Tensor
@@ -57,7 +58,7 @@ class TopK:
     selected: Tensor
 
     def only(self, where: Tensor) -> "TopK":
-        """The same at fewer places: where (B, T) bool, a subset of selected."""
+        """The rows at fewer positions: where (B, T) is bool and a subset of selected."""
         chosen = where[self.selected]
         rest = {temperature: mass[chosen] for temperature, mass in self.rest.items()}
         return TopK(self.ids[chosen], self.gaps[chosen], rest, where)

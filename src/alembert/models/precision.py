@@ -1,4 +1,4 @@
-"""The arithmetic that a device is good at."""
+"""The precision that suits a device."""
 
 import torch
 
@@ -6,7 +6,10 @@ from alembert.io.errors import UserError
 
 
 def precision_of(choice: str, device: torch.device) -> str:
-    """ "auto" as accelerate's word: bf16 where the hardware multiplies it, else no autocast."""
+    """accelerate's name of a precision; "auto" is bf16 where the hardware multiplies it, else no.
+
+    Raises UserError for fp16 on a CPU.
+    """
     if choice == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 needs a GPU: choose auto, fp32 or bf16")
     if choice != "auto":

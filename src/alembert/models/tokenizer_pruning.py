@@ -1,4 +1,4 @@
-"""A tokenizer with fewer pieces: which have to stay, and its tokenizer.json without the others."""
+"""Prunes a tokenizer's vocabulary: which tokens must stay, and tokenizer.json without the rest."""
 
 import copy
 import json
@@ -9,12 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.io.errors import UserError
 
-State = dict[str, Any]  # what tokenizer.json holds
+State = dict[str, Any]  # the content of tokenizer.json
 KINDS = ("WordPiece", "BPE", "Unigram")
 
 
 def state_of(tokenizer: PreTrainedTokenizerBase, path: str) -> State:
-    """A tokenizer as tokenizer.json. Raises UserError for a kind that cannot lose pieces."""
+    """A tokenizer as tokenizer.json. Raises UserError for a kind that cannot be pruned."""
     state: State = json.loads(tokenizer.backend_tokenizer.to_str())
     model = state["model"]
     why = "" if model["type"] in KINDS else f"of the kind {model['type']}, not {', '.join(KINDS)}"
@@ -27,7 +27,7 @@ def state_of(tokenizer: PreTrainedTokenizerBase, path: str) -> State:
 
 
 def ids_of(state: State) -> dict[str, int]:
-    """The model's pieces and their ids, without the tokens that were added beside it."""
+    """{token: id} of the tokenizer's model, without added tokens."""
     vocabulary = state["model"]["vocab"]
     if isinstance(vocabulary, dict):
         return vocabulary
@@ -35,9 +35,9 @@ def ids_of(state: State) -> dict[str, int]:
 
 
 def needed(state: State) -> set[int]:
-    """Ids that stay whatever the texts: added tokens, the unknown piece, and single characters.
+    """Ids that stay whatever the texts: added tokens, the unknown token, and single characters.
 
-    Out of these any other text is put together as before, or falls into smaller pieces.
+    With these any text can be tokenised, as before or into smaller tokens.
     """
     model, ids = state["model"], ids_of(state)
     prefix = (model.get("continuing_subword_prefix") or "") if model["type"] == "WordPiece" else ""
@@ -55,12 +55,12 @@ def needed(state: State) -> set[int]:
         if model["unk_id"] is not None:
             stay.add(model["unk_id"])
         scores = [score for _, score in model["vocab"]]
-        stay.add(scores.index(min(scores)))  # the price of an unknown character is counted from it
+        stay.add(scores.index(min(scores)))  # an unknown character's score is relative to it
     return stay
 
 
 class Parts:
-    """Of each piece the ids that it cannot be made without: in BPE those that it is merged from."""
+    """The ids that each token depends on: in BPE those that it is merged from."""
 
     def __init__(self, state: State) -> None:
         self.parts: dict[int, set[int]] = {}
@@ -69,7 +69,7 @@ class Parts:
             self.parts.setdefault(ids[left + right], set()).update((ids[left], ids[right]))
 
     def of(self, number: int, there: set[int]) -> set[int]:
-        """The piece and what it needs, all the way down, less what is there."""
+        """The token and its dependencies, direct and indirect, without those in `there`."""
         found: set[int] = set()
         open_ = [number]
         while open_:
@@ -83,11 +83,11 @@ class Parts:
 def chosen(
     state: State, stay: Iterable[int], keep: int | None, coverage: float, *texts: Sequence[int]
 ) -> list[int]:
-    """The ids that are kept, in order: `stay`, then the most frequent of the texts.
+    """The kept ids, ascending: those in `stay`, then the most frequent in the texts.
 
-    texts: how often each id occurs, (V,) each; those of the first come before those of the next.
-    keep: at most so many in all; None for enough of them to make up `coverage` of all occurrences.
-    Raises UserError when `stay` alone is more than `keep`.
+    texts are counts of each id, (V,) each; the first counts rank ids before the next. keep is the
+    largest number of ids; None keeps enough for a `coverage` share of all occurrences.
+    Raises UserError when `stay` alone exceeds `keep`.
     """
     parts, kept, counts = Parts(state), set[int](), [sum(each) for each in zip(*texts, strict=True)]
     for number in stay:
@@ -111,11 +111,11 @@ def chosen(
 
 
 def trimmed(state: State, kept: Sequence[int]) -> State:
-    """tokenizer.json with these ids alone, numbered anew in the same order.
+    """tokenizer.json with these ids alone, renumbered in the same order.
 
-    A text is read as before where it took none of the pieces that are gone and no unknown one:
-    WordPiece takes the longest match, of fewer candidates; Unigram the best path, of fewer; and
-    BPE makes the same merges in the same order, since all that a kept piece is made of is kept.
+    A text that used neither a removed nor the unknown token is tokenised as before: WordPiece
+    takes the longest match among fewer candidates, Unigram the best path among fewer, and BPE
+    makes the same merges in the same order, since the parts of every kept token are kept.
     """
     new = {old: number for number, old in enumerate(kept)}
     state = copy.deepcopy(state)
@@ -142,7 +142,7 @@ def trimmed(state: State, kept: Sequence[int]) -> State:
 
 
 def _renumber(processor: State | None, new: dict[int, int]) -> None:
-    """Write the new ids of [CLS], [SEP] and their like into a post-processor."""
+    """Writes the new ids of [CLS], [SEP] and their like into a post-processor, in place."""
     if processor is None:
         return
     for each in processor.get("processors", ()):

@@ -1,4 +1,4 @@
-"""One forward pass, and what it leaves behind: nothing is computed that nobody reads."""
+"""One forward pass that computes only the tensors that an objective reads."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,20 +19,24 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Reads:
-    """What an objective reads of one model. Layers count from 1; hidden 0 is the embedding."""
+    """The tensors that an objective reads of a model. Layers count from 1; hidden[0]: embedding."""
 
     hidden: frozenset[int] = frozenset()
     attention: frozenset[int] = frozenset()  # layers whose queries, keys and values are read
     logits: bool = False  # of a task head
-    words: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
+    vocabulary: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
 
     def __or__(self, other: "Reads") -> "Reads":
-        words = "all" if "all" in (self.words, other.words) else self.words or other.words
+        vocabulary = (
+            "all"
+            if "all" in (self.vocabulary, other.vocabulary)
+            else self.vocabulary or other.vocabulary
+        )
         return Reads(
             self.hidden | other.hidden,
             self.attention | other.attention,
             self.logits or other.logits,
-            words,
+            vocabulary,
         )
 
     @property
@@ -43,19 +47,19 @@ class Reads:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a forward pass left: hidden[k] (B, T, H); queries, keys, values[k] (B, A, T, d)."""
+    """Tensors of one forward pass: hidden[k] (B, T, H); queries, keys, values[k] (B, A, T, d)."""
 
     hidden: dict[int, Tensor] = field(default_factory=dict)
     queries: dict[int, Tensor] = field(default_factory=dict)
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
-    words: VocabularyLogits | None = None
-    likeliest: TopK | None = None  # of a teacher that was asked before, in place of words
+    vocabulary: VocabularyLogits | None = None
+    top_k: TopK | None = None  # of a recorded teacher trace, in place of vocabulary
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
         """Queries / sqrt(d), and keys, (B, A, T, d): their products are unnormalised scores."""
-        queries, keys = (parted(x[layer], heads) for x in (self.queries, self.keys))
+        queries, keys = (split_heads(x[layer], heads) for x in (self.queries, self.keys))
         return queries / math.sqrt(queries.shape[-1]), keys
 
     def scores(self, layer: int) -> Tensor:
@@ -64,8 +68,8 @@ class Trace:
         return queries @ keys.transpose(-1, -2)
 
 
-def parted(vectors: Tensor, heads: int | None) -> Tensor:
-    """(B, A, T, d): all heads joined and parted anew into this many (MiniLMv2, section 3.1)."""
+def split_heads(vectors: Tensor, heads: int | None) -> Tensor:
+    """Concatenates the heads of (B, A, T, d) and splits them anew (MiniLMv2, section 3.1)."""
     if heads is None:
         return vectors
     joined: Tensor = vectors.transpose(1, 2).flatten(2)
@@ -74,30 +78,33 @@ def parted(vectors: Tensor, heads: int | None) -> Tensor:
 
 
 class _Stop(BaseException):
-    """Raised by a hook when all that is read has been seen; never leaves this file."""
+    """Raised by a hook to end a forward pass once all tensors are recorded; caught in this file."""
 
 
 def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
-    """Run `model` on a batch and return what `reads` names.
+    """Runs `model` on a batch and returns the tensors that `reads` names.
 
-    Batch: input_ids and attention_mask (B, T), token_type_ids if the model takes them, and for
-    words == "masked" labels (B, T), -100 where nothing is hidden. Without logits no head is run,
-    and no layer after the deepest one read. Raises UserError naming an architecture it cannot read.
+    The batch has input_ids and attention_mask (B, T), token_type_ids if the model takes them, and,
+    to read "masked" rows, labels (B, T) that are -100 where no token is masked. Without logits no
+    head runs, and no layer after the deepest one read. Raises UserError naming an architecture
+    that cannot be read.
     """
     inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
     if not known(model.config) and (reads.hidden or reads.attention):
-        return _foreign(model, batch, inputs, reads)
-    left = Trace()
+        return _by_output_hidden_states(model, batch, inputs, reads)
+    recorded = Trace()
     with ExitStack() as hooks:
         if reads.hidden or reads.attention:
-            _watch(model, reads, left, hooks)
-        if reads.words:
-            return replace(left, words=_words(model, batch, inputs, reads, hooks))
+            _add_hooks(model, reads, recorded, hooks)
+        if reads.vocabulary:
+            return replace(
+                recorded, vocabulary=_vocabulary_logits(model, batch, inputs, reads, hooks)
+            )
         if reads.logits:
-            return replace(left, logits=model(**inputs).logits)
+            return replace(recorded, logits=model(**inputs).logits)
         if reads.hidden or reads.attention:
             _run(model.base_model, inputs)
-    return left
+    return recorded
 
 
 def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:
@@ -107,55 +114,55 @@ def _run(model: nn.Module, inputs: dict[str, Tensor]) -> None:
         return
 
 
-def _watch(model: PreTrainedModel, reads: Reads, left: Trace, hooks: ExitStack) -> None:
-    """Hooks on the layers; the deepest one read ends the pass when no head follows."""
+def _add_hooks(model: PreTrainedModel, reads: Reads, recorded: Trace, hooks: ExitStack) -> None:
+    """Adds hooks to the layers; the deepest one read ends the pass when no head follows."""
     why = "a term that reads hidden states or attention"
-    where, blocks = anatomy(model.config, why), layers(model, why)
-    deepest = -1 if reads.logits or reads.words else reads.deepest
-    heads, fused = model.config.num_attention_heads, len(set(where.attention)) == 1
-    at = 0  # the layer that runs; one that is shared runs again
+    parts_of, blocks = anatomy(model.config, why), layers(model, why)
+    deepest = -1 if reads.logits or reads.vocabulary else reads.deepest
+    heads, fused = model.config.num_attention_heads, len(set(parts_of.attention)) == 1
+    layer = 0  # the number of the running layer; a shared one runs several times
 
     def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal at
-        if at == 0 and 0 in reads.hidden:
-            left.hidden[0] = args[0] if args else kwargs["hidden_states"]
+        nonlocal layer
+        if layer == 0 and 0 in reads.hidden:
+            recorded.hidden[0] = args[0] if args else kwargs["hidden_states"]
             if deepest == 0:
                 raise _Stop
-        at += 1
+        layer += 1
 
     def leave(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        if at in reads.hidden:
-            left.hidden[at] = output if isinstance(output, Tensor) else output[0]
-        if at == deepest:
+        if layer in reads.hidden:
+            recorded.hidden[layer] = output if isinstance(output, Tensor) else output[0]
+        if layer == deepest:
             raise _Stop
 
-    def keep(place: int, store: dict[int, Tensor]) -> Callable[..., None]:
+    def split_heads(index: int, store: dict[int, Tensor]) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
-            if at in reads.attention and at not in store:  # DeBERTa's read their positions next
-                part = output.chunk(3, dim=-1)[place] if fused else output
-                store[at] = part.unflatten(-1, (heads, -1)).transpose(1, 2)
+            if layer in reads.attention and layer not in store:  # DeBERTa projects positions next
+                part = output.chunk(3, dim=-1)[index] if fused else output
+                store[layer] = part.unflatten(-1, (heads, -1)).transpose(1, 2)
 
         return hook
 
     for block in dict.fromkeys(blocks):
         handles = [block.register_forward_pre_hook(enter, with_kwargs=True)]
         if reads.attention:
-            stores = (left.queries, left.keys, left.values)
-            for place, (name, store) in enumerate(zip(where.attention, stores, strict=True)):
+            stores = (recorded.queries, recorded.keys, recorded.values)
+            for index, (name, store) in enumerate(zip(parts_of.attention, stores, strict=True)):
                 part = block.get_submodule(name)
-                handles.append(part.register_forward_hook(keep(place, store)))
+                handles.append(part.register_forward_hook(split_heads(index, store)))
         for handle in handles:
             hooks.callback(handle.remove)
     for end in dict.fromkeys(ends(model, why)):
         hooks.callback(end.register_forward_hook(leave).remove)
 
 
-def _words(
+def _vocabulary_logits(
     model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads, hooks: ExitStack
 ) -> VocabularyLogits:
-    """The decoder's input at the rows that count; the decoder itself is left to the loss."""
+    """The decoder's input at the rows that count; the loss applies the decoder."""
     everywhere = batch["attention_mask"].bool()
-    selected = everywhere if reads.words == "all" else batch["labels"] != -100
+    selected = everywhere if reads.vocabulary == "all" else batch["labels"] != -100
     rows: list[Tensor] = []
 
     def select(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -171,7 +178,7 @@ def _words(
 
     weight, bias = vocabulary_matrix(model)
     if known(model.config):
-        first, last = anatomy(model.config, "soft labels over the words").transform
+        first, last = anatomy(model.config, "soft labels over the vocabulary").transform
         hooks.callback(model.get_submodule(first).register_forward_pre_hook(select).remove)
         hooks.callback(model.get_submodule(last).register_forward_hook(leave_output).remove)
     else:
@@ -180,25 +187,25 @@ def _words(
     _run(model, inputs)
     if not rows:
         raise UserError(
-            f"soft labels over the words cannot read the head of '{model.config.model_type}'"
+            f"soft labels over the vocabulary cannot read the head of '{model.config.model_type}'"
         )
     return VocabularyLogits(rows[0], weight, bias, selected)
 
 
-def _foreign(
+def _by_output_hidden_states(
     model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads
 ) -> Trace:
-    """Hidden states of an architecture whose insides are not known: by its own outputs."""
+    """The trace of an architecture outside the table, by transformers' output_hidden_states."""
     if reads.attention:
         anatomy(model.config, "an attention term")  # raises, naming the architecture
     with ExitStack() as hooks:
-        if reads.words:
+        if reads.vocabulary:
             seen: list[tuple[Tensor, ...]] = []
             catch = lambda _, __, output: seen.append(output.hidden_states)  # noqa: E731
             hooks.callback(model.base_model.register_forward_hook(catch).remove)
             inputs = {**inputs, "output_hidden_states": True}  # type: ignore[dict-item]
-            words = _words(model, batch, inputs, reads, hooks)
-            return Trace(hidden={k: seen[0][k] for k in reads.hidden}, words=words)
+            vocabulary = _vocabulary_logits(model, batch, inputs, reads, hooks)
+            return Trace(hidden={k: seen[0][k] for k in reads.hidden}, vocabulary=vocabulary)
         body = model if reads.logits else model.base_model
         output = body(**inputs, output_hidden_states=True)
     hidden = {k: output.hidden_states[k] for k in reads.hidden}
@@ -206,10 +213,10 @@ def _foreign(
 
 
 def no_grad_trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
-    """The teacher's trace: eval mode (its dropout off), no gradient."""
+    """The trace of a model in eval mode (without dropout) and without gradients."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        left = trace(model, batch, reads)
+        recorded = trace(model, batch, reads)
     model.train(was_training)
-    return left
+    return recorded

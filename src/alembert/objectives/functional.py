@@ -28,8 +28,8 @@ def soft_bernoulli(student: Tensor, teacher: Tensor, temperature: float) -> Tens
 def hard_labels(student: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy of logits (N, C) with class ids (N,), mean over labels that are not -100.
 
-    weights (C,), none under 1: sum w_i l_i / sum w_i, w_i that of row i's class. Zero, with a zero
-    gradient, when no row is labelled.
+    With weights (C,), each 1 or more, the mean is sum w_i l_i / sum w_i, where w_i is the weight of
+    row i's class. The loss is zero, with a zero gradient, when no row is labelled.
     """
     total = F.cross_entropy(student.float(), labels, weights, ignore_index=-100, reduction="sum")
     known = labels != -100
@@ -37,7 +37,7 @@ def hard_labels(student: Tensor, labels: Tensor, weights: Tensor | None = None) 
 
 
 def squared_error(student: Tensor, target: Tensor) -> Tensor:
-    """Mean of (student - target)^2 over the entries whose target is not NaN; zero when none is."""
+    """Mean of (student - target)^2 over entries whose target is not NaN; zero when all are NaN."""
     known = ~torch.isnan(target)
     gap = torch.where(known, student.float() - torch.nan_to_num(target.float()), 0.0)
     return gap.square().sum() / known.sum().clamp(min=1)
@@ -53,18 +53,18 @@ def hard_bernoulli(student: Tensor, labels: Tensor) -> Tensor:
 
 
 def hidden_cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """1 - cos(student, teacher) of vectors (B, T, H), mean over real tokens (DistilBERT, L_cos)."""
+    """1 - cos(student, teacher) of states (B, T, H), mean over real tokens (DistilBERT, L_cos)."""
     distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
     return _mean(distance, mask)
 
 
 def hidden_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared error of vectors (B, T, H) over real tokens and H (TinyBERT, eq. 8 and 9)."""
+    """Mean squared error of states (B, T, H) over real tokens and H (TinyBERT, eq. 8 and 9)."""
     return _mean((student.float() - teacher.float()).square().mean(dim=-1), mask)
 
 
 def feature_map(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """hidden_mse of vectors that each have mean 0 and variance 1 over H (MobileBERT, eq. 1)."""
+    """hidden_mse of states normalised to mean 0 and variance 1 over H (MobileBERT, eq. 1)."""
     student, teacher = (F.layer_norm(x.float(), x.shape[-1:]) for x in (student, teacher))
     return hidden_mse(student, teacher, mask)
 
@@ -72,7 +72,7 @@ def feature_map(student: Tensor, teacher: Tensor, mask: Tensor | None = None) ->
 def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error of unnormalised scores (B, A, T, T) over heads and real pairs of tokens.
 
-    TinyBERT, eq. 7. Masked scores are whatever the dot product gives: the mask takes them out here.
+    TinyBERT, eq. 7. Scores at padding are arbitrary, and the mask excludes them here.
     """
     gap = (student.float() - teacher.float()).square().mean(dim=1)
     if mask is None:
@@ -85,8 +85,8 @@ def attention_mse_of(
 ) -> Tensor:
     """attention_mse of queries / sqrt(d) and keys (B, A, T, d), without a T x T matrix.
 
-    |Q K^T|^2 is the product of Q^T Q and K^T K, entry by entry, for the student's and the
-    teacher's vectors side by side: T d^2 work where scores take T^2 d, and nothing of size T^2.
+    |Q K^T|^2 is the sum of the entrywise product of Q^T Q and K^T K, with the student's and the
+    teacher's vectors side by side: this takes T d^2 operations, where the scores take T^2 d.
     """
     real = mask[:, None, :, None]
     with torch.autocast(mask.device.type, enabled=False):

@@ -1,9 +1,9 @@
-"""Losses over the vocabulary in chunks of rows, their gradient made in the forward pass.
+"""Losses over the vocabulary in chunks of rows, their gradient computed in the forward pass.
 
-Logits of all tokens, (N, V) for student and teacher, would be the largest tensors of a step. Here a
-chunk of rows at a time meets the vocabulary, gives its share of the loss and of the gradient, and
-is gone (the idea of Liger-Kernel's fused linear cross entropy). All terms of an objective read the
-student's logits in one pass.
+Logits of all tokens, (N, V) for student and teacher, would be the largest tensors of a step. Here
+the decoder is applied to one chunk of rows at a time, whose logits add to the loss and the gradient
+and are freed (the idea of Liger-Kernel's fused linear cross entropy). All terms of an objective
+share one pass over the student's logits.
 """
 
 from bisect import bisect_left
@@ -17,22 +17,22 @@ from torch import Tensor
 from alembert.models.logits import VocabularyLogits, _compute_dtype
 
 CHUNK = 1024  # rows: large enough for the matrix product's full speed, 62 MB of bf16 at V = 30,522
-BLOCK = 2**17  # logits of the arithmetic on a core at a time: 512 KB of fp32 stay in its cache
+BLOCK = 2**17  # logits that a core computes on at a time: 512 KB of fp32 stay in its cache
 
-# (student logits (n, V) fp32, owned by the callee; their place) -> loss (), gradient (n, V)
+# (student logits (n, V) fp32, owned by the callee; their rows) -> loss (), gradient (n, V)
 ChunkLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class VocabularyTerm:
-    """What one term asks of the student's logits: a sum over rows.
+    """One term's loss over the vocabulary: a sum over some of the student's rows.
 
-    ready(part) brings what is known of the asked rows `part` of a chunk (labels, the teacher's
-    logits) and returns the arithmetic; its slices count from part's first row. rows (n,): the
-    numbers of the student's rows that are asked, rising; None: all.
+    prepare(part) fetches the targets (labels, or the teacher's logits) of the slice `part` of the
+    term's rows and returns the arithmetic, whose slices count from part's first row. rows (n,) are
+    the ascending indices of the student's rows that the term reads; None means all of them.
     """
 
-    ready: Callable[[slice], ChunkLoss]
+    prepare: Callable[[slice], ChunkLoss]
     rows: Tensor | None = None
 
 
@@ -46,22 +46,22 @@ def soft_labels(
     frozen = teacher.detach()
     scale = temperature / max(len(teacher.rows), 1)
 
-    def ready(part: slice) -> ChunkLoss:
+    def prepare(part: slice) -> ChunkLoss:
         teacher_logits = frozen.logits(part)
         return lambda s, block: _soft(s, teacher_logits[block].float(), temperature, scale)
 
-    return VocabularyTerm(ready, rows)
+    return VocabularyTerm(prepare, rows)
 
 
 def hard_labels(labels: Tensor, rows: Tensor | None = None) -> VocabularyTerm:
-    """Cross entropy with word ids labels (N,), mean over N (L_mlm); 0 when N is 0."""
+    """Cross entropy with labels (N,), which are token ids, mean over N (L_mlm); 0 when N is 0."""
     count = max(len(labels), 1)
 
-    def ready(part: slice) -> ChunkLoss:
-        own = labels[part].unsqueeze(1)
+    def prepare(part: slice) -> ChunkLoss:
+        part_labels = labels[part].unsqueeze(1)
 
         def chunk(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-            target = own[block]
+            target = part_labels[block]
             log_probability = torch.log_softmax(logits, dim=-1)
             loss = -log_probability.gather(1, target).sum() / count
             gradient = log_probability.exp_()
@@ -70,14 +70,14 @@ def hard_labels(labels: Tensor, rows: Tensor | None = None) -> VocabularyTerm:
 
         return chunk
 
-    return VocabularyTerm(ready, rows)
+    return VocabularyTerm(prepare, rows)
 
 
 def logits_mse(teacher: VocabularyLogits, rows: Tensor | None = None) -> VocabularyTerm:
     """Squared error of logits, sum over N and V, divided by N (DistilBERT's optional L_mse)."""
     frozen, count = teacher.detach(), max(len(teacher.rows), 1)
 
-    def ready(part: slice) -> ChunkLoss:
+    def prepare(part: slice) -> ChunkLoss:
         teacher_logits = frozen.logits(part)
 
         def chunk(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
@@ -86,25 +86,26 @@ def logits_mse(teacher: VocabularyLogits, rows: Tensor | None = None) -> Vocabul
 
         return chunk
 
-    return VocabularyTerm(ready, rows)
+    return VocabularyTerm(prepare, rows)
 
 
 def fused_linear_losses(
-    student: VocabularyLogits, asks: Sequence[VocabularyTerm], weights: Weights
+    student: VocabularyLogits, terms: Sequence[VocabularyTerm], weights: Weights
 ) -> tuple[Tensor, Tensor]:
-    """The weighted sum of what is asked (), and each loss alone, unweighted (len(asks),)."""
-    found = _Chunked.apply(student.rows, student.weight, student.bias, asks, weights)  # type: ignore[no-untyped-call]
-    total, values = found
+    """The weighted sum of the terms' losses, (), and the unweighted losses, (len(terms),)."""
+    total, values = _Chunked.apply(  # type: ignore[no-untyped-call]
+        student.rows, student.weight, student.bias, terms, weights
+    )
     return total, values
 
 
-def fused_linear_loss(student: VocabularyLogits, ask: VocabularyTerm) -> Tensor:
-    """One loss, ()."""
-    return fused_linear_losses(student, [ask], [1.0])[0]
+def fused_linear_loss(student: VocabularyLogits, term: VocabularyTerm) -> Tensor:
+    """The loss of one term, ()."""
+    return fused_linear_losses(student, [term], [1.0])[0]
 
 
 def _soft(s: Tensor, t: Tensor, temperature: float, scale: float) -> tuple[Tensor, Tensor]:
-    """Loss and gradient of a block; both tensors are written over."""
+    """Loss and gradient of a block of logits s and t (m, V); both tensors are overwritten."""
     log_student, log_teacher = (torch.log_softmax(x.div_(temperature), dim=-1) for x in (s, t))
     target = torch.exp(log_teacher)
     gap = log_teacher.sub_(log_student)
@@ -119,35 +120,35 @@ class _Chunked(torch.autograd.Function):
         rows: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        asks: Sequence[VocabularyTerm],
+        terms: Sequence[VocabularyTerm],
         weights: Weights,
     ) -> tuple[Tensor, Tensor]:
         dtype = _compute_dtype(weight)
-        back = torch.float32 if dtype == torch.float16 else dtype  # a share of 1/N is 0 in fp16
+        d_dtype = torch.float32 if dtype == torch.float16 else dtype  # a share of 1/N is 0 in fp16
         rows_low, weight_low = rows.to(dtype), weight.to(dtype)
-        low = None if bias is None else bias.to(dtype)
+        bias_low = None if bias is None else bias.to(dtype)
         need_rows, need_weight, need_bias, *_ = ctx.needs_input_grad
         d_rows = torch.zeros_like(rows) if need_rows else None
         d_weight = torch.zeros_like(weight) if need_weight else None
         d_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
-        values = torch.zeros(len(asks), device=rows.device)
-        numbers = [range(len(rows)) if a.rows is None else a.rows.tolist() for a in asks]
+        values = torch.zeros(len(terms), device=rows.device)
+        numbers = [range(len(rows)) if a.rows is None else a.rows.tolist() for a in terms]
         with torch.autocast(rows.device.type, enabled=False):
             for start in range(0, len(rows), CHUNK):
                 part = slice(start, min(start + CHUNK, len(rows)))
-                logits = torch.nn.functional.linear(rows_low[part], weight_low, low)
-                shares = [_share(ask, n, part) for ask, n in zip(asks, numbers, strict=True)]
-                # written over the logits, of which nobody reads a block again
-                gradient = logits if back == dtype else logits.to(back)
+                logits = torch.nn.functional.linear(rows_low[part], weight_low, bias_low)
+                shares = [_share(term, n, part) for term, n in zip(terms, numbers, strict=True)]
+                # overwrites the logits: no block of them is read twice
+                gradient = logits if d_dtype == dtype else logits.to(d_dtype)
                 for block in _blocks(logits):
-                    made = _arithmetic(logits, block, shares, weights, values)
-                    gradient[block] = made
-                    if d_bias is not None and made.dim():
-                        d_bias += made.sum(dim=0)
+                    block_gradient = _arithmetic(logits, block, shares, weights, values)
+                    gradient[block] = block_gradient
+                    if d_bias is not None and block_gradient.dim():
+                        d_bias += block_gradient.sum(dim=0)
                 if d_rows is not None:
-                    d_rows[part] = gradient @ weight_low.to(back)
+                    d_rows[part] = gradient @ weight_low.to(d_dtype)
                 if d_weight is not None:
-                    d_weight += gradient.T @ rows_low[part].to(back)
+                    d_weight += gradient.T @ rows_low[part].to(d_dtype)
         ctx.gradients = (d_rows, d_weight, d_bias)
         ctx.mark_non_differentiable(values)
         total = torch.zeros((), device=rows.device)
@@ -158,23 +159,23 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        found, ctx.gradients = ctx.gradients, None  # given away: their new owner adds to them
+        gradients, ctx.gradients = ctx.gradients, None  # autograd may add to them in place
         if upstream.device.type != "cpu" or upstream != 1:
-            found = [None if g is None else g.mul_(upstream.to(g.dtype)) for g in found]
-        return (*found, None, None)
+            gradients = [None if g is None else g.mul_(upstream.to(g.dtype)) for g in gradients]
+        return (*gradients, None, None)
 
 
-# of an ask in a chunk: its arithmetic, and its rows counted from the chunk's first
-_Share = tuple[ChunkLoss, list[int]]
+# the arithmetic of a term in a chunk, and the term's rows counted from the chunk's first
+_ChunkShare = tuple[ChunkLoss, list[int]]
 
 
-def _share(ask: VocabularyTerm, numbers: Sequence[int], chunk: slice) -> _Share:
+def _share(term: VocabularyTerm, numbers: Sequence[int], chunk: slice) -> _ChunkShare:
     part = slice(bisect_left(numbers, chunk.start), bisect_left(numbers, chunk.stop))
-    return ask.ready(part), [n - chunk.start for n in numbers[part]]
+    return term.prepare(part), [n - chunk.start for n in numbers[part]]
 
 
 def _blocks(logits: Tensor) -> Iterator[slice]:
-    """Rows of a chunk (n, V) that the arithmetic takes at a time; on a GPU all of them."""
+    """Slices of a chunk (n, V) that are computed at a time; on a GPU the chunk itself."""
     size = len(logits)
     if logits.device.type == "cpu":
         size = max(BLOCK // logits.shape[1], 1) * torch.get_num_threads()
@@ -182,27 +183,27 @@ def _blocks(logits: Tensor) -> Iterator[slice]:
 
 
 def _arithmetic(
-    logits: Tensor, block: slice, shares: list[_Share], weights: Weights, values: Tensor
+    logits: Tensor, block: slice, shares: list[_ChunkShare], weights: Weights, values: Tensor
 ) -> Tensor:
     """The weighted gradient (m, V) of a block of a chunk's logits; adds each loss to values.
 
-    Where no row is asked for, a 0 of no dimension.
+    The gradient is a zero without dimensions when no term reads a row of the block.
     """
     size, gradient = block.stop - block.start, None
     for i, ((chunk, rows), weight) in enumerate(zip(shares, weights, strict=True)):
-        own = slice(bisect_left(rows, block.start), bisect_left(rows, block.stop))
-        count = own.stop - own.start
+        part = slice(bisect_left(rows, block.start), bisect_left(rows, block.stop))
+        count = part.stop - part.start
         if count == 0:
             continue
-        which = torch.tensor(rows[own], device=logits.device)
-        asked = logits[block] if count == size else logits[which]
-        loss, made = chunk(asked.to(torch.float32, copy=True), own)
+        indices = torch.tensor(rows[part], device=logits.device)
+        selected = logits[block] if count == size else logits[indices]
+        loss, term_gradient = chunk(selected.to(torch.float32, copy=True), part)
         values[i] += loss
-        made.mul_(weight)
+        term_gradient.mul_(weight)
         if count == size:
-            gradient = made if gradient is None else gradient.add_(made)
+            gradient = term_gradient if gradient is None else gradient.add_(term_gradient)
             continue
         if gradient is None:
-            gradient = made.new_zeros(size, made.shape[1])
-        gradient.index_add_(0, which - block.start, made)
+            gradient = term_gradient.new_zeros(size, term_gradient.shape[1])
+        gradient.index_add_(0, indices - block.start, term_gradient)
     return logits.new_zeros(()) if gradient is None else gradient

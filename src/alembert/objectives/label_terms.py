@@ -1,4 +1,4 @@
-"""Terms that compare answers: with the data's labels, or with the teacher's."""
+"""Terms that compare a student's logits: with the data's labels, or with the teacher's logits."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -15,10 +15,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class HardLabels(Term):
-    """The data's own labels: classes, scores, tags, or masked words (L_mlm of DistilBERT).
+    """The loss of the data's labels: classes, scores, tags, or masked words (DistilBERT, L_mlm).
 
-    class_weights: of classes and tags, by name, or "balanced"; the run makes of them a weight for
-    each id (class_weights.weighed), with which the term is a weighted mean.
+    class_weights are weights of classes or tags by name, or "balanced"; the run replaces them by a
+    tuple in the order of the ids (runs.class_weights), and the term becomes a weighted mean.
     """
 
     kind: Literal["HardLabels"] = "HardLabels"
@@ -26,12 +26,12 @@ class HardLabels(Term):
     class_weights: Literal["balanced"] | dict[str, Positive] | tuple[Positive, ...] | None = None
 
     def weights(self, labels: Tensor) -> Tensor | None:
-        """(C,), the smallest 1, so that a labelled row never counts less; None: all alike."""
+        """The weights (C,), scaled so that the smallest is 1; None when all classes weigh 1."""
         if self.class_weights is None:
             return None
         assert isinstance(self.class_weights, tuple), "weights by id: class_weights.weighed"
-        found = torch.tensor(self.class_weights, device=labels.device)
-        return found / found.min()
+        weights = torch.tensor(self.class_weights, device=labels.device)
+        return weights / weights.min()
 
     def count(self, batch: Batch) -> Tensor:
         labels = batch["labels"]
@@ -39,16 +39,16 @@ class HardLabels(Term):
             return super().count(batch)
         return weights[labels[labels != -100]].sum()
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        return (Reads(words="masked") if words else Reads(logits=True)), Reads()
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        return (Reads(vocabulary="masked") if corpus else Reads(logits=True)), Reads()
 
-    def over_words(
+    def vocabulary_term(
         self, student: Trace, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.words is None:
+        if student.vocabulary is None:
             return None
         masked = batch["labels"] != -100
-        return fused_linear.hard_labels(batch["labels"][masked], student.words.numbers(masked))
+        return fused_linear.hard_labels(batch["labels"][masked], student.vocabulary.numbers(masked))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         labels, logits = batch["labels"], _logits(student)
@@ -63,8 +63,8 @@ class HardLabels(Term):
 class SoftLabels(Term):
     """The teacher's distribution at a temperature (DistilBERT, L_ce; TinyBERT, eq. 10 with T^2).
 
-    Regression compares the two scores by squared error. `rows`: over the words, at all real tokens
-    or at the masked ones only.
+    Regression compares the two scores by squared error. `rows` says whether the distribution over
+    the vocabulary is compared at all real tokens or at the masked ones only.
     """
 
     kind: Literal["SoftLabels"] = "SoftLabels"
@@ -72,23 +72,23 @@ class SoftLabels(Term):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     rows: Literal["all", "masked"] = "all"
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        read = Reads(words=self.rows) if words else Reads(logits=True)
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        read = Reads(vocabulary=self.rows) if corpus else Reads(logits=True)
         return read, read
 
-    def over_words(
+    def vocabulary_term(
         self, student: Trace, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.words is None:
+        if student.vocabulary is None:
             return None
-        where = batch["attention_mask"].bool()
+        selected = batch["attention_mask"].bool()
         if self.rows == "masked":
-            where = batch["labels"] != -100
-        rows = student.words.numbers(where)
-        if teacher.likeliest is not None:
-            return top_k.top_k_soft_labels(teacher.likeliest.only(where), self.temperature, rows)
-        assert teacher.words is not None
-        return fused_linear.soft_labels(teacher.words.only(where), self.temperature, rows)
+            selected = batch["labels"] != -100
+        rows = student.vocabulary.numbers(selected)
+        if teacher.top_k is not None:
+            return top_k.top_k_soft_labels(teacher.top_k.only(selected), self.temperature, rows)
+        assert teacher.vocabulary is not None
+        return fused_linear.soft_labels(teacher.vocabulary.only(selected), self.temperature, rows)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         student_logits, teacher_logits, labels = _logits(student), _logits(teacher), batch["labels"]
@@ -102,22 +102,24 @@ class SoftLabels(Term):
 
 
 class LogitsMSE(Term):
-    """Squared error of logits over the words, or of a task (optional in DistilBERT's code)."""
+    """Squared error of a task's or the vocabulary's logits (optional in DistilBERT's code)."""
 
     kind: Literal["LogitsMSE"] = "LogitsMSE"
     over: ClassVar[str] = "answers"
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        read = Reads(words="all") if words else Reads(logits=True)
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        read = Reads(vocabulary="all") if corpus else Reads(logits=True)
         return read, read
 
-    def over_words(
+    def vocabulary_term(
         self, student: Trace, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.words is None or teacher.words is None:
+        if student.vocabulary is None or teacher.vocabulary is None:
             return None
-        where = batch["attention_mask"].bool()
-        return fused_linear.logits_mse(teacher.words.only(where), student.words.numbers(where))
+        selected = batch["attention_mask"].bool()
+        return fused_linear.logits_mse(
+            teacher.vocabulary.only(selected), student.vocabulary.numbers(selected)
+        )
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         return functional.squared_error(
@@ -131,5 +133,5 @@ def _logits(trace: Trace) -> Tensor:
 
 
 def _real(logits: Tensor, batch: Batch) -> Tensor:
-    """(N, C): of a token task the real tokens, since padding has no answer to imitate."""
+    """Logits (N, C): those of a token task at real tokens only, as padding has no target."""
     return logits[batch["attention_mask"].bool()] if logits.dim() == 3 else logits

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from alembert.io.errors import UserError
 from alembert.models.layer_map import Pairs, layer_map
-from alembert.models.trace import Batch, Reads, Trace, parted
+from alembert.models.trace import Batch, Reads, Trace, split_heads
 from alembert.objectives import functional
 from alembert.objectives.attention_kl import attention_kl, relations
 from alembert.objectives.term import Term
 
 Map = str | tuple[tuple[int, int], ...]
 Scaled = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-# for models that differ in their number of heads: how many all heads of each are joined and parted
-# into (a divisor of both widths)
+# for models with different numbers of heads: the number of heads that both models' attention
+# vectors are split into anew (a divisor of both widths)
 Heads = Annotated[int, Field(gt=0)] | None
 
 
@@ -36,14 +36,14 @@ class LayerTerm(Term):
 class _Hidden(LayerTerm):
     """A term that compares hidden states."""
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
             hidden=frozenset(t for _, t in pairs)
         )
 
 
 class HiddenCosine(_Hidden):
-    """Direction of hidden states; by default of the two last layers (DistilBERT, L_cos)."""
+    """Cosine distance of hidden states, by default those of the last layers (DistilBERT, L_cos)."""
 
     kind: Literal["HiddenCosine"] = "HiddenCosine"
     layers: Map = "output"
@@ -62,7 +62,7 @@ class HiddenCosine(_Hidden):
 
 
 class HiddenMSE(_Hidden):
-    """Hidden states by squared error, summed over pairs (TinyBERT, eq. 8); (0, 0): embeddings."""
+    """Squared error of hidden states, summed over pairs (TinyBERT, eq. 8 and, for (0, 0), 9)."""
 
     kind: Literal["HiddenMSE"] = "HiddenMSE"
     embeddings: bool = True
@@ -83,18 +83,18 @@ class _Attention(LayerTerm):
     heads: Heads = None
 
     def pairs(self, student: int, teacher: int) -> Pairs:
-        found = super().pairs(student, teacher)
-        if any(0 in pair for pair in found):
+        pairs = super().pairs(student, teacher)
+        if any(0 in pair for pair in pairs):
             raise UserError(f"{self.kind}.layers: layer 0 is the embedding and has no attention")
-        return found
+        return pairs
 
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         return Reads(attention=frozenset(s for s, _ in pairs)), Reads(
             attention=frozenset(t for _, t in pairs)
         )
 
     def scaled(self, student: Trace, teacher: Trace, s: int, t: int) -> Scaled:
-        """Scaled queries and keys of both models' layers, in fp32: gaps are small beside scores."""
+        """Scaled queries and keys of both layers, in fp32: scores are large beside their gaps."""
         student_parts, teacher_parts = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
         return (student_parts[0].float(), student_parts[1].float()), (
             teacher_parts[0].float(),
@@ -103,7 +103,7 @@ class _Attention(LayerTerm):
 
 
 class AttentionMSE(_Attention):
-    """Unnormalised attention scores by squared error, summed over layers (TinyBERT, eq. 7)."""
+    """Squared error of unnormalised attention scores, summed over layers (TinyBERT, eq. 7)."""
 
     kind: Literal["AttentionMSE"] = "AttentionMSE"
     over: ClassVar[str] = "pairs"
@@ -122,9 +122,9 @@ class AttentionMSE(_Attention):
 
 
 class FeatureMap(_Hidden):
-    """Hidden states, each normalised over its width, by squared error (MobileBERT, eq. 1).
+    """Squared error of hidden states normalised over their width (MobileBERT, eq. 1).
 
-    Summed over layers. The normalisation, without parameters, is that of the authors' code.
+    It is summed over layers. The normalisation, without parameters, is that of the authors' code.
     """
 
     kind: Literal["FeatureMap"] = "FeatureMap"
@@ -138,7 +138,7 @@ class FeatureMap(_Hidden):
 
 
 class AttentionKL(_Attention):
-    """Attention probabilities by KL divergence, summed over layers (MobileBERT, eq. 2)."""
+    """KL divergence of attention probabilities, summed over layers (MobileBERT, eq. 2)."""
 
     kind: Literal["AttentionKL"] = "AttentionKL"
 
@@ -148,9 +148,10 @@ class AttentionKL(_Attention):
 
 
 class Relations(_Attention):
-    """How tokens relate by queries, by keys and by values: KL, summed (MiniLMv2, section 3.1).
+    """KL divergence of query, key and value relations, summed (MiniLMv2, section 3.1).
 
-    heads: relation heads; they need not be those of either model. Of several pairs the mean.
+    heads is the number of relation heads, which neither model needs to have. The value is the mean
+    over layer pairs.
     """
 
     kind: Literal["Relations"] = "Relations"
@@ -160,7 +161,9 @@ class Relations(_Attention):
         mask = batch["attention_mask"]
         gaps = [
             relations(
-                parted(student_vectors[s], self.heads), parted(teacher_vectors[t], self.heads), mask
+                split_heads(student_vectors[s], self.heads),
+                split_heads(teacher_vectors[t], self.heads),
+                mask,
             )
             for s, t in pairs
             for student_vectors, teacher_vectors in (
@@ -173,7 +176,7 @@ class Relations(_Attention):
 
 
 def _product(queries: Tensor, keys: Tensor) -> Tensor:
-    """(B, A, T, T)."""
+    """The scores Q K^T, (B, A, T, T)."""
     with torch.autocast(queries.device.type, enabled=False):
         return queries @ keys.transpose(-1, -2)
 

@@ -1,4 +1,4 @@
-"""The terms a student is asked to imitate, and what all of them together read."""
+"""An objective: the weighted sum of terms that a stage trains, and the traces that it reads."""
 
 from typing import Annotated
 
@@ -51,11 +51,11 @@ AnyTerm = Annotated[
 Objective = tuple[AnyTerm, ...]
 
 
-def reads(objective: Objective, student: int, teacher: int, words: bool) -> tuple[Reads, Reads]:
-    """What all terms together read of a student and a teacher of these depths."""
+def reads(objective: Objective, student: int, teacher: int, corpus: bool) -> tuple[Reads, Reads]:
+    """The reads of a student and of a teacher of these depths, united over all terms."""
     student_reads, teacher_reads = Reads(), Reads()
     for term in objective:
-        more_student, more_teacher = term.reads(term.pairs(student, teacher), words)
+        more_student, more_teacher = term.reads(term.pairs(student, teacher), corpus)
         student_reads, teacher_reads = student_reads | more_student, teacher_reads | more_teacher
     return student_reads, teacher_reads
 
@@ -66,31 +66,35 @@ def total(
     student: Trace,
     teacher: Trace,
     batch: Batch,
-    whole: Batch | None = None,
+    full_batch: Batch | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum () of an objective's terms, and {kind: unweighted value ()}.
 
-    Of a part of a `whole` batch: the part's share of them.
+    When `batch` is a part of `full_batch`, both are the part's share of the full batch's values.
     """
     values: dict[int, Tensor] = {}
-    asked: dict[int, fused_linear.VocabularyTerm] = {}
+    vocabulary_terms: dict[int, fused_linear.VocabularyTerm] = {}
     shares: list[float | Tensor] = []
     loss = torch.zeros((), device=batch["input_ids"].device)
     for i, (term, pairs_of) in enumerate(zip(objective, pairs, strict=True)):
         shares.append(1.0)
-        if whole is not None:
-            shares[i] = term.count(batch) / term.count(whole).clamp(min=1)
-        if (ask := term.over_words(student, teacher, batch)) is not None:
-            asked[i] = ask
+        if full_batch is not None:
+            shares[i] = term.count(batch) / term.count(full_batch).clamp(min=1)
+        if (vocabulary_term := term.vocabulary_term(student, teacher, batch)) is not None:
+            vocabulary_terms[i] = vocabulary_term
             continue
         values[i] = term(student, teacher, pairs_of, batch) * shares[i]
         loss = loss + term.weight * values[i]
-    if asked:
-        assert student.words is not None
-        weights = [objective[i].weight * shares[i] for i in asked]
-        more, alone = fused_linear.fused_linear_losses(student.words, list(asked.values()), weights)
-        loss = loss + more
-        values |= {i: value * shares[i] for i, value in zip(asked, alone.unbind(), strict=True)}
+    if vocabulary_terms:
+        assert student.vocabulary is not None
+        weights = [objective[i].weight * shares[i] for i in vocabulary_terms]
+        vocabulary_loss, losses = fused_linear.fused_linear_losses(
+            student.vocabulary, list(vocabulary_terms.values()), weights
+        )
+        loss = loss + vocabulary_loss
+        values |= {
+            i: value * shares[i] for i, value in zip(vocabulary_terms, losses.unbind(), strict=True)
+        }
     kinds: dict[str, Tensor] = {}
     for i, term in enumerate(objective):
         kinds[term.kind] = kinds.get(term.kind, torch.zeros_like(loss)) + values[i].detach()

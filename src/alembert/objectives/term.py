@@ -1,4 +1,4 @@
-"""A term: a frozen value that says what it reads and, called, how far two traces are apart."""
+"""A term: a frozen value that names its reads and, when called, computes a loss of two traces."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar
@@ -13,27 +13,27 @@ from alembert.objectives.fused_linear import VocabularyTerm
 
 
 class Term(BaseModel, ABC):
-    """A frozen value: its weight in the sum, what it reads, and the loss as a call.
+    """A frozen value with a weight in the sum, the reads of its loss, and the loss as a call.
 
-    A call is term(student, teacher, pairs, batch) -> scalar, unweighted; pairs are the layer map
-    for the depths at hand.
+    A call term(student, teacher, pairs, batch) returns the unweighted scalar; pairs is the layer
+    map for the two depths.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     weight: Annotated[float, Field(gt=0)] = 1.0
-    # what its mean is over: labels, answers, texts, tokens or pairs of tokens
+    # the mean is over these: labels, answers (rows of logits), texts, tokens or pairs of tokens
     over: ClassVar[str] = "tokens"
 
     def pairs(self, student: int, teacher: int) -> Pairs:
-        """Layers compared, for a student and a teacher of these depths."""
+        """The layer pairs compared, for a student and a teacher of these depths."""
         return ()
 
     @abstractmethod
-    def reads(self, pairs: Pairs, words: bool) -> tuple[Reads, Reads]:
-        """What the student and the teacher must leave behind; words: the data is a corpus."""
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        """The reads of the student and of the teacher; corpus: the data is a corpus, for MLM."""
 
     def count(self, batch: Batch) -> Tensor:
-        """How many things the term's mean is over in a batch, ()."""
+        """The number, (), of items of a batch that the term's mean is over."""
         mask, labels = batch["attention_mask"], batch.get("labels")
         if labels is not None and (self.over == "labels" or getattr(self, "rows", "") == "masked"):
             return (~torch.isnan(labels) if labels.is_floating_point() else labels != -100).sum()
@@ -41,11 +41,13 @@ class Term(BaseModel, ABC):
             return mask.sum(dim=1).square().sum()
         if self.over == "texts":
             return mask.new_tensor(len(mask))
-        a_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
-        return mask.new_tensor(len(mask)) if self.over == "answers" and a_text else mask.sum()
+        per_text = labels is not None and (labels.dim() == 1 or labels.is_floating_point())
+        return mask.new_tensor(len(mask)) if self.over == "answers" and per_text else mask.sum()
 
-    def over_words(self, student: Trace, teacher: Trace, batch: Batch) -> VocabularyTerm | None:
-        """Of a term over the words, what it asks of the logits; it is not called then."""
+    def vocabulary_term(
+        self, student: Trace, teacher: Trace, batch: Batch
+    ) -> VocabularyTerm | None:
+        """The loss over the vocabulary that stands in for a call; None when the term is called."""
         return None
 
     @abstractmethod

@@ -62,7 +62,7 @@ def prepare_stage(
     if checkpoint.newest(state)[0] is None:
         if distillation.projections:
             distillation.start_projections(sample)
-        if teacher is not None and reads.words and _new_mlm_head(job, student, last):
+        if teacher is not None and reads.vocabulary and _new_mlm_head(job, student, last):
             dice = torch.Generator().manual_seed(job.seed)
             fit_mlm_head(student, teacher, masking(dict(sample), dice) if masking else sample)
     kept = reads == ANSWERS or (others and reads.logits)

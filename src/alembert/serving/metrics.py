@@ -1,4 +1,4 @@
-"""What Prometheus is told of a server."""
+"""The Prometheus metrics of a server."""
 
 from collections.abc import Callable
 
@@ -18,34 +18,37 @@ TOKENS = (16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 
 
 class Metrics:
-    """Counters of one server, in a registry of its own."""
+    """The counters of one server, in their own registry."""
 
     def __init__(self, waiting: Callable[[], float], active: Callable[[], float]) -> None:
-        """waiting: tokens in the queue now; active: requests at work now."""
-        self._registry = here = CollectorRegistry()
-        ProcessCollector(registry=here)
+        """waiting returns the tokens in the queue, and active the requests in progress."""
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._requests = Counter(
-            "alembert_requests", "requests answered", ["route", "model", "status"], registry=here
+            "alembert_requests",
+            "requests answered",
+            ["route", "model", "status"],
+            registry=registry,
         )
         self._seconds = Histogram(
             "alembert_request_seconds", "from the first byte to the answer", ["route", "model"],
-            buckets=SECONDS, registry=here,
+            buckets=SECONDS, registry=registry,
         )  # fmt: skip
         self._batch = Histogram(
             "alembert_batch_tokens", "tokens of a batch, padding included", ["model"],
-            buckets=TOKENS, registry=here,
+            buckets=TOKENS, registry=registry,
         )  # fmt: skip
         self._busy = Counter(
-            "alembert_compute_seconds", "that threads were computing", ["model"], registry=here
+            "alembert_compute_seconds", "that threads were computing", ["model"], registry=registry
         )
-        self._tokens = Counter("alembert_tokens", "tokens computed", ["model"], registry=here)
+        self._tokens = Counter("alembert_tokens", "tokens computed", ["model"], registry=registry)
         self._padding = Counter(
             "alembert_padding_tokens", "computed for nothing, over alembert_tokens: the share",
-            ["model"], registry=here,
+            ["model"], registry=registry,
         )  # fmt: skip
-        queue = Gauge("alembert_queue_tokens", "tokens that wait for a thread", registry=here)
+        queue = Gauge("alembert_queue_tokens", "tokens that wait for a thread", registry=registry)
         queue.set_function(waiting)
-        work = Gauge("alembert_requests_active", "requests accepted, unanswered", registry=here)
+        work = Gauge("alembert_requests_active", "requests accepted, unanswered", registry=registry)
         work.set_function(active)
 
     def request(self, route: str, model: str, status: int, seconds: float) -> None:
@@ -53,7 +56,7 @@ class Metrics:
         self._seconds.labels(route, model).observe(seconds)
 
     def batch(self, batch: Batch) -> None:
-        """Called on the thread that computed it."""
+        """Counts a batch; called on the thread that computed it."""
         name = batch.model.name
         self._batch.labels(name).observe(batch.tokens)
         self._busy.labels(name).inc(batch.seconds)
@@ -61,5 +64,5 @@ class Metrics:
         self._padding.labels(name).inc(batch.padding)
 
     def text(self) -> bytes:
-        """All of it, in the text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

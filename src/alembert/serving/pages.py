@@ -1,4 +1,4 @@
-"""The routes that ask no model: the playground, /info, /health, /metrics."""
+"""The routes that need no model: the playground, /info, /health, /metrics."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from alembert.serving.service import Service
 
 
 def add_pages(app: FastAPI, service: Service) -> None:
-    """Add them."""
+    """Adds these routes to an application."""
     page = (files("alembert") / "serving" / "playground.html").read_text(encoding="utf-8")
     headers = {"content-security-policy": _policy(page), "referrer-policy": "no-referrer"}
     refused: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer}}
@@ -41,7 +41,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
         limits = service.limits
         return Info(
             model_id=next(iter(service.models)),
-            models=[_told(model) for model in service.models.values()],
+            models=[_model_info(model) for model in service.models.values()],
             max_concurrent_requests=limits.requests,
             max_batch_tokens=limits.tokens,
             max_client_batch_size=limits.inputs,
@@ -57,7 +57,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _told(model: ServedModel) -> ModelInfo:
+def _model_info(model: ServedModel) -> ModelInfo:
     facts, variant = model.session.facts, model.variant
     return ModelInfo(
         name=model.name,
@@ -73,11 +73,11 @@ def _told(model: ServedModel) -> ModelInfo:
 
 
 def _policy(page: str) -> str:
-    """A content security policy under which only this page's own script and style run."""
+    """A content security policy that allows only the page's own scripts and styles."""
 
     def hashes(tag: str) -> str:
-        found = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.S)
-        digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in found)
+        elements = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.S)
+        digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in elements)
         return " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
 
     return (

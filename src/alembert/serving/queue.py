@@ -1,4 +1,4 @@
-"""Rows of many requests wait here; threads take those of like length from it, the oldest first."""
+"""A queue of rows of many requests; threads take batches of similar length, the oldest first."""
 
 import asyncio
 import os
@@ -12,25 +12,25 @@ from typing import Any, Protocol
 
 from alembert.inference.batching import CALL
 
-NICE = 5  # those who compute leave the core to the event loop: in a rush it must say no quickly
-CAP = 0.02  # seconds of a batch: who comes next waits that long at worst
+NICE = 5  # computing threads yield to the event loop, which must refuse quickly under overload
+CAP = 0.02  # seconds of a batch: the longest that the next row waits for it
 
 
 class Row(Protocol):
-    """What waits: the tokens of one text."""
+    """The tokens of one text."""
 
     def __len__(self) -> int: ...
 
 
 class Model(Hashable, Protocol):
-    """What computes: one answer for each row of a batch, called on one thread of several."""
+    """A model: it returns one answer for each row of a batch, and is called from any thread."""
 
     def __call__(self, rows: Sequence[Any], /) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What was computed: rows x longest = tokens, of them padding; seconds."""
+    """The size of a computed batch; tokens = rows x longest row, padding included."""
 
     model: Any
     rows: int
@@ -40,11 +40,11 @@ class Batch:
 
 
 class FailedError(Exception):
-    """The model raised something: its cause."""
+    """Raised when a model fails on a batch; __cause__ is the model's error."""
 
 
 @dataclass(eq=False)
-class _Work:
+class _Request:
     """The rows of one request."""
 
     model: Model
@@ -54,15 +54,15 @@ class _Work:
 
 
 @dataclass(eq=False)
-class _Line:
-    """The rows that wait for one model, by length: (number of arrival, work, place in it, row)."""
+class _ModelQueue:
+    """The rows that wait for one model, by length: (arrival number, request, index in it, row)."""
 
-    lengths: dict[int, deque[tuple[int, _Work, int, Any]]] = field(default_factory=dict)
+    lengths: dict[int, deque[tuple[int, _Request, int, Any]]] = field(default_factory=dict)
     tokens: int = 0
-    rate: float = 0.0  # seconds per token, lately
+    rate: float = 0.0  # seconds per token, averaged over the latest batches
 
     def oldest(self) -> tuple[int, int] | None:
-        """(number of arrival, length), or None where nothing waits; who hung up is left out."""
+        """(arrival number, length) of the oldest row, or None; drops rows of finished requests."""
         first: tuple[int, int] | None = None
         for length, waiting in list(self.lengths.items()):
             while waiting and waiting[0][1].future.done():
@@ -74,14 +74,14 @@ class _Line:
                 first = waiting[0][0], length
         return first
 
-    def take(self, longest: int, tokens: int, rows: int) -> list[tuple[int, _Work, int, Any]]:
-        """Rows of that length or little less: all their padding costs less than a call would."""
-        taken: list[tuple[int, _Work, int, Any]] = []
+    def take(self, longest: int, tokens: int, rows: int) -> list[tuple[int, _Request, int, Any]]:
+        """Takes rows of length `longest` or a little less, with under CALL tokens of padding."""
+        taken: list[tuple[int, _Request, int, Any]] = []
         padding = 0
-        most = max(1, min(rows, tokens // longest))
+        limit = max(1, min(rows, tokens // longest))
         for length in range(longest, max(0, longest - CALL), -1):
             waiting = self.lengths.get(length)
-            while waiting and len(taken) < most and padding + longest - length < CALL:
+            while waiting and len(taken) < limit and padding + longest - length < CALL:
                 entry = waiting.popleft()
                 self.tokens -= length
                 if not entry[1].future.done():
@@ -91,9 +91,9 @@ class _Line:
 
 
 class Queue:
-    """Answers rows on threads of its own; `ask` is called from the event loop that made it.
+    """Computes rows on its own threads; `ask` is called from the event loop that created it.
 
-    No row waits for company: a thread that is free takes what is there, at most its share of it.
+    Rows never wait for a batch to fill: an idle thread takes the waiting rows, at most its share.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class Queue:
         seen: Callable[[Batch], None] = lambda batch: None,
         cap: float = CAP,
     ) -> None:
-        """tokens: of a batch, at most, padding included. seen: told of each batch, on a thread.
+        """tokens bounds a batch, padding included; cap bounds its estimated seconds.
 
-        cap: seconds that a batch may take, by the pace of those before.
+        seen is called with each batch, on the thread that computed it.
         """
         self._loop = asyncio.get_running_loop()
         self._tokens, self._seen, self._cap = tokens, seen, cap
-        self._lines: dict[Model, _Line] = {}
+        self._queues: dict[Model, _ModelQueue] = {}
         self._arrived = 0
         self._change = Condition()
         self._idle = 0
@@ -121,46 +121,50 @@ class Queue:
             thread.start()
 
     def ask(self, model: Model, rows: Sequence[Row]) -> asyncio.Future[list[Any]]:
-        """An answer for each row, in their order; cancel it, and what waits is not computed.
+        """A future of one answer for each row, in order; if cancelled, waiting rows are dropped.
 
-        The future fails with FailedError where the model raised something.
+        The future fails with FailedError when the model raises an error.
         """
-        work = _Work(model, self._loop.create_future(), [None] * len(rows), len(rows))
+        request = _Request(model, self._loop.create_future(), [None] * len(rows), len(rows))
         if not rows:
-            work.future.set_result([])
-            return work.future
+            request.future.set_result([])
+            return request.future
         with self._change:
-            line = self._lines.setdefault(model, _Line())
-            for length, place in sorted(
+            queue = self._queues.setdefault(model, _ModelQueue())
+            for length, index in sorted(
                 ((len(row), i) for i, row in enumerate(rows)), reverse=True
             ):
-                row = rows[place]
+                row = rows[index]
                 self._arrived += 1
-                line.lengths.setdefault(length, deque()).append((self._arrived, work, place, row))
-                line.tokens += length
+                queue.lengths.setdefault(length, deque()).append(
+                    (self._arrived, request, index, row)
+                )
+                queue.tokens += length
         if not self._called:
             self._called = True
             self._loop.call_soon(self._wake)
-        return work.future
+        return request.future
 
     def _wake(self) -> None:
-        """After a turn of the loop: its requests are there, not the first of them alone."""
+        """Wakes the threads after a turn of the loop, when all its requests have arrived."""
         self._called = False
         with self._change:
             self._change.notify_all()
 
     @property
     def waiting(self) -> int:
-        """Tokens that no thread has taken yet."""
-        return sum(line.tokens for line in self._lines.values())
+        """The tokens that no thread has taken yet."""
+        return sum(queue.tokens for queue in self._queues.values())
 
     @property
     def seconds(self) -> float:
-        """How long a row that came now would wait, judged by the latest batches."""
-        return sum(line.tokens * line.rate for line in self._lines.values()) / len(self._threads)
+        """The seconds that a new row would wait, estimated from the latest batches."""
+        return sum(queue.tokens * queue.rate for queue in self._queues.values()) / len(
+            self._threads
+        )
 
     def stop(self) -> None:
-        """Answer what waits, then end the threads."""
+        """Computes the waiting rows, then ends the threads."""
         with self._change:
             self._stopped = True
             self._change.notify_all()
@@ -168,38 +172,42 @@ class Queue:
             thread.join()
 
     def _serve(self) -> None:
-        if sys.platform == "linux":  # where the priority of a thread is its own
-            own = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(19, own + NICE))
-        while (found := self._next()) is not None:
-            model, taken = found
+        if sys.platform == "linux":  # where each thread has its own priority
+            niceness = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(19, niceness + NICE))
+        while (batch := self._next()) is not None:
+            model, taken = batch
             started = time.perf_counter()
             answers: Sequence[Any]
             error = None
             try:
                 answers = model([row for _, _, _, row in taken])
-            except Exception as raised:  # whatever a runtime may raise: these requests fail alone
+            except Exception as raised:  # any error of a runtime fails these requests alone
                 answers, error = [None] * len(taken), raised
             seconds = time.perf_counter() - started
             self._count(model, [len(row) for _, _, _, row in taken], seconds)
             self._loop.call_soon_threadsafe(_deliver, taken, answers, error)
 
-    def _next(self) -> tuple[Model, list[tuple[int, _Work, int, Any]]] | None:
-        """The next batch, waited for; None when there is to be none any more."""
+    def _next(self) -> tuple[Model, list[tuple[int, _Request, int, Any]]] | None:
+        """Waits for the next batch; None when the queue has stopped."""
         with self._change:
             self._idle += 1
             while True:
                 heads = [
-                    (at, model) for model, line in self._lines.items() if (at := line.oldest())
+                    (first, model)
+                    for model, queue in self._queues.items()
+                    if (first := queue.oldest())
                 ]
                 if heads:
                     (_, longest), model = min(heads, key=lambda head: head[0])
-                    line = self._lines[model]
+                    queue = self._queues[model]
                     tokens = (
-                        min(self._tokens, int(self._cap / line.rate)) if line.rate else self._tokens
+                        min(self._tokens, int(self._cap / queue.rate))
+                        if queue.rate
+                        else self._tokens
                     )
-                    share = -(-sum(map(len, line.lengths.values())) // self._idle)
-                    if taken := line.take(longest, tokens, share):
+                    share = -(-sum(map(len, queue.lengths.values())) // self._idle)
+                    if taken := queue.take(longest, tokens, share):
                         self._idle -= 1
                         return model, taken
                 elif self._stopped:
@@ -209,24 +217,24 @@ class Queue:
 
     def _count(self, model: Model, lengths: list[int], seconds: float) -> None:
         tokens = len(lengths) * max(lengths)
-        line = self._lines[model]
+        queue = self._queues[model]
         rate = seconds / (tokens + CALL)
-        line.rate = rate if not line.rate else 0.9 * line.rate + 0.1 * rate
+        queue.rate = rate if not queue.rate else 0.9 * queue.rate + 0.1 * rate
         self._seen(Batch(model, len(lengths), tokens, tokens - sum(lengths), seconds))
 
 
 def _deliver(
-    taken: list[tuple[int, _Work, int, Any]], answers: Sequence[Any], error: Exception | None
+    taken: list[tuple[int, _Request, int, Any]], answers: Sequence[Any], error: Exception | None
 ) -> None:
-    """On the event loop: answers to their requests, and those that are complete to who waits."""
-    for (_, work, place, _), answer in zip(taken, answers, strict=True):
-        work.answers[place] = answer
-        work.left -= 1
-        if work.future.done():
+    """Stores answers in their requests and resolves complete ones; runs on the event loop."""
+    for (_, request, index, _), answer in zip(taken, answers, strict=True):
+        request.answers[index] = answer
+        request.left -= 1
+        if request.future.done():
             continue
         if error is not None:
             failed = FailedError(" ".join(str(error).split())[:200])
             failed.__cause__ = error
-            work.future.set_exception(failed)
-        elif not work.left:
-            work.future.set_result(work.answers)
+            request.future.set_exception(failed)
+        elif not request.left:
+            request.future.set_result(request.answers)

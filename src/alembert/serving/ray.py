@@ -1,4 +1,4 @@
-"""The same application on Ray Serve: replicas over several machines, as many as the load needs."""
+"""The same application on Ray Serve: replicas on several machines, scaled with the load."""
 
 import logging
 import signal
@@ -16,7 +16,7 @@ from alembert.serving.service import Limits
 
 log = logging.getLogger(__name__)
 
-BUSY = 0.25  # of the requests that a replica takes: where more are under way, another is started
+BUSY = 0.25  # the share of a replica's request limit above which another replica is started
 
 
 def serve(
@@ -28,10 +28,10 @@ def serve(
     api_key: str | None = None,
     origins: Sequence[str] = (),
 ) -> None:
-    """Deploy on the cluster that RAY_ADDRESS names, or on this machine, until a signal says stop.
+    """Deploys on the cluster that RAY_ADDRESS names, or on this machine, until a signal arrives.
 
-    models: name, folder (the same on every machine) and backend. replicas: fewest and most; each
-    has limits.threads cores. Raises UserError where ray is missing.
+    models are (name, folder, backend), the folder being the same on every machine. replicas are
+    the fewest and the most, each with limits.threads cores. Raises UserError if ray is missing.
     """
     try:
         import ray
@@ -39,7 +39,7 @@ def serve(
     except ImportError as error:
         raise UserError("ray is not installed: pip install 'alembert[ray]'") from error
 
-    def built() -> ASGIApp:  # in each replica: nothing but what it names is sent there
+    def built() -> ASGIApp:  # runs in each replica; only the names it uses are sent there
         openers = [lambda each=each: load_model(*each) for each in models]
         return app_of(openers, limits, api_key, origins, wait=True)[0]
 
@@ -54,7 +54,7 @@ def serve(
         },
     )  # fmt: skip
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    stopped = Event()  # ray itself would abort on a signal
+    stopped = Event()  # ray itself aborts on a signal
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stopped.set())
     ray_serve.start(http_options={"host": host, "port": port})
@@ -65,4 +65,4 @@ def serve(
 
 
 class _Replica:
-    """What Ray counts and starts; the application is all there is in it."""
+    """The class that Ray starts for each replica; the application is its ingress."""

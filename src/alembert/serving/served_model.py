@@ -13,7 +13,7 @@ from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant
 from alembert.inference.predictions import Floats, likeliest, sigmoid, softmax, surest
-from alembert.inference.session import PLACED, VERBS, Session, model_folder
+from alembert.inference.session import TOKEN_KINDS, VERBS, Session, model_folder
 from alembert.inference.tokenization import Rows
 from alembert.io.answers import Guess, Tags
 from alembert.serving.schemas import RefusedError
@@ -65,7 +65,7 @@ class ServedModel:
     def __call__(self, questions: Sequence[Row]) -> list[Any]:
         count = range(len(questions))
         inputs = Rows([each.encoding for each in questions], list(count), len(count)).batch(count)
-        if self.session.kind in PLACED:
+        if self.session.kind in TOKEN_KINDS:
             columns = [[place[1] for place in each.places if place] for each in questions]
             values = at(self.session.engine, inputs, columns)
             stops = np.cumsum([len(each) for each in columns[:-1]], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The models that are served, what is taken at a time, and who is let in."""
+"""The served models, the limits of a server, and the admission of requests."""
 
 import asyncio
 import gc
@@ -18,15 +18,15 @@ Opener = Callable[[], ServedModel]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes. Raises UserError for what cannot be."""
+    """The limits of a server. Raises UserError for one that is not over 0."""
 
     threads: int = 1
-    tokens: int = 512  # of a batch, padding included
-    requests: int = 512  # at a time
-    inputs: int = 32  # of a request
-    wait: float = 2.0  # seconds that a request may have to wait, judged by the queue
-    body: int = 2_000_000  # bytes
-    reading: float = 10.0  # seconds for a request to arrive in
+    tokens: int = 512  # tokens of a batch, padding included
+    requests: int = 512  # concurrent requests
+    inputs: int = 32  # texts of a request
+    wait: float = 2.0  # estimated seconds of waiting above which requests are refused
+    body: int = 2_000_000  # bytes of a request's body
+    reading: float = 10.0  # seconds in which a request must arrive
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -35,7 +35,7 @@ class Limits:
 
 
 class Service:
-    """Loads the models one after the other, lets requests in while it can, ends in order."""
+    """Loads the models one after the other, admits requests within the limits, and stops."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Service:
         limits: Limits,
         lag: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """lag: seconds that the event loop is behind; it too has a line."""
+        """lag returns the seconds that the event loop is behind, part of a request's wait."""
         self.limits, self._openers = limits, openers
         self.models: dict[str, ServedModel] = {}
         self.queue: Queue | None = None
@@ -54,7 +54,7 @@ class Service:
         self.metrics = Metrics(lambda: self.queue.waiting if self.queue else 0, lambda: self.active)
 
     async def load(self, failed: Callable[[], None]) -> None:
-        """Open the models, away from the event loop; failed: called where one cannot be."""
+        """Opens the models on other threads; calls `failed` when one cannot be opened."""
         cap = min(CAP, self.limits.wait / 2)
         self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch, cap)
         try:
@@ -63,14 +63,14 @@ class Service:
                 await asyncio.to_thread(model.warm)
                 self.models[model.name] = model
             gc.collect()
-            gc.freeze()  # what stays: to look through it again and again takes 50 ms each time
+            gc.freeze()  # collections would scan the models, which takes 50 ms each time
             self.ready = True
         except UserError as error:
             self.failed = error
             failed()
 
     async def stop(self) -> None:
-        """Answer what was accepted."""
+        """Answers the admitted requests."""
         if self.queue is not None:
             await asyncio.to_thread(self.queue.stop)
 
@@ -80,7 +80,7 @@ class Service:
             raise RefusedError(503, "the models are being loaded", 1)
 
     def model(self, name: str | None) -> ServedModel:
-        """The model of that name; the first where none is named. RefusedError 503 or 404."""
+        """The model of a name, or the first without one. Raises RefusedError 503 or 404."""
         self.check()
         if name is None:
             return next(iter(self.models.values()))
@@ -89,7 +89,7 @@ class Service:
         return self.models[name]
 
     def refusal(self) -> RefusedError | None:
-        """Why a question may not come in now: 429 where there is no room, or the wait is long."""
+        """RefusedError 429 when too many requests are active or the wait is too long, else None."""
         wait = self.queue.seconds + self._lag() if self.queue else 0.0
         if self.active < self.limits.requests and wait <= self.limits.wait:
             return None
@@ -97,7 +97,7 @@ class Service:
 
     @contextmanager
     def admitted(self) -> Iterator[Queue]:
-        """The place of a request that was let in."""
+        """Counts a request as active, and yields the queue."""
         assert self.queue is not None
         self.active += 1
         try:

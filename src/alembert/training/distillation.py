@@ -212,7 +212,7 @@ def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Read
     other = "start the student from this teacher, or use a teacher with the student's tokenizer"
     tune = "fine-tune the teacher on this task first (alembert finetune)"
     for read, field, what, mend in (
-        (reads.words, "vocab_size", "vocabulary words", other),
+        (reads.vocabulary, "vocab_size", "vocabulary words", other),
         (reads.logits, "num_labels", "labels", tune),
     ):
         student_size, teacher_size = (int(getattr(m.config, field)) for m in (student, teacher))

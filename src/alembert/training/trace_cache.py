@@ -113,7 +113,7 @@ class _Reader:
 
     def _cast(self, name: str, x: Tensor, place: int) -> Tensor:
         x = x.cpu()
-        if name == recorded.WORDS:
+        if name == recorded.TOP_IDS:
             return x.to(torch.uint16 if self.teacher.config.vocab_size <= 2**16 else torch.int32)
         if not x.isfinite().all():
             raise UserError(
@@ -165,7 +165,7 @@ def cached_traces(
 
         for part in missing:
             parts.make(part, partial(fill, part))
-    if what.reads.words:
+    if what.reads.vocabulary:
         _log_outside(parts, what, min(asked.top, teacher.config.vocab_size))
     return WithTeacherTraces(seen, parts)
 
@@ -174,12 +174,12 @@ def _sizes(reader: _Reader) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """Bytes that each sequence takes (N,), by what the first one takes."""
     (first,) = reader.read([0])
     lengths = np.asarray(reader.rows.lengths, np.float64)
-    states = bytes_of({k: x for k, x in first.items() if k not in recorded.OF_WORDS}) / lengths[0]
+    states = bytes_of({k: x for k, x in first.items() if k not in recorded.PER_ROW}) / lengths[0]
     counts = lengths
-    if isinstance(reader.rows, Masked) and reader.what.reads.words == "masked":
+    if isinstance(reader.rows, Masked) and reader.what.reads.vocabulary == "masked":
         counts = np.ceil(reader.rows.masking.share * lengths)
-    answers = {k: x for k, x in first.items() if k in recorded.OF_WORDS}
-    a_row = bytes_of(answers) / len(answers[recorded.WORDS]) if answers else 0.0
+    answers = {k: x for k, x in first.items() if k in recorded.PER_ROW}
+    a_row = bytes_of(answers) / len(answers[recorded.TOP_IDS]) if answers else 0.0
     sizes: np.ndarray[Any, np.dtype[np.float64]] = lengths * states + counts * a_row
     return sizes
 
@@ -226,7 +226,7 @@ def _key(
 ) -> str:
     reads = what.reads
     plain: list[Any] = [2, accelerator.mixed_precision, asked.top, asked.precision]
-    plain += [sorted(reads.hidden), sorted(reads.attention), reads.words]
+    plain += [sorted(reads.hidden), sorted(reads.attention), reads.vocabulary]
     plain += [what.attention, what.temperatures, rows.tokenizer]
     known = hashlib.sha256()
     if masking is not None:

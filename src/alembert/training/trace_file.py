@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from alembert.io.tensors import facts_of, save_part
-from alembert.objectives.recorded import OF_WORDS, REST, WORDS
+from alembert.objectives.recorded import PER_ROW, REST, TOP_IDS
 
 COUNTS = "counts"  # (n,) rows with words of each sequence
 
@@ -29,11 +29,11 @@ class TraceFile:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         found = {}
         for name, whole in self._slices.items():
-            ends = self._rows if name in OF_WORDS else self._tokens
+            ends = self._rows if name in PER_ROW else self._tokens
             assert ends is not None
             found[name] = whole[int(ends[index]) : int(ends[index + 1])]
-        if WORDS in found:
-            found[WORDS] = found[WORDS].to(torch.int32)
+        if TOP_IDS in found:
+            found[TOP_IDS] = found[TOP_IDS].to(torch.int32)
         return found
 
     @staticmethod
@@ -47,9 +47,9 @@ def write(path: Path, part: range, rows: list[dict[str, Tensor]]) -> None:
     """Write what is left of the sequences with these numbers."""
     tensors = {name: torch.cat([row[name] for row in rows]).contiguous() for name in rows[0]}
     outside: tuple[int, list[float]] = (0, [])
-    if WORDS in tensors:
-        tensors[COUNTS] = torch.tensor([len(row[WORDS]) for row in rows], dtype=torch.int32)
-        outside = len(tensors[WORDS]), tensors[REST].double().sum(dim=0).tolist()
+    if TOP_IDS in tensors:
+        tensors[COUNTS] = torch.tensor([len(row[TOP_IDS]) for row in rows], dtype=torch.int32)
+        outside = len(tensors[TOP_IDS]), tensors[REST].double().sum(dim=0).tolist()
     save_part(path, part, tensors, {"outside": outside})
 
 

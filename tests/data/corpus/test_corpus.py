@@ -27,13 +27,13 @@ def sequences(corpus: Corpus) -> list[list[int]]:
 
 
 def test_paragraphs_of_a_document_share_a_sequence_while_they_fit() -> None:
-    assert pack([2, 1, 2, 0, 1, 0, 0, 1], room=4) == ([3, 2, 1], 1)
-    assert pack([0], room=4, held=1) == ([1], 0)
+    assert pack([2, 1, 2, 0, 1, 0, 0, 1], size=4) == ([3, 2, 1], 1)
+    assert pack([0], size=4, open_tokens=1) == ([1], 0)
 
 
 def test_a_long_paragraph_is_cut_and_its_rest_goes_on() -> None:
-    assert pack([7, 1, 2, 0], room=3) == ([3, 3, 2, 2], 0)
-    assert pack([4, 0], room=2) == ([2, 2], 0)
+    assert pack([7, 1, 2, 0], size=3) == ([3, 3, 2, 2], 0)
+    assert pack([4, 0], size=2) == ([2, 2], 0)
 
 
 LENGTHS = st.lists(st.integers(0, 20), max_size=30)

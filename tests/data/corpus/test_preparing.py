@@ -159,7 +159,7 @@ def test_one_process_at_a_time_prepares_a_folder(
 
 def test_a_large_vocabulary_gets_wider_ids(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
     (tmp_path / "text.txt").write_text(TEN)
-    narrow = corpus_module._wanted([str(tmp_path / "text.txt")], tokenizer, 16)
+    narrow = corpus_module._request([str(tmp_path / "text.txt")], tokenizer, 16)
     for size, name in ((2**16, "uint16"), (2**16 + 1, "uint32")):
         preparing.prepare(tmp_path / name, replace(narrow, vocabulary=size))
         corpus = Corpus(tmp_path / name)

@@ -1,6 +1,6 @@
-"""Plain text of any size becomes sequences of token ids for masked-word prediction.
+"""Turns plain text of any size into sequences of token ids for MLM.
 
-Read `corpus` first: a prepared folder as a mapped data set. `paragraphs` reads texts as streams,
+Read `corpus` first: a prepared folder as a data set. `paragraphs` reads texts as streams,
 `packing` fits them into sequences, and `preparing` does both in parallel, resumable.
 
 For other rooms: corpus, paragraphs, preparing.

@@ -1,4 +1,4 @@
-"""A corpus as sequences of token ids for masked-word prediction, made once and kept on disk."""
+"""A corpus: sequences of token ids for MLM, prepared once and stored on disk."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ from alembert.data.corpus.preparing import COUNTS, FACTS, IDS, LENGTHS, STATE, W
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, FIX, cache, naming
 
-_VERSION = "2"  # of what a corpus holds; another number makes the cache anew
+_VERSION = "2"  # the version of the format; cached corpora of another version are not used
 
 
 class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
     """Sequences of token ids, special tokens included, read from disk one by one.
 
-    `lengths` (N,): tokens per sequence. `max_length`: of a sequence at most. `counts` (V,): how
-    often each token occurs. `dropped`: reason -> how many sequences were left out.
-    In memory are 12 bytes a sequence.
+    `lengths` (N,) has the tokens of each sequence, at most `max_length`. `counts` (V,) has the
+    occurrences of each token. `dropped` maps a reason to the number of sequences left out.
+    The index takes 12 bytes of memory a sequence.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
             raise IndexError(f"sequence {index} of {len(self)}")
         length = int(self.lengths[index])
         start = int(self._ends[index]) - length
-        # read and not mapped: pages that were looked at would count as this process's memory
+        # not memory-mapped: pages once read would count as this process's memory
         ids = np.fromfile(self._ids, self._dtype, length, offset=start * self._dtype.itemsize)
         if len(ids) < length:  # cut off since it was opened
             raise UserError(f"{self.folder}: is damaged: delete it and prepare it again")
@@ -65,47 +65,51 @@ def read_corpus(
     max_length: int,
     folder: Path | None = None,
 ) -> Corpus:
-    """The sequences of one or more texts, at most `max_length` tokens each.
+    """The corpus of one or more texts, in sequences of at most `max_length` tokens.
 
-    A text file holds a paragraph a line and an empty line between documents; of any other data
-    set, every row of its text column is a document. Consecutive paragraphs of a document share
-    a sequence while they fit, a longer paragraph is cut; sequences under 12 tokens and those
-    half or more unknown are dropped (DistilBERT).
-    Made once for the same text, tokenizer and lengths, in `folder` ($XDG_CACHE_HOME/alembert);
-    a folder that `write_corpus` made is taken as it is. Raises UserError.
+    A text file has a paragraph a line and an empty line between documents; in any other data set
+    every row of the text column is a document. Consecutive paragraphs of a document share a
+    sequence while they fit, and a longer paragraph is cut. Sequences under 12 tokens, and those
+    with half or more unknown tokens, are dropped (DistilBERT).
+    A corpus is prepared once for the same texts, tokenizer and length, in `folder` (by default
+    $XDG_CACHE_HOME/alembert); a folder that `write_corpus` made is read directly. Raises UserError
+    that names a file or folder, and the fix.
     """
     if isinstance(path, str) and prepared(path):
-        return _written(Path(path).expanduser(), tokenizer, max_length)
-    wanted = _wanted([path] if isinstance(path, str) else path, tokenizer, max_length)
-    home = folder or cache("corpus")
-    made = home / wanted.key
-    if not (made / FACTS).is_file():
-        with naming(home, CACHE_FIX):
-            home.mkdir(parents=True, exist_ok=True)
-        prepare(made, wanted, CACHE_FIX)
-    return Corpus(made)
+        return _prepared(Path(path).expanduser(), tokenizer, max_length)
+    wanted = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
+    parent = folder or cache("corpus")
+    target = parent / wanted.key
+    if not (target / FACTS).is_file():
+        with naming(parent, CACHE_FIX):
+            parent.mkdir(parents=True, exist_ok=True)
+        prepare(target, wanted, CACHE_FIX)
+    return Corpus(target)
 
 
 def write_corpus(
     paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, out: Path
 ) -> Corpus:
-    """What `read_corpus` reads, in a folder of its own; stopped, it goes on there."""
-    prepare(out, _wanted(paths, tokenizer, max_length), FIX)
+    """Prepares a corpus in the folder `out`; an interrupted preparation is resumed there."""
+    prepare(out, _request(paths, tokenizer, max_length), FIX)
     return Corpus(out)
 
 
 def prepared(path: str) -> bool:
-    """Whether a folder is one of `write_corpus`, finished or begun."""
+    """Whether a folder was made by `write_corpus`, finished or not."""
     return any((Path(path).expanduser() / name).is_file() for name in (FACTS, STATE))
 
 
-def _written(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Corpus:
-    """A prepared folder, if it is whole and fits the tokenizer and the length."""
+def _prepared(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Corpus:
+    """The corpus of a prepared folder.
+
+    Raises UserError when it is unfinished or of another tokenizer or length.
+    """
     if not (folder / FACTS).is_file():
         raise UserError(f"{folder}: is not finished: run its 'alembert corpus' command again")
     corpus = Corpus(folder)
     again = f"'alembert corpus TEXT --tokenizer {tokenizer.name_or_path} --max-length {max_length}'"
-    if corpus.tokenizer != _words(tokenizer)[1]:
+    if corpus.tokenizer != _tokenizer_without_cuts(tokenizer)[1]:
         raise UserError(
             f"{folder}: was prepared with another tokenizer than the student's: prepare it with "
             f"{again}"
@@ -113,16 +117,16 @@ def _written(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) 
     if corpus.max_length > max_length:
         raise UserError(
             f"{folder}: was prepared for {corpus.max_length} tokens a sequence and {max_length} "
-            f"are asked for: give --max-length {corpus.max_length}, or prepare it with {again}"
+            f"are requested: give --max-length {corpus.max_length}, or prepare it with {again}"
         )
     return corpus
 
 
-def _wanted(paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Wanted:
+def _request(paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Wanted:
     if max_length < SHORTEST:
         raise UserError(f"--max-length {max_length}: a corpus needs at least {SHORTEST}")
     sources = tuple(open_source(path) for path in paths)
-    backend, words = _words(tokenizer)
+    backend, words = _tokenizer_without_cuts(tokenizer)
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     if first is None or last is None:
         raise UserError("this tokenizer has no [CLS] and [SEP]; a corpus needs a BERT-like one")
@@ -134,14 +138,14 @@ def _wanted(paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length
     return Wanted(sources, backend, frame, len(tokenizer), max_length, words, key)
 
 
-def _words(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, str]:
-    """A tokenizer that neither cuts nor pads, and a hash of what decides its ids."""
+def _tokenizer_without_cuts(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, str]:
+    """A tokenizer without truncation or padding, and a hash of the parts that decide its ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError("this tokenizer has no fast version; use a model that has one")
     state = json.loads(backend.to_str())
-    state |= {"truncation": None, "padding": None}  # left behind by whoever called it last
+    state |= {"truncation": None, "padding": None}  # left over from the last call
     parts = ("normalizer", "pre_tokenizer", "model", "added_tokens")
     special = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id]
-    known = json.dumps([special, *(state[part] for part in parts)], sort_keys=True)
-    return Tokenizer.from_str(json.dumps(state)), hashlib.sha256(known.encode()).hexdigest()[:32]
+    identity = json.dumps([special, *(state[part] for part in parts)], sort_keys=True)
+    return Tokenizer.from_str(json.dumps(state)), hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Paragraphs of token ids -> sequences that fit: arithmetic on arrays."""
+"""Packs paragraphs of token ids into sequences of bounded length."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHORTEST = 12  # DistilBERT's: tokens of a sequence that is kept, special ones counted
+SHORTEST = 12  # the least tokens of a sequence, special ones included (DistilBERT)
 Ids = NDArray[Any]  # uint16 or uint32
 
 
-def pack(lengths: Iterable[int], room: int, held: int = 0) -> tuple[list[int], int]:
-    """Paragraphs of these lengths, one after another -> lengths of sequences, tokens left over.
+def pack(lengths: Iterable[int], size: int, open_tokens: int = 0) -> tuple[list[int], int]:
+    """The lengths of the sequences that paragraphs of these lengths fill, and the tokens left over.
 
-    Whole paragraphs share a sequence while they fit in `room` tokens; longer ones are cut. A
-    paragraph of no tokens ends a document; no sequence spans two. `held`: what was left over of
-    the paragraphs before.
+    Paragraphs share a sequence while they fit in `size` tokens, and longer ones are cut. A
+    paragraph without tokens ends a document; no sequence spans two. `open_tokens` are left over
+    from the paragraphs before.
     """
     packed: list[int] = []
     for length in lengths:
-        if held and (not length or held + length > room):
-            packed.append(held)
-            held = 0
-        if held:
-            held += length
+        if open_tokens and (not length or open_tokens + length > size):
+            packed.append(open_tokens)
+            open_tokens = 0
+        if open_tokens:
+            open_tokens += length
         else:
-            packed.extend([room] * (length // room))
-            held = length % room
-    return packed, held
+            packed.extend([size] * (length // size))
+            open_tokens = length % size
+    return packed, open_tokens
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class Frame:
     unknown: int | None
 
     def around(self, ids: Ids, lengths: list[int]) -> tuple[Ids, NDArray[np.int32], dict[str, int]]:
-        """Sequences between special tokens, their lengths, and reason -> how many were dropped.
+        """Adds special tokens; returns the sequences, their lengths, and {reason: number dropped}.
 
-        ids (sum of lengths,): the sequences one after another. Dropped are those of under 12
-        tokens and those half or more unknown (DistilBERT).
+        ids (sum of lengths,) are the sequences one after another. Sequences under 12 tokens, and
+        those with half or more unknown tokens, are dropped (DistilBERT).
         """
         sizes = np.array(lengths, np.int32) + 2
         ends = np.cumsum(sizes, dtype=np.int64)
         starts = ends - sizes
         framed = np.empty(int(sizes.sum()), ids.dtype)
-        inner = np.ones(len(framed), bool)
-        inner[starts] = inner[ends - 1] = False
-        framed[inner] = ids
+        is_text = np.ones(len(framed), bool)
+        is_text[starts] = is_text[ends - 1] = False
+        framed[is_text] = ids
         framed[starts], framed[ends - 1] = self.first, self.last
         short = sizes < SHORTEST
         before = np.concatenate(([0], np.cumsum(framed == self.unknown)))
-        foreign = ~short & (2 * (before[ends] - before[starts]) >= sizes)
-        kept = ~(short | foreign)
+        unknown = ~short & (2 * (before[ends] - before[starts]) >= sizes)
+        kept = ~(short | unknown)
         dropped = {
             f"under {SHORTEST} tokens": int(short.sum()),
-            "half or more unknown": int(foreign.sum()),
+            "half or more unknown": int(unknown.sum()),
         }
         return framed[np.repeat(kept, sizes)], sizes[kept], {k: n for k, n in dropped.items() if n}

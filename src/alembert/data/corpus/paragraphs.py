@@ -1,4 +1,4 @@
-"""The text of a corpus: files and other data sets -> blocks of paragraphs, one after another."""
+"""Streams the text of a corpus, from files or data sets, as blocks of paragraphs."""
 
 import hashlib
 import json
@@ -29,8 +29,8 @@ from alembert.data.labels import find_columns, is_list
 from alembert.data.sources import read
 from alembert.io.errors import UserError
 
-BLOCK = 1_000_000  # characters that are tokenised together
-ROWS = 1000  # of a table that are read together
+BLOCK = 1_000_000  # characters that are tokenised at a time
+ROWS = 1000  # rows of a table that are read at a time
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Source:
     data: Dataset | None = None
 
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return int(self.path.stat().st_size if self.data is None else self.data.data.nbytes)
 
     def digest(self) -> bytes:
@@ -55,11 +55,11 @@ class Source:
         return digest.digest()
 
     def blocks(self) -> Iterator[tuple[list[str], int]]:
-        """(stripped paragraphs, bytes read by then); an empty paragraph ends a document."""
+        """(stripped paragraphs, bytes read so far); an empty paragraph ends a document."""
         if self.data is None:
             with self.path.open("rb") as file:
-                found = STREAMS.get(kind(self.path), _text)(file, self.path)
-                yield from _blocks(found, file.tell, self.size())
+                paragraphs = STREAMS.get(kind(self.path), _text)(file, self.path)
+                yield from _blocks(paragraphs, file.tell, self.size())
             return
         read, share = 0, self.size() / len(self.data)
 
@@ -103,14 +103,14 @@ def _blocks(
 
 
 def _text(file: BinaryIO, path: Path) -> Iterator[str]:
-    """A paragraph a line, an empty line between documents."""
+    """Paragraphs of a text: one a line, with an empty line between documents."""
     with unpacked(file, path) as text:
         yield from map(str.strip, text)
     yield ""
 
 
 def _of_cells(cells: Iterable[Any]) -> Iterator[str]:
-    """Every cell is a document, every filled line of it a paragraph."""
+    """Paragraphs of cells: every cell is a document, every filled line a paragraph."""
     for cell in cells:
         if cell is not None:
             yield from (line.strip() for line in str(cell).split("\n") if line.strip())
@@ -118,15 +118,15 @@ def _of_cells(cells: Iterable[Any]) -> Iterator[str]:
 
 
 def _delimited(rows: Rows, file: BinaryIO, path: Path) -> Iterator[str]:
-    found = table(rows, file, path)
-    header, first = next(found), next(found)
+    cells = table(rows, file, path)
+    header, first = next(cells), next(cells)
     data = dataset({name: [cell] for name, cell in zip(header, first, strict=True)}, path)
-    place = header.index(_column(data, path))
-    return _of_cells(row[place] for row in chain([first], found))
+    index = header.index(_column(data, path))
+    return _of_cells(row[index] for row in chain([first], cells))
 
 
 def _jsonl(file: BinaryIO, path: Path) -> Iterator[str]:
-    """Rows may differ in their keys, so long as the text is there."""
+    """Paragraphs of a JSONL file, whose rows need the text's key and may differ in others."""
 
     def cells() -> Iterator[str | None]:
         column = ""
@@ -137,16 +137,16 @@ def _jsonl(file: BinaryIO, path: Path) -> Iterator[str]:
             if column not in row:
                 raise UserError(f"{path}, {where}: key {column!r} is missing; give every row one")
             if not isinstance(row[column], str | None):
-                raise UserError(f"{path}, {where}: {column!r} is no string; mend the row")
+                raise UserError(f"{path}, {where}: {column!r} is no string; fix the row")
             yield row[column]
 
     return _of_cells(cells())
 
 
 def _parquet(file: BinaryIO, path: Path) -> Iterator[str]:
-    """A few rows at a time, of the text's column alone."""
+    """Paragraphs of a Parquet file, read a few rows of the text column at a time."""
     with parquet(path):
-        # a buffer lets it read in pages: without one, all of a row group is held
+        # with a buffer it reads in pages; without one it holds a whole row group
         table = pq.ParquetFile(file, buffer_size=1 << 20)
         column = _column(Dataset(InMemoryTable(table.schema_arrow.empty_table())), path)
         for rows in table.iter_batches(ROWS, columns=[column]):
