@@ -131,7 +131,7 @@ def head_of(stage: Stage, splits: Splits | None) -> str:
     if stage.data == "task":
         assert splits is not None
         return splits.task.kind
-    return "words" if stage.answers else "encoder"
+    return "words" if stage.reads_logits else "encoder"
 
 
 def longest(stages: list[Stage]) -> int:

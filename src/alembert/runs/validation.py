@@ -37,7 +37,7 @@ def validator_for(
     A stage that compares answers is looked at by the task's metric, another by its own loss.
     """
     task, data = splits.task, splits.valid
-    if not stage.answers and stage.until is None and not stage.patience:
+    if not stage.reads_logits and stage.until is None and not stage.patience:
         return None
 
     def by_answers() -> Validation:
@@ -47,8 +47,10 @@ def validator_for(
             value, loss(task, logits, data), standard_error(task.metric, value, len(data))
         )
 
-    measure = by_answers if stage.answers else _by_objective(distillation, data, pad, accelerator)
-    name = task.metric if stage.answers else "loss"
+    measure = (
+        by_answers if stage.reads_logits else _by_objective(distillation, data, pad, accelerator)
+    )
+    name = task.metric if stage.reads_logits else "loss"
     if stage.until is not None:
         every = _every(stage, rows, len(data))
         at = validation_steps(length.cap, stage.evaluations) or range(every, length.cap + 1, every)

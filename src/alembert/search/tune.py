@@ -122,7 +122,7 @@ def metric_of(base: Job) -> str:
 
 def _looked_at(recipe: Recipe) -> None:
     last = [stage for stage in recipe.stages if stage.data == "task"][-1:]
-    if not last or not last[0].answers:
+    if not last or not last[0].reads_logits:
         raise UserError(
             f"recipe '{recipe.name}': its last stage on a task compares no answers, so there is "
             "nothing to choose by"
