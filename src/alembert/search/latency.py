@@ -68,7 +68,7 @@ def _random(
     source.parent.mkdir(parents=True)
     onnx_export.export(model, kind, source)
     quantize.dynamic_int8(source, home / file)
-    names = onnx_export.names_of(model, kind)
+    names = onnx_export.input_names(model, kind)
     variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
     found = Manifest(
         kind, tuple(label_names_of(model.config) or ()), length, names, 0, "int8", (variant,)
