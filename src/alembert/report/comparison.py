@@ -140,7 +140,7 @@ def _is(run: RunRecord, role: str, name: str) -> bool:
         paths = {Path(run.teacher)} if run.teacher else set()
     else:
         paths = {run.path, run.path / "student"}
-    return Path(run.found(name)).resolve() in {path.resolve() for path in paths}
+    return Path(run.resolved(name)).resolve() in {path.resolve() for path in paths}
 
 
 def _ms(row: dict[str, Any] | None) -> float | None:

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 
 from alembert.io.files import atomic
 from alembert.report.comparison import FOOTNOTE, Entry, entries, table
-from alembert.runs.record import COURSE, RunRecord
+from alembert.runs.record import STAGE_COLUMNS, RunRecord
 
 MARKER = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
 TAGS = {  # kind of task: the hub's pipeline tag
@@ -87,7 +87,7 @@ def _trains_mlm_head(run: RunRecord) -> bool:
 
 def _hub_id(run: RunRecord, name: str | None) -> str | None:
     """Return the name if it is a hub id, which the hub's cache then holds, else None."""
-    if name is None or Path(run.found(name)).exists():
+    if name is None or Path(run.resolved(name)).exists():
         return None
     try:
         return name if isinstance(try_to_load_from_cache(name, "config.json"), str) else None
@@ -97,7 +97,7 @@ def _hub_id(run: RunRecord, name: str | None) -> str | None:
 
 def _language(run: RunRecord) -> Any:
     """Return the language that the card of the teacher or of the base model names."""
-    source = run.teacher or run.found(run.arguments.get("student") or "")
+    source = run.teacher or run.resolved(run.arguments.get("student") or "")
     card = Path(source) / "README.md"
     if not source or not card.is_file():
         return None
@@ -128,7 +128,7 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
         "## How it was made",
         f"Recipe `{recipe['name']}`: {recipe.get('paper', '')}. Seed "
         f"{run.arguments.get('seed', 0)}.",
-        _table(COURSE, run.course),
+        _table(STAGE_COLUMNS, run.stage_rows),
     ]
     if run.command:
         parts.append(f"```bash\n{run.command}\n```")

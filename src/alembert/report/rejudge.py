@@ -21,7 +21,7 @@ def predict_again(run: RunRecord) -> Predictions:
         raise UserError("the run was not judged: it had no --eval file")
     if student is None:
         raise UserError("the run has not made its student yet")
-    source = run.found(files["evaluation"] or files["train"])
+    source = run.resolved(files["evaluation"] or files["train"])
     if files["evaluation"] is None:
         rows = sources.glue(files["task"], None if files["train"] == HUB else source)["eval"]
     else:

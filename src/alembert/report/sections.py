@@ -11,7 +11,7 @@ from alembert.io.errors import UserError
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Inspection, inspect_text, overlap
 from alembert.report.errors import Section, by_class, disagreements, errors
-from alembert.runs.record import COURSE, RunRecord, fields_of
+from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
 
 SEARCH = "search.json"
 SEARCH_FIELDS = {"metric": str, "shapes": list, "rungs": list, "winner": dict, "cost": dict}
@@ -78,7 +78,7 @@ def example(run: RunRecord, predictions: Predictions | None) -> list[Section]:
 
 def _sentence(run: RunRecord) -> str:
     """Return a line of the corpus, if it is a text file that still exists, else SENTENCE."""
-    path = Path(run.found(run.arguments.get("corpus") or ""))
+    path = Path(run.resolved(run.arguments.get("corpus") or ""))
     if path.suffix == ".txt" and path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
             line = next((line.strip() for line in lines if len(line) > 30), SENTENCE)
@@ -142,7 +142,7 @@ def reproduction(run: RunRecord) -> Section:
     lead = f"Recipe {run.recipe.get('name', '')}: {run.recipe.get('paper', '')}. "
     lead += f"Seed {run.arguments.get('seed', 0)}. " + (f"{packages}; {cpu}." if packages else "")
     return Section(
-        "made", "How it was made", lead, head=COURSE, rows=tuple(run.course),
+        "made", "How it was made", lead, head=STAGE_COLUMNS, rows=tuple(run.stage_rows),
         points=tuple(run.recipe.get("deviations", ())), verbatim=run.command,
     )  # fmt: skip
 
