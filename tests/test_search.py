@@ -173,12 +173,12 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         asked.append(which.name[:10])
         return {"name": which.name, "held_out": worth[which.name[:10]], "latency_ms": 1.0}
 
-    monkeypatch.setattr(phases, "full", full)
-    ran = phases.Race(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
+    monkeypatch.setattr(phases, "train_fully", full)
+    ran = phases.BriefTrainings(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
     aim = {"metric": "accuracy", "held_out": 1.0}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
-        fulls = phases.finish(Budget(None, share), None, ran, aim, print)  # type: ignore[arg-type]
+        fulls = phases.train_winner(Budget(None, share), None, ran, aim, print)  # type: ignore[arg-type]
         assert asked == list(worth)[:wanted]
         assert len(fulls) == wanted
 

@@ -139,4 +139,4 @@ def tune(
     found = tuning.tune(base, tries, trials, typer.echo)
     if leads():
         Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
-        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.told(found[0].settings)}")
+        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.describe(found[0].settings)}")
