@@ -157,7 +157,7 @@ def _run_stage(
     start = time.perf_counter()
     facts = train(
         distillation, stage, batches, length, stage_folder,
-        seed=job.seed, accelerator=accelerator, watch=validator,
+        seed=job.seed, accelerator=accelerator, validator=validator,
     )  # fmt: skip
     if table is not None:
         step = facts["best_step"] or facts["step"]
