@@ -289,7 +289,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     # where the teacher was better than that, the best that was found lies there all the same
     real, aim = search.__globals__["_aim"], {**done["teacher"], "held_out": 2.0}
     monkeypatch.setattr("alembert.search.search._aim", lambda *given: (real(*given)[0], aim))
-    monkeypatch.setattr("alembert.search.search.finish", lambda *_: [done["winner"]])
+    monkeypatch.setattr("alembert.search.search.train_winner", lambda *_: [done["winner"]])
     asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
         find(home, out, replace(CAPPED, min_retention=0.99), lines)

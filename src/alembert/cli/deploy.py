@@ -29,8 +29,8 @@ def report(
         typer.echo(line, err=True)
 
     made = make(runs, out, say)
-    each = dict.fromkeys(runs)  # "run" and "run/" are one path
-    cards = [str(place) for run in each if (place := model_card.write(run, say)) is not None]
+    paths = dict.fromkeys(runs)  # "run" and "run/" are one path
+    cards = [str(card) for run in paths if (card := model_card.write(run, say)) is not None]
     typer.echo(": made, ".join([str(made), *cards]) + ": made")
 
 
@@ -98,10 +98,10 @@ def predict(
 ) -> None:
     """Let a model answer texts: labels, scores, tags, masked words or vectors."""
     from alembert.cli import show as lines
-    from alembert.inference import manifest as facts
+    from alembert.inference import manifest
     from alembert.inference.session import Session, model_folder
 
-    if backend == "torch" or not (backend or (model_folder(model) / facts.FILE).is_file()):
+    if backend == "torch" or not (backend or (model_folder(model) / manifest.FILE).is_file()):
         from alembert.export.torch_session import torch_session
 
         if backend is None:
@@ -109,35 +109,35 @@ def predict(
         session = torch_session(model, threads, long, max_length)
     else:
         session = Session(model, backend, threads, long, max_length)
-    asks: dict[str, Any] = {
+    methods: dict[str, Any] = {
         "encoder": session.embed,
         "tokens": session.tag,
-        "words": lambda given: session.fill_mask(given, top),
+        "words": lambda texts: session.fill_mask(texts, top),
     }
-    ask = asks.get(session.kind, session.predict)
+    predict_texts = methods.get(session.kind, session.predict)
     show = lines.json_line if json_ else lines.line
     done = 0
-    for given in _given(texts, pair):
+    for batch in _inputs(texts, pair):
         try:
-            answers = ask(given)
-        except UserError as error:  # counts from the first of those that were given to it
-            found = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
-            raise UserError(f"text {done + int(found[1])}{found[2]}") if found else error from error
-        for text, answer in zip(given, answers, strict=True):
+            answers = predict_texts(batch)
+        except UserError as error:  # its number counts within the batch
+            match = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
+            raise UserError(f"text {done + int(match[1])}{match[2]}") if match else error from error
+        for text, answer in zip(batch, answers, strict=True):
             typer.echo(show(text, answer))
-        done += len(given)
+        done += len(batch)
 
 
-def _given(texts: list[str], pair: bool) -> Iterator[list[Any]]:
-    """Texts or pairs, of standard input as many at once as are there to be answered."""
+def _inputs(texts: list[str], pair: bool) -> Iterator[list[Any]]:
+    """Yield batches of texts or pairs, of standard input one at a time on a terminal."""
     if texts != ["-"]:
         if pair and len(texts) % 2:
             raise UserError(f"--pair: {len(texts)} texts are no pairs; give two for each")
         yield list(zip(texts[::2], texts[1::2], strict=True)) if pair else texts
         return
     rows = _lines(sys.stdin.buffer, pair)
-    while several := list(islice(rows, 1 if sys.stdin.isatty() else 1000)):
-        yield several
+    while batch := list(islice(rows, 1 if sys.stdin.isatty() else 1000)):
+        yield batch
 
 
 def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
@@ -155,14 +155,14 @@ def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
         yield tuple(parts) if pair else text
 
 
-def _threads(given: str | None) -> list[int]:
-    """ "1,2" -> [1, 2]; nothing -> one and all."""
-    if given is None:
+def _threads(counts: str | None) -> list[int]:
+    """Return [1, 2] for "1,2", and one and all cores for None."""
+    if counts is None:
         return [1, os.cpu_count() or 1]
     try:
-        return [int(each) for each in given.split(",")]
+        return [int(each) for each in counts.split(",")]
     except ValueError as error:
-        raise UserError(f"--threads {given}: give numbers, such as 1,2") from error
+        raise UserError(f"--threads {counts}: give numbers, such as 1,2") from error
 
 
 def export(

@@ -40,8 +40,8 @@ recipes_app = typer.Typer(
 app.add_typer(recipes_app, name="recipes")
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"alembert {__version__}")
         raise typer.Exit
 
@@ -51,8 +51,8 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", "-V", help="print the version and stop", callback=_tell_version,
-            is_eager=True,  # before typer misses a command
+            "--version", "-V", help="print the version and stop", callback=_print_version,
+            is_eager=True,  # before typer complains of a missing command
         ),
     ] = False,
 ) -> None: ...  # fmt: skip
@@ -65,9 +65,9 @@ def quickstart(
     seed: Seed = 0,
 ) -> None:
     """The main job on built-in input: fine-tune a teacher, distil a student, compare them."""
-    from alembert.cli.quickstart import quickstart as main_job
+    from alembert.cli.quickstart import quickstart as run_quickstart
 
-    main_job(out, teacher, seed, typer.echo)
+    run_quickstart(out, teacher, seed, typer.echo)
 
 
 @recipes_app.callback()
@@ -157,9 +157,9 @@ def corpus(
     from alembert.data.corpus.corpus import write_corpus
     from alembert.models.loading import load_tokenizer
 
-    made = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
-    left = "".join(f", {n:,} left out ({why})" for why, n in made.dropped.items())
-    typer.echo(f"{out}: made, {len(made):,} sequences, {made.counts.sum():,} tokens{left}")
+    rows = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
+    dropped = "".join(f", {n:,} left out ({why})" for why, n in rows.dropped.items())
+    typer.echo(f"{out}: made, {len(rows):,} sequences, {rows.counts.sum():,} tokens{dropped}")
 
 
 @app.command(epilog="alembert trim run --data train.csv --out smaller")
@@ -213,11 +213,14 @@ def evaluate_(
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
     if corpus is not None:
-        found = evaluate_mlm(model, corpus, max_length, sequences, backend)
+        metrics = evaluate_mlm(model, corpus, max_length, sequences, backend)
     else:
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
-        found = evaluate(model, files, max_length, lambda line: typer.echo(line, err=True), backend)
-    typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+        metrics = evaluate(
+            model, files, max_length, lambda line: typer.echo(line, err=True), backend
+        )
+    line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    typer.echo(json.dumps(metrics) if json_ else line)
 
 
 app.command(epilog="alembert export run --int8")(deploy.export)
@@ -229,28 +232,28 @@ app.command(epilog="alembert serve teacher run")(serve.serve)
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    # huge pages: faulting in the same blocks every step cost small models a sixth of their time
+    # huge pages save small models a sixth of their time, which faulting in blocks anew takes
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except UserError as error:
-        sys.exit(_said(str(error), 2))
+        sys.exit(_report(str(error), 2))
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
-            raise  # our own fault
-        sys.exit(_said(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
+            raise  # a fault of the package
+        sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
     except OSError as error:
-        sys.exit(_said(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
-    except SystemExit as end:  # typer's, of Ctrl-C too, which is how a server is meant to end
+        sys.exit(_report(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
+    except SystemExit as end:  # typer's, for Ctrl-C too, the usual end of a server
         verb = next(iter(sys.argv[1:]), "")
         if end.code == INTERRUPTED and verb != "serve":
             more = "; the same command goes on where it stopped" if verb in GOES_ON else ""
-            _said(f"interrupted{more}", INTERRUPTED)
+            _report(f"interrupted{more}", INTERRUPTED)
         raise
 
 
-def _said(line: str, code: int) -> int:
-    if leads():  # of several processes one speaks
+def _report(line: str, code: int) -> int:
+    if leads():  # only the main process prints
         typer.echo(f"alembert: {line}", err=True)
     return code
 

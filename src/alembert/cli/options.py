@@ -1,4 +1,4 @@
-"""The options of the verbs, and what they become: files, and settings of a recipe."""
+"""The options that verbs share, and their conversion to files and settings of a recipe."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from alembert.io.errors import UserError
 
 
 def option(*names: str, text: str, panel: str | None = None) -> Any:
-    """A typer option with its help."""
+    """Return a typer option with its help text."""
     return typer.Option(*names, help=text, rich_help_panel=panel)
 
 
@@ -65,8 +65,8 @@ def files_of(
     if train is None and task is not None:
         train = HUB
     if train is None:
-        given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
-        for name, value in given.items():
+        options = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
+        for name, value in options.items():
             if value is not None:
                 raise UserError(f"{name} speaks to the task stages: it needs --train")
         return None
@@ -77,7 +77,7 @@ def settings_of(
     recipe: Any, epochs: float | None, batch_size: int | None, rate: float | None,
     length: int | None, settings: list[str] | None,
 ) -> dict[str, str]:  # fmt: skip
-    """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
+    """Return the options as settings of a recipe: "stages.NAME.FIELD" -> text."""
     changes: dict[str, str] = {}
     for stage in recipe.stages:
         fields: dict[str, float | None] = {"max_length": length}
@@ -85,8 +85,8 @@ def settings_of(
             fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         for name, number in fields.items():
             if number is not None and not 0 < number < math.inf:
-                shown = name.replace("_", "-")
-                raise UserError(f"--{shown} {number:g}: must be over 0, and a finite number")
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} {number:g}: must be over 0, and a finite number")
             if number is not None:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and epochs is not None:
@@ -99,15 +99,15 @@ def settings_of(
     return changes
 
 
-def caching_of(wanted: bool, top: int | None, precision: str | None) -> Any:
-    """The options of --cache-teacher as a value; None where it is not asked for."""
+def caching_of(cache: bool, top: int | None, precision: str | None) -> Any:
+    """Return the options of --cache-teacher as a value, or None without it."""
     from alembert.training.trace_cache import Caching
 
-    given = {"top": top, "precision": precision}
-    given = {name: value for name, value in given.items() if value is not None}
-    if wanted:
-        return Caching(**given)  # type: ignore[arg-type]
-    for name in given:
+    fields = {"top": top, "precision": precision}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if cache:
+        return Caching(**fields)  # type: ignore[arg-type]
+    for name in fields:
         raise UserError(f"--cache-{name} speaks to --cache-teacher: give that too, or leave it out")
     return None
 

@@ -1,4 +1,4 @@
-"""The verbs that find a student for a budget, and settings; nothing heavy is imported before."""
+"""The verbs search and tune. Nothing heavy is imported before one is called."""
 
 import os
 import re
@@ -65,9 +65,9 @@ def search(
         raise UserError("a search needs texts to learn from: give --train")
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
-    kept = VOCABULARIES if vocabulary == "both" else (vocabulary,)
+    vocabularies = VOCABULARIES if vocabulary == "both" else (vocabulary,)
     names = tuple(dict.fromkeys(recipes.split(",")))
-    bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
+    bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, vocabularies)
     budget = Budget(*bounds, min_speedup)
     precision = options.precision_of(precision)
     typer.echo(find(budget, teacher, files, out, max_length, seed, precision, typer.echo, present))
@@ -77,7 +77,7 @@ def search(
 
 
 def present(out: Path) -> None:
-    """The card of a search's student, and the page of the search, where they are not there yet."""
+    """Write the student's card and the search's page, unless they exist."""
     from alembert.report import model_card, page
 
     if not (out / "student" / "README.md").is_file():
@@ -87,7 +87,7 @@ def present(out: Path) -> None:
 
 
 def _check_serving(port: int) -> None:
-    """Before hours are spent on a student that could not be served."""
+    """Raise UserError before hours are spent on a student that could not be served."""
     try:
         from alembert.serving.server import bound
     except ModuleNotFoundError as error:
@@ -136,7 +136,7 @@ def tune(
         options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
         precision=options.precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
-    found = tuning.tune(base, tries, trials, typer.echo)
+    done = tuning.tune(base, tries, trials, typer.echo)
     if leads():
-        Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
-        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.describe(found[0].settings)}")
+        Console(soft_wrap=True).print(tuning.table(done, tuning.metric_of(base)))
+        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.describe(done[0].settings)}")

@@ -51,8 +51,8 @@ def serve(
     limits = Limits(
         threads or os.cpu_count() or 1, batch_tokens, max_requests, max_inputs, max_wait, max_body
     )
-    found = [(name, folder, backend) for name, folder in _named(models).items()]
-    for _, folder, _ in found:
+    named = [(name, folder, backend) for name, folder in _named(models).items()]
+    for _, folder, _ in named:
         _check(folder, backend)
     if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
         raise UserError("--api-key: give printable ASCII")
@@ -62,22 +62,22 @@ def serve(
         from alembert.serving import ray as ray_serve
 
         count = _replicas(replicas)
-        ray_serve.serve(found, limits, host, port, count, _say, api_key, cors or ())
+        ray_serve.serve(named, limits, host, port, count, _say, api_key, cors or ())
     elif engine == "local":
-        openers = [partial(load_model, *each) for each in found]
+        openers = [partial(load_model, *each) for each in named]
         server.serve(openers, limits, host, port, _say, api_key, cors or ())
     else:
         raise UserError(f"--engine {engine}: choose local or ray")
 
 
-def _replicas(given: str) -> tuple[int, int]:
-    """ "2" -> (2, 2), "1-8" -> (1, 8)."""
-    fewest, _, most = given.partition("-")
+def _replicas(text: str) -> tuple[int, int]:
+    """Return (2, 2) for "2", and (1, 8) for "1-8"."""
+    fewest, _, most = text.partition("-")
     if not fewest.isdecimal() or not (most or fewest).isdecimal():
-        raise UserError(f"--replicas {given}: write a number, or two as 1-8")
+        raise UserError(f"--replicas {text}: write a number, or two as 1-8")
     count = int(fewest), int(most or fewest)
     if not 1 <= count[0] <= count[1]:
-        raise UserError(f"--replicas {given}: at least 1, and the smaller number first")
+        raise UserError(f"--replicas {text}: at least 1, and the smaller number first")
     return count
 
 
@@ -86,30 +86,30 @@ def _say(line: str) -> None:
 
 
 def _named(models: list[str]) -> dict[str, Path]:
-    """NAME=FOLDER or FOLDER, whose name it then has; a run's student has that of the run."""
-    found: dict[str, Path] = {}
-    for given in models:
-        name, equals, path = given.partition("=")
+    """Return folders by name, for NAME=FOLDER or FOLDER; a run's student has the run's name."""
+    named: dict[str, Path] = {}
+    for model in models:
+        name, equals, path = model.partition("=")
         if not equals or not re.fullmatch(NAME, name):
-            path = given
-            home = Path(given).resolve()
-            inside = home.name == "student" and not (home / "student").is_dir()
-            name = home.parent.name if inside else home.name
+            path = model
+            folder = Path(model).resolve()
+            in_run = folder.name == "student" and not (folder / "student").is_dir()
+            name = folder.parent.name if in_run else folder.name
         if not re.fullmatch(NAME, name):
-            raise UserError(f"{given}: no name for a URL: write NAME={given}")
-        if name in found:
-            raise UserError(f"{given}: a second model {name}: write NAME={given}")
-        found[name] = Path(path)
-    return found
+            raise UserError(f"{model}: no name for a URL: write NAME={model}")
+        if name in named:
+            raise UserError(f"{model}: a second model {name}: write NAME={model}")
+        named[name] = Path(path)
+    return named
 
 
 def _check(folder: Path, backend: str | None) -> None:
-    """UserError at once where a model is not exported."""
+    """Raise UserError at once where a model is not exported."""
     from alembert.inference import manifest
     from alembert.inference.session import model_folder
 
-    home = model_folder(folder)
-    manifest.read_manifest(home).variant(backend, home)
+    exported = model_folder(folder)
+    manifest.read_manifest(exported).variant(backend, exported)
 
 
 def _log_requests() -> None:

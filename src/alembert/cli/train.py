@@ -36,14 +36,16 @@ def finetune(
 
     recipe = recipe_for(load_config(model))
     changes = options.settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
-    kept = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
-    _taken(kept, "the model is taken as it is (init.start=scratch draws one of its shape)")
+    shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
+    _check_unshaped(
+        shaping, "the model is taken as it is (init.start=scratch draws one of its shape)"
+    )
     files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
         options.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
         precision=options.precision_of(precision), model_at=".",
     )  # fmt: skip
-    _end(job, run(job, typer.echo), reported=False)
+    _present(job, run(job, typer.echo), reported=False)
 
 
 def distill(
@@ -86,24 +88,24 @@ def distill(
     chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files, typer.echo)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
-        _taken(changes, "--student is taken as it is; leave one of the two out")
+        _check_unshaped(changes, "--student is taken as it is; leave one of the two out")
     job = Job(
         options.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, options.precision_of(precision), vocabulary,
         options.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
-    _end(job, run(job, typer.echo), reported=True)
+    _present(job, run(job, typer.echo), reported=True)
 
 
-def _taken(changes: dict[str, str], why: str) -> None:
-    """Refuse changes of the shape or start of a student that a saved model decides."""
+def _check_unshaped(changes: dict[str, str], why: str) -> None:
+    """Raise UserError for changes of a shape or start that a saved model decides."""
     for key in changes:
         if key.startswith(("student.", "init.")) and "dropout" not in key:
             raise UserError(f"--set {key}: {why}")
 
 
-def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
-    """The model card, the report, and one line that says what was made and where."""
+def _present(job: Any, metrics: dict[str, Any], reported: bool) -> None:
+    """Write model card and report, and print one line with the model's path and metrics."""
     if not leads():
         return
     from alembert.report import model_card, page
@@ -111,9 +113,9 @@ def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
     model_card.write(job.out, typer.echo)
     if reported and not (job.out / "report.html").is_file():
         page.attempt([job.out], None, typer.echo)
-    judged, name = "", metrics.get("metric", "")
+    figures, name = "", metrics.get("metric", "")
     if name:
-        judged = f": {name} {metrics['student'][name]:.4f}"
+        figures = f": {name} {metrics['student'][name]:.4f}"
     if "retention" in metrics:
-        judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
-    typer.echo(f"{job.result}: made{judged}")
+        figures += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+    typer.echo(f"{job.result}: made{figures}")
