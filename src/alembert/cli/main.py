@@ -60,11 +60,11 @@ def _main(
 
 @app.command(epilog="alembert quickstart")
 def quickstart(
-    out: Annotated[Path, option("--out", text="folder of the runs")] = Path("runs/quickstart"),
-    teacher: Annotated[str | None, option("--teacher", text="another pretrained BERT")] = None,
+    out: Annotated[Path, option("--out", "folder of the runs")] = Path("runs/quickstart"),
+    teacher: Annotated[str | None, option("--teacher", "pretrained BERT to fine-tune")] = None,
     seed: Seed = 0,
 ) -> None:
-    """The main job on built-in input: fine-tune a teacher, distil a student, compare them."""
+    """Fine-tune, distil and compare models on built-in texts."""
     from alembert.cli.quickstart import quickstart as run_quickstart
 
     run_quickstart(out, teacher, seed, typer.echo)
@@ -84,9 +84,9 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command(epilog="alembert recipes show distilbert --teacher DIR > my.yaml")
 def show(
     name: str,
-    teacher: Annotated[str | None, option("--teacher", text="fit the recipe to this model")] = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    teacher: Annotated[str | None, option("--teacher", "teacher that the recipe is for")] = None,
+    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
 ) -> None:
     """Print a recipe as YAML; without --teacher, for BERT-base."""
     from transformers import BertConfig
@@ -118,21 +118,21 @@ app.command(
 
 @app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
 def augment(
-    train: Annotated[str, option("--train", text="texts: file, folder or hub id")],
-    out: Annotated[Path, option("--out", text="the file to make: .csv .tsv .jsonl .parquet")],
+    train: Annotated[str, option("--train", "texts to augment: file, folder or hub id")],
+    out: Annotated[Path, option("--out", "output file: .csv .tsv .jsonl .parquet")],
     mlm: Mlm = None,
     vectors: Vectors = None,
     embeddings: Annotated[
-        str | None, option("--embeddings", text="model whose input embeddings are the word vectors")
+        str | None, option("--embeddings", "model whose input embeddings are the word vectors")
     ] = None,
-    copies: Annotated[int, option("--copies", text="variants of a text")] = 20,
-    share: Annotated[float, option("--share", text="how likely a word gives way")] = 0.4,
-    candidates: Annotated[int, option("--candidates", text="words that may stand there")] = 15,
+    copies: Annotated[int, option("--copies", "most variants of a text")] = 20,
+    share: Annotated[float, option("--share", "probability that a word is replaced")] = 0.4,
+    candidates: Annotated[int, option("--candidates", "candidates to replace a word")] = 15,
     text: Text = None,
     text_pair: Pair = None,
     seed: Seed = 0,
 ) -> None:
-    """Write texts and their variants: words give way to others that may stand there (TinyBERT)."""
+    """Write texts and variants with replaced words (TinyBERT)."""
     from alembert.augmentation.augment_file import augment_file
     from alembert.recipes.schema import Augment
 
@@ -149,11 +149,11 @@ def augment(
 )
 def corpus(
     texts: Annotated[list[str], typer.Argument(help=".txt .jsonl .csv .parquet, .zst of them ...")],
-    tokenizer: Annotated[str, option("--tokenizer", text="the model that has it: folder or id")],
-    out: Annotated[Path, option("--out", text="folder to make; the same command goes on in it")],
-    max_length: Annotated[int, option("--max-length", text="tokens a sequence")] = 128,
+    tokenizer: Annotated[str, option("--tokenizer", "model with the tokenizer: folder or hub id")],
+    out: Annotated[Path, option("--out", "output folder; the same command resumes it")],
+    max_length: Annotated[int, option("--max-length", "most tokens of a sequence")] = 128,
 ) -> None:
-    """Prepare texts once, for the --corpus of finetune, distill and evaluate."""
+    """Tokenise texts once, for --corpus of other verbs."""
     from alembert.data.corpus.corpus import write_corpus
     from alembert.models.loading import load_tokenizer
 
@@ -165,21 +165,19 @@ def corpus(
 @app.command(epilog="alembert trim run --data train.csv --out smaller")
 def trim(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
-    out: Annotated[Path, option("--out", text="folder of the smaller model")],
+    out: Annotated[Path, option("--out", "output folder of the smaller model")],
     data: Annotated[
-        list[str] | None, option("--data", text="texts whose pieces stay; may be given again")
+        list[str] | None, option("--data", "texts whose tokens come first; may be repeated")
     ] = None,
-    corpus: Annotated[
-        str | None, option("--corpus", text="plain text whose pieces come next")
-    ] = None,
-    keep: Annotated[int | None, option("--keep", text="pieces in all, at most")] = None,
+    corpus: Annotated[str | None, option("--corpus", "plain text whose tokens come next")] = None,
+    keep: Annotated[int | None, option("--keep", "most tokens of the new vocabulary")] = None,
     coverage: Annotated[
-        float, option("--coverage", text="share of the texts' pieces that has to stay whole")
+        float, option("--coverage", "share of all token occurrences to keep")
     ] = 1.0,
     text: Text = None,
     text_pair: Pair = None,
 ) -> None:
-    """Make a saved model's vocabulary smaller: the pieces that texts like these need."""
+    """Trim a saved model's vocabulary to the tokens of texts like these."""
     from alembert.runs.trim import trim_model
 
     before, after = trim_model(
@@ -192,19 +190,19 @@ def trim(
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
 def evaluate_(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
-    data: Annotated[str | None, option("--data", text="labelled texts")] = None,
+    data: Annotated[str | None, option("--data", "labelled texts: file, folder or hub id")] = None,
     corpus: CorpusFile = None,
     text: Text = None,
     text_pair: Pair = None,
     label: Label = None,
-    max_length: Annotated[int, option("--max-length", text="tokens a text")] = 128,
-    sequences: Annotated[int, option("--sequences", text="of the corpus that are read")] = 2000,
+    max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
+    sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
-        str, option("--backend", text="torch, or what it is exported for")
+        str, option("--backend", "torch, or an exported backend: onnx, int8 ...")
     ] = "torch",
-    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json_: Annotated[bool, option("--json", "print JSON")] = False,
 ) -> None:
-    """Measure a saved model on labelled texts (--data), or on masked words (--corpus)."""
+    """Evaluate a model on labelled texts, or by MLM on a corpus."""
     import json
 
     from alembert.data.splits import Files

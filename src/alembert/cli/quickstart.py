@@ -36,10 +36,7 @@ STUDENTS = {  # recipe: name in the table, shape, settings
     "mobilebert": (
         "MobileBERT",
         "as deep, thin inside",
-        {
-            "stages.intermediate.until.cap": "{steps: 600}",
-            "stages.task.until.cap": "{steps: 600}",
-        },
+        {"stages.intermediate.until.cap": "{steps: 600}", "stages.task.until.cap": "{steps: 600}"},
     ),
 }
 TIMED = 200  # texts of the test set that are timed

@@ -14,16 +14,16 @@ from alembert.io.errors import UserError, leads
 
 
 def search(
-    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    teacher: Annotated[str, option("--teacher", "fine-tuned teacher: folder or hub id")],
     out: options.Out,
     max_latency_ms: Annotated[
-        float | None, option("--max-latency-ms", text="of a text in int8, one thread")
+        float | None, option("--max-latency-ms", "most ms of a text in int8, one thread")
     ] = None,
     min_retention: Annotated[
-        float | None, option("--min-retention", text="share of the teacher's metric: 0.97")
+        float | None, option("--min-retention", "least share of the teacher's metric: 0.97")
     ] = None,
     min_speedup: Annotated[
-        float | None, option("--min-speedup", text="times the teacher's in torch, one thread: 30")
+        float | None, option("--min-speedup", "least speedup over the teacher in torch: 30")
     ] = None,
     train: options.Train = None,
     valid: options.Valid = None,
@@ -32,24 +32,24 @@ def search(
     text: options.Text = None,
     text_pair: options.Pair = None,
     label: options.Label = None,
-    length: Annotated[int, option("--length", text="tokens of the text that is timed")] = 32,
-    trials: Annotated[int, option("--trials", text="candidates that are trained briefly")] = 9,
-    steps: Annotated[int, option("--steps", text="of the first rung; the next has 3 times")] = 100,
-    epochs: Annotated[float | None, option("--epochs", text="of the winner's stages")] = None,
+    length: Annotated[int, option("--length", "tokens of the text that is timed")] = 32,
+    trials: Annotated[int, option("--trials", "candidates that are trained briefly")] = 9,
+    steps: Annotated[int, option("--steps", "steps of the first rung; each next triples")] = 100,
+    epochs: Annotated[float | None, option("--epochs", "epochs of the winner's stages")] = None,
     recipes: Annotated[
-        str, option("--recipes", text="that students may be of")
+        str, option("--recipes", "recipes of the students to try")
     ] = "distilbert,tinybert,minilm,mobilebert",
     vocabulary: Annotated[
-        str, option("--vocabulary", text="task: the texts' pieces; all; or both are tried")
+        str, option("--vocabulary", "task (only tokens of the texts), all, or both")
     ] = "both",
-    max_length: Annotated[int, option("--max-length", text="tokens a text, in training")] = 128,
+    max_length: Annotated[int, option("--max-length", "most tokens of a text in training")] = 128,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     serve: Annotated[
-        int | None, option("--serve", text="port at which what was found then answers")
+        int | None, option("--serve", "port at which the student is served afterwards")
     ] = None,
 ) -> None:
-    """Find the student for a latency or a speed, or for a share of the teacher's quality."""
+    """Find a student for a latency, a speedup or a share of quality."""
     try:
         import onnx  # noqa: F401
         import optuna  # noqa: F401
@@ -100,17 +100,17 @@ def _check_serving(port: int) -> None:
 def tune(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
     teacher: options.Teachers,
-    train: Annotated[str, option("--train", text="labelled texts: file, folder or hub id")],
+    train: Annotated[str, option("--train", "labelled training texts: file, folder or hub id")],
     out: options.Out,
-    tries: Annotated[list[str], option("--try", text="FIELD=V1,V2 of the recipe; every mix")],
+    tries: Annotated[list[str], option("--try", "recipe setting FIELD=V1,V2; all mixes are tried")],
     trials: Annotated[
-        int | None, option("--trials", text="of the grid, drawn; default: all")
+        int | None, option("--trials", "number of random mixes to try; default: all")
     ] = None,
     valid: options.Valid = None,
     unlabelled: options.Unlabelled = None,
-    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    student: Annotated[str | None, option("--student", "saved student to start from")] = None,
+    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
     text: options.Text = None,
     text_pair: options.Pair = None,
     label: options.Label = None,
@@ -122,7 +122,7 @@ def tune(
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
 ) -> None:
-    """Find the settings of a recipe that do best on texts held out of --train."""
+    """Find a recipe's best settings by texts held out of --train."""
     from rich.console import Console
 
     from alembert.runs.job import Job

@@ -22,26 +22,34 @@ def _at_least(least: float, name: str, text: str) -> Any:
 
 def serve(
     models: Annotated[list[str], typer.Argument(help="exported: FOLDER or NAME=FOLDER each")],
-    host: Annotated[str, option("--host", text="address to listen at")] = "127.0.0.1",
-    port: Annotated[int, _at_least(0, "--port", "0 takes a free one")] = 8000,
-    backend: Annotated[str | None, option("--backend", text="onnx, int8, openvino ...")] = None,
-    threads: Annotated[int, _at_least(0, "--threads", "that compute; 0: one a core")] = 0,
-    batch_tokens: Annotated[int, _at_least(1, "--batch-tokens", "of a batch, at most")] = 512,
-    max_requests: Annotated[int, _at_least(1, "--max-requests", "at a time, then 429")] = 512,
-    max_wait: Annotated[float, _at_least(0.001, "--max-wait", "seconds in line, then 429")] = 2.0,
-    max_inputs: Annotated[int, _at_least(1, "--max-inputs", "texts a request")] = 32,
-    max_body: Annotated[int, _at_least(1, "--max-body", "bytes a request")] = 2_000_000,
-    engine: Annotated[str, option("--engine", text="local, or ray: several machines")] = "local",
-    replicas: Annotated[str, option("--replicas", text="of ray: 2, or 1-8 as needed")] = "1",
+    host: Annotated[str, option("--host", "address to listen at")] = "127.0.0.1",
+    port: Annotated[int, _at_least(0, "--port", "port to listen at; 0 takes a free one")] = 8000,
+    backend: Annotated[str | None, option("--backend", "backend: onnx, int8, openvino ...")] = None,
+    threads: Annotated[int, _at_least(0, "--threads", "compute threads; 0: one for each core")] = 0,
+    batch_tokens: Annotated[int, _at_least(1, "--batch-tokens", "most tokens of a batch")] = 512,
+    max_requests: Annotated[
+        int, _at_least(1, "--max-requests", "requests at once, then 429")
+    ] = 512,
+    max_wait: Annotated[float, _at_least(0.001, "--max-wait", "seconds in queue, then 429")] = 2.0,
+    max_inputs: Annotated[int, _at_least(1, "--max-inputs", "most texts of a request")] = 32,
+    max_body: Annotated[int, _at_least(1, "--max-body", "most bytes of a request")] = 2_000_000,
+    engine: Annotated[str, option("--engine", "local, or ray for several machines")] = "local",
+    replicas: Annotated[str, option("--replicas", "replicas in ray: 2, or 1-8 as needed")] = "1",
     api_key: Annotated[
-        str | None, typer.Option("--api-key", envvar="ALEMBERT_API_KEY", help="to be asked for")
+        str | None,
+        typer.Option(
+            "--api-key", envvar="ALEMBERT_API_KEY", help="key that requests have to carry"
+        ),
     ] = None,
-    cors: Annotated[list[str] | None, option("--cors", text="origin whose pages may ask")] = None,
+    cors: Annotated[
+        list[str] | None, option("--cors", "origin whose pages may send requests")
+    ] = None,
     access_log: Annotated[
-        bool, typer.Option("--access-log/--no-access-log", help="a line of JSON a request")
+        bool,
+        typer.Option("--access-log/--no-access-log", help="log one line of JSON for each request"),
     ] = True,
 ) -> None:
-    """Answer over HTTP, with a playground at /, until it is stopped."""
+    """Serve models over HTTP, with a playground at /, until stopped."""
     try:
         from alembert.serving import server
         from alembert.serving.served_model import load_model

@@ -10,7 +10,7 @@ from alembert.io.errors import UserError, leads
 
 
 def finetune(
-    model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
+    model: Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")],
     out: options.Out,
     train: options.Train = None,
     valid: options.Valid = None,
@@ -28,7 +28,7 @@ def finetune(
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
 ) -> None:
-    """Make a teacher: fine-tune a model on a task (--train), or on masked words (--corpus)."""
+    """Fine-tune a teacher on a task (--train) or by MLM (--corpus)."""
     from alembert.models.loading import load_config
     from alembert.recipes.finetune import finetune as recipe_for
     from alembert.runs.job import Job
@@ -57,12 +57,12 @@ def distill(
     evaluation: options.Eval = None,
     corpus: options.CorpusFile = None,
     unlabelled: options.Unlabelled = None,
-    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
+    student: Annotated[str | None, option("--student", "saved student to start from")] = None,
     general_teacher: options.GeneralTeacher = None,
     mlm: options.Mlm = None,
     vectors: options.Vectors = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
     task: options.Glue = None,
     text: options.Text = None,
     text_pair: options.Pair = None,
@@ -79,7 +79,7 @@ def distill(
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
 ) -> None:
-    """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
+    """Distil a teacher into a student, on a corpus, a task, or both."""
     from alembert.runs.job import Job
     from alembert.runs.run import run
     from alembert.runs.stage import choose_recipe
