@@ -22,7 +22,7 @@ from alembert.recipes import recipe_of
 from alembert.search.latency import latency_of
 from alembert.search.search import FILE, search
 from alembert.search.space import Budget, Shape
-from alembert.search.trials import Task, full
+from alembert.search.trials import Task, train_fully
 
 BUDGETS = (0.5, 2.0)  # ms
 EPOCHS = {"clinc150": 2.0, "sst2": 0.4}  # of each stage of full trainings
@@ -59,7 +59,7 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
             out / name, teacher, config, replace(files), len(splits.train), MAX_LENGTH, 0, "auto"
         )  # fmt: skip
         shape = default_shape(teacher, splits.task.labels, splits.task.kind, found["latency_ms"])
-        other = full(task, shape, found["vocabulary"], EPOCHS[name], LENGTH, print)
+        other = train_fully(task, shape, found["vocabulary"], EPOCHS[name], LENGTH, print)
         rows.append((f"TinyBERT nearest to it ({ms:g} ms)", other, task.out / other["run"], None))
     return rows
 
