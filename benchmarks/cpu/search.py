@@ -21,7 +21,7 @@ from alembert.recipes import recipe_of
 from alembert.search.latency import latency_of
 from alembert.search.search import FILE, search
 from alembert.search.space import Budget, Shape
-from alembert.search.trials import Task, full
+from alembert.search.trials import Task, train_fully
 from benchmarks.lab.results import Row, arguments, write
 from benchmarks.lab.tables import Cell, markdown
 
@@ -62,7 +62,7 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
             MAX_LENGTH, 0, "auto",
         )  # fmt: skip
         shape = default_shape(teacher, splits.task.labels, splits.task.kind, found["latency_ms"])
-        other = full(task, shape, found["vocabulary"], EPOCHS[name], LENGTH)
+        other = train_fully(task, shape, found["vocabulary"], EPOCHS[name], LENGTH)
         rows.append((f"TinyBERT nearest to it ({ms:g} ms)", other, task.out / other["run"], None))
     return rows
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from alembert.augmentation.augment_file import ROWS, augment_file
-from alembert.augmentation.candidates import Ask, Masked, by_model
+from alembert.augmentation.candidates import MaskedLM, TextSpans, by_model
 from alembert.augmentation.variants import cut
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
@@ -32,14 +32,14 @@ SHARES = (0.0, 0.1, 0.15, 0.3, 1.0)
 COMPARED = 256  # rows
 
 
-def asks_of(file: str, rows: int) -> list[Ask]:
+def asks_of(file: str, rows: int) -> list[TextSpans]:
     data = read(file)
     column = find_columns(data, file, labelled=False).text
     texts = [cut(text) for text in data[column][:rows]]
     return [(text.text, text.spans) for text in texts]
 
 
-def plain(asks: list[Ask], mlm: Masked) -> int:
+def plain(asks: list[TextSpans], mlm: MaskedLM) -> int:
     """The authors' DataAugmentor, for every word; returns how many words."""
     model, tokenizer, words = mlm.model, mlm.tokenizer, 0
     for text, spans in asks:
@@ -57,7 +57,9 @@ def plain(asks: list[Ask], mlm: Masked) -> int:
     return words
 
 
-def batched(asks: list[Ask], mlm: Masked, together: float) -> dict[tuple[int, int], list[str]]:
+def batched(
+    asks: list[TextSpans], mlm: MaskedLM, together: float
+) -> dict[tuple[int, int], list[str]]:
     found: dict[tuple[int, int], list[str]] = {}
     for start in range(0, len(asks), ROWS):
         part = by_model(asks[start : start + ROWS], Augment(together=together), mlm)
@@ -90,7 +92,7 @@ def whole_job(given: argparse.Namespace) -> dict[str, float]:
 
 
 def speeds(
-    asks: list[Ask], sample: list[Ask], full: Masked, half: Masked, rounds: int
+    asks: list[TextSpans], sample: list[TextSpans], full: MaskedLM, half: MaskedLM, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Words a second of each way, from the minima of interleaved rounds."""
     times: dict[str, list[float]] = {}
@@ -113,7 +115,7 @@ def speeds(
     }
 
 
-def words_in(asks: list[Ask]) -> int:
+def words_in(asks: list[TextSpans]) -> int:
     return sum(len(spans) for _, spans in asks)
 
 
@@ -128,8 +130,8 @@ def main() -> None:
     given = parser.parse_args()
     asks = asks_of(given.file, given.rows)
     sample = random.Random(0).sample(asks, min(given.plain_rows, len(asks)))
-    full = Masked(load_model(given.model, "words"), load_tokenizer(given.model))
-    half = Masked(load_model(given.model, "words").bfloat16(), full.tokenizer)
+    full = MaskedLM(load_model(given.model, "words"), load_tokenizer(given.model))
+    half = MaskedLM(load_model(given.model, "words").bfloat16(), full.tokenizer)
     ways = speeds(asks, sample, full, half, given.rounds)
     compared, default = asks[:COMPARED], Augment().together
     exact = batched(compared, full, 0.0)

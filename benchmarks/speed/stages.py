@@ -57,7 +57,7 @@ def step_of(name: str, stage_name: str, shape: str) -> Callable[[], Facts]:
     torch.manual_seed(0)
     config = TEACHERS[name]()
     recipe, stage = stages_of(config)[stage_name]
-    head = "words" if stage.answers else "encoder"
+    head = "words" if stage.reads_logits else "encoder"
     maker = AutoModelForMaskedLM.from_config(config)
     teacher = (maker if head == "words" else maker.base_model).eval()
     student = from_scratch(recipe.student, head, (), 0).train()

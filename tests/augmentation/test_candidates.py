@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from alembert.augmentation import candidates
-from alembert.augmentation.candidates import Masked, by_model, vectors_of
+from alembert.augmentation.candidates import MaskedLM, by_model, vectors_of
 from alembert.augmentation.variants import Augment, cut
 from alembert.augmentation.word_vectors import Vectors, nearest, read_vectors
 from alembert.io.errors import UserError
@@ -34,7 +34,7 @@ def asks_of(texts: Sequence[str]) -> list[Any]:
 
 
 def plainly(
-    mlm: Masked, text: str, start: int, end: int, window: tuple[int, int] | None = None
+    mlm: MaskedLM, text: str, start: int, end: int, window: tuple[int, int] | None = None
 ) -> list[str]:
     """The authors' way: one word of one text a pass, the whole head, the vocabulary sorted."""
     tokenizer = mlm.tokenizer
@@ -58,14 +58,14 @@ def plainly(
 def test_with_one_word_a_pass_candidates_are_those_of_the_authors_loop(
     tokenizer: BertTokenizerFast, kind: str
 ) -> None:
-    mlm = Masked(tiny(kind), tokenizer)
+    mlm = MaskedLM(tiny(kind), tokenizer)
     found = by_model(asks_of(TEXTS), Augment(together=0, candidates=5), mlm)
     assert len(found) == sum(len(words_of(text)) for text in TEXTS) == 14
     for (i, j), words in found.items():
         assert words == plainly(mlm, TEXTS[i], *cut(TEXTS[i]).spans[j])[:5]
 
 
-def seen(mlm: Masked, texts: Sequence[str], chosen: Augment) -> tuple[Any, list[list[int]]]:
+def seen(mlm: MaskedLM, texts: Sequence[str], chosen: Augment) -> tuple[Any, list[list[int]]]:
     """What by_model finds, and the rows of ids that the model sees, padding left out."""
     rows: list[list[int]] = []
 
@@ -86,7 +86,7 @@ def test_each_word_is_hidden_once_and_no_pass_hides_more_than_its_share(
     tokenizer: BertTokenizerFast, together: float, hidden: list[int]
 ) -> None:
     text = "good film of the bad music and play book"  # nine tokens, six of them to replace
-    found, rows = seen(Masked(tiny("bert"), tokenizer), [text], Augment(together=together))
+    found, rows = seen(MaskedLM(tiny("bert"), tokenizer), [text], Augment(together=together))
     assert len(found) == 6
     assert [row.count(4) for row in rows] == hidden
     for row in rows:  # the second segment shows the whole text
@@ -96,7 +96,7 @@ def test_each_word_is_hidden_once_and_no_pass_hides_more_than_its_share(
 def test_candidates_do_not_depend_on_what_else_is_in_the_batch(
     tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlm, chosen = Masked(tiny("bert"), tokenizer), Augment(candidates=5)
+    mlm, chosen = MaskedLM(tiny("bert"), tokenizer), Augment(candidates=5)
     together = by_model(asks_of(TEXTS), chosen, mlm)
     monkeypatch.setattr(candidates, "TOKENS", 1)
     assert by_model(asks_of(TEXTS), chosen, mlm) == together
@@ -112,7 +112,7 @@ def test_of_a_text_longer_than_the_model_a_window_around_each_word_is_read(
 ) -> None:
     dice = random.Random(0)
     text = " ".join(dice.choices(["film", "music", "the", "of", "good"], k=200))
-    mlm = Masked(tiny("bert"), tokenizer)
+    mlm = MaskedLM(tiny("bert"), tokenizer)
     found, rows = seen(mlm, [text], Augment(together=0, candidates=5))
     spans = cut(text).spans
     assert len(found) == len(spans)
@@ -134,7 +134,7 @@ def test_of_a_text_longer_than_the_model_a_window_around_each_word_is_read(
 def test_a_word_of_several_pieces_is_hidden_as_one_unless_vectors_know_it(
     tokenizer: BertTokenizerFast,
 ) -> None:
-    mlm = Masked(tiny("bert"), tokenizer)
+    mlm = MaskedLM(tiny("bert"), tokenizer)
     asks, chosen = asks_of(["good zebra of a film"]), Augment(together=0, candidates=5)
     found = candidates.candidates(asks, chosen, None, mlm)[0]
     assert found[1] == plainly(mlm, "good zebra of a film", 5, 10)[:5]
@@ -174,7 +174,7 @@ def byte_pairs() -> PreTrainedTokenizerFast:
 def test_of_byte_pairs_whole_words_are_the_tokens_that_begin_with_a_space(
     byte_pairs: PreTrainedTokenizerFast,
 ) -> None:
-    mlm = Masked(tiny("roberta", vocab_size=len(byte_pairs)), byte_pairs)
+    mlm = MaskedLM(tiny("roberta", vocab_size=len(byte_pairs)), byte_pairs)
     assert {"café", "film", "music", "filming"} <= set(mlm.words.values())
     assert not {"ing", "ilm", "afé"} & set(mlm.words.values())
     text = "a film of music, café "
@@ -198,7 +198,7 @@ def test_the_nearest_words_are_those_of_the_largest_cosine() -> None:
 def test_a_models_own_vectors_are_its_embeddings_of_words_that_are_one_token(
     tokenizer: BertTokenizerFast,
 ) -> None:
-    mlm = Masked(tiny("bert"), tokenizer)
+    mlm = MaskedLM(tiny("bert"), tokenizer)
     vectors, table = vectors_of(mlm), mlm.model.get_input_embeddings().weight
     assert vectors.words == ("good", "bad", "film", "play", "music", "book", "table")
     good = table[tokenizer.convert_tokens_to_ids("good")]

@@ -17,7 +17,7 @@ from alembert.data.splits import Files
 from alembert.export import choose, fidelity
 from alembert.export import export as exporting
 from alembert.export.folding import folded
-from alembert.export.onnx import export, names_of, pooled
+from alembert.export.onnx import export, input_names, pooled
 from alembert.export.quantize import dynamic_int8, parts
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
@@ -59,15 +59,17 @@ def test_a_graph_answers_as_torch_does_for_every_shape(
     pooling = "mean+norm" if kind == "encoder" else ""
     export(model, kind, tmp_path / "model.onnx", pooling)
     room = 64
-    names = names_of(model, kind)
-    batches = fidelity.made_up(names, 99, int(model.config.pad_token_id), room)
+    names = input_names(model, kind)
+    batches = fidelity.random_batches(names, 99, int(model.config.pad_token_id), room)
     shapes = [batch["input_ids"].shape for batch in batches]
     assert shapes[0] == (1, 1)
     assert shapes[-1] == (1, room)
     assert shapes[3] == (16, room)
     engine = open_engine(tmp_path, one("model.onnx", kind, names))
-    found = fidelity.said(engine, kind, batches)
-    for mine, true in zip(found, fidelity.truth(model, kind, pooling, batches), strict=True):
+    found = fidelity.engine_outputs(engine, kind, batches)
+    for mine, true in zip(
+        found, fidelity.torch_outputs(model, kind, pooling, batches), strict=True
+    ):
         np.testing.assert_allclose(mine, true, rtol=1e-4, atol=1e-4 * float(np.abs(true).max()))
 
 
@@ -259,7 +261,9 @@ def test_an_export_that_fails_leaves_the_one_before(
 ) -> None:
     before = {path: path.read_bytes() for path in (house / "model").rglob("*") if path.is_file()}
 
-    monkeypatch.setattr(exporting.fidelity, "said", lambda *given: [np.full((1, 1), np.nan)])
+    monkeypatch.setattr(
+        exporting.fidelity, "engine_outputs", lambda *given: [np.full((1, 1), np.nan)]
+    )
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].touch())
     monkeypatch.setattr(exporting, "open_engine", lambda *given: None)
     with pytest.raises(UserError, match=r"onnx/model\.onnx answers otherwise than torch"):
@@ -278,7 +282,7 @@ def test_an_export_that_cannot_be_put_in_place_leaves_the_one_before(
     variant = Variant("openvino-int8", "openvino/model_int8.xml", "openvino", "int8", 0)
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
-    monkeypatch.setattr(exporting, "made", lambda *given: variant)
+    monkeypatch.setattr(exporting, "make_variant", lambda *given: variant)
     with pytest.raises(UserError, match="cannot be written"):
         exporting.export(str(model), ["openvino-int8"], None, 64)
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
@@ -299,10 +303,10 @@ def test_a_variant_that_follows_its_model_no_more_is_left_out(
         name: Variant(name, name, "onnxruntime", name, 0, fidelity={"correlation": alike})
         for name, alike in (("onnx", 1.0), ("int8", 0.2))
     }
-    monkeypatch.setattr(exporting, "made", lambda work, facts, backend: made[backend])
+    monkeypatch.setattr(exporting, "make_variant", lambda work, facts, backend: made[backend])
     work: Any = None  # made does not look at it, either
     facts: Any = None  # made does not look at them
-    found = exporting.made_all(work, facts, ["onnx", "int8"])
+    found = exporting.make_variants(work, facts, ["onnx", "int8"])
     assert [variant.backend for variant in found] == ["onnx"]
     assert news == ["int8 is left out: its answers are not the model's any more"]
 
@@ -383,7 +387,7 @@ def test_int8_embeddings_are_within_half_a_step_of_their_row(tmp_path: Path) -> 
     steps = stored[f"{name}_scale"]
     assert steps.shape == (1200, 1)
     assert (np.abs(stored[f"{name}_int8"] * steps - true) <= steps * 0.5001).all()
-    dynamic_int8(tmp_path / "model.onnx", tmp_path / "spared.onnx", spare=found)
+    dynamic_int8(tmp_path / "model.onnx", tmp_path / "spared.onnx", keep_fp32=found)
     kinds = [node.op_type for node in onnx.load(str(tmp_path / "spared.onnx")).graph.node]
     assert "MatMulInteger" not in kinds
     assert "Cast" not in kinds or kinds.count("Cast") == 1  # the mask's alone

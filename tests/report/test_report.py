@@ -309,7 +309,7 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
     metrics = json.loads((copied / "metrics.json").read_text())
     assert (row.size_mb, row.ms, row.faster) == (1.5, 1.25, None)  # timed at another hour
     assert row.metric == pytest.approx(0.75 * metrics["student"]["accuracy"])
-    assert row.kept == pytest.approx(0.75 * metrics["retention"])
+    assert row.retention == pytest.approx(0.75 * metrics["retention"])
     assert row.estimated
     assert row.elsewhere
     assert comparison.FOOTNOTE in Reader(made(copied)).text
@@ -317,7 +317,7 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
 
 def test_an_estimate_stays_a_share_and_what_is_slower_is_called_so(copied: Path) -> None:
     student = comparison.Entry("s", "student", "torch", "", 1, 1.0, 0.98, ms=2.0, faster=0.5)
-    variant = comparison._as_exported(student, {"f1": 0.36}, {"f1": 0.34}, 0.98, "f1")
+    variant = comparison._with_export_figures(student, {"f1": 0.36}, {"f1": 0.34}, 0.98, "f1")
     assert variant.metric == 1.0
     teacher = comparison.Entry("t", "teacher", "torch", "", 2, 2.0, 0.99, ms=1.0)
     tiles = page._headline(student, teacher, None, "f1")
@@ -381,7 +381,7 @@ def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:
     assert analysis._divergence(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(
         math.log(2)
     )
-    first, second = analysis.apart(found)  # the equal pair is not there
+    first, second = analysis.disagreements(found)  # the equal pair is not there
     assert (first.text, second.text) == ("text 1", "text 2")
     assert first.answers == {"teacher": "a 100%", "student": "b 100%"}
     assert first.right == {"teacher": True, "student": False}
@@ -414,10 +414,10 @@ def test_spans_are_counted_by_kind_and_differing_words_alone_are_shown() -> None
         "tokens", "O B-x I-x", [[1, 2, 0], [0, 1]],
         teacher=[eye[[1, 2, 0]], eye[[0, 1]]], student=[eye[[1, 0, 0]], eye[[0, 1]]],
     )  # fmt: skip
-    [kind] = analysis.classes(found)
-    assert (kind.name, kind.of) == ("x", 2)
+    [kind] = analysis.class_scores(found)
+    assert (kind.name, kind.support) == ("x", 2)
     assert kind.f1 == pytest.approx({"teacher": 1, "student": 0.5})
-    [row] = analysis.apart(found)
+    [row] = analysis.disagreements(found)
     assert (row.truth, row.answers["student"]) == ("w1: I-x", "w1: O")
     shown = errors.by_class(found)
     assert shown is not None
@@ -427,16 +427,16 @@ def test_spans_are_counted_by_kind_and_differing_words_alone_are_shown() -> None
 def test_scores_and_several_labels_have_their_own_views() -> None:
     scores = judgement("regression", "score", [1.0, 2.0, 4.0],
                        teacher=[[1.0], [2.0], [4.5]], student=[[1.0], [3.0], [4.0]])  # fmt: skip
-    assert analysis.apart(scores)[0].answers == {"teacher": "2.00", "student": "3.00"}
+    assert analysis.disagreements(scores)[0].answers == {"teacher": "2.00", "student": "3.00"}
     assert errors.by_class(scores) is None
     scatter = errors.errors(scores)
     assert scatter is not None
     assert len(scatter.figures[0][0]) == 2
     several = judgement("multilabel", "a b", [[1, 0], [1, 1]],
                         teacher=[[5, -5], [5, 5]], student=[[5, -5], [5, -5]])  # fmt: skip
-    kinds = {row.name: row.f1 for row in analysis.classes(several)}
+    kinds = {row.name: row.f1 for row in analysis.class_scores(several)}
     assert kinds == {"a": {"teacher": 1, "student": 1}, "b": {"teacher": 1, "student": 0}}
-    [row] = analysis.apart(several)
+    [row] = analysis.disagreements(several)
     assert (row.truth, row.answers["student"]) == ("a, b", "a")
 
 

@@ -22,7 +22,7 @@ from alembert.models.loading import load_config
 from alembert.objectives.objective import HardLabels
 from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import Stage, from_yaml, to_yaml, with_settings
-from alembert.runs.class_weights import balanced, said, weighed
+from alembert.runs.class_weights import balanced, describe, with_class_weights
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.training.distillation import Distillation
@@ -82,12 +82,16 @@ def test_balanced_is_scikit_learns() -> None:
 
 
 def test_names_become_ids_and_balanced_counts_train(splits: Splits) -> None:
-    assert given(weighed(asks({"up": 2, "down": 1, "flat": 0.5}), splits)) == (1.0, 0.5, 2.0)
-    found = given(weighed(asks("balanced"), splits))
+    assert given(with_class_weights(asks({"up": 2, "down": 1, "flat": 0.5}), splits)) == (
+        1.0,
+        0.5,
+        2.0,
+    )
+    found = given(with_class_weights(asks("balanced"), splits))
     counts = np.bincount(splits.train.labels)
     assert found == pytest.approx(tuple(len(splits.train) / (3 * counts)))
-    assert weighed(asks(None), splits) == asks(None)
-    line = said(weighed(asks([1, 2, 0.25]), splits), splits)
+    assert with_class_weights(asks(None), splits) == asks(None)
+    line = describe(with_class_weights(asks([1, 2, 0.25]), splits), splits)
     assert line == "class weights: down 1, flat 2, up 0.25"
 
 
@@ -101,7 +105,7 @@ def test_names_become_ids_and_balanced_counts_train(splits: Splits) -> None:
 )
 def test_weights_that_fit_no_class_are_named(splits: Splits, weights: object, says: str) -> None:
     with pytest.raises(UserError, match=f"stage 's': HardLabels.class_weights: .*{says}"):
-        weighed(asks(weights), splits)
+        with_class_weights(asks(weights), splits)
 
 
 def test_data_without_classes_has_no_class_weights(
@@ -109,12 +113,12 @@ def test_data_without_classes_has_no_class_weights(
 ) -> None:
     other = prepare(Files(several(tmp_path / "m.jsonl")), tokenizer, 32, None, 0)
     with pytest.raises(UserError, match="this is multilabel"):
-        weighed(asks("balanced"), other)
+        with_class_weights(asks("balanced"), other)
     words = with_settings(
         finetune(tiny("bert").config), {"stages.*.objective.HardLabels.class_weights": "balanced"}
     )
     with pytest.raises(UserError, match="words of a corpus are no classes"):
-        weighed(words.stages[0], splits)
+        with_class_weights(words.stages[0], splits)
     for wrong in ("evenly", {"up": 0}, [-1.0]):
         with pytest.raises(ValidationError):
             asks(wrong)
@@ -123,7 +127,7 @@ def test_data_without_classes_has_no_class_weights(
 def test_tags_are_weighed_word_by_word(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
     found = prepare(Files(tags(tmp_path / "t.conll")), tokenizer, 32, None, 0)
     known = found.train.labels[found.train.labels >= 0]
-    weights = given(weighed(asks("balanced"), found))
+    weights = given(with_class_weights(asks("balanced"), found))
     assert weights == pytest.approx(
         tuple(compute_class_weight("balanced", classes=np.arange(3), y=known))
     )

@@ -131,9 +131,9 @@ def test_a_run_learns_the_average_by_name_and_says_what_it_is_worth(
     tmp_path: Path, tokenizer: BertTokenizerFast, read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[WithTeacherLogits] = []
-    real = ensemble.with_answers
+    real = ensemble.with_average
     monkeypatch.setattr(
-        ensemble, "with_answers", lambda *given: kept.append(real(*given)) or kept[-1]
+        ensemble, "with_average", lambda *given: kept.append(real(*given)) or kept[-1]
     )
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
@@ -208,12 +208,12 @@ def test_rows_of_another_length_are_never_averaged(
     stages = made.stages()
     (member,) = ensemble.members(made, stages, encode_task(made, stages, first))
     assert member.order == (1, 2, 0)
-    assert member.reading.splits is not None
-    rows = member.reading.splits.train
+    assert member.task.splits is not None
+    rows = member.task.splits.train
     with pytest.raises(UserError, match="reads other rows"):
-        ensemble.with_answers(
+        ensemble.with_average(
             WithTeacherLogits(rows.after(1), []),
-            member.reading.splits.task,
+            member.task.splits.task,
             [member],
             Accelerator(cpu=True),
         )

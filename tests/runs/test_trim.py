@@ -27,7 +27,7 @@ from alembert.runs.checks import check_teacher
 from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.trim import always, fewer, trim_model
+from alembert.runs.trim import required_ids, trim_model, with_rows
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -37,7 +37,7 @@ from alembert.runs.trim import always, fewer, trim_model
 def test_logits_over_the_words_are_the_rows_that_stay(kind: str, tied: bool) -> None:
     model = tiny(kind, "words", tie_word_embeddings=tied)
     kept = [*range(6), *range(7, 99, 3)]
-    small = fewer(model, kept)
+    small = with_rows(model, kept)
     ids = torch.tensor([[2, 7, 40, 97, 3], [2, 10, 13, 3, 1]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
     new = torch.tensor([[kept.index(number) for number in row] for row in ids.tolist()])
@@ -55,7 +55,7 @@ def test_logits_over_the_words_are_the_rows_that_stay(kind: str, tied: bool) -> 
 def test_padding_of_a_roberta_keeps_its_id_from_which_positions_count() -> None:
     state = json.loads(learnt("BPE").to_str())
     config = tiny("roberta", pad_token_id=4, vocab_size=300).config
-    assert set(range(5)) <= always(state, config)
+    assert set(range(5)) <= required_ids(state, config)
 
 
 def trimmed_folder(source: str, out: Path, texts: str, **more: Any) -> list[str]:

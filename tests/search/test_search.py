@@ -173,12 +173,12 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         asked.append(which.name[:10])
         return {"name": which.name, "held_out": worth[which.name[:10]], "latency_ms": 1.0}
 
-    monkeypatch.setattr(phases, "full", full)
-    ran = phases.Race(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
+    monkeypatch.setattr(phases, "train_fully", full)
+    ran = phases.BriefTrainings(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
     aim = {"metric": "accuracy", "held_out": 1.0}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
-        fulls = phases.finish(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
+        fulls = phases.train_winner(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
         assert asked == list(worth)[:wanted]
         assert len(fulls) == wanted
 
@@ -289,7 +289,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     # where the teacher was better than that, the best that was found lies there all the same
     real, aim = search.__globals__["_aim"], {**done["teacher"], "held_out": 2.0}
     monkeypatch.setattr("alembert.search.search._aim", lambda *given: (real(*given)[0], aim))
-    monkeypatch.setattr("alembert.search.search.finish", lambda *_: [done["winner"]])
+    monkeypatch.setattr("alembert.search.search.train_winner", lambda *_: [done["winner"]])
     asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
         find(home, out, replace(CAPPED, min_retention=0.99))

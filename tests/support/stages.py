@@ -42,10 +42,10 @@ def trained(
     folder: Path,
     teacher: PreTrainedModel | None = None,
     batches: Batches = rows,
-    watch: Validator | None = None,
+    validator: Validator | None = None,
 ) -> None:
     module = Distillation(model, teacher, at.objective, words="masking" in at.model_fields_set)
     train(
         module, at, batches, length_of(at, 100), folder, seed=0, accelerator=in_fp32(),
-        watch=watch,
+        validator=validator,
     )  # fmt: skip

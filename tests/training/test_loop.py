@@ -118,14 +118,16 @@ def test_a_stage_ends_when_its_patience_does_and_keeps_its_best(tmp_path: Path) 
 
     at = stage(steps=50, patience=2)
     trained(
-        student, at, tmp_path, watch=Validator(measure, "accuracy", validation_steps(50, 10), 2)
+        student, at, tmp_path, validator=Validator(measure, "accuracy", validation_steps(50, 10), 2)
     )
     assert len(seen) == 4  # equal is not better
     torch.testing.assert_close(student.classifier.bias, seen[2], rtol=0, atol=0)  # the later one
     facts = facts_of(tmp_path / "checkpoint/state.safetensors")
     assert facts.items() >= {"step": 20, "best": 0.6, "best_step": 15, "since": 2}.items()
     again = tiny("bert", "classification")  # killed before its model was saved
-    trained(again, at, tmp_path, watch=Validator(measure, "accuracy", validation_steps(50, 10), 2))
+    trained(
+        again, at, tmp_path, validator=Validator(measure, "accuracy", validation_steps(50, 10), 2)
+    )
     assert len(seen) == 4
     torch.testing.assert_close(again.classifier.bias, seen[2], rtol=0, atol=0)
 
@@ -142,13 +144,13 @@ def test_patience_goes_on_counting_where_a_killed_stage_stopped(tmp_path: Path) 
             raise KeyboardInterrupt
         return rows(step)
 
-    at, watch = (
+    at, validator = (
         stage(steps=50, patience=3),
         Validator(measure, "accuracy", validation_steps(50, 10), 3),
     )
     with pytest.raises(KeyboardInterrupt):
-        trained(tiny("bert", "classification"), at, tmp_path, None, dies, watch)
-    trained(tiny("bert", "classification"), at, tmp_path, watch=watch)
+        trained(tiny("bert", "classification"), at, tmp_path, None, dies, validator)
+    trained(tiny("bert", "classification"), at, tmp_path, validator=validator)
     facts = facts_of(tmp_path / "checkpoint/state.safetensors")
     assert (facts["step"], facts["since"], len(looked)) == (20, 3, 4)
 
@@ -166,8 +168,10 @@ def test_a_lower_loss_is_better_too_and_noise_is_not_a_lower_loss(tmp_path: Path
         seen.append(len(seen))
         return Validation(0.5, losses[len(seen) - 1])
 
-    watch = Validator(measure, "accuracy", validation_steps(50, 10), 2)
-    trained(tiny("bert", "classification"), stage(steps=50, patience=2), tmp_path, watch=watch)
+    validator = Validator(measure, "accuracy", validation_steps(50, 10), 2)
+    trained(
+        tiny("bert", "classification"), stage(steps=50, patience=2), tmp_path, validator=validator
+    )
     assert len(seen) == 4
 
 
@@ -176,10 +180,10 @@ def test_of_looks_within_a_standard_error_of_the_highest_the_latest_is_kept(
     error: float, kept: int, tmp_path: Path
 ) -> None:
     values = iter([0.5, 0.8, 0.6, 0.76, 0.7])
-    watch = Validator(
+    validator = Validator(
         lambda: Validation(next(values), 1.0, error), "accuracy", validation_steps(25, 5)
     )
-    trained(tiny("bert", "classification"), stage(steps=25), tmp_path, watch=watch)
+    trained(tiny("bert", "classification"), stage(steps=25), tmp_path, validator=validator)
     facts = facts_of(tmp_path / "checkpoint/best.safetensors")
     assert facts["best_step"] == kept
 
@@ -208,7 +212,7 @@ def test_a_stage_of_open_length_is_the_same_when_it_was_killed(
     killed_at: int | None, tmp_path: Path
 ) -> None:
     """Better at step 5, 10, 15, then no more: two looks later the rate falls, for 13 steps."""
-    watch = Validator(
+    validator = Validator(
         lambda: Validation(0.5, losses[min(next(count), 3)]), "accuracy", range(5, 61, 5), 2
     )
     losses = [1.0, 0.8, 0.6, 0.6]
@@ -225,11 +229,11 @@ def test_a_stage_of_open_length_is_the_same_when_it_was_killed(
         folder = tmp_path / f"{stop}"
         if stop is not None:
             with pytest.raises(KeyboardInterrupt):
-                trained(model, stage(**OPEN), folder, None, batches, watch)
+                trained(model, stage(**OPEN), folder, None, batches, validator)
             saved = facts_of(folder / "checkpoint/state.safetensors")["step"]
             count = iter(range(saved // 5, 99))
             model = tiny("bert", "classification")
-        trained(model, stage(**OPEN), folder, watch=watch)
+        trained(model, stage(**OPEN), folder, validator=validator)
         facts = facts_of(folder / "checkpoint/state.safetensors")
         assert (facts["cooling"], facts["step"]) == (25, 38)
         ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))

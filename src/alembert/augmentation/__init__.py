@@ -1,8 +1,8 @@
-"""Variants of texts, as TinyBERT makes them: words give way to others that may stand there.
+"""TinyBERT's data augmentation: variants of texts in which words are replaced by others.
 
-Read `variants` first: which words change, by chance. `candidates` are what a masked-word model
-expects at a word's place, or words near it by `word_vectors`. `augment_file` does it for a whole
-file, resumable.
+Read `variants` first: it replaces words at random. `candidates` are an MLM's predictions for a
+word, or words near it by `word_vectors`. `augment_file` writes the variants of a whole file,
+resumable.
 
 For other rooms: augment_file, word_vectors.
 """

@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from alembert import __version__
-from alembert.augmentation.candidates import Masked, candidates, vectors_of
+from alembert.augmentation.candidates import MaskedLM, candidates, vectors_of
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
 from alembert.data.labels import find_columns
@@ -118,7 +118,7 @@ def _models(
     vectors: Path | None,
     embeddings: str | None,
     precision: str,
-) -> tuple[Vectors | None, Masked | None]:
+) -> tuple[Vectors | None, MaskedLM | None]:
     if embeddings is not None and (mlm or vectors):
         raise UserError("--embeddings is for work without --mlm and --vectors; leave it out")
     if mlm is None:
@@ -141,13 +141,13 @@ def _models(
     return near, masked
 
 
-def _model(path: str, fresh_head: bool = False) -> Masked:
+def _model(path: str, fresh_head: bool = False) -> MaskedLM:
     model, tokenizer = load_model(path, "words", fresh_head=fresh_head), load_tokenizer(path)
     checks.check_vocabulary(tokenizer, model.config, path)
-    return Masked(model, tokenizer)
+    return MaskedLM(model, tokenizer)
 
 
-def _digest(rows: pa.Table, near: Vectors | None, masked: Masked | None, *rest: Any) -> str:
+def _digest(rows: pa.Table, near: Vectors | None, masked: MaskedLM | None, *rest: Any) -> str:
     """A hash of all that the written rows depend on."""
     state = hashlib.sha256(repr((near and near.words, masked and masked.words, *rest)).encode())
     for batch in rows.to_batches():

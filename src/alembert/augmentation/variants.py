@@ -1,4 +1,4 @@
-"""TinyBERT's augmentation: rows whose words give way, by chance, to what may stand there."""
+"""Variants of rows, in which words are randomly replaced by candidates (TinyBERT, algorithm 1)."""
 
 import random
 import re
@@ -10,24 +10,24 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from alembert.recipes.schema import Augment
 
-# Neither space nor punctuation; apostrophes and _ stay inside: "don't", "'s" and "a_b" are left
-# alone as they are not alphabetic.
+# Neither space nor punctuation; apostrophes and _ count as letters, so that "don't", "'s" and
+# "a_b" are not alphabetic and stay unchanged.
 _WORD = re.compile(r"([^\s!-&(-/:-@\[-^`{-~¡¿«»“”„…–—]+)")  # noqa: RUF001
 _SHORT = "aren couldn didn doesn hadn hasn isn ll shouldn ve wasn weren wouldn"  # BERT's isn ' t
 _STOP = ENGLISH_STOP_WORDS.union(_SHORT.split())
 
 
 def is_word(text: str) -> bool:
-    """What gives way and what steps in: two letters or more, and no stop word (of English)."""
+    """Return whether a word may be replaced or replace one: two letters or more, no stop word."""
     return len(text) > 1 and text.isalpha() and text.lower() not in _STOP
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A text in parts, or a list of words: `parts` joined by `glue`; those `at` may be replaced."""
+    """A text or a list of words as `parts`, joined by `glue`; those at `at` may be replaced."""
 
     parts: tuple[str, ...]
-    glue: str  # "" of a text, " " between the words of a list
+    glue: str  # "" for a text, " " for a list of words
     at: tuple[int, ...]
 
     @property
@@ -36,7 +36,7 @@ class Cut:
 
     @property
     def spans(self) -> list[tuple[int, int]]:
-        """Where in the text the words `at` begin and end."""
+        """The (start, end) in the text of the words at `at`."""
         ends = list(accumulate(len(part) + len(self.glue) for part in self.parts))
         return [
             (ends[i] - len(self.glue) - len(self.parts[i]), ends[i] - len(self.glue))
@@ -44,12 +44,12 @@ class Cut:
         ]
 
     def value(self, parts: Sequence[str]) -> str | list[str]:
-        """Other parts in the form that was cut."""
+        """Return other parts as a text or as a list of words, as this one is."""
         return list(parts) if self.glue else "".join(parts)
 
 
 def cut(value: str | list[str]) -> Cut:
-    """Cut a text where its words begin and end."""
+    """Divide a text into words and the characters between them."""
     parts = _WORD.split(value) if isinstance(value, str) else value
     at = tuple(i for i, part in enumerate(parts) if is_word(part))
     return Cut(tuple(parts), "" if isinstance(value, str) else " ", at)
@@ -58,22 +58,22 @@ def cut(value: str | list[str]) -> Cut:
 def variants(
     text: Cut, candidates: Sequence[Sequence[str]], settings: Augment, stream: random.Random
 ) -> list[tuple[str, ...]]:
-    """The parts as they are, then up to `copies` others, none twice (TinyBERT, algorithm 1).
+    """Return the parts unchanged, then up to `copies` distinct variants (TinyBERT, algorithm 1).
 
-    candidates: for each word `at`, what may stand in its place; none leaves it as it is.
+    candidates: replacements of each word at `at`; a word without any stays unchanged.
     """
-    found = {text.parts: True}  # a dict keeps the order
+    unique = {text.parts: True}  # a dict keeps the order
     for _ in range(settings.copies):
         parts = list(text.parts)
         for i, words in zip(text.at, candidates, strict=True):
             if words and stream.random() < settings.share:
-                parts[i] = _in_case_of(parts[i], words[int(stream.random() * len(words))])
-        found[tuple(parts)] = True
-    return list(found)
+                parts[i] = _with_case_of(parts[i], words[int(stream.random() * len(words))])
+        unique[tuple(parts)] = True
+    return list(unique)
 
 
-def _in_case_of(word: str, candidate: str) -> str:
-    """A candidate in small letters takes over capitals: those of all letters, or of the first."""
+def _with_case_of(word: str, candidate: str) -> str:
+    """Return a lower-case candidate with the word's capitals: of all letters, or of the first."""
     if not candidate.islower() or not word[0].isupper():
         return candidate
     return candidate.upper() if word.isupper() else candidate.capitalize()
@@ -86,9 +86,9 @@ def augmented(
     seed: int,
     number: int,
 ) -> list[list[str | list[str]]]:
-    """The rows that row `number` becomes, itself first: one text varied, the others as they were.
+    """Return row `number` and its variants, in each of which one text differs.
 
-    What is drawn is a function of seed and number alone.
+    The random numbers are a function of seed and number alone.
     """
     stream = random.Random(f"{seed} {number}")
     original = [text.value(text.parts) for text in row]

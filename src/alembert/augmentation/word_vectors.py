@@ -1,4 +1,4 @@
-"""Word vectors: a file of them, and which words are near to which."""
+"""Word vectors: reading them from a file, and each word's nearest neighbours."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from torch.nn.functional import normalize
 from alembert.augmentation.variants import is_word
 from alembert.io.errors import UserError
 
-MOST = 100_000  # lines read of a file, the most frequent words: as many as TinyBERT's authors read
-SPARE = 3  # asked for beyond the wish: the word itself may be there as film, Film and FILM
+MOST = 100_000  # lines that are read, of the most frequent words, as by TinyBERT's authors
+SPARE = 3  # neighbours beyond the count, since the word itself may occur as film, Film and FILM
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Words (W) and their directions (W, H); `find` is a word's vector (H,), or None."""
+    """Words (W) and their unit vectors (W, H); `find` returns a word's vector (H,), or None."""
 
     words: tuple[str, ...]
     matrix: Tensor
@@ -27,13 +27,13 @@ class Vectors:
 
 
 def read_vectors(path: Path) -> Vectors:
-    """GloVe's text form, `word v1 v2 ...` a line; fastText's first line of sizes is left out.
+    """Read GloVe's text format, `word v1 v2 ...` a line, with or without fastText's first line.
 
-    Raises UserError naming the line that is none.
+    Raises UserError that names a line of another format.
     """
     if not path.is_file():
         raise UserError(f"--vectors {path}: no such file; check the path")
-    found: dict[str, Any] = {}
+    by_word: dict[str, Any] = {}
     width = 0
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
@@ -53,33 +53,33 @@ def read_vectors(path: Path) -> Vectors:
                     "vectors in GloVe's text form"
                 )
             if is_word(word):
-                found.setdefault(word, vector)
+                by_word.setdefault(word, vector)
             if number > MOST:
                 break
-    if not found:
+    if not by_word:
         raise UserError(f"--vectors {path}: no alphabetic word; give vectors in GloVe's text form")
-    matrix = torch.from_numpy(np.stack(list(found.values())))
+    matrix = torch.from_numpy(np.stack(list(by_word.values())))
 
     def find(word: str) -> Tensor | None:
-        vector = found.get(word, found.get(word.lower()))
+        vector = by_word.get(word, by_word.get(word.lower()))
         return None if vector is None else torch.from_numpy(vector)
 
-    return Vectors(tuple(found), normalize(matrix), find)
+    return Vectors(tuple(by_word), normalize(matrix), find)
 
 
 def nearest(vectors: Vectors, words: Sequence[str], count: int) -> dict[str, list[str]]:
-    """For each word the `count` others of the largest cosine; none where it has no vector."""
+    """Return for each word the `count` others of the largest cosine, none without a vector."""
     known = [(word, vector) for word in words if (vector := vectors.find(word)) is not None]
-    found: dict[str, list[str]] = {word: [] for word in words}
+    neighbours: dict[str, list[str]] = {word: [] for word in words}
     for start in range(0, len(known), 256):
         part = known[start : start + 256]
         cosines = torch.stack([vector for _, vector in part]) @ vectors.matrix.T
         best = cosines.topk(min(count + SPARE, len(vectors.words))).indices.tolist()
         for (word, _), row in zip(part, best, strict=True):
-            found[word] = others(word, [vectors.words[i] for i in row], count)
-    return found
+            neighbours[word] = others(word, [vectors.words[i] for i in row], count)
+    return neighbours
 
 
-def others(word: str, found: Sequence[str], count: int) -> list[str]:
-    """The first `count` words found that are not the word itself, in whatever case."""
-    return [other for other in found if other.casefold() != word.casefold()][:count]
+def others(word: str, words: Sequence[str], count: int) -> list[str]:
+    """Return the first `count` words that differ from the word in more than case."""
+    return [other for other in words if other.casefold() != word.casefold()][:count]

@@ -17,39 +17,40 @@ from alembert.io.errors import UserError
 def report(
     runs: Annotated[list[Path], typer.Argument(help="run folders; several are compared")],
     out: Annotated[
-        Path | None,
-        option("--out", text="the page; default RUN/report.html, of several ./report.html"),
+        Path | None, option("--out", "output file; default: report.html in the run, or here")
     ] = None,
 ) -> None:
-    """Make a page to look at of one run, or of several side by side; and their model cards."""
+    """Write an HTML report of one run or several, and model cards."""
     from alembert.report import model_card
     from alembert.report.page import make
 
     made = make(runs, out)
-    each = dict.fromkeys(runs)  # "run" and "run/" are one path
-    cards = [str(place) for run in each if (place := model_card.write(run)) is not None]
+    paths = dict.fromkeys(runs)  # "run" and "run/" are one path
+    cards = [str(card) for run in paths if (card := model_card.write(run)) is not None]
     typer.echo(": made, ".join([str(made), *cards]) + ": made")
 
 
 def bench(
     models: Annotated[list[str], typer.Argument(help="saved models or run folders")],
     backends: Annotated[
-        str | None, option("--backends", text="torch,onnx,int8 ...; default: all there are")
+        str | None, option("--backends", "backends to time: torch,onnx ...; default: all")
     ] = None,
-    threads: Annotated[str | None, option("--threads", text="1,2 ...; default: 1 and all")] = None,
-    batch: Annotated[int, option("--batch", text="texts a batch")] = 1,
-    length: Annotated[int, option("--length", text="tokens a text; with --data, at most")] = 128,
-    data: Annotated[str | None, option("--data", text="real texts; default: made-up ones")] = None,
+    threads: Annotated[
+        str | None, option("--threads", "thread counts to time: 1,2 ...; default: 1 and all")
+    ] = None,
+    batch: Annotated[int, option("--batch", "texts in a batch")] = 1,
+    length: Annotated[int, option("--length", "tokens of a text; with --data, the most")] = 128,
+    data: Annotated[str | None, option("--data", "texts to time; default: random ones")] = None,
     text: Text = None,
     text_pair: Pair = None,
     baseline: Annotated[
-        list[str] | None, option("--baseline", text="MODEL:BACKEND to compare with")
+        list[str] | None, option("--baseline", "MODEL:BACKEND to compare with")
     ] = None,
-    seconds: Annotated[float, option("--seconds", text="that a row is timed, at most")] = 3.0,
-    json_: Annotated[Path | None, option("--json", text="file for the rows")] = None,
-    chart: Annotated[Path | None, option("--chart", text="file for bars: .svg or .png")] = None,
+    seconds: Annotated[float, option("--seconds", "most seconds of timing a row")] = 3.0,
+    json_: Annotated[Path | None, option("--json", "output file of the rows (JSON)")] = None,
+    chart: Annotated[Path | None, option("--chart", "bar chart to write: .svg or .png")] = None,
 ) -> None:
-    """Compare size, latency, throughput and memory of models and backends, side by side."""
+    """Compare size, speed and memory of models and backends."""
     from rich.console import Console
 
     from alembert.bench import bench as benchmark
@@ -78,27 +79,25 @@ def predict(
         list[str], typer.Argument(help="texts; - reads standard input, a text a line")
     ],
     pair: Annotated[
-        bool, typer.Option("--pair", help="pairs: two TEXTs each; a line: a tab between them")
+        bool, option("--pair", "read pairs: two TEXTs each, or lines with one tab")
     ] = False,
     backend: Annotated[
-        str | None, option("--backend", text="torch, onnx, int8 ...; default: what export chose")
+        str | None, option("--backend", "torch, onnx, int8 ...; default: the export's choice")
     ] = None,
-    threads: Annotated[int, option("--threads", text="of the model")] = 1,
-    long: Annotated[
-        str, option("--long", text="what becomes of long texts: cut or window")
-    ] = "cut",
+    threads: Annotated[int, option("--threads", "threads that the model runs on")] = 1,
+    long: Annotated[str, option("--long", "how long texts are read: cut or window")] = "cut",
     max_length: Annotated[
-        int | None, option("--max-length", text="tokens a text; default: what the model takes")
+        int | None, option("--max-length", "most tokens of a text; default: the model's most")
     ] = None,
-    top: Annotated[int, option("--top", text="guesses a mask")] = 5,
-    json_: Annotated[bool, typer.Option("--json", help="print JSON, a line a text")] = False,
+    top: Annotated[int, option("--top", "predictions for each mask")] = 5,
+    json_: Annotated[bool, option("--json", "print JSON, one line for each text")] = False,
 ) -> None:
-    """Let a model answer texts: labels, scores, tags, masked words or vectors."""
+    """Predict labels, scores, tags, masked words or vectors of texts."""
     from alembert.cli import show as lines
-    from alembert.inference import manifest as facts
+    from alembert.inference import manifest
     from alembert.inference.session import Session, model_folder
 
-    if backend == "torch" or not (backend or (model_folder(model) / facts.FILE).is_file()):
+    if backend == "torch" or not (backend or (model_folder(model) / manifest.FILE).is_file()):
         from alembert.export.torch_session import torch_session
 
         if backend is None:
@@ -106,35 +105,35 @@ def predict(
         session = torch_session(model, threads, long, max_length)
     else:
         session = Session(model, backend, threads, long, max_length)
-    asks: dict[str, Any] = {
+    methods: dict[str, Any] = {
         "encoder": session.embed,
         "tokens": session.tag,
-        "words": lambda given: session.fill_mask(given, top),
+        "words": lambda texts: session.fill_mask(texts, top),
     }
-    ask = asks.get(session.kind, session.predict)
+    predict_texts = methods.get(session.kind, session.predict)
     show = lines.json_line if json_ else lines.line
     done = 0
-    for given in _given(texts, pair):
+    for batch in _inputs(texts, pair):
         try:
-            answers = ask(given)
-        except UserError as error:  # counts from the first of those that were given to it
-            found = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
-            raise UserError(f"text {done + int(found[1])}{found[2]}") if found else error from error
-        for text, answer in zip(given, answers, strict=True):
+            answers = predict_texts(batch)
+        except UserError as error:  # its number counts within the batch
+            match = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
+            raise UserError(f"text {done + int(match[1])}{match[2]}") if match else error from error
+        for text, answer in zip(batch, answers, strict=True):
             typer.echo(show(text, answer))
-        done += len(given)
+        done += len(batch)
 
 
-def _given(texts: list[str], pair: bool) -> Iterator[list[Any]]:
-    """Texts or pairs, of standard input as many at once as are there to be answered."""
+def _inputs(texts: list[str], pair: bool) -> Iterator[list[Any]]:
+    """Yield batches of texts or pairs, of standard input one at a time on a terminal."""
     if texts != ["-"]:
         if pair and len(texts) % 2:
             raise UserError(f"--pair: {len(texts)} texts are no pairs; give two for each")
         yield list(zip(texts[::2], texts[1::2], strict=True)) if pair else texts
         return
     rows = _lines(sys.stdin.buffer, pair)
-    while several := list(islice(rows, 1 if sys.stdin.isatty() else 1000)):
-        yield several
+    while batch := list(islice(rows, 1 if sys.stdin.isatty() else 1000)):
+        yield batch
 
 
 def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
@@ -152,36 +151,34 @@ def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
         yield tuple(parts) if pair else text
 
 
-def _threads(given: str | None) -> list[int]:
-    """ "1,2" -> [1, 2]; nothing -> one and all."""
-    if given is None:
+def _threads(counts: str | None) -> list[int]:
+    """Return [1, 2] for "1,2", and one and all cores for None."""
+    if counts is None:
         return [1, os.cpu_count() or 1]
     try:
-        return [int(each) for each in given.split(",")]
+        return [int(each) for each in counts.split(",")]
     except ValueError as error:
-        raise UserError(f"--threads {given}: give numbers, such as 1,2") from error
+        raise UserError(f"--threads {counts}: give numbers, such as 1,2") from error
 
 
 def export(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
-    int8: Annotated[bool, typer.Option("--int8", help="also onnxruntime's int8")] = False,
-    openvino: Annotated[bool, typer.Option("--openvino", help="also OpenVINO's variants")] = False,
+    int8: Annotated[bool, option("--int8", "also export int8 for onnxruntime")] = False,
+    openvino: Annotated[bool, option("--openvino", "also export OpenVINO's variants")] = False,
     attentions: Annotated[
-        bool, typer.Option("--attentions", help="also a graph that gives the attentions")
+        bool, option("--attentions", "also export a graph that returns attentions")
     ] = False,
-    auto: Annotated[
-        bool, typer.Option("--auto", help="all of them; the best on --data is chosen")
-    ] = False,
-    data: Annotated[str | None, option("--data", text="real texts, not those that judge")] = None,
+    auto: Annotated[bool, option("--auto", "export all variants and choose one by --data")] = False,
+    data: Annotated[str | None, option("--data", "real texts, but not the test texts")] = None,
     keep: Annotated[
-        float | None, option("--keep", text="share of the metric, with --auto; default 0.99")
+        float | None, option("--keep", "least share of the metric for --auto; default 0.99")
     ] = None,
-    max_length: Annotated[int, option("--max-length", text="tokens a text of --data")] = 128,
+    max_length: Annotated[int, option("--max-length", "most tokens of a text of --data")] = 128,
     text: Text = None,
     text_pair: Pair = None,
     label: Label = None,
 ) -> None:
-    """Make of a model what runs on CPU without torch: ONNX, int8, OpenVINO, beside its weights."""
+    """Export a model to ONNX, int8 or OpenVINO, to run without torch."""
     from alembert.data.splits import Files
     from alembert.models.loading import model_folder
 

@@ -42,8 +42,8 @@ recipes_app = typer.Typer(
 app.add_typer(recipes_app, name="recipes")
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"alembert {__version__}")
         raise typer.Exit
 
@@ -75,8 +75,8 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", "-V", help="print the version and stop", callback=_tell_version,
-            is_eager=True,  # before typer misses a command
+            "--version", "-V", help="print the version and stop", callback=_print_version,
+            is_eager=True,  # before typer complains of a missing command
         ),
     ] = False,
 ) -> None:  # fmt: skip
@@ -85,14 +85,14 @@ def _main(
 
 @app.command(epilog="alembert quickstart")
 def quickstart(
-    out: Annotated[Path, option("--out", text="folder of the runs")] = Path("runs/quickstart"),
-    teacher: Annotated[str | None, option("--teacher", text="another pretrained BERT")] = None,
+    out: Annotated[Path, option("--out", "folder of the runs")] = Path("runs/quickstart"),
+    teacher: Annotated[str | None, option("--teacher", "pretrained BERT to fine-tune")] = None,
     seed: Seed = 0,
 ) -> None:
-    """The main job on built-in input: fine-tune a teacher, distil a student, compare them."""
-    from alembert.cli.quickstart import quickstart as main_job
+    """Fine-tune, distil and compare models on built-in texts."""
+    from alembert.cli.quickstart import quickstart as run_quickstart
 
-    main_job(out, teacher, seed)
+    run_quickstart(out, teacher, seed)
 
 
 @recipes_app.callback()
@@ -109,9 +109,9 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command(epilog="alembert recipes show distilbert --teacher DIR > my.yaml")
 def show(
     name: str,
-    teacher: Annotated[str | None, option("--teacher", text="fit the recipe to this model")] = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    teacher: Annotated[str | None, option("--teacher", "teacher that the recipe is for")] = None,
+    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
 ) -> None:
     """Print a recipe as YAML; without --teacher, for BERT-base."""
     from transformers import BertConfig
@@ -143,21 +143,21 @@ app.command(
 
 @app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
 def augment(
-    train: Annotated[str, option("--train", text="texts: file, folder or hub id")],
-    out: Annotated[Path, option("--out", text="the file to make: .csv .tsv .jsonl .parquet")],
+    train: Annotated[str, option("--train", "texts to augment: file, folder or hub id")],
+    out: Annotated[Path, option("--out", "output file: .csv .tsv .jsonl .parquet")],
     mlm: Mlm = None,
     vectors: Vectors = None,
     embeddings: Annotated[
-        str | None, option("--embeddings", text="model whose input embeddings are the word vectors")
+        str | None, option("--embeddings", "model whose input embeddings are the word vectors")
     ] = None,
-    copies: Annotated[int, option("--copies", text="variants of a text")] = 20,
-    share: Annotated[float, option("--share", text="how likely a word gives way")] = 0.4,
-    candidates: Annotated[int, option("--candidates", text="words that may stand there")] = 15,
+    copies: Annotated[int, option("--copies", "most variants of a text")] = 20,
+    share: Annotated[float, option("--share", "probability that a word is replaced")] = 0.4,
+    candidates: Annotated[int, option("--candidates", "candidates to replace a word")] = 15,
     text: Text = None,
     text_pair: Pair = None,
     seed: Seed = 0,
 ) -> None:
-    """Write texts and their variants: words give way to others that may stand there (TinyBERT)."""
+    """Write texts and variants with replaced words (TinyBERT)."""
     from alembert.augmentation.augment_file import augment_file
     from alembert.recipes.schema import Augment
 
@@ -174,37 +174,35 @@ def augment(
 )
 def corpus(
     texts: Annotated[list[str], typer.Argument(help=".txt .jsonl .csv .parquet, .zst of them ...")],
-    tokenizer: Annotated[str, option("--tokenizer", text="the model that has it: folder or id")],
-    out: Annotated[Path, option("--out", text="folder to make; the same command goes on in it")],
-    max_length: Annotated[int, option("--max-length", text="tokens a sequence")] = 128,
+    tokenizer: Annotated[str, option("--tokenizer", "model with the tokenizer: folder or hub id")],
+    out: Annotated[Path, option("--out", "output folder; the same command resumes it")],
+    max_length: Annotated[int, option("--max-length", "most tokens of a sequence")] = 128,
 ) -> None:
-    """Prepare texts once, for the --corpus of finetune, distill and evaluate."""
+    """Tokenise texts once, for --corpus of other verbs."""
     from alembert.data.corpus.corpus import write_corpus
     from alembert.models.loading import load_tokenizer
 
-    made = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
-    left = "".join(f", {n:,} left out ({why})" for why, n in made.dropped.items())
-    typer.echo(f"{out}: made, {len(made):,} sequences, {made.counts.sum():,} tokens{left}")
+    rows = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
+    dropped = "".join(f", {n:,} left out ({why})" for why, n in rows.dropped.items())
+    typer.echo(f"{out}: made, {len(rows):,} sequences, {rows.counts.sum():,} tokens{dropped}")
 
 
 @app.command(epilog="alembert trim run --data train.csv --out smaller")
 def trim(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
-    out: Annotated[Path, option("--out", text="folder of the smaller model")],
+    out: Annotated[Path, option("--out", "output folder of the smaller model")],
     data: Annotated[
-        list[str] | None, option("--data", text="texts whose pieces stay; may be given again")
+        list[str] | None, option("--data", "texts whose tokens come first; may be repeated")
     ] = None,
-    corpus: Annotated[
-        str | None, option("--corpus", text="plain text whose pieces come next")
-    ] = None,
-    keep: Annotated[int | None, option("--keep", text="pieces in all, at most")] = None,
+    corpus: Annotated[str | None, option("--corpus", "plain text whose tokens come next")] = None,
+    keep: Annotated[int | None, option("--keep", "most tokens of the new vocabulary")] = None,
     coverage: Annotated[
-        float, option("--coverage", text="share of the texts' pieces that has to stay whole")
+        float, option("--coverage", "share of all token occurrences to keep")
     ] = 1.0,
     text: Text = None,
     text_pair: Pair = None,
 ) -> None:
-    """Make a saved model's vocabulary smaller: the pieces that texts like these need."""
+    """Trim a saved model's vocabulary to the tokens of texts like these."""
     from alembert.runs.trim import trim_model
 
     before, after = trim_model(
@@ -217,19 +215,19 @@ def trim(
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
 def evaluate_(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
-    data: Annotated[str | None, option("--data", text="labelled texts")] = None,
+    data: Annotated[str | None, option("--data", "labelled texts: file, folder or hub id")] = None,
     corpus: CorpusFile = None,
     text: Text = None,
     text_pair: Pair = None,
     label: Label = None,
-    max_length: Annotated[int, option("--max-length", text="tokens a text")] = 128,
-    sequences: Annotated[int, option("--sequences", text="of the corpus that are read")] = 2000,
+    max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
+    sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
-        str, option("--backend", text="torch, or what it is exported for")
+        str, option("--backend", "torch, or an exported backend: onnx, int8 ...")
     ] = "torch",
-    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    json_: Annotated[bool, option("--json", "print JSON")] = False,
 ) -> None:
-    """Measure a saved model on labelled texts (--data), or on masked words (--corpus)."""
+    """Evaluate a model on labelled texts, or by MLM on a corpus."""
     import json
 
     from alembert.data.splits import Files
@@ -238,11 +236,12 @@ def evaluate_(
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
     if corpus is not None:
-        found = evaluate_mlm(model, corpus, max_length, sequences, backend)
+        metrics = evaluate_mlm(model, corpus, max_length, sequences, backend)
     else:
         files = Files(str(data), text=text, text_pair=text_pair, label=label)
-        found = evaluate(model, files, max_length, backend)
-    typer.echo(json.dumps(found) if json_ else "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+        metrics = evaluate(model, files, max_length, backend)
+    line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    typer.echo(json.dumps(metrics) if json_ else line)
 
 
 app.command(epilog="alembert export run --int8")(deploy.export)
@@ -254,28 +253,28 @@ app.command(epilog="alembert serve teacher run")(serve.serve)
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    # huge pages: faulting in the same blocks every step cost small models a sixth of their time
+    # huge pages save small models a sixth of their time, which faulting in blocks anew takes
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except UserError as error:
-        sys.exit(_said(str(error), 2))
+        sys.exit(_report(str(error), 2))
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
-            raise  # our own fault
-        sys.exit(_said(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
+            raise  # a fault of the package
+        sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
     except OSError as error:
-        sys.exit(_said(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
-    except SystemExit as end:  # typer's, of Ctrl-C too, which is how a server is meant to end
+        sys.exit(_report(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
+    except SystemExit as end:  # typer's, for Ctrl-C too, the usual end of a server
         verb = next(iter(sys.argv[1:]), "")
         if end.code == INTERRUPTED and verb != "serve":
             more = "; the same command goes on where it stopped" if verb in GOES_ON else ""
-            _said(f"interrupted{more}", INTERRUPTED)
+            _report(f"interrupted{more}", INTERRUPTED)
         raise
 
 
-def _said(line: str, code: int) -> int:
-    if leads():  # of several processes one speaks
+def _report(line: str, code: int) -> int:
+    if leads():  # only the main process prints
         typer.echo(f"alembert: {line}", err=True)
     return code
 

@@ -1,4 +1,4 @@
-"""The options of the verbs, and what they become: files, and settings of a recipe."""
+"""The options that verbs share, and their conversion to files and settings of a recipe."""
 
 import math
 from pathlib import Path
@@ -9,51 +9,51 @@ import typer
 from alembert.io.errors import UserError
 
 
-def option(*names: str, text: str, panel: str | None = None) -> Any:
-    """A typer option with its help."""
-    return typer.Option(*names, help=text, rich_help_panel=panel)
+def option(name: str, text: str) -> Any:
+    """Return a typer option with its help text."""
+    return typer.Option(name, help=text)
 
 
-Out = Annotated[Path, option("--out", text="folder of the run; the same command goes on in it")]
-Train = Annotated[str | None, option("--train", text="labelled texts: file, folder or hub id")]
-Valid = Annotated[str | None, option("--valid", text="texts that choose the best model")]
-Eval = Annotated[str | None, option("--eval", text="texts that judge the result, never choose")]
+Out = Annotated[Path, option("--out", "folder of the run; the same command resumes it")]
+Train = Annotated[str | None, option("--train", "labelled training texts: file, folder or hub id")]
+Valid = Annotated[str | None, option("--valid", "labelled texts that select the best checkpoint")]
+Eval = Annotated[str | None, option("--eval", "labelled test texts, for the final metrics alone")]
 Unlabelled = Annotated[
-    str | None, option("--unlabelled", text="texts that only the teacher labels")
+    str | None, option("--unlabelled", "more training texts, labelled by the teacher")
 ]
 Teachers = Annotated[
     list[str],
-    option("--teacher", text="a fine-tuned model: folder or hub id; of several, the average"),
+    option("--teacher", "fine-tuned teacher: folder or hub id; several are averaged"),
 ]
 GeneralTeacher = Annotated[
-    str | None, option("--general-teacher", text="teaches on the corpus; default --teacher")
+    str | None, option("--general-teacher", "teacher on the corpus; default: --teacher")
 ]
-Mlm = Annotated[str | None, option("--mlm", text="masked-word model that varies the texts")]
-Vectors = Annotated[str | None, option("--vectors", text="word vectors for it, a GloVe text file")]
-CorpusFile = Annotated[str | None, option("--corpus", text="text, or a folder of `corpus`")]
-Glue = Annotated[str | None, option("--task", text="a GLUE task; --train is then its folder")]
-Text = Annotated[str | None, option("--text", text="column of the text")]
-Pair = Annotated[str | None, option("--text-pair", text="column of the second text")]
-Label = Annotated[str | None, option("--label", text="column of the label")]
-Epochs = Annotated[float | None, option("--epochs", text="epochs of the task stages")]
-BatchSize = Annotated[int | None, option("--batch-size", text="texts a step, task stages")]
-Rate = Annotated[float | None, option("--learning-rate", text="of the task stages")]
-Length = Annotated[int | None, option("--max-length", text="tokens a text, all stages")]
+Mlm = Annotated[str | None, option("--mlm", "masked language model (MLM) that augments texts")]
+Vectors = Annotated[str | None, option("--vectors", "GloVe word vectors that augment texts")]
+CorpusFile = Annotated[str | None, option("--corpus", "text, or a folder of `alembert corpus`")]
+Glue = Annotated[str | None, option("--task", "GLUE task; --train is then its folder")]
+Text = Annotated[str | None, option("--text", "name of the text's column")]
+Pair = Annotated[str | None, option("--text-pair", "name of the second text's column")]
+Label = Annotated[str | None, option("--label", "name of the label's column")]
+Epochs = Annotated[float | None, option("--epochs", "epochs of the task stages")]
+BatchSize = Annotated[int | None, option("--batch-size", "texts of a step in the task stages")]
+Rate = Annotated[float | None, option("--learning-rate", "learning rate of the task stages")]
+Length = Annotated[int | None, option("--max-length", "most tokens of a text, in all stages")]
 Settings = Annotated[
-    list[str] | None, option("--set", text="FIELD=VALUE of the recipe: stages.task.clip=2")
+    list[str] | None, option("--set", "recipe setting FIELD=VALUE: stages.task.clip=2")
 ]
 Vocabulary = Annotated[
-    str | None, option("--vocabulary", text="task: the pieces of the run's texts; default: all")
+    str | None, option("--vocabulary", "task: only tokens of the run's texts; default: all")
 ]
 CacheTeacher = Annotated[
-    bool, option("--cache-teacher", text="the teacher reads the corpus once; fixed masks")
+    bool, option("--cache-teacher", "cache the teacher's outputs; masks are then fixed")
 ]
-CacheTop = Annotated[int | None, option("--cache-top", text="words kept of it a row; default 128")]
+CacheTop = Annotated[int | None, option("--cache-top", "top logits cached a token; default 128")]
 CachePrecision = Annotated[
-    str | None, option("--cache-precision", text="of states kept: bf16, the default, or fp32")
+    str | None, option("--cache-precision", "precision of cached states: bf16 (default), fp32")
 ]
-Seed = Annotated[int, option("--seed", text="of everything drawn at random")]
-Precision = Annotated[str, option("--precision", text="auto, fp32, bf16 or fp16")]
+Seed = Annotated[int, option("--seed", "seed of all random numbers")]
+Precision = Annotated[str, option("--precision", "training precision: auto, fp32, bf16 or fp16")]
 
 
 def files_of(
@@ -65,8 +65,8 @@ def files_of(
     if train is None and task is not None:
         train = HUB
     if train is None:
-        given = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
-        for name, value in given.items():
+        options = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
+        for name, value in options.items():
             if value is not None:
                 raise UserError(f"{name} speaks to the task stages: it needs --train")
         return None
@@ -77,7 +77,7 @@ def settings_of(
     recipe: Any, epochs: float | None, batch_size: int | None, rate: float | None,
     length: int | None, settings: list[str] | None,
 ) -> dict[str, str]:  # fmt: skip
-    """The options as settings of a recipe: "stages.NAME.FIELD" -> text."""
+    """Return the options as settings of a recipe: "stages.NAME.FIELD" -> text."""
     changes: dict[str, str] = {}
     for stage in recipe.stages:
         fields: dict[str, float | None] = {"max_length": length}
@@ -85,8 +85,8 @@ def settings_of(
             fields |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": rate}
         for name, number in fields.items():
             if number is not None and not 0 < number < math.inf:
-                shown = name.replace("_", "-")
-                raise UserError(f"--{shown} {number:g}: must be over 0, and a finite number")
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} {number:g}: must be over 0, and a finite number")
             if number is not None:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and epochs is not None:
@@ -99,15 +99,15 @@ def settings_of(
     return changes
 
 
-def caching_of(wanted: bool, top: int | None, precision: str | None) -> Any:
-    """The options of --cache-teacher as a value; None where it is not asked for."""
+def caching_of(cache: bool, top: int | None, precision: str | None) -> Any:
+    """Return the options of --cache-teacher as a value, or None without it."""
     from alembert.training.trace_cache import Caching
 
-    given = {"top": top, "precision": precision}
-    given = {name: value for name, value in given.items() if value is not None}
-    if wanted:
-        return Caching(**given)  # type: ignore[arg-type]
-    for name in given:
+    fields = {"top": top, "precision": precision}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if cache:
+        return Caching(**fields)  # type: ignore[arg-type]
+    for name in fields:
         raise UserError(f"--cache-{name} speaks to --cache-teacher: give that too, or leave it out")
     return None
 

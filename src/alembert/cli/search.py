@@ -1,4 +1,4 @@
-"""The verbs that find a student for a budget, and settings; nothing heavy is imported before."""
+"""The verbs search and tune. Nothing heavy is imported before one is called."""
 
 import os
 import re
@@ -14,16 +14,16 @@ from alembert.io.errors import UserError, leads
 
 
 def search(
-    teacher: Annotated[str, option("--teacher", text="a fine-tuned model: folder or hub id")],
+    teacher: Annotated[str, option("--teacher", "fine-tuned teacher: folder or hub id")],
     out: options.Out,
     max_latency_ms: Annotated[
-        float | None, option("--max-latency-ms", text="of a text in int8, one thread")
+        float | None, option("--max-latency-ms", "most ms of a text in int8, one thread")
     ] = None,
     min_retention: Annotated[
-        float | None, option("--min-retention", text="share of the teacher's metric: 0.97")
+        float | None, option("--min-retention", "least share of the teacher's metric: 0.97")
     ] = None,
     min_speedup: Annotated[
-        float | None, option("--min-speedup", text="times the teacher's in torch, one thread: 30")
+        float | None, option("--min-speedup", "least speedup over the teacher in torch: 30")
     ] = None,
     train: options.Train = None,
     valid: options.Valid = None,
@@ -32,24 +32,24 @@ def search(
     text: options.Text = None,
     text_pair: options.Pair = None,
     label: options.Label = None,
-    length: Annotated[int, option("--length", text="tokens of the text that is timed")] = 32,
-    trials: Annotated[int, option("--trials", text="candidates that are trained briefly")] = 9,
-    steps: Annotated[int, option("--steps", text="of the first rung; the next has 3 times")] = 100,
-    epochs: Annotated[float | None, option("--epochs", text="of the winner's stages")] = None,
+    length: Annotated[int, option("--length", "tokens of the text that is timed")] = 32,
+    trials: Annotated[int, option("--trials", "candidates that are trained briefly")] = 9,
+    steps: Annotated[int, option("--steps", "steps of the first rung; each next triples")] = 100,
+    epochs: Annotated[float | None, option("--epochs", "epochs of the winner's stages")] = None,
     recipes: Annotated[
-        str, option("--recipes", text="that students may be of")
+        str, option("--recipes", "recipes of the students to try")
     ] = "distilbert,tinybert,minilm,mobilebert",
     vocabulary: Annotated[
-        str, option("--vocabulary", text="task: the texts' pieces; all; or both are tried")
+        str, option("--vocabulary", "task (only tokens of the texts), all, or both")
     ] = "both",
-    max_length: Annotated[int, option("--max-length", text="tokens a text, in training")] = 128,
+    max_length: Annotated[int, option("--max-length", "most tokens of a text in training")] = 128,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     serve: Annotated[
-        int | None, option("--serve", text="port at which what was found then answers")
+        int | None, option("--serve", "port at which the student is served afterwards")
     ] = None,
 ) -> None:
-    """Find the student for a latency or a speed, or for a share of the teacher's quality."""
+    """Find a student for a latency, a speedup or a share of quality."""
     try:
         import onnx  # noqa: F401
         import optuna  # noqa: F401
@@ -65,9 +65,9 @@ def search(
         raise UserError("a search needs texts to learn from: give --train")
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
-    kept = VOCABULARIES if vocabulary == "both" else (vocabulary,)
+    vocabularies = VOCABULARIES if vocabulary == "both" else (vocabulary,)
     names = tuple(dict.fromkeys(recipes.split(",")))
-    bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, kept)
+    bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, vocabularies)
     budget = Budget(*bounds, min_speedup)
     precision = options.precision_of(precision)
     typer.echo(find(budget, teacher, files, out, max_length, seed, precision, present))
@@ -77,7 +77,7 @@ def search(
 
 
 def present(out: Path) -> None:
-    """The card of a search's student, and the page of the search, where they are not there yet."""
+    """Write the student's card and the search's page, unless they exist."""
     from alembert.report import model_card, page
 
     if not (out / "student" / "README.md").is_file():
@@ -87,7 +87,7 @@ def present(out: Path) -> None:
 
 
 def _check_serving(port: int) -> None:
-    """Before hours are spent on a student that could not be served."""
+    """Raise UserError before hours are spent on a student that could not be served."""
     try:
         from alembert.serving.server import bound
     except ModuleNotFoundError as error:
@@ -100,17 +100,17 @@ def _check_serving(port: int) -> None:
 def tune(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
     teacher: options.Teachers,
-    train: Annotated[str, option("--train", text="labelled texts: file, folder or hub id")],
+    train: Annotated[str, option("--train", "labelled training texts: file, folder or hub id")],
     out: options.Out,
-    tries: Annotated[list[str], option("--try", text="FIELD=V1,V2 of the recipe; every mix")],
+    tries: Annotated[list[str], option("--try", "recipe setting FIELD=V1,V2; all mixes are tried")],
     trials: Annotated[
-        int | None, option("--trials", text="of the grid, drawn; default: all")
+        int | None, option("--trials", "number of random mixes to try; default: all")
     ] = None,
     valid: options.Valid = None,
     unlabelled: options.Unlabelled = None,
-    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    student: Annotated[str | None, option("--student", "saved student to start from")] = None,
+    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
     text: options.Text = None,
     text_pair: options.Pair = None,
     label: options.Label = None,
@@ -122,7 +122,7 @@ def tune(
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
 ) -> None:
-    """Find the settings of a recipe that do best on texts held out of --train."""
+    """Find a recipe's best settings by texts held out of --train."""
     from rich.console import Console
 
     from alembert.runs.job import Job
@@ -136,7 +136,7 @@ def tune(
         options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
         precision=options.precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
-    found = tuning.tune(base, tries, trials)
+    done = tuning.tune(base, tries, trials)
     if leads():
-        Console(soft_wrap=True).print(tuning.table(found, tuning.metric_of(base)))
-        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.told(found[0].settings)}")
+        Console(soft_wrap=True).print(tuning.table(done, tuning.metric_of(base)))
+        typer.echo(f"{out / 'recipe.yaml'}: made, with {tuning.describe(done[0].settings)}")

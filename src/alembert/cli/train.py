@@ -10,7 +10,7 @@ from alembert.io.errors import UserError, leads
 
 
 def finetune(
-    model: Annotated[str, typer.Argument(help="a folder made by save_pretrained, or a hub id")],
+    model: Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")],
     out: options.Out,
     train: options.Train = None,
     valid: options.Valid = None,
@@ -28,7 +28,7 @@ def finetune(
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
 ) -> None:
-    """Make a teacher: fine-tune a model on a task (--train), or on masked words (--corpus)."""
+    """Fine-tune a teacher on a task (--train) or by MLM (--corpus)."""
     from alembert.models.loading import load_config
     from alembert.recipes.finetune import finetune as recipe_for
     from alembert.runs.job import Job
@@ -36,14 +36,16 @@ def finetune(
 
     recipe = recipe_for(load_config(model))
     changes = options.settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
-    kept = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
-    _taken(kept, "the model is taken as it is (init.start=scratch draws one of its shape)")
+    shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
+    _check_unshaped(
+        shaping, "the model is taken as it is (init.start=scratch draws one of its shape)"
+    )
     files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
         options.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
         precision=options.precision_of(precision), model_at=".",
     )  # fmt: skip
-    _end(job, run(job), reported=False)
+    _present(job, run(job), reported=False)
 
 
 def distill(
@@ -55,12 +57,12 @@ def distill(
     evaluation: options.Eval = None,
     corpus: options.CorpusFile = None,
     unlabelled: options.Unlabelled = None,
-    student: Annotated[str | None, option("--student", text="saved student to start from")] = None,
+    student: Annotated[str | None, option("--student", "saved student to start from")] = None,
     general_teacher: options.GeneralTeacher = None,
     mlm: options.Mlm = None,
     vectors: options.Vectors = None,
-    layers: Annotated[int | None, option("--layers", text="of the student")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", text="of the student")] = None,
+    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
+    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
     task: options.Glue = None,
     text: options.Text = None,
     text_pair: options.Pair = None,
@@ -77,7 +79,7 @@ def distill(
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
 ) -> None:
-    """Distil a teacher into a student, on a corpus, on a task, or on one after the other."""
+    """Distil a teacher into a student, on a corpus, a task, or both."""
     from alembert.runs.job import Job
     from alembert.runs.run import run
     from alembert.runs.stage import choose_recipe
@@ -86,24 +88,24 @@ def distill(
     chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
-        _taken(changes, "--student is taken as it is; leave one of the two out")
+        _check_unshaped(changes, "--student is taken as it is; leave one of the two out")
     job = Job(
         options.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, options.precision_of(precision), vocabulary,
         options.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
-    _end(job, run(job), reported=True)
+    _present(job, run(job), reported=True)
 
 
-def _taken(changes: dict[str, str], why: str) -> None:
-    """Refuse changes of the shape or start of a student that a saved model decides."""
+def _check_unshaped(changes: dict[str, str], why: str) -> None:
+    """Raise UserError for changes of a shape or start that a saved model decides."""
     for key in changes:
         if key.startswith(("student.", "init.")) and "dropout" not in key:
             raise UserError(f"--set {key}: {why}")
 
 
-def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
-    """The model card, the report, and one line that says what was made and where."""
+def _present(job: Any, metrics: dict[str, Any], reported: bool) -> None:
+    """Write model card and report, and print one line with the model's path and metrics."""
     if not leads():
         return
     from alembert.report import model_card, page
@@ -111,9 +113,9 @@ def _end(job: Any, metrics: dict[str, Any], reported: bool) -> None:
     model_card.write(job.out)
     if reported and not (job.out / "report.html").is_file():
         page.attempt([job.out], None)
-    judged, name = "", metrics.get("metric", "")
+    figures, name = "", metrics.get("metric", "")
     if name:
-        judged = f": {name} {metrics['student'][name]:.4f}"
+        figures = f": {name} {metrics['student'][name]:.4f}"
     if "retention" in metrics:
-        judged += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
-    typer.echo(f"{job.result}: made{judged}")
+        figures += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+    typer.echo(f"{job.result}: made{figures}")

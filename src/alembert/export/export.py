@@ -1,4 +1,4 @@
-"""A saved model becomes files that run without torch, each checked against torch."""
+"""The export of a saved model to files that run without torch, each checked against torch."""
 
 import logging
 import shutil
@@ -26,9 +26,9 @@ from alembert.export.files import (  # fmt: skip
     megabytes,
     versions,
 )
-from alembert.inference import manifest as deployed
 from alembert.inference.engine import Ids, has_bf16, open_engine
-from alembert.inference.manifest import Manifest, Variant
+from alembert.inference.manifest import FILE as MANIFEST
+from alembert.inference.manifest import Manifest, Variant, write_manifest
 from alembert.io.errors import UserError
 from alembert.io.files import naming
 from alembert.models import checks
@@ -43,53 +43,53 @@ from alembert.models.loading import (
 
 log = logging.getLogger(__name__)
 
-EXACT = 1e-4  # of the largest number: what fp32 may differ by
-ALIKE = 0.5  # the least correlation with torch's numbers of what is kept in bf16 or int8
-SEEN, COMPARED = 200, 200  # texts that calibrate int8, texts that fidelity is measured on
+MAX_ERROR = 1e-4  # of fp32, as a share of torch's largest number
+MIN_CORRELATION = 0.5  # of bf16's or int8's numbers with torch's
+CALIBRATING, COMPARED = 200, 200  # texts that calibrate int8, texts for fidelity
 
 
 @dataclass(frozen=True)
-class Work:
-    """What one export goes by. at: the folder that is filled, and moved when all is well."""
+class Export:
+    """One export in progress: its model and batches; `folder` is filled and moved at the end."""
 
-    at: Path
+    folder: Path
     model: PreTrainedModel
     kind: str
     pooling: str
-    seen: list[Ids]  # real texts, one a batch, that calibrate
-    batches: list[Ids]  # what fidelity is measured on, torch's answers beside it
-    true: list[fidelity.Numbers]
-    shapes: list[Ids]  # made-up batches of every shape
-    shapes_true: list[fidelity.Numbers]
+    calibration: list[Ids]  # real texts, one a batch
+    batches: list[Ids]  # texts for fidelity
+    reference: list[fidelity.Numbers]  # torch's output for each of them
+    shapes: list[Ids]  # batches of random tokens in many shapes
+    shapes_reference: list[fidelity.Numbers]
 
 
 def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool) -> list[str]:
-    """What the options of the verb ask for; what is left out is said."""
-    found = ["onnx", *["int8"] * int8]
+    """Return the backends for the verb's options; `texts` is whether --data was given."""
+    backends = ["onnx", *["int8"] * int8]
     if openvino:
-        found += ["openvino", "openvino-bf16", *["openvino-int8"] * texts]
+        backends += ["openvino", "openvino-bf16", *["openvino-int8"] * texts]
         if not texts:
             log.info("openvino-int8 is left out: it needs real texts to calibrate it, --data FILE")
-    return [*found, *["attentions"] * attentions]
+    return [*backends, *["attentions"] * attentions]
 
 
 def export(path: str, backends: Sequence[str], files: Files | None, max_length: int) -> Manifest:
-    """Make these variants of a saved model (onnx always) and put them beside it at once."""
-    with begun(path, backends, files, max_length) as (work, facts):
-        variants = made_all(work, facts, backends)
+    """Make variants of a saved model, onnx always among them, and put them beside it at once."""
+    with prepared_export(path, backends, files, max_length) as (work, manifest):
+        variants = make_variants(work, manifest, backends)
         chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"
-        facts = replace(facts, variants=variants, chosen=chosen)
-        keep(work, facts)
-    return facts
+        manifest = replace(manifest, variants=variants, chosen=chosen)
+        publish(work, manifest)
+    return manifest
 
 
 @contextmanager
-def begun(
+def prepared_export(
     path: str, backends: Sequence[str], files: Files | None, max_length: int
-) -> Iterator[tuple[Work, Manifest]]:
-    """What an export goes by, and facts as yet without variants.
+) -> Iterator[tuple[Export, Manifest]]:
+    """Yield a workspace, and a manifest without variants; the working folder is then removed.
 
-    Raises UserError for what cannot be exported. Whatever happens, no half-made file stays.
+    Raises UserError for a model that cannot be exported, and where its folder cannot be written.
     """
     check_installed(backends)
     folder = Path(model_folder(path))
@@ -101,141 +101,149 @@ def begun(
     check_ours(folder, backends)
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_vocabulary(tokenizer, config, path)
-    room, kind = checks.positions(config), kind_of(config, path)
+    max_positions, kind = checks.positions(config), kind_of(config, path)
     model = load_model(path, kind)
     pooling = pooling_of(folder) if kind == "encoder" else ""
-    names = onnx_export.names_of(model, kind)
+    names = onnx_export.input_names(model, kind)
     labels = tuple(label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    facts = Manifest(
-        kind, labels, room, names, model.num_parameters(), "", (), versions(backends),
+    manifest = Manifest(
+        kind, labels, max_positions, names, model.num_parameters(), "", (), versions(backends),
         onnx_export.OPSET, pooling, config.vocab_size, config.hidden_size,
     )  # fmt: skip
-    texts = _texts(files, tokenizer, min(max_length, room), names) if files else []
-    shapes = fidelity.made_up(names, config.vocab_size, config.pad_token_id or 0, room)
+    texts = _texts(files, tokenizer, min(max_length, max_positions), names) if files else []
+    pad_id = config.pad_token_id or 0
+    shapes = fidelity.random_batches(names, config.vocab_size, pad_id, max_positions)
     at = folder / ".export.partial"
     with naming(folder, "free some space or mend the folder, and export again"):
         shutil.rmtree(at, ignore_errors=True)
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
         try:
-            yield _work(at, model, kind, pooling, texts, shapes), facts
+            yield _export(at, model, kind, pooling, texts, shapes), manifest
         finally:
             shutil.rmtree(at, ignore_errors=True)
 
 
-def _work(
+def _export(
     at: Path, model: PreTrainedModel, kind: str, pooling: str, texts: list[Ids],
     shapes: list[Ids],
-) -> Work:  # fmt: skip
-    """Some texts calibrate, others are compared; few texts do both, and without any, shapes do."""
-    compared = texts[SEEN:] or texts or shapes
-    shapes_true = fidelity.truth(model, kind, pooling, shapes)
-    true = fidelity.truth(model, kind, pooling, compared) if texts else shapes_true
-    return Work(at, model, kind, pooling, texts[:SEEN], compared, true, shapes, shapes_true)
+) -> Export:  # fmt: skip
+    """Divide texts into those that calibrate and those compared; too few of them do both.
+
+    Without texts, the random batches are compared.
+    """
+    compared = texts[CALIBRATING:] or texts or shapes
+    from_shapes = fidelity.torch_outputs(model, kind, pooling, shapes)
+    reference = fidelity.torch_outputs(model, kind, pooling, compared) if texts else from_shapes
+    calibration = texts[:CALIBRATING]
+    return Export(at, model, kind, pooling, calibration, compared, reference, shapes, from_shapes)
 
 
-def made_all(work: Work, facts: Manifest, backends: Sequence[str]) -> tuple[Variant, ...]:
-    """The variants that follow the model; one that does not is left out, and said."""
-    found = []
+def make_variants(work: Export, manifest: Manifest, backends: Sequence[str]) -> tuple[Variant, ...]:
+    """Return the variants whose outputs correlate with torch's; others are left out."""
+    variants = []
     for backend in backends:
-        variant = made(work, facts, backend)
-        if variant.fidelity.get("correlation", 1.0) < ALIKE:
+        variant = make_variant(work, manifest, backend)
+        if variant.fidelity.get("correlation", 1.0) < MIN_CORRELATION:
             log.info(f"{backend} is left out: its answers are not the model's any more")
             continue
-        found.append(variant)
-    return tuple(found)
+        variants.append(variant)
+    return tuple(variants)
 
 
-def made(work: Work, facts: Manifest, backend: str, spare: tuple[str, ...] = ()) -> Variant:
-    """One variant, written and checked; onnx comes first. spare: parts that int8 leaves in fp32."""
-    began = time.perf_counter()
+def make_variant(
+    work: Export, manifest: Manifest, backend: str, in_fp32: tuple[str, ...] = ()
+) -> Variant:
+    """Write one variant and check it; onnx has to be first. in_fp32: parts that int8 leaves out."""
+    start = time.perf_counter()
     file, runtime, precision = FILES[backend]
-    source, how = work.at / FILES["onnx"][0], ""
+    source, how = work.folder / FILES["onnx"][0], ""
     if backend == "int8":
-        quantize.dynamic_int8(source, work.at / file, spare)
+        quantize.dynamic_int8(source, work.folder / file, in_fp32)
     elif backend == "openvino-int8":
-        how = _calibrated(work, facts)
+        how = _write_calibrated(work, manifest)
     elif backend == "openvino-bf16" and not has_bf16():
         how = "measured in fp32: this processor has no bf16"
         log.info(f"openvino-bf16 is {how}")
     elif backend in ("onnx", "attentions"):
         both = backend == "attentions"
-        onnx_export.export(work.model, work.kind, work.at / file, work.pooling, both)
+        onnx_export.export(work.model, work.kind, work.folder / file, work.pooling, both)
     variant = Variant(
-        backend, file, runtime, precision, megabytes(work.at, file), kept_fp32=spare, how=how
+        backend, file, runtime, precision, megabytes(work.folder, file), kept_fp32=in_fp32, how=how
     )
-    found = _checked(work, facts, variant)
-    error, alike = found["max_error"], found.get("correlation", 1.0)
+    measured = _checked(work, manifest, variant)
+    error, correlation = measured["max_error"], measured.get("correlation", 1.0)
     log.info(
-        f"{backend:14} {variant.size_mb:7.1f} MB  max error {error:.1e}, correlation {alike:.5f}  "
-        f"({time.perf_counter() - began:.0f} s)"
+        f"{backend:14} {variant.size_mb:7.1f} MB  max error {error:.1e}, correlation "
+        f"{correlation:.5f}  ({time.perf_counter() - start:.0f} s)"
     )
-    return replace(variant, fidelity=found)
+    return replace(variant, fidelity=measured)
 
 
-def _checked(work: Work, facts: Manifest, variant: Variant) -> dict[str, float]:
-    """Fidelity of a variant; UserError where it gives no numbers, or fp32 that is not torch's."""
-    engine = open_engine(work.at, replace(facts, variants=(variant,)), variant.backend, None)
-    everywhere = fidelity.fidelity(
-        work.kind, fidelity.said(engine, work.kind, work.shapes), work.shapes_true
-    )
-    real = fidelity.fidelity(work.kind, fidelity.said(engine, work.kind, work.batches), work.true)
-    most = EXACT if variant.precision == "fp32" else np.inf
-    for found in (everywhere, real):
-        if not found["max_error"] <= most:
+def _checked(work: Export, manifest: Manifest, variant: Variant) -> dict[str, float]:
+    """Return a variant's fidelity; UserError for NaN, and for fp32 that differs from torch."""
+    engine = open_engine(work.folder, replace(manifest, variants=(variant,)), variant.backend, None)
+    outputs = fidelity.engine_outputs(engine, work.kind, work.shapes)
+    on_shapes = fidelity.fidelity(work.kind, outputs, work.shapes_reference)
+    outputs = fidelity.engine_outputs(engine, work.kind, work.batches)
+    on_texts = fidelity.fidelity(work.kind, outputs, work.reference)
+    limit = MAX_ERROR if variant.precision == "fp32" else np.inf
+    for measured in (on_shapes, on_texts):
+        if not measured["max_error"] <= limit:
             raise UserError(
                 f"{variant.file} answers otherwise than torch (largest difference "
-                f"{found['max_error']:.2g} of the largest number) in {variant.backend}: nothing "
+                f"{measured['max_error']:.2g} of the largest number) in {variant.backend}: nothing "
                 "was kept; this model cannot be exported so"
             )
-    return real
+    return on_texts
 
 
-def _calibrated(work: Work, facts: Manifest) -> str:
-    """openvino/model_int8.xml with or without SmoothQuant, whichever is closer to torch."""
-    source, errors = work.at / FILES["onnx"][0], {}
-    file = work.at / FILES["openvino-int8"][0]
+def _write_calibrated(work: Export, manifest: Manifest) -> str:
+    """Write openvino/model_int8.xml with or without SmoothQuant, whichever is closer to torch."""
+    source, errors = work.folder / FILES["onnx"][0], {}
+    file = work.folder / FILES["openvino-int8"][0]
     for smooth in (False, True):
-        home = work.at / f"smooth-{smooth}" / "openvino"
-        quantize.calibrated_int8(source, home / file.name, work.seen, smooth)
+        home = work.folder / f"smooth-{smooth}" / "openvino"
+        quantize.calibrated_int8(source, home / file.name, work.calibration, smooth)
         variant = Variant("openvino-int8", FILES["openvino-int8"][0], "openvino", "int8", 0)
-        engine = open_engine(home.parent, replace(facts, variants=(variant,)), "openvino-int8")
-        errors[smooth] = fidelity.error(fidelity.said(engine, work.kind, work.batches), work.true)
+        engine = open_engine(home.parent, replace(manifest, variants=(variant,)), "openvino-int8")
+        outputs = fidelity.engine_outputs(engine, work.kind, work.batches)
+        errors[smooth] = fidelity.rmse(outputs, work.reference)
     best = min(errors, key=lambda smooth: errors[smooth])
-    for each in (work.at / f"smooth-{best}" / "openvino").iterdir():
+    for each in (work.folder / f"smooth-{best}" / "openvino").iterdir():
         each.replace(file.parent / each.name)
     return "SmoothQuant" if best else "without SmoothQuant"
 
 
-def keep(work: Work, facts: Manifest) -> None:
-    """Put the files in their places, the facts last; what an older export left goes."""
-    folder, exported = work.at.parent, deployed.FILE
-    new = {each for variant in facts.variants for each in files_of(variant.file)}
+def publish(work: Export, manifest: Manifest) -> None:
+    """Move the files beside the model, the manifest last, and remove those of an older export."""
+    target = work.folder.parent
+    new = {each for variant in manifest.variants for each in files_of(variant.file)}
     old = {each for file, _, _ in FILES.values() for each in files_of(file)}
-    ours = (folder / exported).is_file()
-    deployed.write_manifest(work.at, facts)
+    exported_before = (target / MANIFEST).is_file()
+    write_manifest(work.folder, manifest)
     for each in sorted(new):
-        (folder / each).parent.mkdir(exist_ok=True)
-    (folder / exported).unlink(missing_ok=True)  # until the end nothing is said to be exported
+        (target / each).parent.mkdir(exist_ok=True)
+    (target / MANIFEST).unlink(missing_ok=True)  # a half-moved export does not count as one
     for each in sorted(new):
-        (work.at / each).replace(folder / each)
-    for each in old - new if ours else ():
-        (folder / each).unlink(missing_ok=True)
-    (work.at / exported).replace(folder / exported)
+        (work.folder / each).replace(target / each)
+    for each in old - new if exported_before else ():
+        (target / each).unlink(missing_ok=True)
+    (work.folder / MANIFEST).replace(target / MANIFEST)
 
 
 def _texts(
     files: Files, tokenizer: PreTrainedTokenizerBase, max_length: int, names: Sequence[str]
 ) -> list[Ids]:
-    """Texts of the file, in random order, one a batch; labels are not read."""
+    """Return texts of the file in random order, one a batch; labels are not read."""
     rows = sources.read(files.train, "test")
-    where = find_columns(rows, files.train, files.text, files.text_pair, labelled=False)
-    kind: Kind = "tokens" if is_list(rows, where.text) else "classification"
-    task = Task(kind, (), "", where.text_pair is not None)
-    for column in filter(None, (where.text, where.text_pair)):
-        texts_in(rows, column, files.train)  # refused by its row in the file, not in the sample
-    order = np.random.default_rng(0).permutation(len(rows))[: SEEN + COMPARED]
-    chosen = rows.select(order.tolist())
-    data = encode(chosen, task, where, tokenizer, max_length, files.train, labelled=False)
+    columns = find_columns(rows, files.train, files.text, files.text_pair, labelled=False)
+    kind: Kind = "tokens" if is_list(rows, columns.text) else "classification"
+    task = Task(kind, (), "", columns.text_pair is not None)
+    for column in filter(None, (columns.text, columns.text_pair)):
+        texts_in(rows, column, files.train)  # an error names the row of the file, not the sample's
+    order = np.random.default_rng(0).permutation(len(rows))[: CALIBRATING + COMPARED]
+    sample = rows.select(order.tolist())
+    data = encode(sample, task, columns, tokenizer, max_length, files.train, labelled=False)
     pad_id = int(tokenizer.pad_token_id or 0)
     return [fidelity.graph_inputs(pad([data[i]], pad_id), names) for i in range(len(data))]

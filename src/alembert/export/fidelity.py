@@ -1,4 +1,4 @@
-"""How close an exported graph is to the model it was made of, in torch."""
+"""Fidelity: how close the outputs of an exported graph are to those of its model in torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,83 +12,95 @@ from alembert.export.onnx import pooled
 from alembert.inference.engine import Ids
 
 Numbers = NDArray[np.float32]
-PLACES = 4  # guessed in each text, at most
+PREDICTED = 4  # the most tokens of a text that an MLM predicts
 
 
-def made_up(names: Sequence[str], vocabulary: int, pad: int, room: int) -> list[Ids]:
-    """Batches of random words, ragged and padded on the right, from one token to `room`."""
+def random_batches(
+    names: Sequence[str], vocabulary: int, pad: int, max_positions: int
+) -> list[Ids]:
+    """Return ragged batches of random tokens, padded on the right, up to `max_positions` long."""
     rng = np.random.default_rng(0)
-    shapes = [(1, 1), (1, 2), (2, min(9, room)), (16, min(128, room)), (1, room)]
+    shapes = [
+        (1, 1),
+        (1, 2),
+        (2, min(9, max_positions)),
+        (16, min(128, max_positions)),
+        (1, max_positions),
+    ]
     batches = []
     for rows, width in shapes:
         lengths = np.maximum(1, width - rng.permutation(rows) * width // rows)
         mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
-        words = rng.integers(0, vocabulary - 1, (rows, width))
-        words += words >= pad  # any word but padding
-        ids = np.where(mask == 1, words, pad)
+        tokens = rng.integers(0, vocabulary - 1, (rows, width))
+        tokens += tokens >= pad  # any id but that of padding
+        ids = np.where(mask == 1, tokens, pad)
         batches.append(_inputs({"input_ids": ids, "attention_mask": mask}, names))
     return batches
 
 
 def graph_inputs(batch: Mapping[str, Tensor], names: Sequence[str]) -> Ids:
-    """A padded batch as what a graph of these inputs takes."""
+    """Return a padded batch as the inputs of these names that a graph takes."""
     return _inputs({key: value.numpy() for key, value in batch.items()}, names)
 
 
 def _inputs(batch: Mapping[str, NDArray[np.int64]], names: Sequence[str]) -> Ids:
-    found = {name: batch[name] for name in names if name in batch}
-    if "token_type_ids" in names and "token_type_ids" not in found:
-        found["token_type_ids"] = np.zeros_like(batch["input_ids"])
-    if "places" in names and "places" not in found:
+    inputs = {name: batch[name] for name in names if name in batch}
+    if "token_type_ids" in names and "token_type_ids" not in inputs:
+        inputs["token_type_ids"] = np.zeros_like(batch["input_ids"])
+    if "places" in names and "places" not in inputs:
         mask = batch["attention_mask"]
-        few = (mask == 1) & (np.cumsum(mask, 1) <= PLACES)
-        found["places"] = np.flatnonzero(few)
-    return found
+        first = (mask == 1) & (np.cumsum(mask, 1) <= PREDICTED)
+        inputs["places"] = np.flatnonzero(first)
+    return inputs
 
 
-def truth(model: PreTrainedModel, kind: str, pooling: str, batches: Sequence[Ids]) -> list[Numbers]:
-    """What the model itself, in torch, says of each batch: (N, C), padding left out."""
-    found = []
+def torch_outputs(
+    model: PreTrainedModel, kind: str, pooling: str, batches: Sequence[Ids]
+) -> list[Numbers]:
+    """Return the model's output in torch for each batch, (N, C), without padding."""
+    outputs = []
     with torch.inference_mode():
         for batch in batches:
-            given = {k: torch.from_numpy(v) for k, v in batch.items() if k != "places"}
-            output = model(**given)
+            inputs = {k: torch.from_numpy(v) for k, v in batch.items() if k != "places"}
+            output = model(**inputs)
             if kind == "encoder":
-                numbers = pooled(output.last_hidden_state, given["attention_mask"], pooling)
+                numbers = pooled(output.last_hidden_state, inputs["attention_mask"], pooling)
             else:
                 numbers = output.logits
             if kind == "words":
                 numbers = numbers.flatten(0, 1)[torch.from_numpy(batch["places"])]
-            found.append(_rows(kind, numbers.numpy(), batch))
-    return found
+            outputs.append(_rows(kind, numbers.numpy(), batch))
+    return outputs
 
 
-def said(answer: Callable[[Ids], Numbers], kind: str, batches: Sequence[Ids]) -> list[Numbers]:
-    """The same of an engine."""
-    return [_rows(kind, answer(batch), batch) for batch in batches]
+def engine_outputs(
+    engine: Callable[[Ids], Numbers], kind: str, batches: Sequence[Ids]
+) -> list[Numbers]:
+    """Return an engine's output for each batch, (N, C), without padding."""
+    return [_rows(kind, engine(batch), batch) for batch in batches]
 
 
 def _rows(kind: str, numbers: Numbers, batch: Ids) -> Numbers:
     return numbers[batch["attention_mask"] == 1] if kind == "tokens" else numbers
 
 
-def fidelity(kind: str, found: Sequence[Numbers], true: Sequence[Numbers]) -> dict[str, float]:
-    """max_error, as a share of torch's largest number; correlation; agreement of labels.
+def fidelity(kind: str, outputs: Sequence[Numbers], true: Sequence[Numbers]) -> dict[str, float]:
+    """Return max_error, as a share of torch's largest number, correlation, and agreement of labels.
 
-    NaN where the engine gave what is no number. Correlation is left out where one number alone, or
-    the same one throughout, was said; agreement where there are no labels.
+    They are NaN where an output is NaN. Correlation is left out where all numbers of a side are
+    equal, agreement where there are no labels.
     """
-    student, torchs = (np.concatenate(each).astype(np.float64) for each in (found, true))
-    result = {"max_error": float(np.abs(student - torchs).max() / np.abs(torchs).max())}
-    if min(np.ptp(student), np.ptp(torchs)) > 0:
-        result["correlation"] = float(np.corrcoef(student.ravel(), torchs.ravel())[0, 1])
+    engine, torchs = (np.concatenate(each).astype(np.float64) for each in (outputs, true))
+    result = {"max_error": float(np.abs(engine - torchs).max() / np.abs(torchs).max())}
+    if min(np.ptp(engine), np.ptp(torchs)) > 0:
+        result["correlation"] = float(np.corrcoef(engine.ravel(), torchs.ravel())[0, 1])
     if kind in ("classification", "tokens", "words"):
-        result["agreement"] = float(np.mean(student.argmax(1) == torchs.argmax(1)))
+        result["agreement"] = float(np.mean(engine.argmax(1) == torchs.argmax(1)))
     elif kind == "multilabel":
-        result["agreement"] = float(np.mean((student > 0) == (torchs > 0)))
+        result["agreement"] = float(np.mean((engine > 0) == (torchs > 0)))
     return result
 
 
-def error(found: Sequence[Numbers], true: Sequence[Numbers]) -> float:
-    """Root mean square difference."""
-    return float(np.sqrt(np.mean((np.concatenate(found) - np.concatenate(true)) ** 2)))
+def rmse(outputs: Sequence[Numbers], true: Sequence[Numbers]) -> float:
+    """Return the root mean square difference."""
+    return float(np.sqrt(np.mean((np.concatenate(outputs) - np.concatenate(true)) ** 2)))

@@ -1,4 +1,4 @@
-"""The files that an export is made of: which variant lies where, and what makes it."""
+"""The files of an export: the path of each variant, its runtime, its precision."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ PACKAGES = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("
 
 
 def check_installed(backends: Sequence[str]) -> None:
-    """Refuse what needs a package that is not there."""
+    """Raise UserError for a backend whose packages are not installed."""
     for runtime in sorted({FILES[backend][1] for backend in backends}):
         for name in PACKAGES[runtime]:
             if importlib.util.find_spec(name) is None:
@@ -28,7 +28,7 @@ def check_installed(backends: Sequence[str]) -> None:
 
 
 def check_ours(folder: Path, backends: Sequence[str]) -> None:
-    """Files that another program exported are not overwritten."""
+    """Raise UserError where another program's export would be overwritten."""
     if (folder / FILE).is_file():
         return
     for file in (FILES[backend][0] for backend in backends):
@@ -40,17 +40,17 @@ def check_ours(folder: Path, backends: Sequence[str]) -> None:
 
 
 def files_of(file: str) -> list[str]:
-    """OpenVINO keeps the weights in a file of their own."""
+    """Return a variant's files: OpenVINO has the weights in a second one."""
     return [file, file.removesuffix(".xml") + ".bin"] if file.endswith(".xml") else [file]
 
 
 def megabytes(at: Path, file: str) -> float:
-    """How large a variant is."""
+    """Return a variant's size in megabytes."""
     return sum((at / each).stat().st_size for each in files_of(file)) / 1e6
 
 
 def versions(backends: Sequence[str]) -> dict[str, str]:
-    """What an export was made with."""
+    """Return the versions of the packages that make an export."""
     names = ["alembert", "torch", "transformers", *PACKAGES["onnxruntime"]]
     if any(FILES[backend][1] == "openvino" for backend in backends):
         names += PACKAGES["openvino"]

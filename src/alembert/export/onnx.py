@@ -1,4 +1,4 @@
-"""A loaded transformers model -> one ONNX file with dynamic batch and length."""
+"""The ONNX file of a loaded transformers model, with dynamic batch size and length."""
 
 import io
 import logging
@@ -18,38 +18,48 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import inputs_of
 
 OPSET = 20
-MOST = 2_000_000_000  # bytes that one ONNX file can hold
-MASKED = -1e9  # added to the scores of padding: nothing after softmax, finite in bf16 too
-# they take a mask (B, 1, 1, T) as it is, without the twenty nodes that make one of (B, T)
-PLAIN = ("bert", "distilbert", "roberta", "xlm-roberta", "electra", "mobilebert", "ibbert")
+MAX_BYTES = 2_000_000_000  # one ONNX file can hold no more
+MASKED = -1e9  # added to the scores of padding: 0 after softmax, finite in bf16 too
+# they add a mask (B, 1, 1, T) as it is, which saves the twenty nodes that convert one of (B, T)
+TAKES_ADDED_MASK = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "xlm-roberta",
+    "electra",
+    "mobilebert",
+    "ibbert",
+)
 
 
-def names_of(model: PreTrainedModel, kind: str) -> tuple[str, ...]:
-    """The names that the graph of this model takes."""
+def input_names(model: PreTrainedModel, kind: str) -> tuple[str, ...]:
+    """Return the names of the inputs of this model's graph."""
     return (*inputs_of(model), *["places"] * (kind == "words"))
 
 
 def export(
     model: PreTrainedModel, kind: str, path: Path, pooling: str = "", attentions: bool = False
 ) -> None:
-    """Write the graph of the model, folded; see inference.manifest for its names.
+    """Write the graph of the folded model, whose inputs and outputs inference.manifest describes.
 
-    attentions: a second output, (L, B, A, T, T). Raises UserError where the runtime of the export
-    is missing, or the model is larger than one ONNX file can be.
+    attentions adds a second output, (L, B, A, T, T). Raises UserError where a package is missing,
+    the model is too large for one ONNX file, or its graph cannot be written.
     """
     try:
         import onnx
         import onnxscript  # noqa: F401  torch.onnx needs it
     except ImportError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[deploy]'") from error
-    if 4 * sum(p.numel() for p in model.parameters()) > MOST:
+    if 4 * sum(p.numel() for p in model.parameters()) > MAX_BYTES:
         raise UserError("the model is over 2 GB: one ONNX file cannot hold it")
     graph = _Graph(folded(model), kind, pooling, attentions).eval()
-    names = names_of(model, kind)
+    names = input_names(model, kind)
     ids = torch.arange(16).reshape(2, 8) % 5 + 2
-    mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])  # four tensors: one twice would be one input
-    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    given["places"] = torch.tensor([1, 3, 9])
+    mask = torch.tensor(
+        [[1] * 8, [1] * 5 + [0] * 3]
+    )  # no tensor is passed twice, which would be one input
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    inputs["places"] = torch.tensor([1, 3, 9])
     shapes = {name: {0: "batch", 1: "length"} for name in names}
     if kind == "words":
         shapes["places"] = {0: "count"}
@@ -57,7 +67,7 @@ def export(
         with quiet():
             program = torch.onnx.export(
                 graph,
-                kwargs={name: given[name] for name in names},
+                kwargs={name: inputs[name] for name in names},
                 dynamic_shapes=shapes,
                 output_names=["logits", "attentions"][: 1 + attentions],
                 opset_version=OPSET,
@@ -72,12 +82,12 @@ def export(
         ) from error
     assert program is not None
     proto = program.model_proto
-    _named(proto)
+    _name_products(proto)
     onnx.save(proto, str(path))
 
 
 class _Graph(nn.Module):
-    """A model and what is made of its output."""
+    """A model with the pooling or the selection that its kind of output needs."""
 
     def __init__(self, model: PreTrainedModel, kind: str, pooling: str, attentions: bool) -> None:
         super().__init__()
@@ -90,50 +100,50 @@ class _Graph(nn.Module):
         token_type_ids: Tensor | None = None,
         places: Tensor | None = None,
     ) -> Any:
-        given: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.model.config.model_type in PLAIN:
-            given["attention_mask"] = (1.0 - attention_mask[:, None, None, :].float()) * MASKED
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.model.config.model_type in TAKES_ADDED_MASK:
+            inputs["attention_mask"] = (1.0 - attention_mask[:, None, None, :].float()) * MASKED
         if token_type_ids is not None:
-            given["token_type_ids"] = token_type_ids
+            inputs["token_type_ids"] = token_type_ids
         if places is not None:
-            with _heard_at(self.model, places):
-                found = self.model(**given, output_attentions=self.attentions)
+            with _mlm_head_at(self.model, places):
+                output = self.model(**inputs, output_attentions=self.attentions)
         else:
-            found = self.model(**given, output_attentions=self.attentions)
+            output = self.model(**inputs, output_attentions=self.attentions)
         if self.kind == "encoder":
-            answer = pooled(found.last_hidden_state, attention_mask, self.pooling)
+            numbers = pooled(output.last_hidden_state, attention_mask, self.pooling)
         else:
-            answer = found.logits[0] if self.kind == "words" else found.logits
-        return (answer, torch.stack(found.attentions)) if self.attentions else answer
+            numbers = output.logits[0] if self.kind == "words" else output.logits
+        return (numbers, torch.stack(output.attentions)) if self.attentions else numbers
 
 
 def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """(B, H) of hidden states (B, T, H): the mean of what is no padding, or the first token's."""
+    """Return (B, H) of hidden states (B, T, H): the mean over real tokens, or the first token's."""
     if pooling.startswith("cls"):
-        found = hidden[:, 0]
+        vectors = hidden[:, 0]
     else:
         weights = mask[:, :, None].to(hidden.dtype)
-        found = (hidden * weights).sum(1) / weights.sum(1)
-    return nn.functional.normalize(found, dim=-1) if pooling.endswith("+norm") else found
+        vectors = (hidden * weights).sum(1) / weights.sum(1)
+    return nn.functional.normalize(vectors, dim=-1) if pooling.endswith("+norm") else vectors
 
 
 @contextmanager
-def _heard_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
-    """The masked-word head sees the hidden states at the places (N,) alone."""
+def _mlm_head_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
+    """Within the block, the MLM head reads only the hidden states at `places`, (N,)."""
 
-    def keep(module: nn.Module, given: Any, output: Any) -> Any:
+    def select(module: nn.Module, inputs: Any, output: Any) -> Any:
         output.last_hidden_state = output.last_hidden_state.flatten(0, 1)[places][None]
         return output
 
-    hook = model.base_model.register_forward_hook(keep)
+    hook = model.base_model.register_forward_hook(select)
     try:
         yield
     finally:
         hook.remove()
 
 
-def _named(proto: Any) -> None:
-    """Matrix products bear the name of their module; traces of the exporter's machine go."""
+def _name_products(proto: Any) -> None:
+    """Name matrix products after their modules, and remove paths of the exporter's machine."""
     constants = {entry.name for entry in proto.graph.initializer}
     del proto.graph.value_info[:]  # stale after quantisation, which then refuses the graph
     proto.doc_string = ""
@@ -147,7 +157,7 @@ def _named(proto: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What exporters and quantisers say on the way does not reach the user."""
+    """Within the block, output and warnings of exporters and quantisers are suppressed."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

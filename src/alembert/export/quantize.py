@@ -1,4 +1,4 @@
-"""An ONNX file in int8: by onnxruntime, activations as they come; by nncf, with calibration."""
+"""Quantisation of an ONNX file to int8: dynamic by onnxruntime, calibrated by nncf."""
 
 import platform
 from collections.abc import Sequence
@@ -11,40 +11,39 @@ from numpy.typing import NDArray
 from alembert.export.onnx import quiet
 from alembert.inference.engine import Ids, openvino
 
-WORDS = "word_embeddings"  # of a graph's parts: the one that is no matrix product
-MANY = 1000  # rows of a table that is worth eight bits
+EMBEDDINGS = "word_embeddings"  # the only part of a graph that is no matrix product
+MIN_ROWS = 1000  # smaller tables stay in fp32
 
 
 def parts(path: Path) -> list[str]:
-    """The parts of an exported graph that int8 may spare, first to last: a module each.
+    """Return the parts of an exported graph that can stay in fp32, first to last: a module each.
 
-    Within a layer attention, its output and each feed-forward matrix are parts of their own.
+    Within a layer, attention, its output and each feed-forward matrix are separate parts.
     """
     import onnx
 
     graph = onnx.load(str(path)).graph
-    found = [_part(node.name) for node in _products(graph)]
-    return list(dict.fromkeys([WORDS, *found]))
+    return list(dict.fromkeys([EMBEDDINGS, *(_part(node.name) for node in _products(graph))]))
 
 
 def dynamic_int8(
-    source: Path, to: Path, spare: Sequence[str] = (), only: str | None = None
+    source: Path, to: Path, keep_fp32: Sequence[str] = (), only: str | None = None
 ) -> None:
-    """Matrix products in int8, QInt8 weights per channel; word embeddings in int8, row by row.
+    """Write the graph with matrix products in int8, per channel, and embeddings in int8, per row.
 
-    spare: parts that stay in fp32. only: the one part that does not.
+    keep_fp32: parts that stay in fp32. only: the one part that does not.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(str(source))
-    _untied(model.graph)
-    if WORDS not in spare and only in (None, WORDS):
-        _rows_int8(model.graph)
-    left = [
+    _untie(model.graph)
+    if EMBEDDINGS not in keep_fp32 and only in (None, EMBEDDINGS):
+        _quantize_tables(model.graph)
+    excluded = [
         node.name
         for node in _products(model.graph)
-        if _part(node.name) in spare or (only is not None and _part(node.name) != only)
+        if _part(node.name) in keep_fp32 or (only is not None and _part(node.name) != only)
     ]
     with quiet():
         quantize_dynamic(
@@ -54,35 +53,35 @@ def dynamic_int8(
             per_channel=True,
             reduce_range=_saturates(),
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*left, *(f"{name}_MatMul" for name in left)],  # what Gemm becomes
+            nodes_to_exclude=[*excluded, *(f"{name}_MatMul" for name in excluded)],  # from Gemm
         )
 
 
 def calibrated_int8(source: Path, to: Path, samples: Sequence[Ids], smooth: bool) -> None:
-    """OpenVINO int8 (`to` is the .xml) with ranges seen on the samples; smooth: SmoothQuant."""
+    """Write OpenVINO int8 (`to` is the .xml), calibrated on samples; `smooth` adds SmoothQuant."""
     import onnx
 
-    runtime = openvino()  # before nncf, which then cannot report to its makers either
+    runtime = openvino()  # turns telemetry off, so it comes before nncf
     with quiet():
         import nncf
 
         graph = onnx.load(str(source))
-        _untied(graph.graph)
+        _untie(graph.graph)
         model = runtime.Core().read_model(graph.SerializeToString())
-        takes = [entry.any_name for entry in model.inputs]
+        names = [entry.any_name for entry in model.inputs]
         alphas = nncf.AdvancedSmoothQuantParameters(matmul=0.95 if smooth else -1)
-        made = nncf.quantize(
+        quantized = nncf.quantize(
             model,
-            nncf.Dataset(list(samples), lambda row: {name: row[name] for name in takes}),
+            nncf.Dataset(list(samples), lambda row: {name: row[name] for name in names}),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(samples),
             advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=alphas),
         )
-        runtime.save_model(made, str(to), compress_to_fp16=False)
+        runtime.save_model(quantized, str(to), compress_to_fp16=False)
 
 
 def _products(graph: Any) -> list[Any]:
-    """The nodes that multiply by a matrix of the model."""
+    """Return the nodes that multiply by a matrix of the model."""
     constants = {entry.name for entry in graph.initializer}
     constants |= {out for node in graph.node if node.op_type == "Transpose"
                   and node.input[0] in constants for out in node.output}  # fmt: skip
@@ -92,13 +91,13 @@ def _products(graph: Any) -> list[Any]:
 
 def _part(name: str) -> str:
     """bert.encoder.layer.3.attention.self.query -> bert.encoder.layer.3.attention."""
-    words = name.split(".")
-    numbers = [i for i, word in enumerate(words) if word.isdigit()]
-    return ".".join(words[: numbers[0] + 2]) if numbers else name
+    modules = name.split(".")
+    numbers = [i for i, module in enumerate(modules) if module.isdigit()]
+    return ".".join(modules[: numbers[0] + 2]) if numbers else name
 
 
-def _untied(graph: Any) -> None:
-    """A transposed matrix (the words' embeddings as decoder) as a matrix of its own."""
+def _untie(graph: Any) -> None:
+    """Store each transposed matrix (a decoder tied to the embeddings) as a separate matrix."""
     from onnx import numpy_helper
 
     stored = {entry.name: entry for entry in graph.initializer}
@@ -108,14 +107,14 @@ def _untied(graph: Any) -> None:
         graph.node.remove(node)
 
 
-def _rows_int8(graph: Any) -> None:
-    """Large tables as int8 rows with a scale each: a quarter of the size, read as fast."""
+def _quantize_tables(graph: Any) -> None:
+    """Store large tables as int8 rows with a scale each: a quarter of the size, equally fast."""
     from onnx import TensorProto, helper, numpy_helper
 
     stored = {entry.name: entry for entry in graph.initializer}
-    for place, node in reversed(list(enumerate(graph.node))):
+    for position, node in reversed(list(enumerate(graph.node))):
         table = stored.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or table.data_type != TensorProto.FLOAT or table.dims[0] < MANY:
+        if table is None or table.data_type != TensorProto.FLOAT or table.dims[0] < MIN_ROWS:
             continue
         values, scales = _quantised(numpy_helper.to_array(table))
         name, out = table.name, node.output[0]
@@ -129,19 +128,19 @@ def _rows_int8(graph: Any) -> None:
         ]
         graph.node.remove(node)
         for step in reversed(steps):
-            graph.node.insert(place, step)
+            graph.node.insert(position, step)
         if not any(name in other.input for other in graph.node):
             graph.initializer.remove(table)
 
 
 def _quantised(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """int8 rows (V, H) and their scales (V, 1)."""
+    """Return int8 rows (V, H) and their scales (V, 1)."""
     scales = np.maximum(np.abs(table).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
     return np.round(table / scales).astype(np.int8), scales
 
 
 def _saturates() -> bool:
-    """Whether products of 8 by 8 bits may overflow 16 on this processor: x86 without VNNI."""
+    """Return whether sums of 8-bit products may overflow 16 bits here: on x86 without VNNI."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if cpu.is_file() else ""
     return platform.machine().lower() in ("x86_64", "amd64", "i686") and "vnni" not in flags

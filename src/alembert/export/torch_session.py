@@ -1,4 +1,4 @@
-"""A saved model that is not exported answers too: torch behind the same Session."""
+"""A Session on a saved model that is not exported: torch behind the same interface."""
 
 from pathlib import Path
 from threading import Lock
@@ -30,9 +30,9 @@ from alembert.models.loading import (
 def torch_session(
     path: str, threads: int | None = 1, long: str = "cut", max_length: int | None = None
 ) -> Session:
-    """A Session on a saved model as it is, in torch eager fp32; path: a folder or a hub id.
+    """Return a Session on a saved model, a folder or a hub id, in eager torch and fp32.
 
-    threads: of this whole process. Raises UserError for what is no such model.
+    threads is set for the whole process. Raises UserError where there is no such model.
     """
     check_threads(threads)
     if threads is not None:
@@ -51,30 +51,30 @@ def torch_session(
         kind, labels, checks.positions(config), (), parameters, "torch", (), pooling=pooling,
         width=config.hidden_size,
     )  # fmt: skip
-    if not folder.is_dir():  # the hub's cache has it now
+    if not folder.is_dir():  # a hub id, whose files are in the cache by now
         folder = Path(str(cached_file(path, "tokenizer.json"))).parent
     engine = _Torch(model, kind, pooling)
     return Session(folder, long=long, max_length=max_length, facts=facts, engine=engine)
 
 
 class _Torch:
-    """Answers as an engine of inference.engine does; one call at a time."""
+    """An engine like those of inference.engine, for one call at a time."""
 
     def __init__(self, model: PreTrainedModel, kind: str, pooling: str) -> None:
         self._model, self._kind, self._pooling = model, kind, pooling
         self._takes = inputs_of(model)
-        self._lock = Lock()  # the masked-word head is told by a hook where to look
+        self._lock = Lock()  # a hook on the model selects the rows of the MLM head
 
     @torch.inference_mode()
-    def __call__(self, inputs: Ids) -> NDArray[np.float32]:
-        batch = {name: torch.from_numpy(each) for name, each in inputs.items()}
-        given = {name: batch[name] for name in self._takes}
+    def __call__(self, ids: Ids) -> NDArray[np.float32]:
+        batch = {name: torch.from_numpy(each) for name, each in ids.items()}
+        inputs = {name: batch[name] for name in self._takes}
         with self._lock:
             if self._kind == "words":
-                found = predict.logits_of(self._model, given, batch["places"])
+                output = predict.logits_of(self._model, inputs, batch["places"])
             elif self._kind == "encoder":
-                hidden = self._model(**given).last_hidden_state
-                found = pooled(hidden, batch["attention_mask"], self._pooling)
+                hidden = self._model(**inputs).last_hidden_state
+                output = pooled(hidden, batch["attention_mask"], self._pooling)
             else:
-                found = self._model(**given).logits
-        return found.numpy()
+                output = self._model(**inputs).logits
+        return output.numpy()

@@ -1,9 +1,9 @@
 """Recipes: a whole distillation as a frozen value, and one declarative file a paper.
 
 Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out, single settings changed.
-Then a paper: `distilbert`, `tinybert`, `mobilebert` with `ibbert`, `minilm`; each is a function
-of the teacher's shape. `finetune` makes a teacher; `length` says how long task stages are
-trained. A new recipe is a file here and a line in `RECIPES`.
+Then read a paper: `distilbert`, `tinybert`, `mobilebert` with `ibbert`, or `minilm`; each is a
+function of the teacher's shape. `finetune` trains a teacher; `length` holds the length of the
+task stages. A new recipe is a file here and a line in `RECIPES`.
 
 For other rooms: RECIPES, recipe_of, schema, finetune.
 """
@@ -41,9 +41,12 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 
 
 def recipe_of(name: str, teacher: PreTrainedConfig, **sizes: Any) -> Recipe:
-    """A shipped recipe for a teacher of this shape; sizes: layers, hidden_size, if given."""
+    """Return a shipped recipe for a teacher of this shape; `sizes` may set layers, hidden_size.
+
+    Raises UserError for an unknown name, and for sizes that the recipe cannot have.
+    """
     if name not in RECIPES:
         raise UserError(
             f"there is no recipe '{name}': name a YAML file or one of {', '.join(RECIPES)}"
         )
-    return RECIPES[name](teacher, **{k: v for k, v in sizes.items() if v is not None})
+    return RECIPES[name](teacher, **{size: n for size, n in sizes.items() if n is not None})

@@ -21,12 +21,15 @@ TRIPLE_LOSS = (
 def distilbert(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """The paper's student for a teacher of any depth and width; half its layers by default."""
+    """Return the paper's recipe: a student as wide as its teacher, half as deep by default.
+
+    Raises UserError where the teacher has fewer layers, or another width.
+    """
     depth = int(teacher.num_hidden_layers)
-    chosen = max(depth // 2, 1) if layers is None else layers
-    if not 1 <= chosen <= depth:
+    layers = max(depth // 2, 1) if layers is None else layers
+    if not 1 <= layers <= depth:
         raise UserError(
-            f"--layers {chosen}: a DistilBERT student takes 1 to {depth} of its teacher's layers"
+            f"--layers {layers}: a DistilBERT student takes 1 to {depth} of its teacher's layers"
         )
     if hidden_size is not None and hidden_size != teacher.hidden_size:
         raise UserError(
@@ -36,7 +39,7 @@ def distilbert(
     return Recipe(
         name="distilbert",
         paper="DistilBERT, a distilled version of BERT (arXiv 1910.01108)",
-        student=student_config(teacher, chosen),
+        student=student_config(teacher, layers),
         init=Init(start="teacher", layers="uniform"),
         stages=(_general(), _task(int(teacher.hidden_size))),
         deviations=(
@@ -55,22 +58,22 @@ def distilbert(
 def distilbert_pairs(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """A DistilBERT for pairs of texts: it keeps the token types that tell them apart."""
+    """Return `distilbert` for pairs of texts: a BERT, whose token types tell the two apart."""
     recipe = distilbert(teacher, layers, hidden_size)
     student = tinybert.student_config(
         teacher, recipe.student["n_layers"], int(teacher.hidden_size)
     ) | {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-    changed = (
+    deviations = (
         "student: a BERT, which has the token types that the paper's student leaves out",
         *(line for line in recipe.deviations if "token type" not in line),
     )
     return recipe.model_copy(
-        update={"name": "distilbert-pairs", "student": student, "deviations": changed}
+        update={"name": "distilbert-pairs", "student": student, "deviations": deviations}
     )
 
 
 def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
-    """The fields of a DistilBertConfig as wide as the teacher."""
+    """Return the fields of a DistilBertConfig as wide as the teacher."""
     untied = not getattr(teacher, "tie_word_embeddings", True)
     return {
         "model_type": "distilbert",

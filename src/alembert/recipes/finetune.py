@@ -1,4 +1,4 @@
-"""A teacher for a task, or a masked-word head for a teacher: hard labels alone."""
+"""Fine-tuning as a recipe: hard labels alone train a teacher's task head or its MLM head."""
 
 from transformers import PreTrainedConfig
 
@@ -8,7 +8,7 @@ from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 
 def finetune(model: PreTrainedConfig) -> Recipe:
-    """Fine-tuning of a model of this shape as a recipe (BERT, sections 3 and A.3)."""
+    """Return the recipe that fine-tunes a model of this shape (BERT, sections 3 and A.3)."""
     width = int(model.hidden_size)
     return Recipe(
         name="finetune",

@@ -5,22 +5,25 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.objectives.objective import AttentionKL, FeatureMap
-from alembert.recipes.mobilebert import PAPER, PRETRAINING, asked_shape, shared_fields
+from alembert.recipes.mobilebert import PAPER, PRETRAINING, checked_shape, shared_fields
 from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 
 def ibbert(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """An IB-BERT as deep as a BERT, with its heads, its width inside and a stream of two thirds."""
+    """Return the recipe of an IB-BERT as deep as the teacher, with its heads and inner width.
+
+    The hidden states between its layers are two thirds as wide as the teacher's by default.
+    """
     width = int(teacher.hidden_size)
-    layers, stream = asked_shape("an IB-BERT", teacher, layers, hidden_size, 2 * width // 3)
+    layers, between = checked_shape("an IB-BERT", teacher, layers, hidden_size, 2 * width // 3)
     return Recipe(
         name="ibbert",
         paper=PAPER,
-        student=student_config(teacher, layers, stream),
+        student=student_config(teacher, layers, between),
         init=Init(start="teacher", layers="uniform"),
-        projections="none" if stream == width else "layer",
+        projections="none" if between == width else "layer",
         stages=(_transfer(), _pretraining()),
         deviations=(
             "the authors train IB-BERT_LARGE from scratch on masked words; here a BERT teaches it, "
@@ -32,7 +35,7 @@ def ibbert(
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """The fields of an IBBertConfig."""
+    """Return the fields of an IBBertConfig; hidden_size is the width between its layers."""
     width = int(teacher.hidden_size)
     return {
         "model_type": "ibbert",

@@ -10,13 +10,16 @@ from alembert.recipes.length import STUDENT
 from alembert.recipes.schema import Init, Recipe, Stage
 from alembert.recipes.tinybert import student_config
 
-HEADS = 48  # relation heads, the paper's for BERT-base
+HEADS = 48  # the paper's relation heads for BERT-base
 
 
 def minilm(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """Half the teacher's layers and width, or any other size; no projections, no layer map."""
+    """Return the recipe of a student with half the teacher's layers and width, or another size.
+
+    It needs no projections and no layer map. Raises UserError where the student is the larger.
+    """
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
     heads = int(teacher.num_attention_heads)
     layers = max(depth // 2, 1) if layers is None else layers
@@ -46,11 +49,11 @@ def minilm(
 
 
 def _general(layers: int, depth: int, heads: int) -> Stage:
-    # of 24 layers the 21st teaches best (table 7), of 12 the last
-    taught = depth if depth <= 12 else round(depth * 21 / 24)
+    # layer 21 of 24 is the best to imitate (table 7), and the last of 12
+    teacher_layer = depth if depth <= 12 else round(depth * 21 / 24)
     return Stage(
         name="general", data="corpus",
-        objective=(Relations(layers=((layers, taught),), heads=heads),),
+        objective=(Relations(layers=((layers, teacher_layer),), heads=heads),),
         epochs=3, batch_size=256, micro_batch_size=32, learning_rate=6e-4, warmup=0.01,
         weight_decay=0.01, epsilon=1e-6, max_length=128,
     )  # fmt: skip

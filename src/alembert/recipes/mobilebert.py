@@ -13,19 +13,22 @@ from alembert.recipes.schema import Init, Masking, Recipe, Stage
 
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
 PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
-STREAM = 512  # the widest inter-block stream that a student gets unasked
-HEAD = 12  # dimensions of a head that thinner ones are widened to
+HIDDEN_SIZE = 512  # the greatest width between layers where no --hidden-size is set
+HEAD_SIZE = 12  # thinner heads are widened to this many dimensions
 NETWORKS = 4  # feed-forward networks of a layer
-RATE = 7e-4  # layers start fitted: at 1.5e-3 the first steps undo it
-EARLIER = 0.1  # of that, layers that were transferred before
+RATE = 7e-4  # layers start fitted by least squares, which the first steps at 1.5e-3 undo
+EARLIER = 0.1  # factor of RATE for layers that were transferred before
 TASK_RATE = 3e-4
-ANSWERS_RATE = 1e-4  # without normalisation 3e-4 undoes there what the layers had learned
+LABELS_RATE = 1e-4  # without normalisation, soft labels at 3e-4 undo the transfer of the layers
 
 
 def mobilebert(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """Progressive transfer, then pre-training distillation, then layers and answers on the task."""
+    """Return the recipe with progressive transfer (section 3.3), before pre-training and the task.
+
+    On the task, the layers are compared again before soft and hard labels are learned.
+    """
     student, pairs = _student(teacher, layers, hidden_size)
     transfer = tuple(_progressive(pairs[:k], len(pairs), not bottlenecked(teacher))
                      for k in range(1, len(pairs) + 1))  # fmt: skip
@@ -35,7 +38,7 @@ def mobilebert(
 def mobilebert_tiny(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """MobileBERT-tiny: half the networks (at least one), all of attention from the bottleneck."""
+    """Return MobileBERT-tiny: half the networks, at least one, and attention in the bottleneck."""
     recipe = mobilebert(teacher, layers, hidden_size)
     half = max(1, int(recipe.student["num_feedforward_networks"]) // 2)
     smaller = {"num_feedforward_networks": half, "use_bottleneck_attention": True}
@@ -46,7 +49,7 @@ def mobilebert_tiny(
 def mobilebert_joint(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """All layers at once, then pre-training distillation, then the task."""
+    """Return the recipe that transfers all layers at once, before pre-training and the task."""
     student, pairs = _student(teacher, layers, hidden_size)
     rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not bottlenecked(teacher)), ("", 0.0))
     stage = _transfer("transfer", _compared(pairs), 3.0, rates)
@@ -56,15 +59,15 @@ def mobilebert_joint(
 def mobilebert_auxiliary(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """The layers' losses beside pre-training distillation, in one stage; then the task."""
+    """Return the recipe that adds the layers' losses to pre-training distillation, in one stage."""
     student, pairs = _student(teacher, layers, hidden_size)
     stage = _pretraining((*PRETRAINING, *_compared(pairs)))
     return _recipe("mobilebert-auxiliary", teacher, student, (stage, *_task(pairs)))
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """The fields of a MobileBertConfig: the teacher's heads and words, its shape by _shape."""
-    inside, networks = _shape(hidden_size, int(teacher.num_attention_heads))
+    """Return the fields of a MobileBertConfig with the teacher's heads and vocabulary."""
+    inside, networks = _bottleneck(hidden_size, int(teacher.num_attention_heads))
     return {
         "model_type": "mobilebert",
         **shared_fields(teacher, layers, hidden_size),
@@ -77,32 +80,33 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
     }
 
 
-def _shape(stream: int, heads: int) -> tuple[int, int]:
-    """How wide a layer is inside, and its feed-forward networks, of four times as many neurons.
+def _bottleneck(hidden_size: int, heads: int) -> tuple[int, int]:
+    """Return the width inside a layer and its number of feed-forward networks.
 
-    A quarter of the stream and four, as in the paper, whose heads are 32 wide. Heads thinner than
-    12 then get up to 12 dimensions, at most half of the stream in all, and the layer as many
-    networks, at least one, as it can have without more parameters.
+    As in the paper, whose heads have 32 dimensions, they are a quarter of the hidden size and
+    four. Heads thinner than 12 are widened up to 12 dimensions, all of them together to at most
+    half of the hidden size; the layer then gets as many networks, at least one, as it can have
+    without more parameters.
     """
-    quarter = heads * max(1, round(stream / 4 / heads))
-    paper = _beside_networks(stream, quarter) + NETWORKS * 8 * quarter**2
-    for inside in range(heads * min(HEAD, stream // 2 // heads), quarter, -heads):
-        networks = (paper - _beside_networks(stream, inside)) // (8 * inside**2)
+    quarter = heads * max(1, round(hidden_size / 4 / heads))
+    parameters = _without_networks(hidden_size, quarter) + NETWORKS * 8 * quarter**2
+    for inside in range(heads * min(HEAD_SIZE, hidden_size // 2 // heads), quarter, -heads):
+        networks = (parameters - _without_networks(hidden_size, inside)) // (8 * inside**2)
         if networks > 0:
             return inside, networks
     return quarter, NETWORKS
 
 
-def _beside_networks(stream: int, inside: int) -> int:
-    """Parameters of a layer's bottlenecks and attention; biases left out."""
-    return 4 * stream * inside + 3 * inside**2
+def _without_networks(hidden_size: int, inside: int) -> int:
+    """Count the parameters of a layer's bottlenecks and attention; biases are left out."""
+    return 4 * hidden_size * inside + 3 * inside**2
 
 
 def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """What a MobileBertConfig and an IBBertConfig take of a teacher alike."""
-    narrow = bottlenecked(teacher)  # then its words are as they are
+    """Return the fields that a MobileBertConfig and an IBBertConfig share."""
+    copied = bottlenecked(teacher)  # its embeddings are as narrow as the student's
     return {
-        "embedding_size": int(teacher.embedding_size) if narrow else min(128, hidden_size),
+        "embedding_size": int(teacher.embedding_size) if copied else min(128, hidden_size),
         "vocab_size": int(teacher.vocab_size),
         "max_position_embeddings": int(teacher.max_position_embeddings) - offset(teacher),
         "type_vocab_size": int(getattr(teacher, "type_vocab_size", 0) or 2),
@@ -116,27 +120,30 @@ def shared_fields(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> d
 def _student(
     teacher: PreTrainedConfig, layers: int | None, hidden_size: int | None
 ) -> tuple[dict[str, Any], Pairs]:
-    layers, hidden_size = asked_shape("a MobileBERT", teacher, layers, hidden_size, STREAM)
+    layers, hidden_size = checked_shape("a MobileBERT", teacher, layers, hidden_size, HIDDEN_SIZE)
     pairs = layer_map("uniform", layers, int(teacher.num_hidden_layers))
     return student_config(teacher, layers, hidden_size), pairs
 
 
-def asked_shape(
-    what: str, teacher: PreTrainedConfig, layers: int | None, stream: int | None, usual: int
+def checked_shape(
+    model: str, teacher: PreTrainedConfig, layers: int | None, hidden_size: int | None, usual: int
 ) -> tuple[int, int]:
-    """Layers and stream as asked, else the teacher's and `usual`; UserError where none fit."""
+    """Return layers and hidden size, by default the teacher's depth and about `usual`.
+
+    Raises UserError, which calls the student `model`, where this teacher allows no such size.
+    """
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
     layers = depth if layers is None else layers
     if not 1 <= layers <= depth:
-        raise UserError(f"--layers {layers}: {what} of this teacher has 1 to {depth}")
+        raise UserError(f"--layers {layers}: {model} of this teacher has 1 to {depth}")
     least, why = max(2, int(teacher.num_attention_heads)), "its heads"
     if bottlenecked(teacher) and teacher.embedding_size > least:
         least, why = int(teacher.embedding_size), "its embedding size"
-    if stream is not None and not least <= stream <= width:
+    if hidden_size is not None and not least <= hidden_size <= width:
         raise UserError(
-            f"--hidden-size {stream}: {what} of this teacher has {least} ({why}) to {width}"
+            f"--hidden-size {hidden_size}: {model} of this teacher has {least} ({why}) to {width}"
         )
-    return layers, min(max(usual, least), width) if stream is None else stream
+    return layers, min(max(usual, least), width) if hidden_size is None else hidden_size
 
 
 def _recipe(
@@ -166,23 +173,23 @@ def _recipe(
     )  # fmt: skip
 
 
-def _moving(factor: float, words: bool) -> tuple[str, float]:
-    """Projections learn as fast as what they project; embeddings that are no copies, too."""
-    return (r"^projections\.|embeddings\." if words else r"^projections\.", factor)
+def _moving(factor: float, embeddings: bool) -> tuple[str, float]:
+    """Return the learning rate of projections, and of embeddings that are no exact copies."""
+    return (r"^projections\.|embeddings\." if embeddings else r"^projections\.", factor)
 
 
 def _compared(pairs: Pairs) -> Objective:
     return (FeatureMap(weight=100.0, layers=pairs), AttentionKL(weight=1.0, layers=pairs))
 
 
-def _progressive(pairs: Pairs, depth: int, words: bool) -> Stage:
-    """The transfer of the last of these pairs, on what the layers before it have become."""
+def _progressive(pairs: Pairs, depth: int, embeddings: bool) -> Stage:
+    """Return the stage that transfers the last of these pairs; earlier layers learn slowly."""
     k = len(pairs)
     earlier = "|".join(str(i) for i in range(k - 1))
     rates = [(rf"layer\.{k - 1}\.", 1.0), ("", 0.0)]
     if k > 1:
         rates.insert(1, (rf"layer\.({earlier})\.", EARLIER))
-    rates.insert(0, _moving(1.0 if k == 1 else EARLIER, words))
+    rates.insert(0, _moving(1.0 if k == 1 else EARLIER, embeddings))
     return _transfer(f"transfer-{k}", _compared(pairs[-1:]), 3.0 / depth, tuple(rates))
 
 
@@ -205,12 +212,10 @@ def _pretraining(objective: Objective = PRETRAINING) -> Stage:
 
 
 def _task(pairs: Pairs) -> tuple[Stage, Stage]:
-    answers = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0))
+    labels = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0))
     layers = Stage(
         name="intermediate", data="task", objective=_compared(pairs), until=STUDENT,
         batch_size=32, learning_rate=TASK_RATE, warmup=0.1, weight_decay=0.01,
     )  # fmt: skip
-    changes = {
-        "name": "task", "objective": answers, "learning_rate": ANSWERS_RATE,
-    }  # fmt: skip
+    changes = {"name": "task", "objective": labels, "learning_rate": LABELS_RATE}
     return layers, layers.model_copy(update=changes)

@@ -18,10 +18,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Augment(BaseModel):
-    """How a text is varied. Names in the paper: copies N_a, share p_t, candidates K.
+    """TinyBERT's data augmentation (algorithm 1): copies is its N_a, share its p_t, candidates K.
 
-    together: the share of a text's tokens hidden in one pass of the masked-word model; 0 hides one
-    word a pass, as the authors do.
+    together: the share of a text's tokens that one pass of the MLM masks; 0 masks one word a pass,
+    as the authors do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,29 +50,29 @@ class _Frozen(BaseModel):
 
 
 class Masking(_Frozen):
-    """How words are hidden for masked-word prediction (BERT; rare words: DistilBERT's code)."""
+    """How tokens are masked for MLM (BERT, section 3.1; rare_words: DistilBERT's code)."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    rare_words: Annotated[float, Field(ge=0)] = 0.7  # p ~ count^-rare_words; 0 = every word alike
+    rare_words: Annotated[float, Field(ge=0)] = 0.7  # p ~ count^-rare_words; 0 = every token alike
 
 
 class Span(_Frozen):
-    """A number of steps that grows with rows and classes: the larger of two."""
+    """A number of steps that grows with rows and classes: `epochs`, or `steps` if that is more."""
 
     epochs: Annotated[float, Field(ge=0)] = 0.0
     steps: Annotated[int, Field(ge=0)] = 0
     steps_a_class: Annotated[int, Field(ge=0)] = 0
 
     def of(self, epoch: int, classes: int) -> int:
-        """Steps, at least 1; epoch: steps of one."""
+        """Return the number of steps, at least 1; `epoch` is the number of steps of an epoch."""
         return max(math.ceil(self.epochs * epoch), self.steps + self.steps_a_class * classes, 1)
 
 
 class Until(_Frozen):
-    """A stage of open length: it is trained until validation has stopped rising.
+    """An open length: a stage is trained until validation has stopped rising.
 
-    That is when `patience` looks in a row found no higher metric and no lower loss. Then the
-    learning rate falls to 0, over `cooldown` times the steps until then.
+    That is when `patience` validations in a row found no higher metric and no lower loss. Then
+    the learning rate falls to 0, over `cooldown` times the steps until then.
     """
 
     floor: Span
@@ -82,7 +82,7 @@ class Until(_Frozen):
 
 
 class Stage(_Frozen):
-    """One training with one objective. batch_size is sequences per optimiser step, all devices."""
+    """One training with one objective; batch_size counts the sequences of a step on all devices."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     data: Literal["corpus", "task"]
@@ -92,7 +92,7 @@ class Stage(_Frozen):
     until: Until | None = None
     min_steps: Annotated[int, Field(ge=0)] = 0  # with epochs: small data is read more often
     batch_size: Positive = 32
-    micro_batch_size: Positive | None = None  # sequences in memory at a time; None = all of them
+    micro_batch_size: Positive | None = None  # sequences in one forward pass; None = batch_size
     learning_rate: Annotated[float, Field(gt=0)]
     warmup: Fraction = 0.0  # share of the steps
     schedule: Literal["linear", "constant"] = "linear"
@@ -101,20 +101,18 @@ class Stage(_Frozen):
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     clip: Annotated[float, Field(gt=0)] = 1.0
     max_length: Positive = 128
-    masking: Masking | None = None  # of a corpus; None = text is shown whole
+    masking: Masking | None = None  # of a corpus; None = nothing is masked
     rates: tuple[tuple[str, Annotated[float, Field(ge=0)]], ...] = ()
-    evaluations: Annotated[int, Field(ge=0)] = (
-        0  # times the held-out slice is looked at; 0 = each epoch
-    )
-    patience: Annotated[int, Field(ge=0)] = 0  # looks without anything better; 0 = never ends early
+    evaluations: Annotated[int, Field(ge=0)] = 0  # number of validations; 0 = one an epoch
+    patience: Annotated[int, Field(ge=0)] = 0  # validations without a better one; 0 = never stops
 
     @property
-    def answers(self) -> bool:
-        """Whether a term reads what a head says, of words or of a task."""
+    def reads_logits(self) -> bool:
+        """Whether a term reads the logits of a head: of the MLM's, or of a task's."""
         return any(term.over in ("labels", "answers") for term in self.objective)
 
     def rate(self, parameter: str) -> float:
-        """The factor of the learning rate for the parameter of this name."""
+        """Return the learning rate's factor for the parameter of this name."""
         return next((f for pattern, f in self.rates if re.search(pattern, parameter)), 1.0)
 
     @model_validator(mode="after")
@@ -137,9 +135,9 @@ class Stage(_Frozen):
 
 
 class Init(_Frozen):
-    """Where a student's weights come from: random, layers of the teacher, or a saved model.
+    """The source of a student's first weights: random numbers, the teacher, or a saved model.
 
-    basis: how a student narrower than its teacher sees it (narrowing.narrow).
+    basis: how a narrower student sees its teacher, by principal components or by single units.
     """
 
     start: Literal["scratch", "teacher", "checkpoint"] = "teacher"
@@ -148,7 +146,7 @@ class Init(_Frozen):
 
 
 class Recipe(_Frozen):
-    """A whole distillation. student: the fields of a transformers config, with its model_type."""
+    """A whole distillation; `student` has the fields of a transformers config and model_type."""
 
     name: str
     paper: str = ""

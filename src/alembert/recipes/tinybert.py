@@ -1,4 +1,4 @@
-"""TinyBERT: narrow; imitates layers, then answers (Jiao et al. 2020, arXiv 1909.10351)."""
+"""TinyBERT: narrow; imitates layers, then logits (Jiao et al. 2020, arXiv 1909.10351)."""
 
 from typing import Any
 
@@ -16,7 +16,10 @@ LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uni
 def tinybert(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """The paper's TinyBERT4, 4 layers 312 wide, or any other size that the teacher allows."""
+    """Return the recipe of TinyBERT4, 4 layers of width 312, or of another size.
+
+    Raises UserError where the student is larger than its teacher, or its heads do not divide it.
+    """
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
     layers = min(4, depth) if layers is None else layers
     heads = int(teacher.num_attention_heads)
@@ -57,7 +60,7 @@ def tinybert(
 def tinybert6(
     teacher: PreTrainedConfig, layers: int | None = None, hidden_size: int | None = None
 ) -> Recipe:
-    """The paper's TinyBERT6: as wide as its teacher, with half of 12 layers."""
+    """Return the recipe of TinyBERT6: as wide as the teacher, with half its layers."""
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
     recipe = tinybert(
         teacher,
@@ -68,7 +71,7 @@ def tinybert6(
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """The fields of a BERT of the teacher's family, heads and words."""
+    """Return the fields of a BERT with the teacher's family, heads and vocabulary."""
     heads = int(teacher.num_attention_heads)
     if hidden_size % heads:
         near = max(hidden_size - hidden_size % heads, heads)
@@ -97,7 +100,7 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
 
 
 def _inner(teacher: PreTrainedConfig, hidden_size: int) -> int:
-    """The paper's 1200 at 312 of 768, else as many times the width as in the teacher."""
+    """Return the paper's 1200 at width 312 of 768, else the teacher's multiple of the width."""
     width, inner = int(teacher.hidden_size), inner_size(teacher)
     return 1200 if (hidden_size, width) == (312, 768) else inner * hidden_size // width
 
@@ -129,6 +132,6 @@ def _task(width: int) -> tuple[Stage, Stage]:
         weight_decay=0.01,
     )
     rate = min(3e-5 * (768 / width) ** 2, 5e-4)
-    answers = (SoftLabels(temperature=1.0),)
-    changes = {"name": "prediction", "objective": answers, "learning_rate": rate}
+    soft = (SoftLabels(temperature=1.0),)
+    changes = {"name": "prediction", "objective": soft, "learning_rate": rate}
     return layers, layers.model_copy(update=changes)

@@ -1,9 +1,9 @@
-"""A run folder as one page to look at, report.html, and as a model card.
+"""A run folder as one HTML page, report.html, and as a model card.
 
-Read `page` first: runs side by side (`comparison`), then each run (`sections`, `errors`,
-`attention`), drawn by `plots` in the style of `svg`. `analysis` finds what is worth looking at;
-`rejudge` makes predictions again where a run kept none; `model_card` writes README.md beside the
-model. The page opens from disk and asks the network for nothing.
+Read `page` first: it shows runs side by side (`comparison`), then each run (`sections`, `errors`,
+`attention`), drawn by `plots` in the style of `svg`. `analysis` computes the numbers behind the
+sections; `rejudge` repeats predictions that a run has not saved; `model_card` writes README.md
+beside the model. The page opens from disk and loads nothing from the network.
 
 For other rooms: page, model_card.
 """

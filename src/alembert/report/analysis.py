@@ -1,4 +1,4 @@
-"""What is worth looking at in a judgement, as plain numbers: errors, classes, disagreements."""
+"""Numbers behind the report: confusion, F1 of each class, disagreements, soft labels."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from alembert.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 TEMPERATURES = (1, 2, 4, 8)
-SURE = 0.85  # of its answer: softened, that goes from nearly all to a little more than the rest
+CONFIDENCE = 0.85  # of the example: at T = 8 its probability is still a little above the others'
 
 
 def softened(logits: NDArray[Any], temperature: float = 1.0, several: bool = False) -> Floats:
-    """Probabilities over the last axis; of several labels, each label's own."""
+    """Return softmax(logits / T) over the last axis, or sigmoid(logits / T) of several labels."""
     scaled = logits.astype(np.float64) / temperature
     if several:
         return 1 / (1 + np.exp(-scaled))
@@ -27,107 +27,110 @@ def softened(logits: NDArray[Any], temperature: float = 1.0, several: bool = Fal
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-def said(found: Predictions, who: str) -> NDArray[Any]:
-    """What a model answers: (N,) ids or scores, or (N, C) 0/1 of several labels."""
-    logits = found.stacked(who)
-    if found.kind == "multilabel":
+def predicted(predictions: Predictions, role: str) -> NDArray[Any]:
+    """Return a model's answers: (N,) ids or scores, or (N, C) 0/1 of several labels."""
+    logits = predictions.stacked(role)
+    if predictions.kind == "multilabel":
         return (logits > 0).astype(int)
-    return logits[:, 0] if found.kind == "regression" else logits.argmax(1)
+    return logits[:, 0] if predictions.kind == "regression" else logits.argmax(1)
 
 
-def confusion(found: Predictions, who: str) -> NDArray[np.int64]:
-    """(C, C) counts: rows what is true, columns what a model says."""
-    names = range(len(found.labels))
-    return np.asarray(confusion_matrix(found.known(), said(found, who), labels=names))
+def confusion(predictions: Predictions, role: str) -> NDArray[np.int64]:
+    """Return the (C, C) counts of texts: a row is a true class, a column a predicted one."""
+    ids = range(len(predictions.labels))
+    answers = predicted(predictions, role)
+    return np.asarray(confusion_matrix(predictions.known(), answers, labels=ids))
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """A class taken for another, and how often by each model."""
+class ConfusedPair:
+    """A true class, a wrong one predicted for it, and how often each model does so."""
 
     true: str
-    said: str
+    predicted: str
     counts: dict[str, int]
-    of: int  # texts of the true class
+    support: int  # texts of the true class
 
 
-def mixed_up(found: Predictions, most: int = 15) -> list[Mixed]:
-    """The pairs that the student mixes up most often, by the share of the true class."""
-    counts = {who: confusion(found, who) for who in found.logits}
-    wrong = counts[found.own] / np.maximum(counts[found.own].sum(1, keepdims=True), 1)
+def confused_pairs(predictions: Predictions, most: int = 15) -> list[ConfusedPair]:
+    """Return the pairs that the student confuses most often, by the share of the true class."""
+    counts = {role: confusion(predictions, role) for role in predictions.logits}
+    wrong = counts[predictions.own] / np.maximum(counts[predictions.own].sum(1, keepdims=True), 1)
     np.fill_diagonal(wrong, 0)
     worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
-    pairs = [divmod(int(place), len(found.labels)) for place in worst if wrong.flat[place]]
+    pairs = [divmod(int(cell), len(predictions.labels)) for cell in worst if wrong.flat[cell]]
     return [
-        Mixed(
-            found.labels[true],
-            found.labels[taken],
-            {who: int(table[true, taken]) for who, table in counts.items()},
-            int(counts[found.own][true].sum()),
+        ConfusedPair(
+            predictions.labels[true],
+            predictions.labels[other],
+            {role: int(table[true, other]) for role, table in counts.items()},
+            int(counts[predictions.own][true].sum()),
         )
-        for true, taken in pairs
+        for true, other in pairs
     ]
 
 
 @dataclass(frozen=True)
-class Class:
-    """F1 of one label (of tags: of one kind of span) by each model; `of`: how often it is true."""
+class ClassScore:
+    """Each model's F1 of one label, or of one kind of span; `support` counts where it is true."""
 
     name: str
     f1: dict[str, float]
-    of: int
+    support: int
 
     @property
     def lost(self) -> float:
-        """How much of the teacher's F1 the student lost; of one model, what is missing to 1."""
+        """The teacher's F1 less the student's; of a single model, 1 less its F1."""
         return self.f1.get("teacher", 1.0) - self.f1.get("student", self.f1.get("model", 0.0))
 
 
-def classes(found: Predictions) -> list[Class]:
-    """Every label that is true somewhere, the one that lost most first."""
-    if found.kind == "tokens" and is_bio(found.labels):
-        rows = _spans(found)
+def class_scores(predictions: Predictions) -> list[ClassScore]:
+    """Return the scores of every label that is true somewhere, the greatest loss first."""
+    if predictions.kind == "tokens" and is_bio(predictions.labels):
+        rows = _spans(predictions)
     else:
-        known, names = found.known().astype(int), range(len(found.labels))
+        known, ids = predictions.known().astype(int), range(len(predictions.labels))
         f1 = {
-            who: f1_score(known, said(found, who), average=None, labels=names, zero_division=0)
-            for who in found.logits
+            role: f1_score(
+                known, predicted(predictions, role), average=None, labels=ids, zero_division=0
+            )
+            for role in predictions.logits
         }
-        several = found.kind == "multilabel"
-        support = known.sum(0) if several else np.bincount(known, minlength=len(found.labels))
+        several = predictions.kind == "multilabel"
+        support = known.sum(0) if several else np.bincount(known, minlength=len(predictions.labels))
         rows = [
-            Class(name, {who: float(f1[who][c]) for who in f1}, int(support[c]))
-            for c, name in enumerate(found.labels)
+            ClassScore(name, {role: float(f1[role][c]) for role in f1}, int(support[c]))
+            for c, name in enumerate(predictions.labels)
         ]
-    return sorted((row for row in rows if row.of), key=lambda row: -row.lost)
+    return sorted((row for row in rows if row.support), key=lambda row: -row.lost)
 
 
-def _spans(found: Predictions) -> list[Class]:
-    names = np.array(found.labels)
-    true = [names[row].tolist() for row in found.truth]
+def _spans(predictions: Predictions) -> list[ClassScore]:
+    names = np.array(predictions.labels)
+    true = [names[row].tolist() for row in predictions.truth]
     reports = {
-        who: classification_report(
+        role: classification_report(
             true, [names[row.argmax(1)].tolist() for row in rows], output_dict=True, zero_division=0
         )
-        for who, rows in found.logits.items()
+        for role, rows in predictions.logits.items()
     }
-    kinds = [name for name in reports[found.own] if not re.fullmatch(r"\w+ avg", name)]
+    kinds = [name for name in reports[predictions.own] if not re.fullmatch(r"\w+ avg", name)]
     return [
-        Class(
+        ClassScore(
             kind,
             {
-                who: float(report.get(kind, {}).get("f1-score", 0))
-                for who, report in reports.items()
+                role: float(report.get(kind, {}).get("f1-score", 0))
+                for role, report in reports.items()
             },
-            int(reports[found.own][kind]["support"]),
+            int(reports[predictions.own][kind]["support"]),
         )
         for kind in kinds
     ]
 
 
 @dataclass(frozen=True)
-class Apart:
-    """One text, its truth, and what each model says of it with how sure it is (or the score)."""
+class Disagreement:
+    """One text, its truth, and each model's answer with its probability (or the score)."""
 
     text: str
     truth: str
@@ -135,88 +138,97 @@ class Apart:
     right: Mapping[str, bool | None]
 
 
-def apart(found: Predictions, most: int = 12) -> list[Apart]:
-    """Texts where student and teacher differ most; of one model, where it is furthest from right.
+def disagreements(predictions: Predictions, most: int = 12) -> list[Disagreement]:
+    """Return the texts where student and teacher, or a single model and the truth, differ most.
 
-    By Jensen-Shannon divergence of the two distributions, summed over several labels and over
-    the words that they tag differently; of scores, by their difference.
+    The measure is the Jensen-Shannon divergence of the two distributions, summed over several
+    labels and over the words that they tag differently; of scores it is their difference.
     """
-    if found.kind == "tokens":
-        other = said(found, "teacher") if "teacher" in found.logits else found.known()
-        differ = _distance(found) * (said(found, found.own) != other)
-        parts = np.split(differ, np.cumsum([len(t) for t in found.truth])[:-1])
+    if predictions.kind == "tokens":
+        other = (
+            predicted(predictions, "teacher")
+            if "teacher" in predictions.logits
+            else predictions.known()
+        )
+        differ = _distance(predictions) * (predicted(predictions, predictions.own) != other)
+        parts = np.split(differ, np.cumsum([len(t) for t in predictions.truth])[:-1])
         distances = np.array([part.sum() for part in parts])
     else:
-        distances = _distance(found)
+        distances = _distance(predictions)
     worst = np.argsort(-distances, kind="stable")[:most]
-    return [_shown(found, int(i)) for i in worst if distances[i] > 0]
+    return [_shown(predictions, int(i)) for i in worst if distances[i] > 0]
 
 
-def _distance(found: Predictions) -> Floats:
-    several = found.kind == "multilabel"
-    student, known = found.stacked(found.own), found.known()
-    if found.kind == "regression":
-        other = found.stacked("teacher")[:, 0] if "teacher" in found.logits else known
+def _distance(predictions: Predictions) -> Floats:
+    """Return a distance for each text, (N,); of tags for each word."""
+    several = predictions.kind == "multilabel"
+    student, known = predictions.stacked(predictions.own), predictions.known()
+    if predictions.kind == "regression":
+        other = predictions.stacked("teacher")[:, 0] if "teacher" in predictions.logits else known
         return np.abs(np.asarray(student[:, 0] - other, np.float64))
-    here = softened(student, several=several)
-    if "teacher" in found.logits:
-        there = softened(found.stacked("teacher"), several=several)
+    p = softened(student, several=several)
+    if "teacher" in predictions.logits:
+        q = softened(predictions.stacked("teacher"), several=several)
     else:
-        there = known if several else np.eye(len(found.labels))[known]
+        q = known if several else np.eye(len(predictions.labels))[known]
     if several:  # each label is a distribution of two
-        here, there = (np.stack((each, 1 - each), -1) for each in (here, there))
-        return np.asarray(_divergence(here, there).sum(1))
-    return _divergence(here, there)
+        p, q = (np.stack((each, 1 - each), -1) for each in (p, q))
+        return np.asarray(_divergence(p, q).sum(1))
+    return _divergence(p, q)
 
 
 def _divergence(p: Floats, q: Floats) -> Floats:
-    """Jensen-Shannon divergence over the last axis, in nats: 0 for equals, ln 2 at most."""
+    """Return the Jensen-Shannon divergence over the last axis, in nats: from 0 to ln 2."""
     middle = (p + q) / 2
     parts = [np.where(x > 0, x * np.log(np.maximum(x, 1e-300) / middle), 0) for x in (p, q)]
     return np.asarray((parts[0] + parts[1]).sum(-1) / 2)
 
 
-def _shown(found: Predictions, i: int) -> Apart:
-    text, truth = found.texts[i], found.truth[i]
-    if found.kind == "regression":
-        scores = {who: float(rows[i][0]) for who, rows in found.logits.items()}
-        answers = {who: f"{score:.2f}" for who, score in scores.items()}
-        return Apart(text, f"{float(truth):.2f}", answers, dict.fromkeys(answers))
-    if found.kind == "tokens":
-        names = np.array(found.labels)
-        ids = {who: rows[i].argmax(1) for who, rows in found.logits.items()}
-        told = {"truth": truth, **ids}
-        # what is the same for all is not worth a line
-        places = [k for k in range(len(truth)) if len({int(t[k]) for t in told.values()}) > 1]
+def _shown(predictions: Predictions, i: int) -> Disagreement:
+    text, truth = predictions.texts[i], predictions.truth[i]
+    if predictions.kind == "regression":
+        scores = {role: float(rows[i][0]) for role, rows in predictions.logits.items()}
+        answers = {role: f"{score:.2f}" for role, score in scores.items()}
+        return Disagreement(text, f"{float(truth):.2f}", answers, dict.fromkeys(answers))
+    if predictions.kind == "tokens":
+        names = np.array(predictions.labels)
+        ids = {role: rows[i].argmax(1) for role, rows in predictions.logits.items()}
+        tags = {"truth": truth, **ids}
+        # words on which the truth and all models agree are left out
+        differing = [k for k in range(len(truth)) if len({int(t[k]) for t in tags.values()}) > 1]
         lines = {
-            who: ", ".join(f"{found.words[i][k]}: {names[row[k]]}" for k in places)
-            for who, row in told.items()
+            role: ", ".join(f"{predictions.words[i][k]}: {names[row[k]]}" for k in differing)
+            for role, row in tags.items()
         }
-        right = {who: bool((row == truth).all()) for who, row in ids.items()}
-        return Apart(text, lines.pop("truth"), lines, right)
-    if found.kind == "multilabel":
-        names = np.array(found.labels)
-        ids = {who: rows[i] > 0 for who, rows in found.logits.items()}
-        answers = {who: ", ".join(names[row]) or "none" for who, row in ids.items()}
-        right = {who: bool((row == (truth > 0)).all()) for who, row in ids.items()}
-        return Apart(text, ", ".join(names[truth > 0]) or "none", answers, right)
-    sure = {who: softened(rows[i]) for who, rows in found.logits.items()}
-    answers = {who: f"{found.labels[int(p.argmax())]} {p.max():.0%}" for who, p in sure.items()}
-    right = {who: int(p.argmax()) == int(truth) for who, p in sure.items()}
-    return Apart(text, found.labels[int(truth)], answers, right)
+        right = {role: bool((row == truth).all()) for role, row in ids.items()}
+        return Disagreement(text, lines.pop("truth"), lines, right)
+    if predictions.kind == "multilabel":
+        names = np.array(predictions.labels)
+        ids = {role: rows[i] > 0 for role, rows in predictions.logits.items()}
+        answers = {role: ", ".join(names[row]) or "none" for role, row in ids.items()}
+        right = {role: bool((row == (truth > 0)).all()) for role, row in ids.items()}
+        return Disagreement(text, ", ".join(names[truth > 0]) or "none", answers, right)
+    soft = {role: softened(rows[i]) for role, rows in predictions.logits.items()}
+    answers = {
+        role: f"{predictions.labels[int(p.argmax())]} {p.max():.0%}" for role, p in soft.items()
+    }
+    right = {role: int(p.argmax()) == int(truth) for role, p in soft.items()}
+    return Disagreement(text, predictions.labels[int(truth)], answers, right)
 
 
-def typical(found: Predictions) -> int:
-    """The text to look at closely: of a length that can be read, and the teacher sure, not certain.
+def example_index(predictions: Predictions) -> int:
+    """Return the index of the text that the page shows in detail, one of 5 to 11 words.
 
-    Of tags and of scores, the longest one that still fits.
+    The teacher's probability of its answer is close to CONFIDENCE; for tags and scores, the text
+    is the longest of that length.
     """
-    lengths = np.array([len(re.findall(r"\w+|[^\w\s]", text)) for text in found.texts])
+    lengths = np.array([len(re.findall(r"\w+|[^\w\s]", text)) for text in predictions.texts])
     fit = np.flatnonzero((lengths >= 5) & (lengths <= 11))
     if not len(fit):
         return int(np.argmin(np.abs(lengths - 8)))
-    if found.kind in ("tokens", "regression"):
+    if predictions.kind in ("tokens", "regression"):
         return int(fit[np.argmax(lengths[fit])])
-    logits = found.logits[found.guide]
-    sure = softened(np.stack([logits[i] for i in fit]), several=found.kind == "multilabel").max(1)
-    return int(fit[np.argmin(np.abs(sure - SURE))])
+    logits = predictions.logits[predictions.guide]
+    several = predictions.kind == "multilabel"
+    confidence = softened(np.stack([logits[i] for i in fit]), several=several).max(1)
+    return int(fit[np.argmin(np.abs(confidence - CONFIDENCE))])

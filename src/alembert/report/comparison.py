@@ -1,4 +1,4 @@
-"""Teacher and students of some runs side by side: size, quality, speed, and the Pareto front."""
+"""Teacher and students of one or more runs side by side: size, quality and speed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +16,22 @@ FOOTNOTE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One model in one backend. What was not measured is None.
+    """One model in one backend; a figure that was not measured is None.
 
-    kept: the student's metric by the teacher's. ms: CPU milliseconds a text at one thread (wall
-    clock where more threads were timed). faster: than the teacher in torch. `same`: no difference
-    was shown. estimated, elsewhere: the quality, the time is as FOOTNOTE says.
+    retention: the student's metric divided by the teacher's. ms: CPU milliseconds a text at one
+    thread (wall clock where more threads were timed). faster: speed relative to the teacher in
+    torch; `same` says that the difference is within the noise. estimated: FOOTNOTE applies to the
+    metric; elsewhere: it applies to the time.
     """
 
     name: str
-    who: str  # teacher or student
+    role: str  # teacher or student
     backend: str
     shape: str
     parameters: int | None
     size_mb: float | None
     metric: float | None
-    kept: float | None = None
+    retention: float | None = None
     ms: float | None = None
     faster: float | None = None
     same: bool = False
@@ -39,31 +40,31 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The name, with the backend where it is not torch."""
+        """The name, with the backend unless it is torch, and a star where FOOTNOTE applies."""
         shown = self.name if self.backend == "torch" else f"{self.name}, {self.backend}"
         return shown + "*" * self.starred
 
     @property
     def starred(self) -> bool:
-        """Whether FOOTNOTE is about it."""
+        """Whether FOOTNOTE applies to one of its figures."""
         return self.estimated or self.elsewhere
 
     @property
     def share(self) -> float | None:
-        """The time it takes, in percent of its teacher's."""
-        if self.who == "teacher":
+        """Its time a text in percent of its teacher's."""
+        if self.role == "teacher":
             return 100.0 if self.ms else None
         return 100 / self.faster if self.faster else None
 
 
 def entries(run: RunRecord, name: str) -> list[Entry]:
-    """The teacher where there is one, the student, and what the student was exported to."""
-    found = [_plain(run, who, title) for who, title in _models(run, name).items()]
-    teacher = next((entry for entry in found if entry.who == "teacher"), None)
-    students = [entry for entry in found if entry.who == "student"]
+    """Return the teacher, if the run has one, the student, and the student's exported variants."""
+    rows = [_torch_entry(run, role, title) for role, title in _models(run, name).items()]
+    teacher = next((entry for entry in rows if entry.role == "teacher"), None)
+    students = [entry for entry in rows if entry.role == "student"]
     if students:
-        found += _variants(run, students[0])
-    return [_beside(run, entry, teacher) for entry in found]
+        rows += _exported_entries(run, students[0])
+    return [_with_ratios(entry, teacher) for entry in rows]
 
 
 def _models(run: RunRecord, name: str) -> dict[str, str]:
@@ -71,74 +72,75 @@ def _models(run: RunRecord, name: str) -> dict[str, str]:
     return models | ({"student": name} if run.student else {})
 
 
-def _plain(run: RunRecord, who: str, title: str) -> Entry:
-    """A model in torch."""
-    place = run.student if who == "student" else run.teacher
-    size = size_of(place or "") or Size("", "", 0, 0)
-    values = run.metrics.get(who, {})
-    row = _row(run, who, "torch")
+def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
+    """Return the entry of a model in torch."""
+    path = run.student if role == "student" else run.teacher
+    size = size_of(path or "") or Size("", "", 0, 0)
+    values = run.metrics.get(role, {})
+    row = _row(run, role, "torch")
     return Entry(
-        title, who, "torch", ", ".join(filter(None, (size.kind, size.shape))),
-        run.metrics.get("parameters", {}).get(who) or size.parameters or None,
+        title, role, "torch", ", ".join(filter(None, (size.kind, size.shape))),
+        run.metrics.get("parameters", {}).get(role) or size.parameters or None,
         size.size_mb or None, values.get(run.metrics.get("metric")), ms=_ms(row),
         **_timed(row, run),
     )  # fmt: skip
 
 
-def _variants(run: RunRecord, student: Entry) -> list[Entry]:
+def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
     variants = run.deployed.variants if run.deployed else ()
-    plain = next((v.measured for v in variants if v.backend == "onnx"), {})
-    metric, found = str(run.metrics.get("metric", "")), []
+    fp32 = next((v.measured for v in variants if v.backend == "onnx"), {})
+    metric, rows = str(run.metrics.get("metric", "")), []
     for variant in variants:
         row = _row(run, "student", variant.backend)
         entry = replace(
             student, backend=variant.backend, size_mb=variant.size_mb,
             metric=None, ms=_ms(row), **_timed(row, run),
         )  # fmt: skip
-        found.append(_as_exported(entry, variant.measured, plain, student.metric, metric))
-    return found
+        rows.append(_with_export_figures(entry, variant.measured, fp32, student.metric, metric))
+    return rows
 
 
-def _as_exported(
+def _with_export_figures(
     entry: Entry,
     measured: Mapping[str, float],
-    plain: Mapping[str, float],
+    fp32: Mapping[str, float],
     student: float | None,
     metric: str,
 ) -> Entry:
-    """With what export --auto measured, on texts of its own: quality by that of fp32 (`plain`)."""
-    if student is not None and metric in measured and plain.get(metric):
-        estimate = min(student * measured[metric] / plain[metric], 1.0)  # the most of any metric
+    """Add the figures that export --auto measured, the metric in proportion to ONNX in fp32."""
+    if student is not None and metric in measured and fp32.get(metric):
+        estimate = min(student * measured[metric] / fp32[metric], 1.0)  # the most of any metric
         entry = replace(entry, metric=estimate, estimated=True)
     if entry.ms is None and "cpu_ms" in measured:
         entry = replace(entry, ms=measured["cpu_ms"], elsewhere=True)
     return entry
 
 
-def _beside(run: RunRecord, entry: Entry, teacher: Entry | None) -> Entry:
-    if teacher is None or entry is teacher or entry.who == "teacher":
+def _with_ratios(entry: Entry, teacher: Entry | None) -> Entry:
+    """Add a student's retention and speedup, as far as both models were measured."""
+    if teacher is None or entry is teacher or entry.role == "teacher":
         return entry
     if entry.metric is not None and teacher.metric:
-        entry = replace(entry, kept=entry.metric / teacher.metric)
+        entry = replace(entry, retention=entry.metric / teacher.metric)
     if entry.faster is None and entry.ms and teacher.ms and not entry.elsewhere:
         entry = replace(entry, faster=teacher.ms / entry.ms)
     return entry
 
 
-def _row(run: RunRecord, who: str, backend: str) -> dict[str, Any] | None:
-    """The row of bench.json with the fewest threads; models are named there by role or by path."""
-    rows = [r for r in run.bench if r["backend"] == backend and _is(run, who, r["model"])]
+def _row(run: RunRecord, role: str, backend: str) -> dict[str, Any] | None:
+    """Return the row of bench.json with the fewest threads; it names models by role or path."""
+    rows = [r for r in run.bench if r["backend"] == backend and _is(run, role, r["model"])]
     return min(rows, key=lambda row: row["threads"], default=None)
 
 
-def _is(run: RunRecord, who: str, name: str) -> bool:
-    if name == who:
+def _is(run: RunRecord, role: str, name: str) -> bool:
+    if name == role:
         return True
-    if who == "teacher":
-        places = {Path(run.teacher)} if run.teacher else set()
+    if role == "teacher":
+        paths = {Path(run.teacher)} if run.teacher else set()
     else:
-        places = {run.path, run.path / "student"}
-    return Path(run.found(name)).resolve() in {place.resolve() for place in places}
+        paths = {run.path, run.path / "student"}
+    return Path(run.resolved(name)).resolve() in {path.resolve() for path in paths}
 
 
 def _ms(row: dict[str, Any] | None) -> float | None:
@@ -149,7 +151,7 @@ def _ms(row: dict[str, Any] | None) -> float | None:
 
 
 def _timed(row: dict[str, Any] | None, run: RunRecord) -> dict[str, Any]:
-    """The ratio to the teacher in torch, where bench.json has it with its noise."""
+    """Return the speedup over the teacher in torch where bench.json has it with its noise."""
     for ratio in (row or {}).get("ratios", ()):
         name, _, backend = ratio["to"].rpartition(":")
         if backend == "torch" and _is(run, "teacher", name):
@@ -157,30 +159,30 @@ def _timed(row: dict[str, Any] | None, run: RunRecord) -> dict[str, Any]:
     return {"faster": None, "same": False}
 
 
-def together(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Entry]:
-    """All entries, each teacher once, before the first of its students."""
-    found: list[Entry] = []
+def all_entries(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Entry]:
+    """Return the entries of all runs; a shared teacher comes once, before its first student."""
+    shown: list[Entry] = []
     seen: set[tuple[str | None, Any]] = set()
     for run, name in zip(runs, names, strict=True):
-        key = (run.teacher and str(Path(run.teacher).resolve()), _judged_by(run))
+        key = (run.teacher and str(Path(run.teacher).resolve()), _measured_by(run))
         rows = entries(run, name)
-        found += [row for row in rows if row.who == "student" or key not in seen]
+        shown += [row for row in rows if row.role == "student" or key not in seen]
         seen.add(key)
-    return found
+    return shown
 
 
-def _judged_by(run: RunRecord) -> tuple[Any, ...]:
-    """What makes figures comparable: the metric, and the file it was measured on."""
+def _measured_by(run: RunRecord) -> tuple[Any, ...]:
+    """Return the metric and the file it was measured on: where both agree, figures compare."""
     return run.metrics.get("metric"), run.files.get("evaluation"), run.files.get("task")
 
 
 def comparable(runs: Sequence[RunRecord]) -> bool:
-    """Whether all runs were judged by the same metric on the same file."""
-    return len({_judged_by(run) for run in runs}) == 1
+    """Return whether all runs were evaluated by the same metric on the same file."""
+    return len({_measured_by(run) for run in runs}) == 1
 
 
 def names_of(runs: Sequence[RunRecord]) -> list[str]:
-    """The shortest tails of the runs' paths that tell them apart."""
+    """Return the shortest endings of the runs' paths that differ from one another."""
     parts = [run.path.resolve().parts for run in runs]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
@@ -190,19 +192,21 @@ def names_of(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]]]:
-    """Names of columns and the cells of each entry; what no entry has is no column."""
+    """Return the columns' names and each entry's cells; a column without a figure is left out."""
     columns: dict[str, list[str | None]] = {
         "parameters": [f"{r.parameters / 1e6:.1f} M" if r.parameters else None for r in rows],
         "size on disk": [f"{r.size_mb:.1f} MB" if r.size_mb else None for r in rows],
         metric or "metric": [
             None if r.metric is None else f"{r.metric:.4f}" + "*" * r.estimated for r in rows
         ],
-        "kept": [None if r.kept is None else f"{r.kept:.1%}" + "*" * r.estimated for r in rows],
+        "kept": [
+            None if r.retention is None else f"{r.retention:.1%}" + "*" * r.estimated for r in rows
+        ],
         "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
         "speed": [_speed(r) for r in rows],
     }
-    kept = {name: cells for name, cells in columns.items() if any(cells)}
-    return list(kept), [[column[i] or "-" for column in kept.values()] for i in range(len(rows))]
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    return list(shown), [[column[i] or "-" for column in shown.values()] for i in range(len(rows))]
 
 
 def _speed(row: Entry) -> str | None:

@@ -1,4 +1,4 @@
-"""The parts of the page about what the models say: errors, classes, disagreements."""
+"""The sections of the page on predictions: errors, classes, disagreements."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,17 @@ from scipy.stats import pearsonr
 from alembert.evaluation.predictions import Predictions
 from alembert.report import analysis, plots
 
-MATRIX = 20  # classes that a confusion matrix can show; of more, the worst pairs
-ROWS = 20  # classes in a plot; of more, half as many from either end
-CUT = 400  # characters of a text in a table
+MATRIX = 20  # the most classes that a matrix shows; of more, the worst pairs are listed
+ROWS = 20  # the most classes in a plot; of more, half of them come from either end
+CUT = 400  # the most characters of a text in a table
 
 
 @dataclass(frozen=True)
 class Section:
-    """figures: groups of SVGs that belong together, with a caption. head, rows: a table.
+    """One section of the page.
 
-    quote: the example that is looked at. points: a list. verbatim: a command.
+    figures: groups of SVGs, each group with a caption. head, rows: a table. quote: the example's
+    text. points: a list. verbatim: a command.
     """
 
     key: str
@@ -31,110 +32,117 @@ class Section:
     verbatim: str = ""
 
 
-def errors(found: Predictions) -> Section | None:
-    """Confusion matrices; of many classes the worst pairs; of scores a scatter."""
-    if found.kind == "regression":
-        return _scores(found)
-    if found.kind != "classification":
+def errors(predictions: Predictions) -> Section | None:
+    """Return confusion matrices, the worst pairs of many classes, or a scatter plot of scores."""
+    if predictions.kind == "regression":
+        return _scores(predictions)
+    if predictions.kind != "classification":
         return None
-    if len(found.labels) <= MATRIX:
+    if len(predictions.labels) <= MATRIX:
         drawn = tuple(
-            plots.confusion(analysis.confusion(found, who), found.labels, who)
-            for who in found.logits
+            plots.confusion(analysis.confusion(predictions, role), predictions.labels, role)
+            for role in predictions.logits
         )
-        lead = f"{len(found):,} texts: a row is what is true, a column what the model says."
-        return Section("errors", "Confusion", lead + _part(found), ((drawn, ""),))
-    pairs = analysis.mixed_up(found)
-    models = list(found.logits)
+        lead = f"{len(predictions):,} texts: a row is what is true, a column what the model says."
+        return Section("errors", "Confusion", lead + _sampled(predictions), ((drawn, ""),))
+    pairs = analysis.confused_pairs(predictions)
+    models = list(predictions.logits)
     lead = (
-        f"{len(found.labels)} classes are too many for a matrix: the pairs that the student takes "
-        f"for one another most often, among {len(found):,} texts."
+        f"{len(predictions.labels)} classes are too many for a matrix: the pairs that the student "
+        f"takes for one another most often, among {len(predictions):,} texts."
     )
     rows = tuple(
-        (pair.true, pair.said, *(f"{pair.counts[who]} of {pair.of}" for who in models))
+        (pair.true, pair.predicted, *(f"{pair.counts[role]} of {pair.support}" for role in models))
         for pair in pairs
     )
-    head = ("true", "taken for", *(f"by the {who}" for who in models))
+    head = ("true", "taken for", *(f"by the {role}" for role in models))
     return Section(
-        "errors", "Confusion: the worst pairs", lead + _part(found), head=head, rows=rows
+        "errors", "Confusion: the worst pairs", lead + _sampled(predictions), head=head, rows=rows
     )
 
 
-def _scores(found: Predictions) -> Section:
-    truth, drawn = found.known().astype(np.float64), []
-    for who in found.logits:
-        scores = analysis.said(found, who).astype(np.float64)
-        told = "constant"
+def _scores(predictions: Predictions) -> Section:
+    truth, drawn = predictions.known().astype(np.float64), []
+    for role in predictions.logits:
+        scores = analysis.predicted(predictions, role).astype(np.float64)
+        correlation = "constant"
         if np.ptp(scores) and np.ptp(truth):
-            told = f"Pearson {pearsonr(truth, scores).statistic:.3f}"
-        drawn.append(plots.scatter(truth, scores, who, told))
-    lead = f"{len(found):,} texts: on the dotted line a model says the truth."
-    return Section("errors", "Scores against the truth", lead + _part(found), ((tuple(drawn), ""),))
+            correlation = f"Pearson {pearsonr(truth, scores).statistic:.3f}"
+        drawn.append(plots.scatter(truth, scores, role, correlation))
+    lead = f"{len(predictions):,} texts: on the dotted line a model says the truth."
+    return Section(
+        "errors", "Scores against the truth", lead + _sampled(predictions), ((tuple(drawn), ""),)
+    )
 
 
-def _part(found: Predictions) -> str:
-    if len(found) == found.total:
+def _sampled(predictions: Predictions) -> str:
+    """Return a sentence for predictions that are a sample of the evaluated texts."""
+    if len(predictions) == predictions.total:
         return ""
-    return f" They are an even part of the {found.total:,} that were judged."
+    return f" They are an even part of the {predictions.total:,} that were judged."
 
 
-def by_class(found: Predictions) -> Section | None:
-    """F1 of each label, and what the student kept of it."""
-    if found.kind == "regression":
+def by_class(predictions: Predictions) -> Section | None:
+    """Return F1 of each label by teacher and student; None where there are no classes."""
+    if predictions.kind == "regression":
         return None
-    rows = analysis.classes(found)
+    rows = analysis.class_scores(predictions)
     if not rows:
         return None
-    what = "kind of span" if found.kind == "tokens" and "O" in found.labels else "label"
-    of_two = "teacher" in found.logits
-    lead = f"F1 of each {what}, with how often it is true in brackets"
-    lead += "; where the student lost most first." if of_two else ", the worst first."
-    if of_two:
-        kept = np.array(
+    spans = predictions.kind == "tokens" and "O" in predictions.labels
+    compared = "teacher" in predictions.logits
+    lead = (
+        f"F1 of each {'kind of span' if spans else 'label'}, with how often it is true in brackets"
+    )
+    lead += "; where the student lost most first." if compared else ", the worst first."
+    if compared:
+        retention = np.array(
             [row.f1["student"] / row.f1["teacher"] for row in rows if row.f1["teacher"]]
         )
-        if len(kept):
+        if len(retention):
             lead += (
-                f" The student keeps {np.median(kept):.1%} of the teacher's F1 at the median, and "
-                f"all of it or more for {int((kept >= 1).sum())} of {len(kept)}."
+                f" The student keeps {np.median(retention):.1%} of the teacher's F1 at the median, "
+                f"and all of it or more for {int((retention >= 1).sum())} of {len(retention)}."
             )
     parts = [rows] if len(rows) <= ROWS else [rows[: ROWS // 2], rows[-ROWS // 2 :]]
     if len(rows) > ROWS:
         lead += f" The {ROWS // 2} at either end, of {len(rows)}."
     drawn = (tuple(plots.by_class(part) for part in parts), "")
-    title = "What was kept, class by class" if of_two else "Class by class"
+    title = "What was kept, class by class" if compared else "Class by class"
     return Section("classes", title, lead, (drawn,))
 
 
-def disagreements(found: Predictions) -> Section | None:
-    """The texts that the two see most differently; of one model, its worst mistakes."""
-    rows = analysis.apart(found)
+def disagreements(predictions: Predictions) -> Section | None:
+    """Return the texts on which teacher and student, or one model and the truth, differ most."""
+    rows = analysis.disagreements(predictions)
     if not rows:
         return None
-    models = list(found.logits)
+    models = list(predictions.logits)
 
-    def marked(row: analysis.Apart, who: str) -> str:
-        right = row.right[who]
-        return row.answers[who] if right is None else f"{'✓' if right else '✗'} {row.answers[who]}"
+    def marked(row: analysis.Disagreement, role: str) -> str:
+        right = row.right[role]
+        return (
+            row.answers[role] if right is None else f"{'✓' if right else '✗'} {row.answers[role]}"
+        )
 
     table = tuple(
         (
             row.text if len(row.text) <= CUT else row.text[:CUT] + " …",
             row.truth,
-            *(marked(row, who) for who in models),
+            *(marked(row, role) for role in models),
         )
         for row in rows
     )
     if len(models) == 2:
-        first, second = (analysis.said(found, who) for who in models)
-        told = "By the Jensen-Shannon divergence of what the two say. "
-        if found.kind == "regression":
-            told = f"By the difference of their scores; mean {np.abs(first - second).mean():.2f}. "
+        first, second = (analysis.predicted(predictions, role) for role in models)
+        lead = "By the Jensen-Shannon divergence of what the two say. "
+        if predictions.kind == "regression":
+            lead = f"By the difference of their scores; mean {np.abs(first - second).mean():.2f}. "
         else:
             same = (first == second).reshape(len(first), -1).all(1).mean()
-            unit = "words" if found.kind == "tokens" else "texts"
-            told += f"They give the same answer for {same:.1%} of the {unit}."
+            unit = "words" if predictions.kind == "tokens" else "texts"
+            lead += f"They give the same answer for {same:.1%} of the {unit}."
         title = "Where student and teacher disagree most"
     else:
-        title, told = "Where it is furthest from the truth", ""
-    return Section("apart", title, told, head=("text", "true", *models), rows=table)
+        title, lead = "Where it is furthest from the truth", ""
+    return Section("apart", title, lead, head=("text", "true", *models), rows=table)

@@ -1,4 +1,4 @@
-"""The model card: README.md beside a run's model, in the hub's format, with what was measured."""
+"""The model card: README.md beside a run's model, in the hub's format, with its figures."""
 
 import logging
 import os
@@ -11,17 +11,17 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 
 from alembert.io.files import atomic
 from alembert.report.comparison import FOOTNOTE, Entry, entries, table
-from alembert.runs.record import COURSE, RunRecord
+from alembert.runs.record import STAGE_COLUMNS, RunRecord
 
 log = logging.getLogger(__name__)
 
-OURS = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
-TAGS = {  # kind of task: the hub's name for what the model does
+MARKER = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
+TAGS = {  # kind of task: the hub's pipeline tag
     "tokens": "token-classification",
     "words": "fill-mask",
     "encoder": "feature-extraction",
 }
-HUB_METRICS = {  # ours: the hub's
+HUB_METRICS = {  # our metric's name: the hub's
     "matthews": "matthews_correlation",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
@@ -34,27 +34,31 @@ HUB_METRICS = {  # ours: the hub's
 
 
 def write(path: Path) -> Path | None:
-    """The card of a run, or None where its model is not made yet or the card is another's."""
+    """Write a run's card and return its path.
+
+    Returns None where the model is not made yet, or a card without MARKER is in its place.
+    """
     run = RunRecord(path)
     if run.student is None:
         return None
-    place = run.student / "README.md"
-    if place.is_file() and OURS not in place.read_text(encoding="utf-8", errors="replace"):
-        log.info(f"{place}: not ours, left as it is")
+    card_path = run.student / "README.md"
+    existing = card_path.read_text("utf-8", "replace") if card_path.is_file() else MARKER
+    if MARKER not in existing:
+        log.info(f"{card_path}: not ours, left as it is")
         return None
     if not os.access(run.student, os.W_OK):
-        log.info(f"{place}: cannot be written: no model card")
+        log.info(f"{card_path}: cannot be written: no model card")
         return None
-    found = entries(run, run.name)
-    card = ModelCard(f"---\n{_header(run).to_yaml()}\n---\n\n{OURS}\n\n{_body(run, found)}")
-    with atomic(place) as partial:
+    rows = entries(run, run.name)
+    card = ModelCard(f"---\n{_header(run).to_yaml()}\n---\n\n{MARKER}\n\n{_body(run, rows)}")
+    with atomic(card_path) as partial:
         card.save(partial)
-    return place
+    return card_path
 
 
 def _header(run: RunRecord) -> ModelCardData:
-    """The YAML head; what is not known is left out of it."""
-    kind = run.metrics.get("task") or ("words" if _masked(run) else "encoder")
+    """Return the YAML header; unknown fields are left out."""
+    kind = run.metrics.get("task") or ("words" if _trains_mlm_head(run) else "encoder")
     pipeline = TAGS.get(kind, "text-classification")
     distilled = run.teacher is not None
     metrics = run.metrics.get("student", {})
@@ -77,38 +81,38 @@ def _header(run: RunRecord) -> ModelCardData:
     )  # fmt: skip
 
 
-def _masked(run: RunRecord) -> bool:
-    """Whether a run on a corpus taught a masked-word head."""
+def _trains_mlm_head(run: RunRecord) -> bool:
+    """Return whether a stage on a corpus trained the MLM head."""
     stages = [stage for stage in run.recipe["stages"] if stage["data"] == "corpus"]
     kinds = {term["kind"] for stage in stages for term in stage["objective"]}
     return bool(kinds & {"HardLabels", "SoftLabels", "LogitsMSE"})
 
 
 def _hub_id(run: RunRecord, name: str | None) -> str | None:
-    """The name, when it is a model that came from the hub, and so lies in its cache."""
-    if name is None or Path(run.found(name)).exists():
+    """Return the name if it is a hub id, which the hub's cache then holds, else None."""
+    if name is None or Path(run.resolved(name)).exists():
         return None
     try:
         return name if isinstance(try_to_load_from_cache(name, "config.json"), str) else None
-    except ValueError:  # not the shape of an id
+    except ValueError:  # no valid id
         return None
 
 
 def _language(run: RunRecord) -> Any:
-    """As the card of the model that it comes from says."""
-    source = run.teacher or run.found(run.arguments.get("student") or "")
+    """Return the language that the card of the teacher or of the base model names."""
+    source = run.teacher or run.resolved(run.arguments.get("student") or "")
     card = Path(source) / "README.md"
     if not source or not card.is_file():
         return None
     try:
         return ModelCard.load(card).data.language
-    except (ValueError, yaml.YAMLError):  # somebody wrote it by hand
+    except (ValueError, yaml.YAMLError):  # a card written by hand
         return None
 
 
-def _body(run: RunRecord, found: list[Entry]) -> str:
-    student = next(entry for entry in found if entry.who == "student")
-    teacher = next((entry for entry in found if entry.who == "teacher"), None)
+def _body(run: RunRecord, rows: list[Entry]) -> str:
+    student = next(entry for entry in rows if entry.role == "student")
+    teacher = next((entry for entry in rows if entry.role == "teacher"), None)
     recipe = run.recipe
     origin = "Fine-tuned"
     if teacher:
@@ -118,7 +122,7 @@ def _body(run: RunRecord, found: list[Entry]) -> str:
     parts = [f"# {run.name}", f"{origin} by Alembert: {student.shape}."]
     if run.metrics:
         source = run.files.get("task") or run.files.get("evaluation") or ""
-        parts += [f"## Measured on {Path(source).name}", _figures(run, found)]
+        parts += [f"## Measured on {Path(source).name}", _figures(run, rows)]
     folder = "path/to/this/folder"
     parts += [
         "## Use",
@@ -127,7 +131,7 @@ def _body(run: RunRecord, found: list[Entry]) -> str:
         "## How it was made",
         f"Recipe `{recipe['name']}`: {recipe.get('paper', '')}. Seed "
         f"{run.arguments.get('seed', 0)}.",
-        _table(COURSE, run.course),
+        _table(STAGE_COLUMNS, run.stage_rows),
     ]
     if run.command:
         parts.append(f"```bash\n{run.command}\n```")
@@ -139,14 +143,14 @@ def _body(run: RunRecord, found: list[Entry]) -> str:
     return "\n\n".join([*filter(None, parts), "## Intended use and limits", _limits(run, student)])
 
 
-def _figures(run: RunRecord, found: list[Entry]) -> str:
+def _figures(run: RunRecord, rows: list[Entry]) -> str:
     metric = run.metrics["metric"]
-    columns, cells = table(found, metric)
-    rows = [(entry.label, *row) for entry, row in zip(found, cells, strict=True)]
+    columns, cells = table(rows, metric)
+    labelled = [(entry.label, *row) for entry, row in zip(rows, cells, strict=True)]
     others = [f"{k} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric]
     more = f"\n\nThe student's other metrics: {', '.join(others)}." if others else ""
-    note = f"\n\n{FOOTNOTE.replace('* As', '(*) As')}" * any(entry.starred for entry in found)
-    return _table(("model", *columns), rows) + note + more
+    note = f"\n\n{FOOTNOTE.replace('* As', '(*) As')}" * any(entry.starred for entry in rows)
+    return _table(("model", *columns), labelled) + note + more
 
 
 def _limits(run: RunRecord, student: Entry) -> str:

@@ -1,4 +1,4 @@
-"""report.html: the runs side by side, then each run, in one file that opens from disk."""
+"""report.html: runs side by side, then each run, in one file that opens from disk."""
 
 import logging
 import os
@@ -18,8 +18,8 @@ from alembert.runs.record import RunRecord
 
 log = logging.getLogger(__name__)
 
-LIMIT = 1_900_000  # bytes of a page
-Tile = tuple[str, str, str]  # a figure, what it says, and of what
+LIMIT = 1_900_000  # the most bytes of a page
+Tile = tuple[str, str, str]  # a figure, its name, a note
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Part:
 
 
 def make(paths: Sequence[Path], out: Path | None) -> Path:
-    """Write the page of one run, or of several compared; returns its path. Raises UserError.
+    """Write the page of one run, or of several compared, and return its path.
 
-    Without `out` it lies in the run, or, of several, is report.html here.
+    `out` defaults to report.html in the run, or in the working directory for several runs. Raises
+    UserError where a run cannot be read or the page cannot be written.
     """
     try:
         import jinja2  # noqa: F401
@@ -48,48 +49,48 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
     out = out or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
     _check(out)
     names = comparison.names_of(runs)
-    rows = comparison.together(runs, names)
+    rows = comparison.all_entries(runs, names)
     parts = [
         _part(f"run{n}", name, run)
         for n, (run, name) in enumerate(zip(runs, names, strict=True), 1)
     ]
     columns, cells = comparison.table(rows, _metric(runs))
-    told = {
+    content = {
         "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
         "about": _about(runs[0]) if comparison.comparable(runs) else "",
         "tiles": _tiles(rows, _metric(runs)),
         "columns": columns,
         "rows": list(zip(rows, cells, strict=True)),
         "front": _front(runs, rows),
-        "teacher": any(row.who == "teacher" for row in rows),
+        "teacher": any(row.role == "teacher" for row in rows),
         "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
     with atomic(out) as partial:
-        partial.write_text(_fitting(told, parts), encoding="utf-8")
+        partial.write_text(_rendered(content, parts), encoding="utf-8")
     return out
 
 
-def _fitting(told: dict[str, Any], parts: list[Part]) -> str:
-    """The page; while it is too large, the last run's details are left out, which is said there."""
+def _rendered(content: dict[str, Any], parts: list[Part]) -> str:
+    """Return the HTML; while it is over LIMIT, the last run's sections give way to a sentence."""
     import jinja2
 
     from alembert.report.svg import numbered
 
-    here = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("alembert", "report"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     while True:
-        text = numbered(here.get_template("page.html.j2").render(told, parts=parts))
-        full = [n for n, part in enumerate(parts) if part.sections]
-        if len(text.encode()) <= LIMIT or not full:
+        text = numbered(environment.get_template("page.html.j2").render(content, parts=parts))
+        detailed = [n for n, part in enumerate(parts) if part.sections]
+        if len(text.encode()) <= LIMIT or not detailed:
             return text
-        parts[full[-1]] = replace(parts[full[-1]], sections=())
+        parts[detailed[-1]] = replace(parts[detailed[-1]], sections=())
 
 
 def attempt(paths: Sequence[Path], out: Path | None) -> None:
-    """The page at the end of a job, that is done with it or without it."""
+    """Write the page after a run, which counts as done with or without it."""
     try:
         log.info(f"{make(paths, out)}: made")
     except UserError as error:
@@ -97,56 +98,56 @@ def attempt(paths: Sequence[Path], out: Path | None) -> None:
 
 
 def _check(out: Path) -> None:
-    """Refuse a place that cannot be written before anything is computed."""
+    """Raise UserError for a path that cannot be written, before anything is computed."""
     if out.is_dir():
         raise UserError(f"--out {out}: a folder: name a file in it")
-    home = next((place for place in out.resolve().parents if place.exists()), Path("/"))
-    if not home.is_dir() or not os.access(home, os.W_OK):
+    folder = next((parent for parent in out.resolve().parents if parent.exists()), Path("/"))
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"{out}: cannot be written: choose another --out")
 
 
 def _part(key: str, name: str, run: RunRecord) -> Part:
-    from alembert.evaluation import predictions
+    from alembert.evaluation.predictions import FILE, load, save
     from alembert.report.sections import sections
 
-    found, why = predictions.load(run.path), ""
-    if found is None and run.metrics:
+    predictions, why = load(run.path), ""
+    if predictions is None and run.metrics:
         try:
-            log.info(f"{name}: no {predictions.FILE} there: asking its models again")
-            found = predict_again(run)
+            log.info(f"{name}: no {FILE} there: asking its models again")
+            predictions = predict_again(run)
             if run.writable:
-                predictions.save(run.path, found)
+                save(run.path, predictions)
         except UserError as error:
             why = str(error)
-    elif found is None:
+    elif predictions is None:
         why = "the run was not judged" if run.finished else "the run is not finished"
-    return Part(key, name, tuple(sections(run, found, why)), run.finished)
+    return Part(key, name, tuple(sections(run, predictions, why)), run.finished)
 
 
 def _metric(runs: Sequence[RunRecord]) -> str:
-    """The metric that all runs share, or none."""
+    """Return the metric that all runs share, or an empty string."""
     names = {run.metrics.get("metric") for run in runs} - {None}
     return str(names.pop()) if len(names) == 1 else ""
 
 
 def _about(run: RunRecord) -> str:
-    """What the figures were measured on."""
+    """Return the metric and the file it was measured on, with the ensemble's value if any."""
     if not run.metrics:
         return ""
     source = run.files.get("evaluation") or run.files.get("task") or ""
     metric = run.metrics["metric"]
-    together = run.metrics.get("ensemble", {}).get(metric)
+    average = run.metrics.get("ensemble", {}).get(metric)
     count = 1 + len(run.arguments.get("more_teachers", ()))
-    more = "" if together is None else f"; {together:.3f} by the average of its {count} teachers"
+    more = "" if average is None else f"; {average:.3f} by the average of its {count} teachers"
     return f"{metric} on {Path(source).name}{more}"
 
 
 def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
-    """The headline of each student: how much smaller, faster, and what was kept."""
-    found: list[tuple[str, list[Tile]]] = []
+    """Return each student's headline: how much smaller and faster it is, and its retention."""
+    tiles: list[tuple[str, list[Tile]]] = []
     teacher: Entry | None = None
     for row in rows:
-        if row.who == "teacher":
+        if row.role == "teacher":
             teacher = row
         elif row.backend == "torch":
             best = max(
@@ -154,8 +155,8 @@ def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
                  and not r.same),
                 key=lambda r: r.faster or 0, default=None,
             )  # fmt: skip
-            found.append((row.name, _headline(row, teacher, best, metric)))
-    return found
+            tiles.append((row.name, _headline(row, teacher, best, metric)))
+    return tiles
 
 
 def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric: str) -> list[Tile]:
@@ -180,33 +181,32 @@ def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric:
             tiles.append(_speed(student.faster, "", times))
     if best is not None and best.ms and best.faster:
         size = f", {best.size_mb:.0f} MB" if best.size_mb else ""
-        as_what = f" as {best.backend}"
-        tiles.append(_speed(best.faster, as_what, f"{best.ms:.2g} ms a text{size}"))
-    if student.kept is not None and teacher.metric is not None and student.metric is not None:
+        tiles.append(_speed(best.faster, f" as {best.backend}", f"{best.ms:.2g} ms a text{size}"))
+    if student.retention is not None and teacher.metric is not None and student.metric is not None:
         values = f"{teacher.metric:.3f} → {student.metric:.3f}"
-        tiles.append((f"{student.kept:.1%}", "kept", values))
+        tiles.append((f"{student.retention:.1%}", "kept", values))
     return tiles
 
 
-def _speed(faster: float, as_what: str, times: str) -> Tile:
+def _speed(faster: float, backend: str, times: str) -> Tile:
     if faster < 1:
-        return f"{1 / faster:.1f}{TIMES}", f"slower{as_what}", times
-    return f"{faster:.1f}{TIMES}", f"faster{as_what}", times
+        return f"{1 / faster:.1f}{TIMES}", f"slower{backend}", times
+    return f"{faster:.1f}{TIMES}", f"faster{backend}", times
 
 
 def _front(runs: Sequence[RunRecord], rows: Sequence[Entry]) -> str:
-    """The metric against latency, when at least two models have both and can be compared."""
+    """Plot the metric against latency; an empty string where fewer than two models compare."""
     from alembert.report import plots
 
-    shared = sum(row.who == "teacher" for row in rows) == 1
+    shared = sum(row.role == "teacher" for row in rows) == 1
     unit = "CPU ms a text"
-    if len(runs) > 1 and shared:  # timed at different hours: what they share is their teacher
+    if len(runs) > 1 and shared:  # times of different hours compare only through the teacher
         unit = "CPU time a text, % of the teacher's"
     points = []
     for row in rows:
         cost = row.ms if unit == "CPU ms a text" else row.share
         if cost is not None and row.metric is not None:
-            points.append((row.label, row.who, cost, row.metric))
+            points.append((row.label, row.role, cost, row.metric))
     if len(points) < 2 or not comparison.comparable(runs):
         return ""
     front = pareto([(cost, value) for _, _, cost, value in points])

@@ -1,4 +1,4 @@
-"""The plots of the page, each one axes: what they show is said in words too."""
+"""The plots of the page, each with one axes and a description in words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,27 +9,27 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from alembert.report.analysis import Class
+from alembert.report.analysis import ClassScore
 from alembert.report.svg import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
 
 COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT}
-MARKS = {"teacher": "s", "student": "o", "model": "o"}  # told apart without their colour too
-# of images, on dark and on light
+MARKS = {"teacher": "s", "student": "o", "model": "o"}  # shapes differ too, for print
+# the colours of images, which fit a dark and a light page
 SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36), "model": (208, 106, 36)}
 
 
 def short(text: str, most: int = 26) -> str:
-    """A label that fits beside an axis."""
+    """Return the text cut to `most` characters, to fit beside an axis."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
-    """A stage's loss and its terms over the steps, logarithmic where no value is 0."""
+    """Plot a stage's loss and its terms over the steps, on a log scale where no value is 0."""
     ends = ", ".join(f"{term} {row[0][1]:.3g} to {row[-1][1]:.3g}" for term, row in series.items())
     with drawn(f"Losses of stage {name} by step: {ends}") as (axes, plot):
         for (term, row), colour in zip(series.items(), LINES, strict=False):
             steps, values = _thinned(row)
-            mark = "o" if len(steps) == 1 else ""  # a line of one point is not seen
+            mark = "o" if len(steps) == 1 else ""  # a line of one point is invisible
             width = 2.4 if term == "loss" else 1.4
             axes.plot(steps, values, color=colour, label=term, lw=width, marker=mark)
         if all(value > 0 for row in series.values() for _, value in row):
@@ -41,21 +41,21 @@ def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis at 1, 2, 5, 10 ...: matplotlib's own are TeX, shown as typed."""
+    """Set ticks at 1, 2, 5, 10 ...: matplotlib's defaults are TeX, which STYLE does not parse."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def _thinned(row: list[tuple[float, float]], most: int = 50) -> tuple[list[float], list[float]]:
-    """At most so many points, each the mean of its neighbours."""
+    """Return steps and values, averaged in neighbourhoods to at most `most` points."""
     parts = np.array_split(np.array(row), min(most, len(row)))
     means = [part.mean(0) for part in parts]
     return [float(mean[0]) for mean in means], [float(mean[1]) for mean in means]
 
 
-def watched(name: str, metric: str, row: list[tuple[float, float]]) -> str:
-    """The metric on held-out texts while a stage ran."""
+def validations(name: str, metric: str, row: list[tuple[float, float]]) -> str:
+    """Plot the metric on held-out texts over a stage's steps."""
     best = (min if metric == "loss" else max)(value for _, value in row)
     with drawn(f"{metric} on held-out texts during stage {name}: best {best:.4f}") as (axes, plot):
         axes.plot(*zip(*row, strict=True), color=STUDENT, marker="o", markersize=4)
@@ -67,24 +67,24 @@ def watched(name: str, metric: str, row: list[tuple[float, float]]) -> str:
 def against_latency(
     points: Sequence[tuple[str, str, float, float]], front: set[int], metric: str, unit: str
 ) -> str:
-    """Metric over cost of (name, teacher or student, cost in units, metric); `front`: indices."""
-    told = "; ".join(f"{name} {cost:.3g}, {value:.4f}" for name, _, cost, value in points)
+    """Plot points of (name, teacher or student, cost in `unit`, metric); `front` has indices."""
+    summary = "; ".join(f"{name} {cost:.3g}, {value:.4f}" for name, _, cost, value in points)
     best = ", ".join(points[i][0] for i in sorted(front))
-    alt = f"{metric} against {unit}: {told}. Pareto front: {best}"
+    alt = f"{metric} against {unit}: {summary}. Pareto front: {best}"
     with drawn(alt, 5.2, 3.2) as (axes, plot):
         costs = [cost for _, _, cost, _ in points]
         middle = (min(costs) * max(costs)) ** 0.5
         line = sorted((points[i][2], points[i][3]) for i in front)
         axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
-        for i, (name, who, cost, value) in enumerate(points):
-            filled = COLOURS[who] if i in front else PAPER
+        for i, (name, role, cost, value) in enumerate(points):
+            filled = COLOURS[role] if i in front else PAPER
             axes.plot(
-                cost, value, MARKS[who], color=filled, markeredgecolor=COLOURS[who], markersize=8
+                cost, value, MARKS[role], color=filled, markeredgecolor=COLOURS[role], markersize=8
             )
-            if i in front:  # of the others there may be many in one place: the table names them
-                side, place = ("right", (-7, 5)) if cost > middle else ("left", (7, -12))
+            if i in front:  # other labels might overlap; the table names those models
+                side, offset = ("right", (-7, 5)) if cost > middle else ("left", (7, -12))
                 axes.annotate(
-                    short(name, 34), (cost, value), place, ha=side, textcoords="offset points",
+                    short(name, 34), (cost, value), offset, ha=side, textcoords="offset points",
                     fontsize=8,
                 )  # fmt: skip
         if max(costs) > 4 * min(costs):
@@ -98,79 +98,81 @@ def against_latency(
     return plot.svg
 
 
-def confusion(counts: NDArray[np.int64], labels: Sequence[str], who: str) -> str:
-    """Rows what is true, columns what the model says; shaded by the share of a row."""
+def confusion(counts: NDArray[np.int64], labels: Sequence[str], role: str) -> str:
+    """Plot the (C, C) counts: rows are true classes, columns predicted ones, shaded by row."""
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     right = counts.trace() / max(counts.sum(), 1)
     side = 1.5 + 0.32 * max(len(labels), 4)
-    alt = f"Confusion of the {who}: {right:.1%} on the diagonal"
+    alt = f"Confusion of the {role}: {right:.1%} on the diagonal"
     with drawn(alt, side + 0.5, side) as (axes, plot):
-        _image(axes, share * 0.75, who)
+        _image(axes, share * 0.75, role)
         for i, j in zip(*np.nonzero(counts), strict=True):
             small = 6 if counts.max() > 999 or len(labels) > 12 else 8
             axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=small, color=INK)
-        _named(axes, [short(label, 18) for label in labels])
-        axes.set(xlabel=f"the {who} says", ylabel="true", title=who.capitalize())
+        _name_axes(axes, [short(label, 18) for label in labels])
+        axes.set(xlabel=f"the {role} says", ylabel="true", title=role.capitalize())
     return plot.svg
 
 
-def attention(weights: NDArray[Any], tokens: Sequence[str], who: str, layer: int) -> str:
-    """Where each token (row) looks (columns), heads averaged."""
-    away = weights - np.eye(len(tokens))  # looking at oneself says little
+def attention(weights: NDArray[Any], tokens: Sequence[str], role: str, layer: int) -> str:
+    """Plot the (T, T) attention of tokens (rows) to tokens (columns), averaged over heads."""
+    away = weights - np.eye(len(tokens))  # attention to itself says little about a token
     i, j = divmod(int(away.argmax()), len(tokens))
-    told = f"most from {tokens[i]!r} to {tokens[j]!r}, {weights[i, j]:.0%}"
-    with drawn(f"Attention of the {who}, layer {layer}: {told}", 2.9, 2.9) as (axes, plot):
-        _image(axes, np.sqrt(weights / max(float(weights.max()), 1e-9)), who)
-        _named(axes, [short(token, 12) for token in tokens])
-        axes.set_title(f"{who.capitalize()}, layer {layer}")
+    summary = f"most from {tokens[i]!r} to {tokens[j]!r}, {weights[i, j]:.0%}"
+    with drawn(f"Attention of the {role}, layer {layer}: {summary}", 2.9, 2.9) as (axes, plot):
+        _image(axes, np.sqrt(weights / max(float(weights.max()), 1e-9)), role)
+        _name_axes(axes, [short(token, 12) for token in tokens])
+        axes.set_title(f"{role.capitalize()}, layer {layer}")
     return plot.svg
 
 
-def _image(axes: Axes, strength: NDArray[Any], who: str) -> None:
-    """A matrix as one colour, more or less see-through: it fits on any ground."""
+def _image(axes: Axes, strength: NDArray[Any], role: str) -> None:
+    """Draw a matrix in one colour of varying opacity, which fits any background."""
     cells = np.empty((*strength.shape, 4), np.uint8)
-    cells[..., :3] = SOLID[who]
+    cells[..., :3] = SOLID[role]
     cells[..., 3] = np.rint(255 * np.clip(strength, 0, 1))
     axes.imshow(cells, interpolation="none", aspect="auto")
     axes.grid(False)
     axes.tick_params(length=0)
 
 
-def _named(axes: Axes, names: Sequence[str]) -> None:
+def _name_axes(axes: Axes, names: Sequence[str]) -> None:
     flat = len(names) * max(map(len, names)) < 30
     axes.set_xticks(range(len(names)), names, rotation=0 if flat else 90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
 
 
-def scatter(truth: NDArray[Any], scores: NDArray[Any], who: str, told: str) -> str:
-    """Scores over the truth; at most 800 points, evenly taken."""
+def scatter(truth: NDArray[Any], scores: NDArray[Any], role: str, summary: str) -> str:
+    """Plot scores over the truth, at most 800 evenly spaced points."""
     step = -(-len(truth) // 800)
     ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
-    with drawn(f"Scores of the {who} against the truth: {told}", 4.0, 3.6) as (axes, plot):
+    with drawn(f"Scores of the {role} against the truth: {summary}", 4.0, 3.6) as (axes, plot):
         axes.plot(ends, ends, color=MUTED, linewidth=0.8, linestyle=":")
         axes.plot(
-            truth[::step], scores[::step], ".", color=COLOURS[who], alpha=0.4, markersize=5,
+            truth[::step], scores[::step], ".", color=COLOURS[role], alpha=0.4, markersize=5,
             markeredgewidth=0,
         )  # fmt: skip
-        axes.set(xlabel="true score", ylabel=f"the {who}'s", title=f"{who.capitalize()}: {told}")
+        axes.set(
+            xlabel="true score", ylabel=f"the {role}'s", title=f"{role.capitalize()}: {summary}"
+        )
     return plot.svg
 
 
-def by_class(rows: Sequence[Class]) -> str:
-    """F1 of each label, teacher and student on one line."""
-    told = "; ".join(
-        f"{row.name} " + " and ".join(f"{who} {f1:.2f}" for who, f1 in row.f1.items())
+def by_class(rows: Sequence[ClassScore]) -> str:
+    """Plot F1 of each label, with teacher and student on one line."""
+    summary = "; ".join(
+        f"{row.name} " + " and ".join(f"{role} {f1:.2f}" for role, f1 in row.f1.items())
         for row in rows
     )
-    with drawn(f"F1 by label: {told}", 4.4, 0.9 + 0.23 * len(rows)) as (axes, plot):
+    with drawn(f"F1 by label: {summary}", 4.4, 0.9 + 0.23 * len(rows)) as (axes, plot):
         for y, row in enumerate(rows):
             axes.plot([*row.f1.values()], [y] * len(row.f1), color=MUTED, linewidth=1)
-        for who in rows[0].f1:
+        for role in rows[0].f1:
             axes.plot(
-                [row.f1[who] for row in rows], range(len(rows)), MARKS[who], color=COLOURS[who],
-                label=who, markersize=6, linestyle="none",
+                [row.f1[role] for row in rows], range(len(rows)), MARKS[role], color=COLOURS[role],
+                label=role, markersize=6, linestyle="none",
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [f"{short(row.name)} ({row.of})" for row in rows])
+        axes.set_yticks(range(len(rows)), [f"{short(row.name)} ({row.support})" for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.margins(x=0.05)
         axes.set(xlabel="F1")
@@ -179,18 +181,20 @@ def by_class(rows: Sequence[Class]) -> str:
 
 
 def soft(names: Sequence[str], shares: dict[str, NDArray[Any]], temperature: float) -> str:
-    """Probabilities of a few labels at one temperature, a bar a model."""
-    told = "; ".join(
-        f"{who} " + ", ".join(f"{name} {share:.0%}" for name, share in zip(names, row, strict=True))
-        for who, row in shares.items()
+    """Plot the probabilities of a few labels at one temperature, a bar for each model."""
+    summary = "; ".join(
+        f"{role} "
+        + ", ".join(f"{name} {share:.0%}" for name, share in zip(names, row, strict=True))
+        for role, row in shares.items()
     )
     height = 0.75 + 0.34 * len(names)
-    with drawn(f"Soft labels at temperature {temperature:g}: {told}", 2.5, height) as (axes, plot):
-        places = np.arange(len(names))
-        for k, (who, row) in enumerate(shares.items()):
-            bars = axes.barh(places + 0.36 * k - 0.18, row, 0.34, color=COLOURS[who])
+    alt = f"Soft labels at temperature {temperature:g}: {summary}"
+    with drawn(alt, 2.5, height) as (axes, plot):
+        positions = np.arange(len(names))
+        for k, (role, row) in enumerate(shares.items()):
+            bars = axes.barh(positions + 0.36 * k - 0.18, row, 0.34, color=COLOURS[role])
             axes.bar_label(bars, [f"{share:.3g}%" for share in 100 * row], padding=2, fontsize=7)
-        axes.set_yticks(places, [short(name, 18) for name in names])
+        axes.set_yticks(positions, [short(name, 18) for name in names])
         axes.set_ylim(len(names) - 0.45, -0.55)
         axes.set_xlim(0, 1.3 * max(float(row.max()) for row in shares.values()))
         axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""The predictions of a run that kept none, made again from its models and files."""
+"""Predictions of a run that has saved none, computed again from its models and files."""
 
 from alembert.data import sources
 from alembert.data.labels import find_columns
@@ -12,16 +12,16 @@ from alembert.runs.record import RunRecord
 
 
 def predict_again(run: RunRecord) -> Predictions:
-    """A judgement made anew from the models and files of a run that kept none.
+    """Return the predictions of a run's models on the file that it was evaluated on.
 
-    Raises UserError that says what of them is gone.
+    Raises UserError that names the model or file that is missing.
     """
     files, student = run.files, run.student
     if not files or not (files["evaluation"] or files["task"]):
         raise UserError("the run was not judged: it had no --eval file")
     if student is None:
         raise UserError("the run has not made its student yet")
-    source = run.found(files["evaluation"] or files["train"])
+    source = run.resolved(files["evaluation"] or files["train"])
     if files["evaluation"] is None:
         rows = sources.glue(files["task"], None if files["train"] == HUB else source)["eval"]
     else:
@@ -31,11 +31,11 @@ def predict_again(run: RunRecord) -> Predictions:
     task = infer_task(rows, columns, source, known, run.metrics.get("metric"), files["task"])
     tokenizer = load_tokenizer(str(student))
     data, logits = {}, {}
-    for who, path in (("teacher", run.teacher), ("student", str(student))):
-        if path is not None and (who == "student" or "teacher" in run.metrics):
-            own = load_tokenizer(path)
-            data[who] = encode(rows, task, columns, own, run.max_length, source)
-            model, pad = load_model(path, task.kind), int(own.pad_token_id or 0)
-            said = f"asking the {who} again"
-            logits[who] = predict.predict(model, data[who], pad, progress=said)
+    for role, path in (("teacher", run.teacher), ("student", str(student))):
+        if path is not None and (role == "student" or "teacher" in run.metrics):
+            encoder = load_tokenizer(path)
+            data[role] = encode(rows, task, columns, encoder, run.max_length, source)
+            model, pad = load_model(path, task.kind), int(encoder.pad_token_id or 0)
+            progress = f"asking the {role} again"
+            logits[role] = predict.predict(model, data[role], pad, progress=progress)
     return predictions_of(task, readable_texts(rows, columns), data, logits, tokenizer)

@@ -1,4 +1,4 @@
-"""One style for all plots: inline SVG whose colours are the page's, so that dark and light fit."""
+"""One style for all plots: inline SVG in the page's colours, which follow dark and light mode."""
 
 import html
 import io
@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# stand for the page's own colours: matplotlib writes them, `_svg` puts variables in their place
+# placeholders that matplotlib writes; `_svg` replaces them by the page's CSS variables
 INK, MUTED, RULE, TEACHER, STUDENT, PAPER = (f"#0{n}0e0f" for n in range(1, 7))
 LINES = tuple(f"#a{n}0e0f" for n in range(1, 7))
 VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", TEACHER: "teacher", STUDENT: "student"}
@@ -50,22 +50,22 @@ STYLE: Any = {
 
 
 class Plot:
-    """One figure of one axes; `svg` is there when its block has ended."""
+    """One figure with one axes; `svg` is set at the end of the `drawn` block."""
 
     svg: str
 
 
 @contextmanager
 def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple[Axes, Plot]]:
-    """Axes to draw on; sizes in inches, `alt` what the picture says in words."""
+    """Yield axes to draw on; sizes are in inches, `alt` describes the figure in words."""
     plot = Plot()
     with rc_context(STYLE), warnings.catch_warnings():
-        # the reader's browser has the fonts, whatever matplotlib has
+        # the reader's browser draws the text, with fonts that matplotlib may lack
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure.add_subplot(), plot
         stream = io.StringIO()
-        with rc_context({"svg.hashsalt": alt}):  # the same page from the same run
+        with rc_context({"svg.hashsalt": alt}):  # makes the page reproducible
             figure.savefig(stream, format="svg", metadata=dict.fromkeys(_FIELDS))
     plot.svg = _svg(stream.getvalue(), alt)
 
@@ -74,11 +74,11 @@ _FIELDS = ("Date", "Creator", "Format", "Type")
 
 
 def _svg(text: str, alt: str) -> str:
-    """What goes into the page: no prologue, no unused ids, the page's fonts and colours."""
+    """Return matplotlib's SVG without prologue and unused ids, in the page's fonts and colours."""
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
     text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
-    # as wide as its column, but never so wide that its letters grow large
+    # as wide as its column, up to a width at which the letters would be too large
     size = r'width="([\d.]+)pt" height="[\d.]+pt"'
     text = re.sub(size, lambda m: f'style="max-width: {float(m[1]) * 1.5:.0f}px"', text, count=1)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
@@ -90,7 +90,7 @@ def _svg(text: str, alt: str) -> str:
 
 
 def numbered(page: str) -> str:
-    """A page whose pictures share no id, though two of them may be alike."""
+    """Return the page with ids made unique to each picture, since equal pictures share them."""
     count = itertools.count(1)
 
     def renamed(picture: re.Match[str]) -> str:

@@ -1,9 +1,9 @@
 """One run folder: its stages in order, what is chosen on held-out texts, evaluation, its record.
 
-Read `job` (the run as a value), then `run` (the order of things). `checks` refuses what cannot
-work before the first stage; `encoded_task` has the texts as student and teacher read them;
-`stage` puts a stage's models and rows together, with `class_weights` and `ensemble`; `validation`
-measures a student on held-out texts; `evaluate` judges the result. `folder` writes a run folder
+Read `job` (the run as a value), then `run` (the order of its steps). `checks` refuses impossible
+runs before the first stage; `encoded_task` has the texts as student and teacher tokenise them;
+`stage` prepares a stage's models and rows, with `class_weights` and `ensemble`; `validation`
+measures a student on held-out texts; `evaluate` measures the result. `folder` writes a run folder
 and `record` reads one. `trim` makes a saved model's vocabulary smaller.
 
 For other rooms: job, run, stage, evaluate, record, trim.

@@ -1,4 +1,4 @@
-"""What a run cannot do, refused before its first stage is begun."""
+"""Checks of a run before its first stage: vocabularies, lengths, layers, precision, NaN."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,52 +17,52 @@ from alembert.training.distillation import check_layers
 def check_teacher(
     stage: Stage, head: str, path: str, source: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Refuse a teacher without room for a stage's texts, or of other words than its terms can pair.
+    """Raise UserError for a teacher with too few positions or a vocabulary that terms cannot pair.
 
-    `source`: the model that the run's tokenizer comes from. Answers of whole texts are compared
-    whatever pieces each model reads; everything else is compared piece by piece.
+    `source` is the model that the run's tokenizer comes from. Logits of whole texts can be compared
+    across vocabularies; everything else is compared token by token.
     """
-    config, own = load_config(path), load_tokenizer(path)
+    config, teacher_tokenizer = load_config(path), load_tokenizer(path)
     check_length(stage.max_length, config, path)
     by_text = head not in ("words", "encoder", "tokens")
     paired = [t.kind for t in stage.objective if not by_text or t.over not in ("labels", "answers")]
-    if paired and own.get_vocab() != tokenizer.get_vocab():
-        less = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
+    if paired and teacher_tokenizer.get_vocab() != tokenizer.get_vocab():
+        soft = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
         raise UserError(
             f"{source} and {path} have different vocabularies: {paired[0]} of stage "
             f"'{stage.name}' compares them piece by piece; use a student made with this teacher's "
-            f"tokenizer{less if by_text else ''}"
+            f"tokenizer{soft if by_text else ''}"
         )
-    check_vocabulary(own, config, path)
+    check_vocabulary(teacher_tokenizer, config, path)
 
 
 def check_job(job: Job, stages: list[Stage], student_task: EncodedTask) -> str:
-    """Refuse what one of the stages cannot do before the first is run; a line on the start."""
+    """Raise UserError for a stage that cannot work; return a line on the student's start."""
     source = job.student or job.teacher_for(stages[0]) or ""
     config = load_config(job.student) if job.student else checked_config(job.recipe.student)
-    read: set[tuple[str, str]] = set()
-    first, line = job.asked(stages[0]) or job.teacher, ""
+    teachers: set[tuple[str, str]] = set()
+    first, line = job.imitated_teacher(stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":
-        begins = load_config(first)
-        line = describe_start(config, begins)
-        start_map(job.recipe.init.layers, config, begins)
+        first_config = load_config(first)
+        line = describe_start(config, first_config)
+        start_map(job.recipe.init.layers, config, first_config)
     for stage in stages:
-        class_weights.weighed(stage, student_task.splits)
-        if teacher := job.asked(stage):
+        class_weights.with_class_weights(stage, student_task.splits)
+        if teacher := job.imitated_teacher(stage):
             head = head_of(stage, student_task.splits)
             check_teacher(stage, head, teacher, source, student_task.tokenizer)
-            taught = load_config(teacher)
-            check_precision(job.precision, taught, teacher)
-            asking = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
-            check_layers(config, taught, stage.objective, job.recipe.projections, asking)
-            read.add((teacher, head))
+            teacher_config = load_config(teacher)
+            check_precision(job.precision, teacher_config, teacher)
+            where = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
+            check_layers(config, teacher_config, stage.objective, job.recipe.projections, where)
+            teachers.add((teacher, head))
         check_length(stage.max_length, config, job.student or "the student")
     if job.student is None and config.vocab_size != load_config(source).vocab_size:
-        mend = f"set student.vocab_size={len(student_task.tokenizer)}, or leave it out"
-        check_vocabulary(student_task.tokenizer, config, "the student", mend)
+        fix = f"set student.vocab_size={len(student_task.tokenizer)}, or leave it out"
+        check_vocabulary(student_task.tokenizer, config, "the student", fix)
     else:
         check_vocabulary(student_task.tokenizer, config, source)
     check_precision(job.precision, config, job.student or "the student")
-    for teacher, head in sorted(read):
-        check_finite(load_model(teacher, head), teacher)  # refused now without the head too
+    for teacher, head in sorted(teachers):
+        check_finite(load_model(teacher, head), teacher)  # a missing head raises UserError here
     return line

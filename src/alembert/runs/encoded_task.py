@@ -1,4 +1,4 @@
-"""A run's texts as its student and its teacher read them, each by its own tokenizer."""
+"""A run's texts as the tokenizers of its student and its teacher encode them."""
 
 import hashlib
 import logging
@@ -36,19 +36,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedTask:
-    """A tokenizer, and the task's rows as it encodes them; None of a run without a task."""
+    """A tokenizer and the task's rows as it encodes them; None for a run without a task."""
 
     tokenizer: PreTrainedTokenizerBase
     splits: Splits | None
 
     @property
     def pad(self) -> int:
-        """The id of padding."""
+        """The id of the padding token."""
         return int(self.tokenizer.pad_token_id or 0)
 
 
 def encode_task(job: Job, stages: list[Stage], path: str) -> EncodedTask:
-    """The job's files as the tokenizer of the model at `path` reads them."""
+    """Return the job's files as the tokenizer of the model at `path` encodes them."""
     tokenizer = load_tokenizer(path)
     if job.files is None:
         return EncodedTask(tokenizer, None)
@@ -61,9 +61,9 @@ def encode_task(job: Job, stages: list[Stage], path: str) -> EncodedTask:
 def encode_for_teacher(
     job: Job, stages: list[Stage], student_task: EncodedTask, path: str | None = None
 ) -> EncodedTask:
-    """The rows of `student_task` as the task's teacher reads them: the same where its words are.
+    """Return `student_task` as the teacher encodes it, unchanged where both vocabularies agree.
 
-    path: of another teacher of the task than the first.
+    `path` names a teacher other than the task's first.
     """
     path = path or job.teacher
     if (
@@ -75,80 +75,80 @@ def encode_for_teacher(
         return student_task
     if load_tokenizer(path).get_vocab() == student_task.tokenizer.get_vocab():
         return student_task
-    return _with_rows_of(student_task.splits, encode_task(job, stages, path), job, stages)
+    return _with_same_rows(student_task.splits, encode_task(job, stages, path), job, stages)
 
 
-def _with_rows_of(splits: Splits, found: EncodedTask, job: Job, stages: list[Stage]) -> EncodedTask:
-    """A reading with the rows of train that others have: their variants too."""
-    if found.splits is None or job.files is None or len(found.splits.rows) == len(splits.rows):
-        return found
-    source, room = job.files.train, longest(stages)
-    return replace(
-        found, splits=with_rows(found.splits, splits.rows, found.tokenizer, room, source)
-    )
+def _with_same_rows(
+    splits: Splits, task: EncodedTask, job: Job, stages: list[Stage]
+) -> EncodedTask:
+    """Return the task with the training rows of `splits`, which may have augmented texts."""
+    if task.splits is None or job.files is None or len(task.splits.rows) == len(splits.rows):
+        return task
+    source, length = job.files.train, longest(stages)
+    return replace(task, splits=with_rows(task.splits, splits.rows, task.tokenizer, length, source))
 
 
 def trim_to_task(
     job: Job, stages: list[Stage], student_task: EncodedTask, leads: bool
 ) -> tuple[Job, EncodedTask]:
-    """The job with teachers that know the pieces of its texts alone, and what these then read.
+    """Return the job with teachers trimmed to the tokens of its texts, and the texts encoded anew.
 
-    The trimmed teachers lie in RUN/vocabulary; on the texts of train and of the corpus they say
-    what the whole ones say. Texts of --eval are not looked at.
+    The trimmed teachers are written to RUN/vocabulary; their outputs on training texts and corpus
+    are those of the full ones. Texts of --eval do not count.
     """
-    given = {"teacher": job.teacher, "general_teacher": job.general_teacher}
-    whole = {name: path for name, path in given.items() if path is not None}
-    if not whole:
+    named = {"teacher": job.teacher, "general_teacher": job.general_teacher}
+    full = {name: path for name, path in named.items() if path is not None}
+    if not full:
         raise UserError("--vocabulary trims the teacher's: name one with --teacher")
     if job.corpus is not None and prepared(job.corpus):
         raise UserError(
             f"{job.corpus}: was prepared with all pieces, and --vocabulary keeps some: give "
             "--corpus the text itself"
         )
-    at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in whole}
+    at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in full}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
-        kept = _kept(job, stages, student_task, list(whole.values()))
+        ids = _ids_needed(job, stages, student_task, list(full.values()))
         folder.open_run(job.out, job.recipe, job.arguments)
         for name in missing:
             with atomic(at[name]) as partial:
-                trim.write(whole[name], kept, partial)
+                trim.write(full[name], ids, partial)
     first = str(next(iter(at.values())))
     config = load_config(first)
     log.info(f"vocabulary: {config.vocab_size:,} pieces of {len(student_task.tokenizer):,} stay")
-    own = {
+    ids_of_student = {
         name: getattr(config, name)
         for name in job.recipe.student
         if name == "vocab_size" or name.endswith("_token_id")
     }
-    recipe = job.recipe.model_copy(update={"student": job.recipe.student | own})
-    paths: dict[str, Any] = {name: str(place) for name, place in at.items()}
+    recipe = job.recipe.model_copy(update={"student": job.recipe.student | ids_of_student})
+    paths: dict[str, Any] = {name: str(path) for name, path in at.items()}
     smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
-    found = encode_task(smaller, stages, first)
+    task = encode_task(smaller, stages, first)
     if student_task.splits is not None:
-        found = _with_rows_of(student_task.splits, found, job, stages)
-    return smaller, found
+        task = _with_same_rows(student_task.splits, task, job, stages)
+    return smaller, task
 
 
-def _kept(
+def _ids_needed(
     job: Job, stages: list[Stage], student_task: EncodedTask, teachers: list[str]
 ) -> list[int]:
-    """The pieces of all texts that the run learns from, of teachers that read the same words."""
-    state, stay = tokenizer_pruning.state_of(student_task.tokenizer, teachers[0]), set[int]()
+    """Return the token ids of all training texts; UserError for teachers of two vocabularies."""
+    state, required = tokenizer_pruning.state_of(student_task.tokenizer, teachers[0]), set[int]()
     for path in teachers:
         if load_tokenizer(path).get_vocab() != student_task.tokenizer.get_vocab():
             raise UserError(
                 f"--vocabulary: {path} has another vocabulary than {teachers[0]}: leave it out"
             )
-        stay |= trim.always(state, load_config(path))
+        required |= trim.required_ids(state, load_config(path))
     counts = np.zeros(max(load_config(path).vocab_size for path in teachers), np.int64)
     if student_task.splits is not None:
         for part in (student_task.splits.train, student_task.splits.valid):
             counts += np.bincount(part.input_ids, minlength=len(counts))
     for stage in stages:
         if stage.data == "corpus" and job.corpus is not None:
-            found = read_corpus(job.corpus, student_task.tokenizer, stage.max_length).counts
-            counts[: len(found)] += found
-    return tokenizer_pruning.chosen(state, stay, None, 1.0, counts.tolist())
+            of_corpus = read_corpus(job.corpus, student_task.tokenizer, stage.max_length).counts
+            counts[: len(of_corpus)] += of_corpus
+    return tokenizer_pruning.chosen(state, required, None, 1.0, counts.tolist())
 
 
 def augmented(
@@ -157,7 +157,7 @@ def augmented(
     splits: Splits | None,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Splits | None:
-    """The splits with variants beside the labelled rows of train; what is left out is said."""
+    """Return the splits with augmented texts among the labelled training rows, where possible."""
     settings = job.recipe.augment
     if splits is None or job.files is None or settings is None:
         return splits
@@ -172,12 +172,12 @@ def augmented(
         )
         log.info(f"augmentation is left out: it needs {why}")
         return splits
-    rows = _as_texts(splits)
+    rows = _numbers_as_text(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
     source = job.out / "train.parquet"
-    variants = _there(made)
+    variants = _read_variants(made)
     if variants is None:
-        if mlm is not None:  # a name that is wrong is refused before the folder is this run's
+        if mlm is not None:  # a wrong name raises UserError before the run folder is written
             load_model(mlm, "words")
         if job.vectors is not None:
             read_vectors(Path(job.vectors))
@@ -191,13 +191,13 @@ def augmented(
             shown=job.files.train,
         )  # fmt: skip
         variants = sources.read(str(made))
-    _tidy(job.out, made)
+    _remove_old(job.out, made)
     log.info(f"augmentation: {len(rows):,} rows became {len(variants):,}")
     return with_rows(splits, variants, tokenizer, longest(stages), job.files.train)
 
 
-def _there(made: Path) -> Dataset | None:
-    """The variants that were made before; what cannot be read is said, and made anew."""
+def _read_variants(made: Path) -> Dataset | None:
+    """Return the variants of an earlier start, or None; an unreadable file is deleted."""
     if not made.is_file():
         return None
     try:
@@ -208,8 +208,8 @@ def _there(made: Path) -> Dataset | None:
         return None
 
 
-def _as_texts(splits: Splits) -> Dataset:
-    """The labelled rows with numbers in the place of texts written out, as they are read."""
+def _numbers_as_text(splits: Splits) -> Dataset:
+    """Return the labelled rows with numbers in text columns as strings."""
     rows = splits.rows
     for name in filter(None, (splits.columns.text, splits.columns.text_pair)):
         feature = rows.features[name]
@@ -219,7 +219,7 @@ def _as_texts(splits: Splits) -> Dataset:
 
 
 def _digest(rows: Dataset) -> str:
-    """Changes with the rows: the file named may have changed since the run began."""
+    """Return a digest of the rows: their file may have changed since the run was started."""
     table: pa.Table = rows.with_format("arrow")[:]
     state = hashlib.sha256()
     for batch in table.to_batches():
@@ -227,11 +227,11 @@ def _digest(rows: Dataset) -> str:
     return state.hexdigest()[:12]
 
 
-def _tidy(out: Path, made: Path) -> None:
-    """Drop what an interrupted run, or one on other rows, left behind."""
+def _remove_old(out: Path, made: Path) -> None:
+    """Remove files of an interrupted augmentation, or of one of other rows."""
     (out / "train.parquet").unlink(missing_ok=True)
-    for place in out.glob("augmented-*"):
-        if place.is_dir():
-            shutil.rmtree(place)
-        elif place != made:
-            place.unlink()
+    for path in out.glob("augmented-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != made:
+            path.unlink()

@@ -1,6 +1,6 @@
-"""Several teachers of a task: what a student hears is the average of what they say of each text."""
+"""Several teachers of a task: the student imitates the average of their predictions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,54 +23,51 @@ from alembert.training.logit_cache import WithTeacherLogits, cached_logits
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """A teacher beside the first. order[i]: where in its answers the first teacher's label i is."""
+    """A further teacher; order[i] is the column of its logits for the first teacher's label i."""
 
     path: str
     order: tuple[int, ...]
-    reading: EncodedTask
+    task: EncodedTask
 
 
 def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Logits (N, C) of the teachers' mean answer, out of each one's (N, C).
+    """Return the logits (N, C) of the teachers' mean prediction, given each one's (N, C).
 
-    Classes and tags: log of the mean of softmax(z_k), so that a temperature T makes of it a
-    distribution proportional to mean^(1/T). Several labels: log p / (1 - p) of p, the mean of
-    sigmoid(z_k). Scores: their mean.
+    Classes and tags: the log of the mean of softmax(z_k), whose distribution at temperature T is
+    proportional to mean^(1/T). Several labels: log p / (1 - p) of p, the mean of sigmoid(z_k).
+    Scores: their mean.
     """
     stacked = np.stack(logits).astype(np.float64)
     if kind == "regression":
-        found = stacked.mean(axis=0)
+        mean = stacked.mean(axis=0)
     elif kind == "multilabel":
-        found = logsumexp(log_expit(stacked), axis=0) - logsumexp(log_expit(-stacked), axis=0)
+        mean = logsumexp(log_expit(stacked), axis=0) - logsumexp(log_expit(-stacked), axis=0)
     else:
-        found = logsumexp(log_softmax(stacked, axis=-1), axis=0) - np.log(len(stacked))
-    mean: NDArray[np.float32] = found.astype(np.float32)
-    return mean
+        mean = logsumexp(log_softmax(stacked, axis=-1), axis=0) - np.log(len(stacked))
+    rounded: NDArray[np.float32] = mean.astype(np.float32)
+    return rounded
 
 
 def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
-    """Refuse a run that asks no teacher beside the first, or one that cannot be averaged with it.
-
-    student_task: the run's texts as its tokenizer reads them.
-    """
+    """Raise UserError for teachers that no stage imitates, or that cannot be averaged."""
     if not job.more_teachers:
         return
-    asking = [
+    imitating = [
         s for s in stages if s.data == "task" and any(t.over == "answers" for t in s.objective)
     ]
-    if not asking or student_task.splits is None or job.teacher is None:
+    if not imitating or student_task.splits is None or job.teacher is None:
         raise UserError(
             f"--teacher {job.more_teachers[0]}: several teachers are averaged in what they answer "
             "to a task, and no stage of this run imitates that: give --train, or one --teacher"
         )
-    kind, words = student_task.splits.task.kind, load_tokenizer(job.teacher).get_vocab()
+    kind, vocabulary = student_task.splits.task.kind, load_tokenizer(job.teacher).get_vocab()
     for path in job.more_teachers:
         config, tokenizer = load_config(path), load_tokenizer(path)
-        checks.check_length(max(stage.max_length for stage in asking), config, path)
+        checks.check_length(max(stage.max_length for stage in imitating), config, path)
         checks.check_vocabulary(tokenizer, config, path)
         _order(job.teacher, path, kind)
-        load_model(path, kind)  # refused now when the head is not there
-        if kind == "tokens" and tokenizer.get_vocab() != words:
+        load_model(path, kind)  # a missing head raises UserError here
+        if kind == "tokens" and tokenizer.get_vocab() != vocabulary:
             raise UserError(
                 f"{path}: its tokenizer is not that of {job.teacher}, and tags are averaged piece "
                 "by piece: leave one of these teachers out"
@@ -78,7 +75,7 @@ def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
 
 
 def members(job: Job, stages: list[Stage], student_task: EncodedTask) -> tuple[EnsembleMember, ...]:
-    """The teachers beside the first, and the run's texts as they read them."""
+    """Return the further teachers, each with the run's texts as it encodes them."""
     if not job.more_teachers:
         return ()
     assert student_task.splits is not None
@@ -93,61 +90,51 @@ def members(job: Job, stages: list[Stage], student_task: EncodedTask) -> tuple[E
 
 
 def _order(first: str, other: str, kind: Kind) -> tuple[int, ...]:
-    """Where the first teacher's labels stand in the other's answers."""
-    student_task, teacher_task = (
-        label_names_of(load_config(path)) or [] for path in (first, other)
-    )
-    if kind == "regression" and len(student_task) == len(teacher_task) == 1:
+    """Return the column of each of the first teacher's labels in the other's logits."""
+    labels, others = (label_names_of(load_config(path)) or [] for path in (first, other))
+    if kind == "regression" and len(labels) == len(others) == 1:
         return (0,)
-    for same in (str, str.casefold):  # names that differ by case alone, unless that tells apart
-        places = {same(name): i for i, name in enumerate(teacher_task)}
-        wanted = [same(name) for name in student_task]
-        if len(places) == len(student_task) == len(teacher_task) and places.keys() == set(wanted):
-            return tuple(places[name] for name in wanted)
-    apart = sorted(set(student_task) ^ set(teacher_task)) or teacher_task
+    for spelt in (str, str.casefold):  # ignores case where the names still differ
+        columns = {spelt(name): i for i, name in enumerate(others)}
+        names = [spelt(name) for name in labels]
+        if len(columns) == len(labels) == len(others) and columns.keys() == set(names):
+            return tuple(columns[name] for name in names)
+    unshared = sorted(set(labels) ^ set(others)) or others
     raise UserError(
-        f"{other}: its labels are not those of {first}: {list_names(apart)} only one of them has; "
-        "average teachers of the same labels"
+        f"{other}: its labels are not those of {first}: {list_names(unshared)} only one of them "
+        "has; average teachers of the same labels"
     )
 
 
-def with_answers(
+def with_average(
     first: WithTeacherLogits, task: Task, others: Sequence[EnsembleMember], accelerator: Accelerator
 ) -> WithTeacherLogits:
-    """The rows with the average of the first teacher's answers and the others'."""
-    said = [first.logits]
+    """Return the rows with the average of all teachers' logits."""
+    members_logits = [first.logits]
     for member in others:
-        assert member.reading.splits is not None
-        rows, model = member.reading.splits.train, load_model(member.path, task.kind)
+        assert member.task.splits is not None
+        rows, model = member.task.splits.train, load_model(member.path, task.kind)
         if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
             raise UserError(f"{member.path}: reads other rows than the first teacher")
-        found = cached_logits(model, rows, member.reading.pad, accelerator, first.asked)
-        said.append([part[:, member.order] for part in found.logits])
-    logits = [average(task.kind, parts) for parts in zip(*said, strict=True)]
+        cached = cached_logits(model, rows, member.task.pad, accelerator, first.asked)
+        members_logits.append([part[:, member.order] for part in cached.logits])
+    logits = [average(task.kind, parts) for parts in zip(*members_logits, strict=True)]
     return WithTeacherLogits(first.rows, logits, first.asked)
 
 
 def evaluate_ensemble(
     first: Logits, task: Task, others: Sequence[EnsembleMember]
 ) -> tuple[Logits, int]:
-    """The average of what all say of the texts of --eval, and the others' parameters together.
+    """Return the average logits on --eval, and the further teachers' number of parameters.
 
-    first: what the first teacher says of them.
+    `first` has the first teacher's logits.
     """
-    said, parameters = [list(first)], 0
+    members_logits, parameters = [list(first)], 0
     for member in others:
-        splits, model = member.reading.splits, load_model(member.path, task.kind)
+        splits, model = member.task.splits, load_model(member.path, task.kind)
         assert splits is not None
         assert splits.test is not None
-        rows = predict.predict(model, splits.test, member.reading.pad)
-        said.append([row[..., member.order] for row in rows])
+        rows = predict.predict(model, splits.test, member.task.pad)
+        members_logits.append([row[..., member.order] for row in rows])
         parameters += sum(p.numel() for p in model.parameters())
-    return list(_rows(task.kind, said)), parameters
-
-
-def _rows(
-    kind: Kind, said: Sequence[Sequence[NDArray[np.float32]]]
-) -> Iterator[NDArray[np.float32]]:
-    """One text's average after the other: (C,), or (T, C) of tags."""
-    for row in zip(*said, strict=True):
-        yield average(kind, row)
+    return [average(task.kind, row) for row in zip(*members_logits, strict=True)], parameters

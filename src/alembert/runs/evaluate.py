@@ -1,4 +1,4 @@
-"""What a finished model is worth: metrics of teacher and student on data that chose nothing."""
+"""Metrics of finished models, teacher and student, on data that had no part in training."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import predictions_of, save
 from alembert.export import fidelity
-from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
+from alembert.inference.manifest import read_manifest
 from alembert.io.errors import UserError
 from alembert.io.files import write_json
 from alembert.models import checks
@@ -46,9 +46,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
 
-    student_task, teacher_task: its texts as each of them reads them; others: the teachers
-    averaged with it. What they said of each
-    text is kept beside it, and how long a few texts took them.
+    The tasks have the texts as each model encodes them; `others` are averaged with the teacher.
+    Predictions and the time of a few texts are written beside the metrics.
     """
     splits = student_task.splits
     if splits is None or splits.test is None:
@@ -60,16 +59,16 @@ def evaluate_run(
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
     logits: dict[str, Logits] = {}
     models, data = {}, {}
-    for who, path, read in (
+    for role, path, task in (
         ("teacher", teacher, teacher_task),
         ("student", str(student), student_task),
     ):
-        if path is not None and read.splits is not None and read.splits.test is not None:
-            model, data[who] = load_model(path, splits.task.kind), read.splits.test
-            models[who] = model, Path(model_folder(path))
-            logits[who] = predict.predict(model, data[who], read.pad)
-            metrics[who] = metrics_of(splits.task, logits[who], data[who])
-            metrics["parameters"][who] = sum(p.numel() for p in model.parameters())
+        if path is not None and task.splits is not None and task.splits.test is not None:
+            model, data[role] = load_model(path, splits.task.kind), task.splits.test
+            models[role] = model, Path(model_folder(path))
+            logits[role] = predict.predict(model, data[role], task.pad)
+            metrics[role] = metrics_of(splits.task, logits[role], data[role])
+            metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
     if others and "teacher" in logits:
         average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, others)
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
@@ -85,7 +84,7 @@ def evaluate_run(
 
 
 def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -> dict[str, float]:
-    """Metrics of a saved model on one labelled file; backend: torch, or one it is exported for."""
+    """Return a saved model's metrics on a labelled file, in torch or an exported backend."""
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
@@ -103,19 +102,19 @@ def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -
 
 
 def _exported(path: str, backend: str, kind: str, source: str) -> Callable[[Any], Any]:
-    """A padded batch -> what the exported model says of it."""
+    """Return the exported model as a function from a padded batch to its logits."""
     folder = Path(model_folder(path))
-    facts = deployed.read_manifest(folder)
-    if facts.kind != kind:
-        raise UserError(f"{source}: is for {kind}, and {path} is exported for {facts.kind}")
-    engine = open_engine(folder, facts, backend, None)
-    return lambda batch: engine(fidelity.graph_inputs(batch, facts.inputs))
+    manifest = read_manifest(folder)
+    if manifest.kind != kind:
+        raise UserError(f"{source}: is for {kind}, and {path} is exported for {manifest.kind}")
+    engine = open_engine(folder, manifest, backend, None)
+    return lambda batch: engine(fidelity.graph_inputs(batch, manifest.inputs))
 
 
 def evaluate_mlm(
     path: str, corpus: str, max_length: int, sequences: int, backend: str = "torch"
 ) -> dict[str, float]:
-    """Perplexity and top-1 of a saved model on masked words of a text (uniform masks, seed 0)."""
+    """Return a saved model's MLM perplexity and top-1 accuracy (uniform masks, seed 0)."""
     if sequences < 1:
         raise UserError(f"--sequences {sequences}: must be 1 or more")
     config, tokenizer = load_config(path), load_tokenizer(path)

@@ -1,4 +1,4 @@
-"""What lies in a run folder, and how it is written: to a temporary name, then renamed."""
+"""The files of a run folder, each written to a temporary name and then renamed."""
 
 import json
 import platform
@@ -15,22 +15,20 @@ from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, from_yaml, to_yaml
 
-PROSE = {"paper", "deviations"}  # of a recipe: reworded, it is the same run
+PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
 PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets")
 
 
 def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
-    """Refuse a folder that holds something else: another recipe, other arguments, other files."""
+    """Raise UserError for a folder of another recipe, other arguments or other files."""
     at = out / "recipe.yaml"
     if not at.is_file():
-        ours = (".lock", "environment.json")  # a run that was killed while it opened its folder
-        strangers = sorted(
-            p.name for p in out.iterdir() if p.name not in ours and p.suffix != ".partial"
+        opening = (".lock", "environment.json")  # left by a run that was killed in open_run
+        others = sorted(
+            p.name for p in out.iterdir() if p.name not in opening and p.suffix != ".partial"
         )
-        if strangers:
-            raise UserError(
-                f"{out}: holds {strangers[0]} and no run: choose an empty or new folder"
-            )
+        if others:
+            raise UserError(f"{out}: holds {others[0]} and no run: choose an empty or new folder")
         return
     there, here = (_flat(r.model_dump(mode="json", exclude=PROSE)) for r in (from_yaml(at), recipe))
     there |= _flat(read_json(out / "environment.json")["arguments"], "arguments")
@@ -63,14 +61,14 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:
-    """save_pretrained of model and tokenizer, in place at once."""
+    """Save model and tokenizer in `to`, which appears complete or not at all."""
     with atomic(to) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
 
 
 def copy_model(source: Path, to: Path) -> None:
-    """The files of a saved model at a second place; beside other files, config.json comes last."""
+    """Copy a saved model's files to `to`, config.json last, which marks the copy as complete."""
     names = sorted((p.name for p in source.iterdir()), key=lambda name: name == "config.json")
     for name in names:
         with atomic(to / name) as partial:
@@ -84,7 +82,7 @@ def _flat(tree: Any, at: str = "") -> dict[str, Any]:
         items = enumerate(tree)
     else:
         return {at: tree}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in items:
-        found |= _flat(value, f"{at}.{key}" if at else str(key))
-    return found
+        flat |= _flat(value, f"{at}.{key}" if at else str(key))
+    return flat

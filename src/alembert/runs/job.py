@@ -1,4 +1,4 @@
-"""One run as a value: a recipe, its models, its data, and what each stage asks of them."""
+"""One run as a value: a recipe, its models, its data, and the needs of each stage."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -12,12 +12,12 @@ from alembert.training.trace_cache import Caching
 
 log = logging.getLogger(__name__)
 
-OPTIONS = {"corpus": "--corpus", "task": "--train"}  # what brings the data of a stage
+OPTIONS = {"corpus": "--corpus", "task": "--train"}  # kind of a stage's data: its option
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a recipe, its models, its data. general_teacher teaches on the corpus."""
+    """One run: a recipe, its models, its data; general_teacher is the teacher on the corpus."""
 
     recipe: Recipe
     out: Path
@@ -26,14 +26,14 @@ class Job:
     student: str | None = None
     corpus: str | None = None
     files: Files | None = None
-    mlm: str | None = None  # masked-word model of the augmentation
+    mlm: str | None = None  # the MLM of the augmentation
     vectors: str | None = None
     seed: int = 0
     precision: str = "auto"
-    vocabulary: str | None = None  # "task": the student keeps the pieces of the run's texts alone
-    caching: Caching | None = None  # of what the teacher says of the corpus; None: it is asked anew
+    vocabulary: str | None = None  # "task": the student has the tokens of the run's texts alone
+    caching: Caching | None = None  # of the teacher's traces of the corpus; None: no cache
     more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
-    model_at: str = "student"  # where in the folder the result lies; "." for a fine-tuned model
+    model_at: str = "student"  # the result's folder in `out`; "." for a fine-tuned model
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -50,13 +50,13 @@ class Job:
         named = (*self.more_teachers, self.teacher)
         if twice := [path for path in self.more_teachers if named.count(path) > 1]:
             raise UserError(f"--teacher {twice[0]}: is named twice: leave one out")
-        for option, given in (("--mlm", self.mlm), ("--vectors", self.vectors)):
-            if given is not None and self.recipe.augment is None:
+        for option, path in (("--mlm", self.mlm), ("--vectors", self.vectors)):
+            if path is not None and self.recipe.augment is None:
                 raise UserError(
                     f"{option} varies texts and recipe '{self.recipe.name}' asks for no variants: "
                     "leave it out, or add --set augment={}"
                 )
-            if given is not None and self.files is None:
+            if path is not None and self.files is None:
                 raise UserError(f"{option} varies the texts of the task stages: it needs --train")
 
     @property
@@ -66,25 +66,25 @@ class Job:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the run was asked, beside the recipe."""
+        """The arguments of the run beside the recipe, as environment.json has them."""
         apart = ("recipe", "out", "model_at")
         return {name: value for name, value in asdict(self).items() if name not in apart}
 
     def stages(self) -> list[Stage]:
-        """Stages whose data is given; what is left out is said."""
-        given = {"corpus": self.corpus is not None, "task": self.files is not None}
+        """Return the stages whose data is there; UserError for data that no stage reads."""
+        available = {"corpus": self.corpus is not None, "task": self.files is not None}
         for data, option in OPTIONS.items():
-            if given[data] and all(stage.data != data for stage in self.recipe.stages):
+            if available[data] and all(stage.data != data for stage in self.recipe.stages):
                 raise UserError(
                     f"{option}: recipe '{self.recipe.name}' has no stage that reads it: leave it "
                     "out"
                 )
         for stage in self.recipe.stages:
-            if not given[stage.data]:
+            if not available[stage.data]:
                 log.info(
                     f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
                 )
-        if chosen := [stage for stage in self.recipe.stages if given[stage.data]]:
+        if chosen := [stage for stage in self.recipe.stages if available[stage.data]]:
             return chosen
         raise UserError(
             f"nothing to run: recipe '{self.recipe.name}' has no stage for the data given: give "
@@ -92,11 +92,11 @@ class Job:
         )
 
     def teacher_for(self, stage: Stage) -> str | None:
-        """The model that would teach a stage."""
+        """Return the teacher for a stage's kind of data, whether or not the stage imitates it."""
         return (self.general_teacher or self.teacher) if stage.data == "corpus" else self.teacher
 
-    def asked(self, stage: Stage) -> str | None:
-        """The teacher that a stage imitates, if it imitates one."""
+    def imitated_teacher(self, stage: Stage) -> str | None:
+        """Return the teacher that a stage imitates, or None; UserError where it is missing."""
         if not imitates(stage):
             return None
         if (path := self.teacher_for(stage)) is None:
@@ -120,23 +120,23 @@ def _check_caching(job: Job) -> None:
 
 
 def imitates(stage: Stage) -> bool:
-    """Whether a stage asks a teacher."""
+    """Return whether a stage imitates a teacher."""
     return any(term.kind != "HardLabels" for term in stage.objective)
 
 
 def teacher_counts(stages: list[Stage]) -> bool:
-    """Whether a task stage asks a teacher: then its labels count, and it is judged too."""
+    """Return whether a task stage has a teacher, whose label order and metrics then count."""
     return any(imitates(stage) for stage in stages if stage.data == "task")
 
 
 def head_of(stage: Stage, splits: Splits | None) -> str:
-    """The head that a stage's models need."""
+    """Return the head that a stage's models need."""
     if stage.data == "task":
         assert splits is not None
         return splits.task.kind
-    return "words" if stage.answers else "encoder"
+    return "words" if stage.reads_logits else "encoder"
 
 
 def longest(stages: list[Stage]) -> int:
-    """Tokens of a task's texts at most: what its stages with the most take."""
+    """Return the greatest max_length of the task stages, in tokens."""
     return max((stage.max_length for stage in stages if stage.data == "task"), default=128)

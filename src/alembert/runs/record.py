@@ -1,4 +1,4 @@
-"""What a run folder says of itself, read without loading a model."""
+"""A run folder's recipe, metrics, log and other files, read without loading a model."""
 
 import json
 import math
@@ -17,18 +17,18 @@ from safetensors import SafetensorError, safe_open
 from alembert.inference import manifest as deployed
 from alembert.io.errors import UserError
 
-# what a page cannot do without, of a file that is there
+# fields that a file has to have if it exists
 ENVIRONMENT = {"arguments": dict}
 METRICS = {"metric": str, "student": dict}
 ROW = {
     "model": str, "backend": str, "threads": int, "batch": int, "cpu_ms": dict, "latency_ms": dict
 }  # fmt: skip
-COURSE = ("stage", "data", "weighted terms", "training")
+STAGE_COLUMNS = ("stage", "data", "weighted terms", "training")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What was logged: `rows` of losses, `valid` (step, value) of the metric on held-out texts."""
+    """A stage's log: rows of step, losses and valid_METRIC; `facts` is empty before its end."""
 
     name: str
     rows: list[dict[str, float]]
@@ -36,20 +36,20 @@ class Stage:
 
     @property
     def terms(self) -> list[str]:
-        """The names of the loss's terms; the whole loss first where there is more than one."""
-        apart = {"step", "loss", "gradient_norm", "learning_rate", "tokens_per_second"}
+        """The names of the loss's terms, after "loss" itself where there is more than one."""
+        no_terms = {"step", "loss", "gradient_norm", "learning_rate", "tokens_per_second"}
         names = dict.fromkeys(name for row in self.rows for name in row)
-        found = [name for name in names if name not in apart and not name.startswith("valid_")]
-        return ["loss", *found] if len(found) > 1 else found
+        terms = [name for name in names if name not in no_terms and not name.startswith("valid_")]
+        return ["loss", *terms] if len(terms) > 1 else terms
 
     def series(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) wherever it was logged."""
+        """Return (step, value) of each row that has the name."""
         return [(row["step"], row[name]) for row in self.rows if name in row]
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a saved model: shape in words ("6 layers of 384"), parameters, megabytes of weights."""
+    """A saved model's shape in words ("6 layers of 384"), parameters, and megabytes of weights."""
 
     kind: str
     shape: str
@@ -58,13 +58,13 @@ class Size:
 
 
 class RunRecord:
-    """A run folder. Raises UserError for a folder that is none, or a file that cannot be read."""
+    """A run folder; UserError where it is none, or a file of it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder: name what distill made with --out")
         if not (path / "recipe.yaml").is_file():
-            inside = sorted(str(place.parent) for place in path.glob("*/recipe.yaml"))
+            inside = sorted(str(recipe.parent) for recipe in path.glob("*/recipe.yaml"))
             hint = f": it holds runs: name {' '.join(inside)}" if inside else ""
             hint = hint or ": name what distill or finetune made with --out"
             raise UserError(f"{path}: not a run folder, it has no recipe.yaml{hint}")
@@ -72,10 +72,10 @@ class RunRecord:
         self.recipe: dict[str, Any] = _yaml(path / "recipe.yaml")
         self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
         self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
-        timed = path / "bench.json"
-        self.bench: list[dict[str, Any]] = fields_of(timed, {"rows": list}).get("rows", [])
+        bench = path / "bench.json"
+        self.bench: list[dict[str, Any]] = fields_of(bench, {"rows": list}).get("rows", [])
         for row in self.bench:
-            _check(timed, row, ROW)
+            _check(bench, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
         self.finished = (path / "metrics.json").is_file() and self.student is not None
@@ -83,36 +83,36 @@ class RunRecord:
 
     @cached_property
     def student(self) -> Path | None:
-        """The folder of the result: a fine-tuned model's is the run's own; None before."""
-        places = (self.path / "student", self.path)
-        return next((place for place in places if (place / "config.json").is_file()), None)
+        """The folder of the result, of fine-tuning the run folder itself; None before the end."""
+        folders = (self.path / "student", self.path)
+        return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
     @cached_property
     def teacher(self) -> str | None:
-        """The teacher as it is found from here: of a run on a corpus alone the general one."""
+        """The resolved path of the teacher; on a corpus alone, of the general teacher."""
         path = self.arguments.get("teacher")
         if not self.files:
             path = self.arguments.get("general_teacher") or path
-        return None if path is None else self.found(path)
+        return None if path is None else self.resolved(path)
 
-    def found(self, path: str) -> str:
-        """A path as it was given, seen from here or from a folder above the run; else as it is."""
-        homes = (Path(), *self.path.resolve().parents)
-        return next((str(home / path) for home in homes if (home / path).exists()), path)
+    def resolved(self, path: str) -> str:
+        """Return the path relative to the working folder, or to one above the run, if it exists."""
+        bases = (Path(), *self.path.resolve().parents)
+        return next((str(base / path) for base in bases if (base / path).exists()), path)
 
     @property
     def stages(self) -> list[Stage]:
-        """The stages that have logged something, in order."""
-        found = []
-        for place in sorted((self.path / "stages").glob("*")):
-            if (place / "log.jsonl").is_file():
-                name, rows = place.name.partition("-")[2], _logged(place / "log.jsonl")
-                found.append(Stage(name, rows, _json(place / "facts.json") or {}))
-        return found
+        """The stages that have a log, in order."""
+        stages = []
+        for folder in sorted((self.path / "stages").glob("*")):
+            if (folder / "log.jsonl").is_file():
+                name, rows = folder.name.partition("-")[2], _logged(folder / "log.jsonl")
+                stages.append(Stage(name, rows, _json(folder / "facts.json") or {}))
+        return stages
 
     @property
     def command(self) -> str:
-        """What was typed, without the folders of the command itself."""
+        """The command line of the run, with the program's name instead of its path."""
         words = self.environment.get("command", [])
         if not words:
             return ""
@@ -120,8 +120,8 @@ class RunRecord:
         return shlex.join(["alembert" if name == "cli.py" else name, *words[1:]])
 
     @property
-    def course(self) -> list[tuple[str, ...]]:
-        """A row for each stage that ran (before any did: that may run); COURSE names its cells."""
+    def stage_rows(self) -> list[tuple[str, ...]]:
+        """A row of STAGE_COLUMNS for each stage that ran, or for all before the first has run."""
         ran = [stage.name for stage in self.stages]
         rows: list[tuple[str, ...]] = []
         for stage in self.recipe.get("stages", ()):
@@ -131,21 +131,21 @@ class RunRecord:
             steps = stage.get("steps")
             epochs = stage.get("epochs") or 0
             length = f"{steps:,} steps" if steps else f"{epochs:g} epoch{'s' * (epochs != 1)}"
-            told = (
+            training = (
                 f"{length}, {stage['batch_size']} a step, learning rate {stage['learning_rate']:g}"
             )
-            rows.append((stage["name"], stage["data"], terms, told))
+            rows.append((stage["name"], stage["data"], terms, training))
         return rows
 
     @property
     def max_length(self) -> int:
-        """Tokens of a text at most: of the task, or, without one, of the corpus."""
+        """The most tokens of a text of the task, or, without one, of the corpus."""
         data, stages = "task" if self.files else "corpus", self.recipe.get("stages", ())
         return max((s["max_length"] for s in stages if s["data"] == data), default=128)
 
     @property
     def deployed(self) -> deployed.Manifest | None:
-        """What the student was exported to."""
+        """The manifest of the student's export, or None."""
         if self.student is None or not (self.student / deployed.FILE).is_file():
             return None
         return deployed.read_manifest(self.student)
@@ -156,7 +156,7 @@ class RunRecord:
 
 
 def size_of(model: str | Path) -> Size | None:
-    """What a folder's config and weights say; None for a hub id or a folder that is gone."""
+    """Return a saved model's size by its config and weights; None for a hub id or no folder."""
     folder = Path(model)
     if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
         folder = folder / "student"
@@ -179,7 +179,7 @@ def size_of(model: str | Path) -> Size | None:
 
 
 def _logged(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log: one that a killed run or a full disk broke is left out."""
+    """Return the rows of a log, without a line that a killed run or a full disk cut off."""
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):
@@ -188,16 +188,16 @@ def _logged(path: Path) -> list[dict[str, Any]]:
 
 
 def fields_of(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
-    """A JSON file's fields, none where there is no file or nothing in it."""
-    found = _json(path) or {}
-    if found:
-        _check(path, found, needed)
-    return dict(found)
+    """Return a JSON file's fields, none where there is no file; UserError for a missing field."""
+    fields = _json(path) or {}
+    if fields:
+        _check(path, fields, needed)
+    return dict(fields)
 
 
-def _check(path: Path, found: Any, needed: Mapping[str, type]) -> None:
+def _check(path: Path, fields: Any, needed: Mapping[str, type]) -> None:
     for name, kind in needed.items():
-        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+        if not isinstance(fields, dict) or not isinstance(fields.get(name), kind):
             raise UserError(f"{path}: cannot be read (no {name!r} in it): mend or delete it")
 
 
@@ -212,9 +212,9 @@ def _json(path: Path) -> Any:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise UserError(f"{path}: holds no recipe")
-    return found
+    return fields

@@ -1,4 +1,4 @@
-"""A run folder: stages in order, evaluation, what is already done is not done again."""
+"""The steps of a run in order: stages, then evaluation; finished ones are not repeated."""
 
 import logging
 import time
@@ -40,12 +40,13 @@ Others = tuple[ensemble.EnsembleMember, ...]
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Do what is left of a job; returns metrics.json's content. Raises UserError.
+    """Run the remaining steps of a job and return the content of metrics.json.
 
-    Of several processes (torchrun, accelerate launch) one leads: it alone writes.
+    Of several processes (torchrun, accelerate launch), only the main one writes files and logs.
+    Raises UserError for a job that cannot be run.
     """
-    patience = timedelta(hours=4)  # of the others, while the one that leads evaluates
-    state = distributed.init_distributed(patience)
+    timeout = timedelta(hours=4)  # for the other processes while the main one evaluates
+    state = distributed.init_distributed(timeout)
     leads = state.is_main_process
     stages = job.stages()
     with ExitStack() as held:
@@ -53,24 +54,24 @@ def run(job: Job) -> dict[str, Any]:
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
-        work, read, judging, others = distributed.main_process_first(
+        work, tasks, full_teacher_task, others = distributed.main_process_first(
             state, lambda: _texts(job, stages, leads)
         )
-        accelerator, splits = _accelerator(job), read[0].splits
+        accelerator, splits = _accelerator(job), tasks[0].splits
         if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
             log.info(cut)
         last: Path | None = None
         for number, stage in enumerate(stages, start=1):
-            place = job.out / "stages" / f"{number:02d}-{stage.name}"
-            if not (place / "model" / "config.json").is_file():
-                _run_stage(work, stage, place, last, read, others, accelerator)
+            stage_folder = job.out / "stages" / f"{number:02d}-{stage.name}"
+            if not (stage_folder / "model" / "config.json").is_file():
+                _run_stage(work, stage, stage_folder, last, tasks, others, accelerator)
             state.wait_for_everyone()
-            last = place / "model"
+            last = stage_folder / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
             teacher = job.teacher if teacher_counts(stages) else None
-            evaluate.evaluate_run(job.out, job.result, teacher, read[0], judging, others)
+            evaluate.evaluate_run(job.out, job.result, teacher, tasks[0], full_teacher_task, others)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
 
@@ -88,10 +89,10 @@ def _accelerator(job: Job) -> Accelerator:
 def _texts(
     job: Job, stages: list[Stage], leads: bool
 ) -> tuple[Job, tuple[EncodedTask, EncodedTask], EncodedTask, Others]:
-    """The job as its stages see it, its texts as student and teacher read them in training.
+    """Return the job that the stages run, and its texts as student and teacher encode them there.
 
-    The third is how the teacher reads them that the run was given, by which it is judged; then come
-    the teachers beside it.
+    The job differs from `job` where the vocabulary is trimmed. The third value has the texts as
+    the full teacher encodes them, for its evaluation; the last has the further teachers.
     """
     student_task = encode_task(job, stages, job.student or job.teacher_for(stages[0]) or "")
     if line := check_job(job, stages, student_task):
@@ -105,32 +106,34 @@ def _texts(
     others = ensemble.members(job, stages, student_task)
     if job.vocabulary is None:
         return job, (student_task, teacher_task), teacher_task, others
-    work, fewer = trim_to_task(job, stages, student_task, leads)
-    return work, (fewer, fewer), teacher_task, others
+    work, trimmed = trim_to_task(job, stages, student_task, leads)
+    return work, (trimmed, trimmed), teacher_task, others
 
 
 def _run_stage(
     job: Job,
     stage: Stage,
-    place: Path,
+    stage_folder: Path,
     last: Path | None,
-    read: tuple[EncodedTask, EncodedTask],
+    tasks: tuple[EncodedTask, EncodedTask],
     others: Others,
     accelerator: Accelerator,
 ) -> None:
-    """Train one stage and put its model in place. read: its texts, the student's way first.
+    """Train one stage and save its model; `tasks` has the texts as student and teacher read them.
 
-    others: the teachers beside the first.
+    last: the model of the stage before. others: the further teachers.
     """
-    stage = class_weights.weighed(stage, read[0].splits)
-    distillation, rows, masking = prepare_stage(job, stage, place, last, read, others, accelerator)
-    student_task, splits = read[0], read[0].splits
+    stage = class_weights.with_class_weights(stage, tasks[0].splits)
+    distillation, rows, masking = prepare_stage(
+        job, stage, stage_folder, last, tasks, others, accelerator
+    )
+    student_task, splits = tasks[0], tasks[0].splits
     batches = Batches(rows, stage.batch_size, job.seed, student_task.pad, masking)
     of_task = splits if stage.data == "task" else None
     length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
-    watch = None
+    validator = None
     if of_task is not None:
-        watch = validation.validator_for(
+        validator = validation.validator_for(
             stage, distillation, of_task, student_task.pad, length, len(rows), accelerator
         )
     if accelerator.is_main_process:
@@ -138,32 +141,36 @@ def _run_stage(
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         log.info(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     held_out = len(of_task.valid) if of_task else 0
-    duration = validation.describe_length(stage, length, len(rows), watch, held_out)
+    duration = validation.describe_length(stage, length, len(rows), validator, held_out)
     log.info(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
-    for line in (*distillation.rounded, *filter(None, [class_weights.said(stage, splits)])):
+    for line in (*distillation.rounded, *filter(None, [class_weights.describe(stage, splits)])):
         log.info(line)
     table = None
     if of_task is not None:
-        read_ids = (of_task.train.input_ids, of_task.valid.input_ids)
-        table = restrict(distillation.student, token_ids_in(read_ids, student_task.pad))
-    began = time.perf_counter()
+        ids = (of_task.train.input_ids, of_task.valid.input_ids)
+        table = restrict(distillation.student, token_ids_in(ids, student_task.pad))
+    start = time.perf_counter()
     facts = train(
-        distillation, stage, batches, length, place,
-        seed=job.seed, accelerator=accelerator, watch=watch,
+        distillation, stage, batches, length, stage_folder,
+        seed=job.seed, accelerator=accelerator, validator=validator,
     )  # fmt: skip
     if table is not None:
-        done = facts["best_step"] or facts["step"]
-        restore(distillation.student, table, Schedule(stage, length, facts.get("cooling")), done)
-    accelerator.free_memory()  # it would hold this stage's model and optimiser to the end
+        step = facts["best_step"] or facts["step"]
+        restore(distillation.student, table, Schedule(stage, length, facts.get("cooling")), step)
+    accelerator.free_memory()  # else it holds this stage's model and optimiser to the end
     if not accelerator.is_main_process:
         return
-    facts |= {"seconds": round(time.perf_counter() - began, 1), "steps": length.cap}
-    if watch and facts["step"] < length.cap:
-        facts["stopped"] = said = f"{watch.patience} looks without a better {watch.name}"
-        said += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
-        log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {said}")
-    write_json(place / "facts.json", facts)
-    folder.save_model(distillation.student, student_task.tokenizer, place / "model")
-    checkpoint.before(place / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
-    best = f", best {watch.name} {facts['best']:.4f} at step {facts['best_step']}" if watch else ""
+    facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
+    if validator and facts["step"] < length.cap:
+        facts["stopped"] = why = f"{validator.patience} looks without a better {validator.name}"
+        why += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
+        log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
+    write_json(stage_folder / "facts.json", facts)
+    folder.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
+    checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
+    best = (
+        f", best {validator.name} {facts['best']:.4f} at step {facts['best_step']}"
+        if validator
+        else ""
+    )
     log.info(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")

@@ -1,4 +1,4 @@
-"""A stage at its beginning: its models, the rows that it reads, how their words are hidden."""
+"""The preparation of a stage: its recipe, its models, its rows, and how tokens are masked."""
 
 import logging
 from pathlib import Path
@@ -32,49 +32,52 @@ from alembert.training.monitor import length_of
 
 log = logging.getLogger(__name__)
 
-ANSWERS = Reads(logits=True)
-TOKENS = 16_384  # by which a narrow student's view of its teacher is found
+LOGITS = Reads(logits=True)
+TOKENS = 16_384  # of the sample from which a narrow student is initialised
 
 
 def prepare_stage(
     job: Job,
     stage: Stage,
-    place: Path,
+    stage_folder: Path,
     last: Path | None,
-    read: tuple[EncodedTask, EncodedTask],
+    tasks: tuple[EncodedTask, EncodedTask],
     others: tuple[ensemble.EnsembleMember, ...],
     accelerator: Accelerator,
 ) -> tuple[Distillation, Rows, Masking | None]:
-    """A stage's models, the rows that it reads, and how their words are hidden."""
-    student_task, teacher_task = read
-    words, head = stage.data == "corpus", head_of(stage, student_task.splits)
-    labels = () if student_task.splits is None or words else student_task.splits.task.labels
+    """Return a stage's models, its rows, and how their tokens are masked.
+
+    last: the model of the stage before. tasks: the texts as student and teacher encode them.
+    """
+    student_task, teacher_task = tasks
+    on_corpus, head = stage.data == "corpus", head_of(stage, student_task.splits)
+    labels = () if student_task.splits is None or on_corpus else student_task.splits.task.labels
     with accelerator.main_process_first():
         rows, masking = _rows(job, stage, student_task)
     sample = sample_of(rows, student_task.pad)
-    teacher = load_model(path, head) if (path := job.asked(stage)) else None
+    teacher = load_model(path, head) if (path := job.imitated_teacher(stage)) else None
     student = make_student(job, head, labels, last, teacher, sample)
     distillation = Distillation(
-        student, teacher, stage.objective, words=words, projections=job.recipe.projections
+        student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections
     )
     reads = distillation.reads[1]
-    state = place / "checkpoint" / checkpoint.STATE
+    state = stage_folder / "checkpoint" / checkpoint.STATE
     if checkpoint.newest(state)[0] is None:
         if distillation.projections:
             distillation.start_projections(sample)
         if teacher is not None and reads.vocabulary and _new_mlm_head(job, student, last):
-            dice = torch.Generator().manual_seed(job.seed)
-            fit_mlm_head(student, teacher, masking(dict(sample), dice) if masking else sample)
-    kept = reads == ANSWERS or (others and reads.logits)
-    if isinstance(rows, Encoded) and teacher is not None and kept:
+            random = torch.Generator().manual_seed(job.seed)
+            fit_mlm_head(student, teacher, masking(dict(sample), random) if masking else sample)
+    cacheable = reads == LOGITS or (others and reads.logits)
+    if isinstance(rows, Encoded) and teacher is not None and cacheable:
         assert teacher_task.splits is not None
-        asked = _asked(stage, rows, len(labels), job.seed)
-        said = cached_logits(
-            teacher, teacher_task.splits.train, teacher_task.pad, accelerator, asked
+        subset = _rows_read(stage, rows, len(labels), job.seed)
+        cached = cached_logits(
+            teacher, teacher_task.splits.train, teacher_task.pad, accelerator, subset
         )
         if others:
-            said = ensemble.with_answers(said, teacher_task.splits.task, others, accelerator)
-        rows = WithTeacherLogits(rows, said.logits, asked)
+            cached = ensemble.with_average(cached, teacher_task.splits.task, others, accelerator)
+        rows = WithTeacherLogits(rows, cached.logits, subset)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _with_traces(
             job, stage, distillation, rows, masking, student_task.pad, accelerator
@@ -83,7 +86,7 @@ def prepare_stage(
 
 
 def _new_mlm_head(job: Job, student: PreTrainedModel, last: Path | None) -> bool:
-    """Whether a thin student's masked-word head is new, and a better one was not turned down."""
+    """Return whether a bottleneck student's MLM head is new and has to be fitted."""
     source = last or job.student
     return (
         bottlenecked(student.config)
@@ -101,7 +104,7 @@ def _with_traces(
     pad: int,
     accelerator: Accelerator,
 ) -> tuple[Rows, Masking | None]:
-    """The corpus with what the teacher says of it, and its words hidden already."""
+    """Return the corpus with the teacher's cached traces and fixed masks, if there is a teacher."""
     if distillation.teacher is None:
         log.info(f"stage '{stage.name}': asks no teacher: there is nothing to keep of one")
         return rows, masking
@@ -109,15 +112,15 @@ def _with_traces(
     if masking is not None:
         log.info(f"stage '{stage.name}': masks are drawn once a sequence, the same in every epoch")
     with accelerator.main_process_first():
-        found = trace_cache.cached_traces(
+        cached = trace_cache.cached_traces(
             distillation, rows, masking, pad, job.caching, job.seed, accelerator
         )
     distillation.dismiss_teacher()
-    return found, None
+    return cached, None
 
 
-def _asked(stage: Stage, rows: Encoded, classes: int, seed: int) -> RowSubset | None:
-    """The rows that a stage of less than an epoch reads, as it reads them; None of a longer one."""
+def _rows_read(stage: Stage, rows: Encoded, classes: int, seed: int) -> RowSubset | None:
+    """Return the rows that a stage of less than an epoch reads, in order; None of a longer one."""
     count = length_of(stage, len(rows), classes).cap * stage.batch_size
     if count >= len(rows):
         return None
@@ -126,7 +129,7 @@ def _asked(stage: Stage, rows: Encoded, classes: int, seed: int) -> RowSubset | 
 
 
 def _rows(job: Job, stage: Stage, student_task: EncodedTask) -> tuple[Rows, Masking | None]:
-    """What a stage reads, and how its words are hidden."""
+    """Return a stage's rows, and how their tokens are masked."""
     if stage.data == "task":
         assert student_task.splits is not None
         return student_task.splits.train, None
@@ -146,7 +149,7 @@ def choose_recipe(
     hidden_size: int | None,
     files: Files | None = None,
 ) -> Recipe:
-    """The recipe that was asked for, by a name or as a YAML file, for the teacher at a path."""
+    """Return the recipe of a name or a YAML file, for the teacher at a path."""
     config = load_config(teacher)
     if not recipe.endswith((".yaml", ".yml")):
         return recipe_named(recipe, config, student, layers, hidden_size, files)
@@ -163,23 +166,23 @@ def recipe_named(
     hidden_size: int | None,
     files: Files | None = None,
 ) -> Recipe:
-    """A shipped recipe for a teacher, and for the student that is named: it has its own shape."""
+    """Return a shipped recipe for a teacher, in the shape of the saved student if there is one."""
     if student is None:
-        typed = getattr(teacher, "type_vocab_size", 0) > 1
-        if name == "distilbert" and typed and files is not None and are_pairs(files):
+        has_types = getattr(teacher, "type_vocab_size", 0) > 1
+        if name == "distilbert" and has_types and files is not None and are_pairs(files):
             name = "distilbert-pairs"
             log.info(
                 "pairs of texts: the student keeps the teacher's token types (distilbert-pairs)"
             )
         return recipe_of(name, teacher, layers=layers, hidden_size=hidden_size)
     config = load_config(student)
-    for option, given, own in (
+    for option, size, actual in (
         ("--layers", layers, int(config.num_hidden_layers)),
         ("--hidden-size", hidden_size, int(config.hidden_size)),
     ):
-        if given is not None and given != own:
+        if size is not None and size != actual:
             raise UserError(
-                f"{option} {given}: the student {student} has {own}; leave the option out"
+                f"{option} {size}: the student {student} has {actual}; leave the option out"
             )
     recipe = recipe_of(name, teacher, layers=config.num_hidden_layers)
     if config.hidden_size != teacher.hidden_size and name.startswith("tinybert"):
@@ -197,12 +200,12 @@ def recipe_named(
 
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
-    """Texts from all over the rows as one batch, without labels; cut at twice the mean length."""
+    """Return evenly spaced rows as one batch without labels, cut at twice the mean length."""
     mean = max(int(np.mean(rows.lengths)), 1)
-    places = np.linspace(0, len(rows) - 1, min(max(TOKENS // mean, 1), len(rows))).astype(int)
-    chosen = [rows[int(i)] for i in places]
-    seen = [{k: v[: 2 * mean] for k, v in row.items() if k != "labels"} for row in chosen]
-    return pad(seen, pad_token_id)
+    numbers = np.linspace(0, len(rows) - 1, min(max(TOKENS // mean, 1), len(rows))).astype(int)
+    sample = [rows[int(i)] for i in numbers]
+    cut = [{k: v[: 2 * mean] for k, v in row.items() if k != "labels"} for row in sample]
+    return pad(cut, pad_token_id)
 
 
 def make_student(
@@ -213,26 +216,26 @@ def make_student(
     teacher: PreTrainedModel | None,
     sample: Batch,
 ) -> PreTrainedModel:
-    """The student with a head for these labels. last: the model of the stage before."""
+    """Return the student with a head for these labels; `last` is the model of the stage before."""
     recipe = job.recipe
     source = str(last) if last is not None else job.student
     if source is not None:
         torch.manual_seed(job.seed)  # a head that the checkpoint lacks is drawn at random
         config = load_config(source)
-        own = {
+        dropout = {
             name: value
             for name, value in recipe.student.items()
             if "dropout" in name and hasattr(config, name)
         }
         if last is None and job.teacher is None and recipe.init.start == "scratch":
-            config.update(label_fields(head, labels) | own)
-            return draw_model(
-                config, head, job.seed
-            )  # fine-tuning: the model's shape, and no weights
-        return load_model(source, head, labels=labels, fresh_head=True, changes=own)
+            config.update(label_fields(head, labels) | dropout)
+            return draw_model(config, head, job.seed)  # fine-tuning of random weights
+        return load_model(source, head, labels=labels, fresh_head=True, changes=dropout)
     if recipe.init.start == "scratch":
         return from_scratch(recipe.student, head, labels, job.seed)
-    if teacher is None and job.teacher is not None:  # its layers, and none of its answers
+    if (
+        teacher is None and job.teacher is not None
+    ):  # it gives its layers, though nothing imitates it
         teacher = load_model(job.teacher, head, labels=labels, fresh_head=True)
     if recipe.init.start == "checkpoint" or teacher is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A saved model with fewer pieces in its vocabulary: rows of its matrices, and its tokenizer."""
+"""Vocabulary trimming: a saved model with the tokens that texts need, and its tokenizer."""
 
 import copy
 import json
@@ -28,9 +28,9 @@ from alembert.models.loading import has_head, load_config, load_model, load_toke
 
 log = logging.getLogger(__name__)
 
-Text = str | list[str]  # or a text's words
-TEXTS = 1000  # tokenised at a time
-POOLING = ("modules.json", "1_Pooling/config.json")  # of a sentence encoder, kept beside it
+Text = str | list[str]  # a text, or its words
+TEXTS = 1000  # tokenised in one call
+POOLING = ("modules.json", "1_Pooling/config.json")  # of a sentence encoder, copied beside it
 
 
 def trim_model(
@@ -44,9 +44,9 @@ def trim_model(
     text: str | None,
     text_pair: str | None,
 ) -> tuple[int, int]:
-    """Save in `out` the model with the pieces that its texts need; returns pieces before and after.
+    """Save in `out` the model with the tokens that texts need; return the counts before and after.
 
-    Raises UserError for what cannot be trimmed; then nothing is left in `out`.
+    Raises UserError for a model that cannot be trimmed; `out` then does not exist.
     """
     if keep is not None and keep < 1:
         raise UserError(f"--keep {keep}: must be 1 or more")
@@ -63,27 +63,27 @@ def trim_model(
     state = tokenizer_pruning.state_of(tokenizer, path)
     texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
     counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]
-    kept = tokenizer_pruning.chosen(state, always(state, config), keep, coverage, *counts)
+    kept = tokenizer_pruning.chosen(state, required_ids(state, config), keep, coverage, *counts)
     texts += more
     with atomic(out) as partial:
         write(path, kept, partial)
-        alike = _alike(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
+        alike = _count_unchanged(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
     log.info(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
     return config.vocab_size, len(kept)
 
 
-def always(state: tokenizer_pruning.State, config: PreTrainedConfig) -> set[int]:
-    """The ids that stay whatever the texts."""
-    stay = tokenizer_pruning.needed(state) | set(_named_ids(config).values())
-    return stay | set(range(offset(config)))  # positions may count from the padding's id
+def required_ids(state: tokenizer_pruning.State, config: PreTrainedConfig) -> set[int]:
+    """Return the ids that are needed for any texts."""
+    ids = tokenizer_pruning.needed(state) | set(_named_ids(config).values())
+    return ids | set(range(offset(config)))  # positions may count from the padding's id
 
 
 def write(path: str, kept: Sequence[int], to: Path) -> None:
-    """Save in `to` the model with the pieces of these ids alone, and its tokenizer."""
+    """Save in `to` the model with the tokens of these ids alone, and its tokenizer."""
     tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
-    if kind == "words" and not has_head(path, kind):  # an ELECTRA that tells replaced words
+    if kind == "words" and not has_head(path, kind):  # an ELECTRA discriminator
         kind = "encoder"
-    fewer(load_model(path, kind), kept).save_pretrained(to)
+    with_rows(load_model(path, kind), kept).save_pretrained(to)
     tokenizer.save_pretrained(to)
     state = tokenizer_pruning.trimmed(tokenizer_pruning.state_of(tokenizer, path), kept)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
@@ -91,28 +91,28 @@ def write(path: str, kept: Sequence[int], to: Path) -> None:
     new = {str(old): str(number) for number, old in enumerate(kept)}
     if added := settings.get("added_tokens_decoder"):
         settings["added_tokens_decoder"] = {new[old]: token for old, token in added.items()}
-        said = json.dumps(settings, indent=2, ensure_ascii=False)
-        (to / "tokenizer_config.json").write_text(said, encoding="utf-8")
+        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        (to / "tokenizer_config.json").write_text(text, encoding="utf-8")
     for name in POOLING:
         if (source := Path(model_folder(path)) / name).is_file():
             (to / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, to / name)
 
 
-def fewer(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
-    """A copy of the model whose vocabulary is the rows (or columns) `kept` of the old one."""
+def with_rows(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
+    """Return a copy of the model with the rows (or columns) `kept` of its vocabulary."""
     config = copy.deepcopy(model.config)
     new = {old: number for number, old in enumerate(kept)}
     for name, old in _named_ids(config).items():
         setattr(config, name, new[old])
     config.vocab_size = len(kept)
     small: PreTrainedModel = type(model)(config)
-    there, rows = model.state_dict(), torch.tensor(kept)
+    weights, rows = model.state_dict(), torch.tensor(kept)
     with torch.no_grad():
         for name, tensor in small.state_dict().items():
-            source = there[name]
-            for dim, (old, wanted) in enumerate(zip(source.shape, tensor.shape, strict=True)):
-                if old != wanted:  # what the config's vocab_size changes is the vocabulary's
+            source = weights[name]
+            for dim, (before, after) in enumerate(zip(source.shape, tensor.shape, strict=True)):
+                if before != after:  # only the vocabulary's dimension changes
                     source = source.index_select(dim, rows)
             tensor.copy_(source)
     small.eval()
@@ -120,7 +120,7 @@ def fewer(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
 
 
 def _named_ids(config: PreTrainedConfig) -> dict[str, int]:
-    """The config's fields that hold the id of a piece: pad_token_id, and so on."""
+    """Return the config's fields that hold the id of a token: pad_token_id, and so on."""
     fields = config.to_dict().items()
     return {
         name: value
@@ -130,7 +130,7 @@ def _named_ids(config: PreTrainedConfig) -> dict[str, int]:
 
 
 def _labelled(data: Sequence[str], text: str | None, text_pair: str | None) -> Iterator[Text]:
-    """The texts of all files, those of a pair one by one."""
+    """Yield the texts of all files, those of a pair one by one."""
     for source in data:
         rows = read(source)
         columns = find_columns(rows, source, text, text_pair, labelled=False)
@@ -151,46 +151,47 @@ def _paragraphs(corpus: str | None) -> Iterator[str]:
 
 
 def _counts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, size: int) -> list[int]:
-    """(V,): how often each id occurs."""
+    """Return the number of times that each id occurs, (V,)."""
     counts = np.zeros(size, np.int64)
-    for ids in _read(texts, tokenizer, "counting"):
+    for ids in _token_ids(texts, tokenizer, "counting"):
         np.add.at(counts, ids, 1)
-    found: list[int] = counts.tolist()
-    return found
+    return [int(count) for count in counts]
 
 
-def _read(
+def _token_ids(
     texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, doing: str
 ) -> Iterator[list[int]]:
-    """Each text's ids, special tokens included, however long it is."""
+    """Yield each text's ids, special tokens included, without a length limit."""
     with tqdm(total=len(texts), unit="text", desc=doing, disable=None) as bar:
         for words, group in groupby(texts, lambda text: isinstance(text, list)):
             same = list(group)
             for start in range(0, len(same), TEXTS):
-                several: Any = same[start : start + TEXTS]
-                yield from tokenizer(several, is_split_into_words=words, verbose=False)["input_ids"]
-                bar.update(len(several))
+                batch: Any = same[start : start + TEXTS]
+                yield from tokenizer(batch, is_split_into_words=words, verbose=False)["input_ids"]
+                bar.update(len(batch))
 
 
-def _alike(
+def _count_unchanged(
     path: str,
     texts: Sequence[Text],
     before: PreTrainedTokenizerBase,
     after: PreTrainedTokenizerBase,
     kept: Sequence[int],
 ) -> int:
-    """How many texts give the same pieces. UserError where one differs that is all of kept ones."""
+    """Count the texts whose tokens stay the same; UserError where one differs without need."""
     new: NDArray[np.int64] = np.full(len(before), -1)
     new[[old for old in kept if old < len(new)]] = np.arange(len(kept))
-    pairs = zip(_read(texts, before, "comparing"), _read(texts, after, ""), texts, strict=True)
-    alike = 0
+    pairs = zip(
+        _token_ids(texts, before, "comparing"), _token_ids(texts, after, ""), texts, strict=True
+    )
+    unchanged = 0
     for old, ids, text in pairs:
-        moved = new[old].tolist()
-        alike += moved == ids
-        if moved != ids and -1 not in moved and before.unk_token_id not in old:
+        expected = new[old].tolist()
+        unchanged += expected == ids
+        if expected != ids and -1 not in expected and before.unk_token_id not in old:
             shown = " ".join(text) if isinstance(text, list) else text
             raise UserError(
                 f"{path}: a {type(before).__name__} cannot be trimmed: with fewer pieces it reads "
                 f"{shown[:60]!r} differently"
             )
-    return alike
+    return unchanged

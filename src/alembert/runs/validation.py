@@ -1,4 +1,4 @@
-"""What a stage's student is worth on held-out texts, which choose how long it is trained."""
+"""Validation of a stage's student on held-out texts, which ends stages of open length."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Validation, Validator, validation_steps
 
-A_LOOK = 25  # steps at least between two looks
-COST = 0.1  # share of a stage's time that its looks may take
-BATCH = 64  # held-out texts at a time
+MIN_STEPS = 25  # between two validations
+TIME_SHARE = 0.1  # of a stage's time that its validations may take
+BATCH_SIZE = 64  # held-out texts in one forward pass
 
 
 def validator_for(
@@ -32,23 +32,25 @@ def validator_for(
     rows: int,
     accelerator: Accelerator,
 ) -> Validator | None:
-    """How a stage on a task is looked at; None where nothing would come of it.
+    """Return the validator of a stage on a task, or None where its result would not be used.
 
-    A stage that compares answers is looked at by the task's metric, another by its own loss.
+    A stage that reads logits is validated by the task's metric, another by its own loss.
     """
     task, data = splits.task, splits.valid
-    if not stage.answers and stage.until is None and not stage.patience:
+    if not stage.reads_logits and stage.until is None and not stage.patience:
         return None
 
-    def by_answers() -> Validation:
+    def by_metric() -> Validation:
         logits = predict.predict(distillation.student, data, pad)
         value = metrics(task, logits, data)[task.metric]
         return Validation(
             value, loss(task, logits, data), standard_error(task.metric, value, len(data))
         )
 
-    measure = by_answers if stage.answers else _by_objective(distillation, data, pad, accelerator)
-    name = task.metric if stage.answers else "loss"
+    measure = (
+        by_metric if stage.reads_logits else _by_objective(distillation, data, pad, accelerator)
+    )
+    name = task.metric if stage.reads_logits else "loss"
     if stage.until is not None:
         every = _every(stage, rows, len(data))
         at = validation_steps(length.cap, stage.evaluations) or range(every, length.cap + 1, every)
@@ -59,25 +61,25 @@ def validator_for(
 
 
 def _every(stage: Stage, rows: int, held_out: int) -> int:
-    """Steps between two looks: a quarter of an epoch, more where looks would cost too much.
+    """Return the steps between two validations: a quarter of an epoch, or more if they are dear.
 
-    A text that is answered costs a third of one that is learnt from.
+    A forward pass costs a third of a training step's time a text.
     """
     quarter = rows / stage.batch_size / 4
-    return math.ceil(max(quarter, held_out / 3 / COST / stage.batch_size, A_LOOK))
+    return math.ceil(max(quarter, held_out / 3 / TIME_SHARE / stage.batch_size, MIN_STEPS))
 
 
 def _by_objective(
     distillation: Distillation, data: Encoded, pad: int, accelerator: Accelerator
 ) -> Callable[[], Validation]:
-    """The stage's own loss on held-out texts, by which it is trained."""
-    batches = Batches(data, BATCH, 0, pad)
+    """Return a function that measures the stage's own loss on held-out texts."""
+    batches = Batches(data, BATCH_SIZE, 0, pad)
 
     def measure() -> Validation:
         total = 0.0
         distillation.eval()
         with torch.no_grad(), accelerator.autocast():
-            for step in range(-(-len(data) // BATCH)):
+            for step in range(-(-len(data) // BATCH_SIZE)):
                 batch = {k: v.to(accelerator.device) for k, v in batches(step).items()}
                 total += float(distillation(batch)[0]) * len(batch["input_ids"])
         distillation.train()
@@ -87,40 +89,37 @@ def _by_objective(
 
 
 def loss(task: Task, logits: Logits, data: Encoded) -> float:
-    """The mean loss of answers on labelled rows: cross entropy, or squared error of scores."""
-    if task.kind == "tokens":
-        found = np.concatenate([*logits]).astype(np.float64)
-        labels = data.labels
-    else:
-        found, labels = np.asarray(logits, np.float64), data.labels
+    """Return the mean loss on labelled rows: cross entropy, or squared error of scores."""
+    rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)
+    values, labels = rows.astype(np.float64), data.labels
     if task.kind in ("classification", "tokens"):
         known = labels != IGNORED
-        chances = log_softmax(found[known], axis=-1)
-        return float(-chances[np.arange(known.sum()), labels[known]].mean())
+        log_p = log_softmax(values[known], axis=-1)
+        return float(-log_p[np.arange(known.sum()), labels[known]].mean())
     labels = labels.reshape(len(data), -1)
     known = ~np.isnan(labels).any(1)
-    found, labels = found.reshape(len(data), -1)[known], labels[known]
+    values, labels = values.reshape(len(data), -1)[known], labels[known]
     if task.kind == "regression":
-        return float(((found - labels) ** 2).mean())
-    return float((np.logaddexp(0, found) - labels * found).mean())
+        return float(((values - labels) ** 2).mean())
+    return float((np.logaddexp(0, values) - labels * values).mean())
 
 
 def standard_error(metric: str, value: float, rows: int) -> float:
-    """Of a metric of so many rows, a share or a correlation, by the usual large-sample formulas."""
+    """Return the large-sample standard error of a share or a correlation over so many rows."""
     if metric in ("pearson", "spearman", "matthews"):
         return float((1 - value**2) / math.sqrt(max(rows - 1, 1)))
     return math.sqrt(max(value * (1 - value), 0.0) / rows) if metric != "mse" else 0.0
 
 
 def describe_length(
-    stage: Stage, length: Length, rows: int, watch: Validator | None, held_out: int
+    stage: Stage, length: Length, rows: int, validator: Validator | None, held_out: int
 ) -> str:
-    """What is said of a stage's length before its first step: steps and epochs."""
+    """Return a phrase on a stage's length in steps and epochs, for the log."""
     epoch = math.ceil(rows / stage.batch_size)
-    if stage.until is None or watch is None:
+    if stage.until is None or validator is None:
         return f"{length.cap:,} steps of {stage.batch_size} ({length.cap / epoch:.3g} epochs)"
     return (
         f"{length.floor:,} to {length.cap:,} steps of {stage.batch_size} "
-        f"({length.floor / epoch:.3g} to {length.cap / epoch:.3g} epochs), until {watch.name} of "
-        f"{held_out:,} held-out texts gets no better"
+        f"({length.floor / epoch:.3g} to {length.cap / epoch:.3g} epochs), until "
+        f"{validator.name} of {held_out:,} held-out texts gets no better"
     )

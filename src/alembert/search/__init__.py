@@ -1,9 +1,9 @@
-"""Many runs, to find one: a student for a budget, or the settings of a recipe.
+"""Many runs to find one: a student for a budget, or the settings of a recipe.
 
-Read `search` first. `space` has what is asked and the shapes that are tried; `latency` times
-them; `phases` goes from timing over brief trainings (`halving`, `choice`) to the full training of
-the winner (`trials`); `identity` refuses another teacher or other texts in the same folder;
-`show` prints what was found. `tune` tries values of a recipe's settings.
+Read `search` first. `space` has the budget and the candidate shapes; `latency` times them;
+`phases` goes from timing over brief trainings (`halving`, `choice`) to the full training of the
+winner (`trials`); `identity` refuses another teacher or other texts in the same folder; `show`
+prints the result. `tune` tries values of a recipe's settings.
 
 For other rooms: search, space, tune.
 """

@@ -1,4 +1,4 @@
-"""Which shapes are tried, which stay, which wins: rules alone, of latencies and held-out values."""
+"""Rules that choose among shapes by latency and held-out value; nothing is measured here."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,37 +7,37 @@ import numpy as np
 
 from alembert.search.space import Shape
 
-KEPT = 3  # of so many candidates one goes on to the next rung, which has so many times the steps
+REDUCTION = 3  # a third of a rung's candidates go on, to three times the steps
 
 
 def promising(ms: Mapping[Shape, float], count: int, fastest: bool) -> list[Shape]:
-    """Which of the measured shapes are trained: as many of each recipe, one more of the first ones.
+    """Return the shapes to train: the same number of each recipe, the first ones one more.
 
-    Of a recipe's those that take longest: of what fits they hold most. fastest: the quickest that
-    is good enough is wanted, so they lie evenly from its slowest to its quickest.
+    They are a recipe's slowest, which have the most capacity. With `fastest`, the search is for the
+    fastest that suffices, and they are evenly spaced from the slowest to the fastest.
     """
     groups: dict[str, list[Shape]] = {}
     for shape in sorted(ms, key=lambda each: -ms[each]):
         groups.setdefault(shape.recipe, []).append(shape)
     turns = [(turn, recipe) for recipe, shapes in groups.items() for turn in range(len(shapes))]
     chosen = sorted(turns, key=lambda each: each[0])[:count]
-    found: list[Shape] = []
+    selected: list[Shape] = []
     for recipe, shapes in groups.items():
         share = sum(name == recipe for _, name in chosen)
         if fastest and share:
-            places = np.linspace(0, len(shapes) - 1, share).round().astype(int)
-            found += [shapes[i] for i in places]
+            spaced = np.linspace(0, len(shapes) - 1, share).round().astype(int)
+            selected += [shapes[i] for i in spaced]
         else:
-            found += shapes[:share]
-    return found
+            selected += shapes[:share]
+    return selected
 
 
 def ranked(
     values: Mapping[str, float], ms: Mapping[str, float], share: float | None = None
 ) -> list[str]:
-    """Names, best first: by held-out value, and where two are alike the quicker one.
+    """Return the names by held-out value, the best first; of equal ones, the faster first.
 
-    share: the quickest of those that reach this share of the best value come first.
+    With `share`, those that reach this share of the best value come first, the fastest first.
     """
     order = sorted(values, key=lambda name: (-values[name], ms[name], name))
     if share is None or not order:
@@ -47,15 +47,15 @@ def ranked(
     return [*sorted(enough, key=lambda name: (ms[name], -values[name])), *rest]
 
 
-def stay(count: int) -> int:
-    """How many of `count` candidates go on: a third, rounded up."""
-    return math.ceil(count / KEPT)
+def survivors(count: int) -> int:
+    """Return how many of `count` candidates go on: a third, rounded up."""
+    return math.ceil(count / REDUCTION)
 
 
 def next_up(
     name: str, values: Mapping[str, float], ms: Mapping[str, float], tried: Sequence[str]
 ) -> str | None:
-    """The quickest that was better than this one after the first rung, and takes longer."""
+    """Return the fastest of the slower candidates that were better after the first rung."""
     better = [
         each
         for each in values

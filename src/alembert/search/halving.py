@@ -1,4 +1,4 @@
-"""Successive halving over candidates, as a study of Optuna's (Jamieson and Talwalkar 2016)."""
+"""Successive halving of candidates as an Optuna study (Jamieson and Talwalkar 2016)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,17 +8,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from alembert.search.choice import KEPT, ranked, stay
+from alembert.search.choice import REDUCTION, ranked, survivors
 
 Train = Callable[[str, int], float]  # candidate, steps -> its held-out value
 CANDIDATE = "candidate"
 
 
 class Halving(optuna.pruners.BasePruner):
-    """Prunes what is not among the best third of all that reached the same steps.
+    """Prunes trials that are not among the best third of all that reached the same steps.
 
-    Optuna's own SuccessiveHalvingPruner compares with those that came before alone, so that the
-    first one always stays.
+    Optuna's SuccessiveHalvingPruner compares with earlier trials alone and never prunes the first.
     """
 
     def __init__(self, ms: Mapping[str, float], share: float | None) -> None:
@@ -31,7 +30,7 @@ class Halving(optuna.pruners.BasePruner):
             for each in study.get_trials(deepcopy=False)
             if step in each.intermediate_values
         }
-        best = ranked(values, self._ms, self._share)[: stay(len(values))]
+        best = ranked(values, self._ms, self._share)[: survivors(len(values))]
         return trial.params[CANDIDATE] not in best
 
 
@@ -43,9 +42,9 @@ def halve(
     steps: int,
     journal: Path,
 ) -> list[dict[str, float]]:
-    """Rungs of KEPT times the steps until one candidate is left; held-out values of each rung.
+    """Train rungs of growing length until one candidate is left; return each rung's values.
 
-    The study is written anew into `journal`: what was trained before, `train` knows.
+    The study is always written anew to `journal`; `train` skips trainings that have a record.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.unlink(missing_ok=True)
@@ -66,7 +65,7 @@ def halve(
             trials[name].report(value, steps)
         for name in [name for name, trial in trials.items() if trial.should_prune()]:
             study.tell(trials.pop(name), state=TrialState.PRUNED)
-        steps *= KEPT
+        steps *= REDUCTION
     for name, trial in trials.items():
         study.tell(trial, rungs[-1][name] if rungs else 0.0)
     return rungs

@@ -1,4 +1,4 @@
-"""What a search folder is about: its teacher and its texts, which another search may not change."""
+"""The identity of a search folder: digests of its teacher and its texts."""
 
 import hashlib
 import shutil
@@ -16,8 +16,8 @@ from alembert.search.trials import HOME
 
 
 @contextmanager
-def held(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> Iterator[None]:
-    """A folder that is checked; refused before anything is trained, a search leaves nothing."""
+def checked(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> Iterator[None]:
+    """Check the folder; a search that fails before its first training leaves nothing in it."""
     check(out, teacher, files, settings)
     try:
         yield
@@ -28,24 +28,24 @@ def held(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> Ite
 
 
 def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> None:
-    """Refuse a folder that holds something else, or a search of another teacher or texts."""
+    """Raise UserError for a folder of other content, or of a search of other inputs."""
     at = out / HOME / "identity.json"
     named = {name: value for name, value in asdict(files).items() if value is not None}
-    found = {"teacher": _digest(Path(model_folder(teacher)))} | {
+    identity = {"teacher": _digest(Path(model_folder(teacher)))} | {
         name: [value, _digest(Path(value))] for name, value in named.items()
     }
-    found |= settings
+    identity |= settings
     if not at.is_file():
-        strangers = sorted(p.name for p in out.iterdir() if p.name not in (".lock", HOME))
-        if strangers:
+        others = sorted(p.name for p in out.iterdir() if p.name not in (".lock", HOME))
+        if others:
             raise UserError(
-                f"{out}: holds {strangers[0]} and no search: choose an empty or new folder"
+                f"{out}: holds {others[0]} and no search: choose an empty or new folder"
             )
-        write_json(at, found)
+        write_json(at, identity)
         return
-    there = read_json(at)
-    for key in there | found:
-        if there.get(key) != found.get(key):
+    earlier = read_json(at)
+    for key in earlier | identity:
+        if earlier.get(key) != identity.get(key):
             option = {"evaluation": "eval"}.get(key, key.replace("_", "-"))
             raise UserError(
                 f"{out}: holds a search with another --{option}: choose another --out, or delete "
@@ -54,14 +54,17 @@ def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> No
 
 
 def _digest(path: Path) -> str:
-    """Of a file's bytes, of a model's weights and words, of a folder's files; "" of a hub id."""
+    """Return a digest of a file, of a model's weights and vocabulary, or of a folder's files.
+
+    It is empty for a hub id.
+    """
     state = hashlib.sha256()
     if not path.exists():
         return ""
     parts = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
     if (path / "config.json").is_file():
-        words = [each for each in parts if each.name.startswith(("tokenizer", "vocab"))]
-        parts = [*sorted(path.glob("*.safetensors")), path / "config.json", *words]
+        tokenizer = [each for each in parts if each.name.startswith(("tokenizer", "vocab"))]
+        parts = [*sorted(path.glob("*.safetensors")), path / "config.json", *tokenizer]
     for part in parts:
         with part.open("rb") as content:
             state.update(hashlib.file_digest(content, "sha256").digest())

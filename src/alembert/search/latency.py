@@ -1,4 +1,4 @@
-"""What a shape costs on this machine: random weights in onnxruntime's int8, timed."""
+"""The latency of a shape on this machine: random weights in onnxruntime's int8, timed."""
 
 import hashlib
 import json
@@ -24,13 +24,13 @@ from alembert.initialization.student import from_scratch
 from alembert.io.files import cache, read_json, write_json
 from alembert.models.loading import label_names_of
 
-ROWS = 1024  # of the table of words: looking words up takes as long in a large one
+ROWS = 1024  # of the embedding matrix; reading from a larger one takes as long
 WARM, ROUNDS, PASSES = 20, 10, 20
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of CPU time a text, and what finding it out took."""
+    """Milliseconds of CPU time a text, and the time that the measurement took."""
 
     ms: float
     cpu_s: float
@@ -40,9 +40,9 @@ class Latency:
 def latency_of(
     student: dict[str, Any], kind: str, labels: tuple[str, ...], length: int
 ) -> tuple[Latency, bool]:
-    """Of a student of these config fields, and whether it was known.
+    """Return the latency of a student of these config fields, and whether it was cached.
 
-    Kept under the user's cache by what it depends on: shape, head, length, processor, runtime.
+    The key in the user's cache has shape, head, length, processor and runtime.
     """
     rows = min(int(student["vocab_size"]), max(ROWS, int(student.get("pad_token_id", 0)) + 1))
     fields = student | {"vocab_size": rows}
@@ -68,7 +68,7 @@ def _random(
     source.parent.mkdir(parents=True)
     onnx_export.export(model, kind, source)
     quantize.dynamic_int8(source, home / file)
-    names = onnx_export.names_of(model, kind)
+    names = onnx_export.input_names(model, kind)
     variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
     found = Manifest(
         kind, tuple(label_names_of(model.config) or ()), length, names, 0, "int8", (variant,)
@@ -77,7 +77,7 @@ def _random(
 
 
 def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:
-    """CPU milliseconds of one made-up text in torch, as it is: eager, fp32, one thread."""
+    """Return the CPU milliseconds of one random text in torch: eager, fp32, one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -87,9 +87,9 @@ def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:
 
 
 def timed(run: Callable[[Ids], Any], length: int, vocabulary: int) -> float:
-    """Milliseconds of the thread's CPU time for one made-up text of `length` tokens.
+    """Return the milliseconds of the thread's CPU time for one random text of `length` tokens.
 
-    The median of the passes of a round, in the round that was disturbed least.
+    It is the least of all rounds' medians, which other processes disturb least.
     """
     drawn = np.random.default_rng(0).integers(5, vocabulary, (1, length))
     ids, medians = ids_of(drawn), []

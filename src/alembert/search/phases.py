@@ -1,4 +1,4 @@
-"""The three phases of a search: shapes are timed, a few trained briefly, the winner fully."""
+"""The three phases of a search: timing shapes, training a few briefly, the winner fully."""
 
 import logging
 import os
@@ -14,17 +14,20 @@ from alembert.search import choice
 from alembert.search.halving import halve
 from alembert.search.latency import latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
-from alembert.search.trials import Task, brief, full
+from alembert.search.trials import Task, train_fully, train_steps
 
 log = logging.getLogger(__name__)
 
-WORSE = 0.01  # share of the held-out value that the smaller vocabulary may cost
+TOLERANCE = 0.01  # share of the held-out value that a trimmed vocabulary may cost
 
 
-def sift(
+def time_shapes(
     budget: Budget, task: Task, splits: Splits, shapes: Sequence[Shape]
 ) -> tuple[list[dict[str, Any]], dict[Shape, float]]:
-    """A row for each shape, and the milliseconds of those within the budget."""
+    """Return a row for each shape, and the milliseconds of those within the budget.
+
+    Raises UserError where none is. Shapes deeper than one over the budget are not timed.
+    """
     limit = budget.max_latency_ms or float("inf")
     if (load := os.getloadavg()[0]) > (cores := os.cpu_count() or 1):
         log.info(
@@ -39,24 +42,24 @@ def sift(
             row: dict[str, Any] = {"name": shape.name, **asdict(shape), "latency_ms": None}
             if shape.family not in over:
                 student = shape.recipe_for(task.config).student
-                found, known = latency_of(student, kind, labels, budget.length)
-                row |= {"latency_ms": found.ms, "known": known, "cpu_s": found.cpu_s,
-                        "wall_s": found.wall_s}  # fmt: skip
-                if found.ms <= limit:
-                    fits[shape] = found.ms
+                latency, known = latency_of(student, kind, labels, budget.length)
+                row |= {"latency_ms": latency.ms, "known": known, "cpu_s": latency.cpu_s,
+                        "wall_s": latency.wall_s}  # fmt: skip
+                if latency.ms <= limit:
+                    fits[shape] = latency.ms
                 else:
                     over.add(shape.family)
             rows.append(row | {"fits": shape in fits})
             bar.update()
     timed = [row for row in rows if row["latency_ms"] is not None]
     if not fits:
-        option, mend = f"--max-latency-ms {limit:g}", "raise it"
+        option, fix = f"--max-latency-ms {limit:g}", "raise it"
         if budget.min_speedup is not None:
-            option, mend = f"--min-speedup {budget.min_speedup:g}, {limit:.3g} ms", "ask for less"
+            option, fix = f"--min-speedup {budget.min_speedup:g}, {limit:.3g} ms", "ask for less"
         best = min(timed, key=lambda row: float(row["latency_ms"]))
         raise UserError(
             f"{option}: the fastest shape, {best['name']}, takes "
-            f"{best['latency_ms']:.3g} ms (int8, {budget.length} tokens): {mend}, or lower "
+            f"{best['latency_ms']:.3g} ms (int8, {budget.length} tokens): {fix}, or lower "
             "--length"
         )
     log.info(
@@ -68,10 +71,10 @@ def sift(
 
 
 @dataclass(frozen=True)
-class Race:
-    """Brief trainings: names by held-out value, rung by rung, and the one that came first.
+class BriefTrainings:
+    """Brief trainings: held-out value by name for each rung, and the name of the best.
 
-    shares: of its whole training that each rung is, whatever the recipe.
+    shares: each rung's steps as a share of a full training's, averaged over recipes.
     """
 
     shapes: dict[str, Shape]
@@ -83,54 +86,58 @@ class Race:
     trials: list[dict[str, Any]]
 
 
-def race(
+def train_briefly(
     budget: Budget, task: Task, fits: dict[Shape, float], vocabularies: Sequence[str],
-    whole: dict[str, int],
-) -> Race:  # fmt: skip
-    """Train the promising ones briefly. whole: recipe -> steps of its whole training."""
+    full_steps: dict[str, int],
+) -> BriefTrainings:  # fmt: skip
+    """Train promising shapes briefly; full_steps has the steps of each recipe's full training."""
     chosen = choice.promising(fits, budget.trials, budget.min_retention is not None)
     shapes = {shape.name: shape for shape in chosen}
     ms = {shape.name: fits[shape] for shape in chosen}
-    mean = sum(whole.values()) / len(whole)
+    mean = sum(full_steps.values()) / len(full_steps)
     trials: dict[str, dict[str, Any]] = {}
     log.info(f"training {len(chosen)} of {len(fits)} shapes briefly: {', '.join(shapes)}")
 
     def trained(name: str, steps: int, vocabulary: str = vocabularies[0]) -> float:
-        own = max(round(steps * whole[shapes[name].recipe] / mean), 1)
-        found = brief(task, shapes[name], vocabulary, own)
-        trials[f"{name} {vocabulary} {own}"] = found
-        return float(found["held_out"])
+        scaled = max(round(steps * full_steps[shapes[name].recipe] / mean), 1)
+        record = train_steps(task, shapes[name], vocabulary, scaled)
+        trials[f"{name} {vocabulary} {scaled}"] = record
+        return float(record["held_out"])
 
     share = budget.min_retention
     rungs = halve(list(shapes), ms, share, trained, budget.steps, task.home / "optuna.journal")
     first = choice.ranked(rungs[-1], ms, share)[0] if rungs else chosen[0].name
-    vocabulary, steps = vocabularies[0], budget.steps * choice.KEPT ** max(len(rungs) - 1, 0)
+    vocabulary, steps = vocabularies[0], budget.steps * choice.REDUCTION ** max(len(rungs) - 1, 0)
     if len(vocabularies) > 1:
-        fewer, every = (trained(first, steps, each) for each in VOCABULARIES)
-        vocabulary = "task" if fewer >= every - WORSE * abs(every) else "all"
-    shares = [budget.steps * choice.KEPT**k / mean for k in range(len(rungs))]
-    return Race(shapes, ms, rungs, shares, first, vocabulary, list(trials.values()))
+        trimmed, all_tokens = (trained(first, steps, each) for each in VOCABULARIES)
+        vocabulary = "task" if trimmed >= all_tokens - TOLERANCE * abs(all_tokens) else "all"
+    shares = [budget.steps * choice.REDUCTION**k / mean for k in range(len(rungs))]
+    return BriefTrainings(shapes, ms, rungs, shares, first, vocabulary, list(trials.values()))
 
 
-def finish(budget: Budget, task: Task, ran: Race, aim: dict[str, Any]) -> list[dict[str, Any]]:
-    """Full trainings, the last one the winner; where it keeps too little, a slower one follows."""
+def train_winner(
+    budget: Budget, task: Task, ran: BriefTrainings, aim: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Train the best fully, then slower ones until the retention suffices; return all records."""
     name, fulls = ran.first, list[dict[str, Any]]()
     while True:
         log.info(f"training {name} fully, vocabulary {ran.vocabulary}")
-        fulls.append(full(task, ran.shapes[name], ran.vocabulary, budget.epochs, budget.length))
-        found = fulls[-1]
-        kept = found["held_out"] / aim["held_out"] if aim["held_out"] else 0.0
+        fulls.append(
+            train_fully(task, ran.shapes[name], ran.vocabulary, budget.epochs, budget.length)
+        )
+        record = fulls[-1]
+        retention = record["held_out"] / aim["held_out"] if aim["held_out"] else 0.0
         limit = budget.max_latency_ms
-        if limit is not None and found["latency_ms"] > limit:
+        if limit is not None and record["latency_ms"] > limit:
             log.info(
-                f"{name} took {found['latency_ms']:.3g} ms when it was timed again, over "
+                f"{name} took {record['latency_ms']:.3g} ms when it was timed again, over "
                 f"{limit:g}: the machine was busier then than now, or is now"
             )
-        if budget.min_retention is None or kept >= budget.min_retention or not ran.rungs:
+        if budget.min_retention is None or retention >= budget.min_retention or not ran.rungs:
             return fulls
         tried = [each["name"] for each in fulls]
         slower = choice.next_up(name, ran.rungs[0], ran.ms, tried)
-        log.info(f"{name} keeps {kept:.1%} of the teacher's held-out {aim['metric']}")
+        log.info(f"{name} keeps {retention:.1%} of the teacher's held-out {aim['metric']}")
         if slower is None:
             return fulls
         name = slower

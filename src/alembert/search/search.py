@@ -17,10 +17,10 @@ from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.search import identity, latency
-from alembert.search.phases import finish, race, sift
-from alembert.search.show import described, table
+from alembert.search.phases import time_shapes, train_briefly, train_winner
+from alembert.search.show import summary, table
 from alembert.search.space import Budget, grid
-from alembert.search.trials import HOME, Task, keep, usual_steps
+from alembert.search.trials import HOME, Task, publish, usual_steps
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +31,17 @@ def search(
     budget: Budget, teacher: str, files: Files, out: Path, max_length: int, seed: int,
     precision: str, present: Callable[[Path], None] = lambda _: None,
 ) -> str:  # fmt: skip
-    """Do what is left of a search in `out`; returns a line that says what was found.
+    """Run the remaining steps of a search in `out` and return a line on its result.
 
-    present: called with `out` when the student lies there, to write its card and page.
-
-    Raises UserError for a budget that nothing reaches; where only the retention was not reached,
-    the best student lies in `out` all the same.
+    `present` is called with `out` when the student is there, to write its card and page. Raises
+    UserError for a budget that no shape meets; where only the retention is not met, the best
+    student is in `out` all the same.
     """
     config = load_config(teacher)
     for tokens in (max_length, budget.length):
         check_length(tokens, config, teacher)
     settings = {"seed": seed, "max_length": max_length, "precision": precision}
-    with locked(out), identity.held(out, teacher, files, settings):
+    with locked(out), identity.checked(out, teacher, files, settings):
         asked = _plain(asdict(budget))
         done = read_json(out / FILE) if (out / FILE).is_file() else {}
         if done.get("asked") == asked:
@@ -54,26 +53,26 @@ def search(
             if budget.min_speedup is not None:
                 aim["latency_ms"] = _teacher_ms(budget, task, splits)
                 budget = budget.within(aim["latency_ms"])
-            done = {"asked": asked, **_found(budget, task, splits, aim)}
-            (out / FILE).unlink(missing_ok=True)  # it says what lies here
-            keep(out / done["winner"]["run"], out)
+            done = {"asked": asked, **_result(budget, task, splits, aim)}
+            (out / FILE).unlink(missing_ok=True)  # it must not describe a half-copied student
+            publish(out / done["winner"]["run"], out)
             write_json(out / FILE, done)
         present(out)
     table(done)
     if not done["reached"]:
-        raise UserError(f"{described(out, done)}: lower --min-retention, or give more --trials")
-    return described(out, done)
+        raise UserError(f"{summary(out, done)}: lower --min-retention, or give more --trials")
+    return summary(out, done)
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back."""
+    """Return the value as JSON reads it back."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in value.items()}
 
 
 def _aim(
     teacher: str, files: Files, max_length: int, seed: int, out: Path
 ) -> tuple[Splits, dict[str, Any]]:
-    """The texts as the teacher reads them, and what it reaches on those held out."""
+    """Return the texts as the teacher encodes them, and its metric on those held out."""
     tokenizer = load_tokenizer(teacher)
     splits = prepare(files, tokenizer, max_length, label_names_of(load_config(teacher)), seed)
     at = out / HOME / "teacher.json"
@@ -82,13 +81,13 @@ def _aim(
         pad = int(tokenizer.pad_token_id or 0)
         logits = predict.predict(model, splits.valid, pad, progress="teacher, held-out texts")
         value = metrics(splits.task, logits, splits.valid)[splits.task.metric]
-        found = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
-        write_json(at, found)
+        aim = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
+        write_json(at, aim)
     return splits, dict(read_json(at))
 
 
 def _teacher_ms(budget: Budget, task: Task, splits: Splits) -> float:
-    """The teacher's milliseconds in torch, timed once a search."""
+    """Return the teacher's milliseconds in torch, timed once a search."""
     at = task.home / f"teacher-{budget.length}-tokens.json"
     if not at.is_file():
         model = load_model(task.teacher, splits.task.kind)
@@ -99,14 +98,14 @@ def _teacher_ms(budget: Budget, task: Task, splits: Splits) -> float:
     return ms
 
 
-def _found(budget: Budget, task: Task, splits: Splits, aim: dict[str, Any]) -> dict[str, Any]:
-    """The three phases, and search.json's content."""
+def _result(budget: Budget, task: Task, splits: Splits, aim: dict[str, Any]) -> dict[str, Any]:
+    """Run the three phases and return search.json's content."""
     vocabularies = _vocabularies(budget, task.teacher)
     shapes = grid(task.config, budget.recipes, splits.columns.text_pair is not None)
-    whole = {shape.recipe: usual_steps(task, shape) for shape in shapes}
-    rows, fits = sift(budget, task, splits, shapes)
-    ran = race(budget, task, fits, vocabularies, whole)
-    fulls = finish(budget, task, ran, aim)
+    full_steps = {shape.recipe: usual_steps(task, shape) for shape in shapes}
+    rows, fits = time_shapes(budget, task, splits, shapes)
+    ran = train_briefly(budget, task, fits, vocabularies, full_steps)
+    fulls = train_winner(budget, task, ran, aim)
     share = budget.min_retention
     reached = share is None or fulls[-1]["held_out"] >= share * aim["held_out"]
     winner = fulls[-1] if reached else max(fulls, key=lambda each: float(each["held_out"]))
@@ -127,7 +126,7 @@ def _found(budget: Budget, task: Task, splits: Splits, aim: dict[str, Any]) -> d
 
 
 def _vocabularies(budget: Budget, teacher: str) -> tuple[str, ...]:
-    """Those asked for; a tokenizer that cannot be trimmed leaves all pieces, which is said."""
+    """Return the budget's vocabularies, or "all" alone for a tokenizer that cannot be trimmed."""
     try:
         tokenizer_pruning.state_of(load_tokenizer(teacher), teacher)
     except UserError as error:
@@ -145,7 +144,7 @@ def _front(values: dict[str, float], ms: dict[str, float]) -> list[str]:
 
 
 def _cost(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """How many, and the seconds of CPU and of the clock that they took when they were made."""
+    """Return the number of rows, and the seconds of CPU and wall time that they took."""
     return {
         "count": len(rows),
         "cpu_s": round(sum(float(row["cpu_s"]) for row in rows), 1),

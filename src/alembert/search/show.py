@@ -1,4 +1,4 @@
-"""What a search found, in words and as a table."""
+"""The result of a search as a line and as a table."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from rich.table import Column, Table
 
 
 def table(done: dict[str, Any]) -> None:
-    """Print the candidates that were trained, the quickest first, and what it all cost."""
+    """Print the trained candidates, the fastest first, and the cost of the search."""
     rungs, times = done["rungs"], latencies(done)
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
     caption = f"held-out {done['metric']} after these shares of their training" if rungs else None
@@ -23,41 +23,41 @@ def table(done: dict[str, Any]) -> None:
 
 
 def latencies(done: dict[str, Any]) -> dict[str, float]:
-    """Name of a shape -> its milliseconds, where it was timed."""
+    """Return the milliseconds of each shape that was timed, by name."""
     return {row["name"]: row["latency_ms"] for row in done["shapes"] if row["latency_ms"]}
 
 
 def spent(done: dict[str, Any]) -> str:
-    """What each phase took."""
-    what = {"latency": "shapes timed", "brief": "brief trainings", "full": "full trainings",
+    """Return a line on the cost of each phase."""
+    names = {"latency": "shapes timed", "brief": "brief trainings", "full": "full trainings",
             "export": "exports"}  # fmt: skip
     parts = [
-        f"{cost['count']} {what[name]} {cost['cpu_s']:,.0f} s CPU ({cost['wall_s']:,.0f} s)"
+        f"{cost['count']} {names[name]} {cost['cpu_s']:,.0f} s CPU ({cost['wall_s']:,.0f} s)"
         for name, cost in done["cost"].items()
     ]
     total = sum(cost["cpu_s"] for cost in done["cost"].values())
     return f"cost: {'; '.join(parts)}; {total:,.0f} s CPU in all"
 
 
-def described(out: Path, done: dict[str, Any]) -> str:
-    """One line: what was found, and where it lies."""
-    found, metric, aim = done["winner"], done["metric"], done["teacher"]["held_out"]
-    kept = f"{found['held_out'] / aim:.1%} of the teacher's held-out {metric}" if aim else ""
+def summary(out: Path, done: dict[str, Any]) -> str:
+    """Return a line on the student, its folder and its figures."""
+    winner, metric, aim = done["winner"], done["metric"], done["teacher"]["held_out"]
+    retention = f"{winner['held_out'] / aim:.1%} of the teacher's held-out {metric}" if aim else ""
     if not done["reached"]:
         share = done["asked"]["min_retention"]
         return (
-            f"{out}/student: the best found, {found['name']} ({found['latency_ms']:.3g} ms), keeps "
-            f"{kept}, and {share:.1%} was asked for"
+            f"{out}/student: the best found, {winner['name']} ({winner['latency_ms']:.3g} ms), "
+            f"keeps {retention}, and {share:.1%} was asked for"
         )
-    judged, metrics, faster = "", found["metrics"], ""
+    on_eval, metrics, faster = "", winner["metrics"], ""
     if "latency_ms" in done["teacher"]:
-        times = done["teacher"]["latency_ms"] / found["latency_ms"]
+        times = done["teacher"]["latency_ms"] / winner["latency_ms"]
         faster = f", {times:.1f} times as fast as its teacher in torch"
-    if "int8" in found:
-        judged = f"; on --eval {metric} {found['int8'][metric]:.4f} in int8"
+    if "int8" in winner:
+        on_eval = f"; on --eval {metric} {winner['int8'][metric]:.4f} in int8"
         if "teacher" in metrics:
-            judged += f", the teacher {metrics['teacher'][metric]:.4f}"
+            on_eval += f", the teacher {metrics['teacher'][metric]:.4f}"
     return (
-        f"{out}/student: made, {found['name']}, vocabulary {found['vocabulary']}, "
-        f"{found['latency_ms']:.3g} ms a text in int8{faster}, keeps {kept}{judged}"
+        f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, "
+        f"{winner['latency_ms']:.3g} ms a text in int8{faster}, keeps {retention}{on_eval}"
     )

@@ -1,4 +1,4 @@
-"""What is asked of a student, and the shapes that are looked at: what recipes make of a teacher."""
+"""The budget of a search, and the student shapes that recipes allow for a teacher."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,24 +12,24 @@ from alembert.recipes.schema import Recipe
 
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
 LAYERS = (1, 2, 3, 4, 6, 8, 12, 24)  # of students as wide as their teacher
-FEWER = (2, 3, 4, 6)  # of narrower ones
+FEWER = (2, 3, 4, 6)  # of narrower students
 VOCABULARIES = ("task", "all")
-FREE = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
+RESHAPED = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is asked of a student, and how much is spent on finding it."""
+    """Bounds for the student, and how much training its search may take."""
 
     max_latency_ms: float | None
     min_retention: float | None
     trials: int = 9  # candidates that are trained briefly
     steps: int = 100  # of the first rung
-    epochs: float | None = None  # of the winner's stages; None: as its recipe has it
+    epochs: float | None = None  # of the winner's stages; None: as in its recipe
     length: int = 32  # tokens of the text that is timed
     recipes: tuple[str, ...] = RECIPES
     vocabularies: tuple[str, ...] = VOCABULARIES
-    min_speedup: float | None = None  # times the teacher's in torch
+    min_speedup: float | None = None  # over the teacher in torch
 
     def __post_init__(self) -> None:
         if self.max_latency_ms is self.min_retention is self.min_speedup is None:
@@ -49,7 +49,7 @@ class Budget:
             )
 
     def within(self, teacher_ms: float) -> "Budget":
-        """The same with --min-speedup as milliseconds, the teacher taking so many."""
+        """Return the budget with min_speedup as milliseconds, given the teacher's."""
         if self.min_speedup is None:
             return self
         ms = teacher_ms / self.min_speedup
@@ -60,7 +60,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Shape:
-    """One student: layers, hidden size, attention heads, inner size of its feed-forward parts."""
+    """One student: its layers, hidden size, attention heads and feed-forward inner size."""
 
     recipe: str
     layers: int
@@ -74,25 +74,24 @@ class Shape:
 
     @property
     def family(self) -> "Shape":
-        """What differs in depth alone, at one layer."""
+        """The shape with one layer, which stands for all that differ in depth alone."""
         return Shape(self.recipe, 1, self.hidden_size, self.heads, self.inner)
 
     def recipe_for(self, teacher: PreTrainedConfig) -> Recipe:
-        """Its recipe on a task: no stage on a corpus, no variants of texts."""
+        """Return its recipe on a task, without stages on a corpus and without augmentation."""
         wide = self.recipe.startswith("distilbert")
         sizes = {"layers": self.layers, "hidden_size": None if wide else self.hidden_size}
         recipe = recipe_of(self.recipe, teacher, **sizes)
-        own = {"num_attention_heads": self.heads, "intermediate_size": self.inner}
-        student = recipe.student | (own if self.recipe in FREE else {})
+        shape = {"num_attention_heads": self.heads, "intermediate_size": self.inner}
+        student = recipe.student | (shape if self.recipe in RESHAPED else {})
         stages = tuple(stage for stage in recipe.stages if stage.data == "task")
         return recipe.model_copy(update={"student": student, "stages": stages, "augment": None})
 
 
 def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list[Shape]:
-    """Shapes of these recipes, of each family the shallowest first. pairs: texts come in twos.
+    """Return the shapes of these recipes, each family's shallowest first; pairs: of texts.
 
-    Raises UserError for a recipe that is not searched, and a teacher whose layers no student of
-    these recipes can start from.
+    Raises UserError for an unknown recipe, and for a teacher whose layers cannot be copied.
     """
     for name in recipes:
         if name not in RECIPES:
@@ -113,34 +112,34 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
     depth = int(teacher.num_hidden_layers)
     fewer = [n for n in FEWER if n <= depth] or [depth]
     half = max(width // 2 // heads, 1) * heads
-    found: list[Shape] = []
+    shapes: list[Shape] = []
     if "distilbert" in recipes:
-        typed = pairs and getattr(teacher, "type_vocab_size", 0) > 1
-        name = "distilbert-pairs" if typed else "distilbert"
-        found += [Shape(name, n, width, heads, inner) for n in LAYERS if n <= depth]
+        has_types = pairs and getattr(teacher, "type_vocab_size", 0) > 1
+        name = "distilbert-pairs" if has_types else "distilbert"
+        shapes += [Shape(name, n, width, heads, inner) for n in LAYERS if n <= depth]
     if "tinybert" in recipes:
         widths = {max(width // 4 // heads, 1) * heads, half, max(min(312, width) // heads, 1)
                   * heads}  # fmt: skip
         for each in sorted(widths):
-            found += [_tiny(teacher, n, each) for n in fewer]
-        found += [_tiny(teacher, n, half, thinner=2) for n in fewer]
+            shapes += [_tiny(teacher, n, each) for n in fewer]
+        shapes += [_tiny(teacher, n, half, thinner=2) for n in fewer]
     if "minilm" in recipes and heads % 2 == 0:
         wide = [_tiny(teacher, n, half) for n in fewer]
-        found += [Shape("minilm", s.layers, half, heads // 2, s.inner) for s in wide]
+        shapes += [Shape("minilm", s.layers, half, heads // 2, s.inner) for s in wide]
     if "mobilebert" in recipes:
         for n in sorted({max(depth // 2, 1), depth}):
-            made = recipe_of("mobilebert", teacher, layers=n).student
-            size, inside = int(made["hidden_size"]), int(made["intermediate_size"])
-            found.append(Shape("mobilebert", n, size, heads, inside))
-    if not found:
+            student = recipe_of("mobilebert", teacher, layers=n).student
+            size, inside = int(student["hidden_size"]), int(student["intermediate_size"])
+            shapes.append(Shape("mobilebert", n, size, heads, inside))
+    if not shapes:
         raise UserError(
             f"--recipes {','.join(recipes)}: of a teacher of {heads} heads there is no such shape; "
             "name others"
         )
-    return found
+    return shapes
 
 
 def _tiny(teacher: PreTrainedConfig, layers: int, width: int, thinner: int = 1) -> Shape:
-    made = recipe_of("tinybert", teacher, layers=layers, hidden_size=width).student
-    heads, inner = int(made["num_attention_heads"]), int(made["intermediate_size"])
+    student = recipe_of("tinybert", teacher, layers=layers, hidden_size=width).student
+    heads, inner = int(student["num_attention_heads"]), int(student["intermediate_size"])
     return Shape("tinybert", layers, width, heads, max(inner // thinner, 1))

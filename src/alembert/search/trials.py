@@ -28,12 +28,12 @@ from alembert.training.monitor import length_of
 
 log = logging.getLogger(__name__)
 
-HOME = "searched"  # in the folder of a search: what it goes by, a record of each training
+HOME = "searched"  # folder in that of a search: its identity and a record of each training
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every candidate learns: a teacher, texts, how many train, labels, tokens at most."""
+    """The teacher, texts and settings that all candidates share; `rows` are for training."""
 
     out: Path
     teacher: str
@@ -56,7 +56,7 @@ class Task:
         )  # fmt: skip
 
     def recipe(self, shape: Shape, epochs: float | None) -> Recipe:
-        """A shape's recipe for these texts, as long as it is or of so many epochs."""
+        """Return a shape's recipe for these texts, of its usual length or of so many epochs."""
         recipe = shape.recipe_for(self.config)
         changes: dict[str, Any] = {"max_length": self.max_length}
         if epochs is not None:
@@ -71,7 +71,7 @@ def _changed(recipe: Recipe, changes: list[dict[str, Any]]) -> Recipe:
 
 
 def shortened(recipe: Recipe, steps: int, rows: int, classes: int) -> Recipe:
-    """The recipe in `steps` steps, shared among its stages as its own are; looked at once."""
+    """Return the recipe with `steps` steps, divided as its own are, and one validation a stage."""
     usual = [length_of(stage, rows, classes).cap for stage in recipe.stages]
     changes = [
         {"steps": max(round(steps * each / sum(usual)), 1), "epochs": None, "until": None,
@@ -82,31 +82,33 @@ def shortened(recipe: Recipe, steps: int, rows: int, classes: int) -> Recipe:
 
 
 def usual_steps(task: Task, shape: Shape) -> int:
-    """Steps of a shape's whole training, as its recipe has them."""
+    """Return the most steps of a shape's full training."""
     stages = task.recipe(shape, None).stages
     return sum(length_of(stage, task.rows, task.classes).cap for stage in stages)
 
 
-def brief(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[str, Any]:
-    """The record of a training of so many steps: candidate, held_out, what it took."""
+def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[str, Any]:
+    """Train for so many steps, unless there is a record, and return it with held_out and cost."""
     name = f"{shape.name}-{vocabulary}-{steps}"
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
     if not record.is_file():
         recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
         with _spent() as spent, _quiet():
             run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)))
-        found = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
-                 "held_out": _held_out(out), **spent}  # fmt: skip
-        write_json(record, found)
-        log.info(f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {found['held_out']:.4f}")
-    shutil.rmtree(out, ignore_errors=True)  # what an interrupted search may have left, too
+        result = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
+                  "held_out": _held_out(out), **spent}  # fmt: skip
+        write_json(record, result)
+        log.info(
+            f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {result['held_out']:.4f}"
+        )
+    shutil.rmtree(out, ignore_errors=True)  # of an interrupted search, too
     return dict(read_json(record))
 
 
-def full(
+def train_fully(
     task: Task, shape: Shape, vocabulary: str, epochs: float | None, length: int
 ) -> dict[str, Any]:
-    """The record of a candidate trained to the end, exported to int8, judged and timed."""
+    """Train to the end, export to int8, evaluate and time, unless recorded; return the record."""
     name = f"{shape.name}-{vocabulary}" + (f"-{epochs:g}-epochs" if epochs is not None else "")
     record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
     if not record.is_file():
@@ -115,50 +117,50 @@ def full(
             metrics = run(job)
         with _spent() as exporting:
             exported = _exported(job, task, length)
-        made = {
+        result = {
             "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **spent,
             "export": exporting,
         }  # fmt: skip
-        write_json(record, made)
-    found = dict(read_json(record))
-    if found.get("tokens", length) != length:
+        write_json(record, result)
+    result = dict(read_json(record))
+    if result.get("tokens", length) != length:
         ms = _ms(out / "student", deployed.read_manifest(out / "student"), length)
-        found |= {"latency_ms": ms, "tokens": length}
-        write_json(record, found)
+        result |= {"latency_ms": ms, "tokens": length}
+        write_json(record, result)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
         shutil.rmtree(each, ignore_errors=True)
-    return found
+    return result
 
 
 def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
-    """The student's int8 graph: its metrics on --eval, milliseconds, megabytes, parameters."""
+    """Export the student to int8; return its metrics on --eval, milliseconds and sizes."""
     student, files = job.result, task.files
-    named = (files.valid or files.train) if files.task is None else None
-    texts = replace(files, train=named, valid=None, evaluation=None) if named else None
-    facts = export(str(student), ["onnx", "int8"], texts, task.max_length)
-    if all(variant.backend != "int8" for variant in facts.variants):
+    source = (files.valid or files.train) if files.task is None else None
+    texts = replace(files, train=source, valid=None, evaluation=None) if source else None
+    manifest = export(str(student), ["onnx", "int8"], texts, task.max_length)
+    if all(variant.backend != "int8" for variant in manifest.variants):
         raise UserError(
             f"{student}: does not answer as it was trained once it is in int8, and the latency "
             f"was int8's: 'alembert export {student} --auto --data FILE' finds what it can spare"
         )
-    ms = _ms(student, facts, length)
-    found: dict[str, Any] = {
-        "latency_ms": ms, "tokens": length, "parameters": facts.parameters,
-        "size_mb": facts.variant("int8", student).size_mb,
+    ms = _ms(student, manifest, length)
+    result: dict[str, Any] = {
+        "latency_ms": ms, "tokens": length, "parameters": manifest.parameters,
+        "size_mb": manifest.variant("int8", student).size_mb,
     }  # fmt: skip
     if files.evaluation is not None:
         test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        found["int8"] = evaluate(str(student), test, task.max_length, "int8")
-    return found
+        result["int8"] = evaluate(str(student), test, task.max_length, "int8")
+    return result
 
 
-def _ms(student: Path, facts: Manifest, length: int) -> float:
-    return timed(open_engine(student, facts, "int8", 1), length, facts.vocabulary)
+def _ms(student: Path, manifest: Manifest, length: int) -> float:
+    return timed(open_engine(student, manifest, "int8", 1), length, manifest.vocabulary)
 
 
-def keep(run_folder: Path, out: Path) -> None:
-    """The winner's run laid out in `out`, as distill would have left it there."""
+def publish(run_folder: Path, out: Path) -> None:
+    """Copy the winner's run to `out`, which then looks like a run of distill."""
     for name in ("report.html", "bench.json", "predictions.parquet", "metrics.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier winner
     for name in ("student", "stages"):
@@ -172,22 +174,22 @@ def keep(run_folder: Path, out: Path) -> None:
 
 
 def _held_out(out: Path) -> float:
-    """The best value of the last stage on the held-out texts."""
+    """Return the best value of the last stage on the held-out texts."""
     return float(read_json(sorted(out.glob("stages/*"))[-1] / "facts.json")["best"])
 
 
 @contextmanager
 def _spent() -> Iterator[dict[str, float]]:
-    """cpu_s and wall_s of a block, once it has ended."""
-    found: dict[str, float] = {}
+    """Yield a dictionary that has the block's cpu_s and wall_s at its end."""
+    spent: dict[str, float] = {}
     cpu, wall = time.process_time(), time.perf_counter()
-    yield found
-    found |= {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    yield spent
+    spent |= {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back the news of a brief training; one line is logged when it has ended."""
+    """Keeps back the news of a brief training; one line is logged when it has ended."""
     news = logging.getLogger("alembert")
     level = news.level
     news.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""A recipe with the settings that do best on held-out texts: each trial is a run of its own."""
+"""The best settings of a recipe by held-out texts; each trial is a separate run."""
 
 import hashlib
 import itertools
@@ -27,10 +27,7 @@ Settings = dict[str, str]  # as --set takes them: path -> value as YAML
 
 @dataclass(frozen=True)
 class Trial:
-    """What was set, its best value on the held-out texts, at which step, and what it cost.
-
-    value: None of a training that diverged.
-    """
+    """Settings, their best held-out value, None if training diverged, its step and its cost."""
 
     settings: Settings
     value: float | None
@@ -40,9 +37,9 @@ class Trial:
 
 
 def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
-    """Every combination of "FIELD=V1,V2,..." in order, or `trials` of them drawn by the seed.
+    """Return the combinations of "FIELD=V1,V2,...", or `trials` of them drawn by the seed.
 
-    Raises UserError naming what is not written so.
+    Raises UserError for an entry of another form.
     """
     choices: dict[str, list[str]] = {}
     for entry in tries:
@@ -55,7 +52,7 @@ def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
     if trials is not None and trials < 1:
         raise UserError(f"--trials {trials}: must be 1 or more")
     every = [
-        dict(zip(choices, found, strict=True)) for found in itertools.product(*choices.values())
+        dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
     ]
     if trials is None or trials >= len(every):
         return every
@@ -63,30 +60,30 @@ def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
 
 
 def _values(text: str, entry: str) -> list[str]:
-    """The values between commas, each as YAML on a line; lists and mappings keep their commas."""
+    """Return the values between top-level commas, each as YAML on one line."""
     try:
-        found = yaml.safe_load(f"[{text}]")
+        values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError as error:
         raise UserError(f"--try {entry}: {text!r} is no list of values, V1,V2") from error
-    return [json.dumps(value, ensure_ascii=False) for value in found]
+    return [json.dumps(value, ensure_ascii=False) for value in values]
 
 
 def tune(base: Job, tries: Sequence[str], trials: int | None) -> list[Trial]:
-    """Run each setting of the base job's recipe in OUT/trials; the trials, best first.
+    """Run the base job with each setting, in OUT/trials; return the trials, best first.
 
-    Writes OUT/recipe.yaml, the recipe with the best settings, and OUT/trials.json. Each is judged
-    on the held-out slice of train (or on --valid): the base job has no file to be judged by.
-    Finished trials are not run again. Raises UserError before the first for any wrong setting.
+    Writes OUT/recipe.yaml, the recipe with the best settings, and OUT/trials.json. Trials are
+    compared on the held-out slice of train (or on --valid). Finished ones are not run again.
+    Raises UserError for a wrong setting before the first trial.
     """
     if (base.out / "stages").exists():
         raise UserError(f"{base.out}: holds a run: choose another --out")
     chosen = grid(tries, trials, base.seed)
     recipes = [with_settings(base.recipe, settings) for settings in chosen]
     for recipe in recipes:
-        _looked_at(recipe)
+        _check_validated(recipe)
     done: list[Trial] = []  # best first
     for number, (settings, recipe) in enumerate(zip(chosen, recipes, strict=True), start=1):
-        log.info(f"trial {number} of {len(chosen)}: {told(settings)}")
+        log.info(f"trial {number} of {len(chosen)}: {describe(settings)}")
         done.append(_trial(base, settings, recipe))
         done.sort(key=lambda trial: float("inf") if trial.value is None else -trial.value)
         if leads():
@@ -96,25 +93,25 @@ def tune(base: Job, tries: Sequence[str], trials: int | None) -> list[Trial]:
     return done
 
 
-def told(settings: Settings) -> str:
-    """The settings in short: the ends of their paths."""
+def describe(settings: Settings) -> str:
+    """Return the settings as a phrase with the last two parts of each path."""
     short = {key: ".".join(key.split(".")[-2:]) for key in settings}
     return ", ".join(f"{short[key]} {value}" for key, value in settings.items())
 
 
 def table(trials: Sequence[Trial], metric: str) -> Table:
-    """A row a trial, best first."""
-    drawn = Table("settings", f"held-out {metric}", "at step", "seconds")
+    """Return a table with a row for each trial."""
+    rows = Table("settings", f"held-out {metric}", "at step", "seconds")
     for trial in trials:
-        drawn.add_row(
-            told(trial.settings), "diverged" if trial.value is None else f"{trial.value:.4f}",
+        rows.add_row(
+            describe(trial.settings), "diverged" if trial.value is None else f"{trial.value:.4f}",
             f"{trial.step:,}", f"{trial.seconds:.0f}",
         )  # fmt: skip
-    return drawn
+    return rows
 
 
 def metric_of(base: Job) -> str:
-    """The metric that the trials were compared by, as a last stage's log calls it."""
+    """Return the metric that the trials were compared by, as named in their logs."""
     for log in sorted(base.out.glob("trials/*/stages/*/log.jsonl"), reverse=True):
         for line in log.read_text(encoding="utf-8").splitlines():
             for name in json.loads(line):
@@ -123,9 +120,9 @@ def metric_of(base: Job) -> str:
     return "value"
 
 
-def _looked_at(recipe: Recipe) -> None:
+def _check_validated(recipe: Recipe) -> None:
     last = [stage for stage in recipe.stages if stage.data == "task"][-1:]
-    if not last or not last[0].answers:
+    if not last or not last[0].reads_logits:
         raise UserError(
             f"recipe '{recipe.name}': its last stage on a task compares no answers, so there is "
             "nothing to choose by"
@@ -143,7 +140,9 @@ def _trial(base: Job, settings: Settings, recipe: Recipe) -> Trial:
     stages = sorted((out / "stages").iterdir())
     facts = [read_json(stage / "facts.json") for stage in stages]
     if leads():
-        for stage in stages:  # of no use to a finished run, and three times as large as its model
+        for (
+            stage
+        ) in stages:  # a finished run does not need it; it is three times as large as the model
             shutil.rmtree(stage / "checkpoint", ignore_errors=True)
     seconds = sum(float(one["seconds"]) for one in facts)
     last, best = facts[-1], float(facts[-1]["best"])
@@ -152,7 +151,7 @@ def _trial(base: Job, settings: Settings, recipe: Recipe) -> Trial:
 
 
 def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
-    """trials.json always; the recipe when all trials are done."""
+    """Write trials.json, and the recipe when all trials are done."""
     rows: list[dict[str, Any]] = [
         {"settings": {key: json.loads(value) for key, value in trial.settings.items()},
          "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.place}
@@ -162,7 +161,7 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
                "seconds": round(sum(trial.seconds for trial in trials), 1)}  # fmt: skip
     write_json(base.out / "trials.json", content)
     if trials[0].value is None:
-        (base.out / "recipe.yaml").unlink(missing_ok=True)  # of other values
+        (base.out / "recipe.yaml").unlink(missing_ok=True)  # of earlier trials
     elif len(trials) == count:
         best = with_settings(base.recipe, trials[0].settings)
         write_text(base.out / "recipe.yaml", to_yaml(best))

@@ -1,6 +1,6 @@
-"""All that a training needs to go on exactly where it stopped, in one file put in place at once.
+"""Checkpoints: all that resuming a stage exactly needs, in one file with a checksum.
 
-The file before it is kept, for the day that the newer one is damaged: a checksum tells.
+The checkpoint before it is kept too, in case the newer one is damaged.
 """
 
 import logging
@@ -28,19 +28,19 @@ def save(
     *,
     keep: bool = False,
 ) -> None:
-    """Write parameters, AdamW's moments and JSON facts to `path`, whole or not at all.
+    """Write parameters, AdamW's moments and JSON facts to `path`, completely or not at all.
 
-    keep: what was there is kept as the one `before`, once the new one is on disk. Of a module in
-    shards all processes call it, and the one that leads writes. Raises UserError when the disk
-    takes no more; what was at `path` is still there then.
+    With `keep`, an older file is renamed to `before(path)` once the new one is on disk. All
+    processes call it for a sharded module; the main one writes. Raises UserError when the disk is
+    full, and leaves the file at `path` as it was.
     """
     tensors: dict[str, Tensor] = {}
     writes = leads()
     for name, parameter in module.named_parameters():  # tied parameters come once
-        found = {f"parameter:{name}": parameter.detach()}
+        saved = {f"parameter:{name}": parameter.detach()}
         state = {} if optimizer is None else optimizer.state.get(parameter, {})
-        found |= {f"{moment}:{name}": state[moment] for moment in MOMENTS if moment in state}
-        for key, tensor in found.items():
+        saved |= {f"{moment}:{name}": state[moment] for moment in MOMENTS if moment in state}
+        for key, tensor in saved.items():
             full = unsharded(tensor)
             if writes:
                 tensors[key] = full.cpu().contiguous()
@@ -54,16 +54,16 @@ def save(
 
 
 def before(path: Path) -> Path:
-    """Where the checkpoint lies that came before the one at `path`."""
+    """Return the path of the checkpoint before the one at `path`."""
     return path.with_name(path.name.replace(".", ".before.", 1))
 
 
 def newest(path: Path) -> tuple[Path | None, list[str]]:
-    """The last checkpoint that is whole, or None; and a line for each that is damaged.
+    """Return the path of the last undamaged checkpoint, or None, and a line for each damaged one.
 
-    One that speaks of a best student needs it whole beside it.
+    A checkpoint that names a best student counts as damaged where that student is.
     """
-    said: list[str] = []
+    damages: list[str] = []
     for at in (path, before(path)):
         if not at.is_file():
             continue
@@ -71,15 +71,15 @@ def newest(path: Path) -> tuple[Path | None, list[str]]:
         if not damage and facts_of(at).get("best") is not None:
             damage = _damage(path.with_name(BEST))
         if not damage:
-            return at, [f"{line}: the run goes on from the one before" for line in said]
-        said.append(damage)
-    return None, [f"{line}: the stage begins anew" for line in dict.fromkeys(said)]
+            return at, [f"{line}: the run goes on from the one before" for line in damages]
+        damages.append(damage)
+    return None, [f"{line}: the stage begins anew" for line in dict.fromkeys(damages)]
 
 
 def resume(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None
 ) -> dict[str, Any]:
-    """Put the last whole checkpoint back; its facts, none without one. What is damaged is said."""
+    """Load the last undamaged checkpoint and return its facts, none without one; log damage."""
     at, lines = newest(path)
     for line in lines if leads() else ():
         logging.getLogger(__name__).warning(line)
@@ -93,7 +93,7 @@ def _damage(path: Path) -> str:
 
 
 def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
-    """Put a checkpoint back into module and optimizer, in place; returns its facts."""
+    """Load a checkpoint into module and optimizer, in place, and return its facts."""
     with _opened(path) as file, torch.no_grad():
         names = set(file.keys())
         for name, parameter in module.named_parameters():

@@ -24,11 +24,11 @@ Projections = Literal["none", "layer", "shared"]
 class Distillation(nn.Module):
     """forward(batch) -> (weighted sum (), {term name: unweighted value ()}).
 
-    forward(part, batch): the part's share of them; shares of all parts add up to the batch's.
-    The teacher is frozen, in eval mode always, and not part of the state that is saved. words: the
-    batches are masked text and logits run over the vocabulary. Projections are Linears from
-    student to teacher width, one a layer or one for all, for terms that compare hidden states of
-    different widths; they are dropped when the student is saved.
+    forward(part, batch) returns the part's share of them; the shares add up to the batch's.
+    The teacher is frozen, always in eval mode, and not part of the state that is saved. With
+    `words`, batches are masked text and logits run over the vocabulary. Projections are Linears
+    from student to teacher width, one a layer or one for all, for terms that compare hidden states
+    of different widths; they are not part of the saved student.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Distillation(nn.Module):
                 "this objective imitates a teacher and none is given: name one (--teacher)"
             )
         if teacher is not None:
-            _check_alike(student, teacher, self.reads[1])
+            _check_same_sizes(student, teacher, self.reads[1])
             check_layers(student.config, teacher.config, objective, projections)
         self.projections = self._projections(projections)
         maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
         lines = (
             layer_map.describe_rounding(choice, student_depth, teacher_depth) for choice in maps
         )
-        self.rounded = [line for line in lines if line]  # layer maps that do not come out even
+        self.rounded = [line for line in lines if line]  # lines on uneven layer maps
 
     @property
     def teacher(self) -> PreTrainedModel | None:
@@ -73,16 +73,16 @@ class Distillation(nn.Module):
 
     @property
     def parts(self) -> list[str]:
-        """Paths of the student's layers, where they are known: a shard each (sharded.shard)."""
+        """Paths of the student's layers, if its architecture is known; FSDP wraps each of them."""
         if not known(self.student.config):
             return []
         layers = set(architectures.layers(self.student, ""))
         return [name for name, module in self.named_modules() if module in layers]
 
     def ready(self, device: torch.device, half: bool) -> None:
-        """Put the teacher on its device; with autocast in bf16 (`half`), its layers' matrices too.
+        """Move the teacher to its device; `half` converts its layers' matrices to bf16.
 
-        Autocast would round the same matrices in every step.
+        Otherwise autocast would round the same matrices in every step.
         """
         use_fused(self.student)
         if self.teacher is None:
@@ -94,27 +94,27 @@ class Distillation(nn.Module):
                     part.to(torch.bfloat16)
 
     def dismiss_teacher(self) -> None:
-        """Let go of the teacher: all batches to come bring what it left."""
+        """Drop the teacher: all further batches have its recorded traces."""
         self._teacher = (None,)
 
     def forward(self, batch: Batch, whole: Batch | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         teacher, reads = Trace(), self.reads[1]
-        said = batch.get("teacher_logits")  # it answered before (answers.answered)
-        if said is not None:
+        cached = batch.get("teacher_logits")  # from logit_cache
+        if cached is not None:
             reads = replace(reads, logits=False)
-        if recorded.has_recorded_trace(batch):  # on a corpus too (teacher_cache.taught)
+        if recorded.has_recorded_trace(batch):  # from trace_cache
             teacher = recorded.rows_to_trace(batch, recorded.trace_spec(self.objective, reads))
         elif self.teacher is not None and reads != Reads():
             teacher = no_grad_trace(self.teacher, batch, reads)
-        if said is not None:
-            teacher = replace(teacher, logits=said)
+        if cached is not None:
+            teacher = replace(teacher, logits=cached)
         student = self._project(trace(self.student, batch, self.reads[0]))
         return terms.total(self.objective, self.pairs, student, teacher, batch, whole)
 
     def start_projections(self, sample: Batch) -> None:
-        """Set each projection to the least squares answer on a batch of unmasked text.
+        """Set each projection to the least squares solution on a batch of unmasked text.
 
-        The loss starts where a random projection would take hundreds of steps to come.
+        Random projections take hundreds of steps to reach the loss at which this one starts.
         """
         if not self.projections or self.teacher is None:
             return
@@ -154,9 +154,9 @@ def check_layers(
     teacher: PreTrainedConfig,
     objective: Objective,
     projections: Projections,
-    asking: str = "the recipe",
+    recipe: str = "the recipe",
 ) -> None:
-    """Refuse layer maps, widths, heads and architectures that do not fit, saying what works."""
+    """Raise UserError for layer maps, widths, heads and architectures that do not fit."""
     depths = depth(student), depth(teacher)
     for term in objective:
         reads = term.reads(term.pairs(*depths), False)[0]
@@ -168,19 +168,19 @@ def check_layers(
             )
         if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
             for config in (student, teacher):
-                _check_readable(config, term.kind, asking)
+                _check_readable(config, term.kind, recipe)
             _check_heads(student, teacher, term)
 
 
-def _check_readable(config: PreTrainedConfig, kind: str, asking: str) -> None:
-    """Refuse attention that cannot be read, and scores that are not of queries and keys alone."""
+def _check_readable(config: PreTrainedConfig, kind: str, recipe: str) -> None:
+    """Raise UserError for attention that has other inputs than queries and keys, or is unknown."""
     if known(config) and (kind == "Relations" or not anatomy(config, "").relative):
         return
     why, others = "whose scores depend on relative positions as well", "distilbert or minilm"
     if not known(config):
         why, others = "whose queries and keys are not known", "distilbert"
     raise UserError(
-        f"{asking} compares attention ({kind}) with a '{config.model_type}', {why}: leave the term "
+        f"{recipe} compares attention ({kind}) with a '{config.model_type}', {why}: leave the term "
         f"out (--set 'stages.*.objective.{kind}=null'), or take the recipe {others}"
     )
 
@@ -207,12 +207,12 @@ def _check_heads(
         )
 
 
-def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:
-    """What is compared one by one: refuse numbers that differ, naming both and the mend."""
-    other = "start the student from this teacher, or use a teacher with the student's tokenizer"
+def _check_same_sizes(student: PreTrainedModel, teacher: PreTrainedModel, reads: Reads) -> None:
+    """Raise UserError for different numbers of tokens or labels that a term compares."""
+    same = "start the student from this teacher, or use a teacher with the student's tokenizer"
     tune = "fine-tune the teacher on this task first (alembert finetune)"
-    for read, field, what, mend in (
-        (reads.vocabulary, "vocab_size", "vocabulary words", other),
+    for read, field, what, fix in (
+        (reads.vocabulary, "vocab_size", "vocabulary words", same),
         (reads.logits, "num_labels", "labels", tune),
     ):
         student_size, teacher_size = (int(getattr(m.config, field)) for m in (student, teacher))
@@ -220,5 +220,5 @@ def _check_alike(student: PreTrainedModel, teacher: PreTrainedModel, reads: Read
             raise UserError(
                 f"the student has {student_size} {what} and the teacher {teacher_size}, and the "
                 "recipe compares "
-                f"them one by one: {mend}"
+                f"them one by one: {fix}"
             )

@@ -1,4 +1,4 @@
-"""Several processes of one run: each computes its share of a batch, and one leads and writes."""
+"""Several processes of one run: each computes its share of a batch; the main one writes."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -20,28 +20,31 @@ from alembert.training import sharded
 T = TypeVar("T")
 
 
-def init_distributed(patience: timedelta) -> PartialState:
-    """The processes of this run. patience: how long they wait for the one that leads."""
-    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # models come with weights everywhere
-    more = _store(patience) if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else {}
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=patience, **more)
+def init_distributed(timeout: timedelta) -> PartialState:
+    """Join this run's processes; `timeout` is how long they wait for the main one."""
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # every process loads the weights
+    store = _store(timeout) if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else {}
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timeout, **store)
 
 
-def _store(patience: timedelta) -> dict[str, Any]:
-    """A place of its own in torchrun's store for every restart of one machine's processes.
+def _store(timeout: timedelta) -> dict[str, Any]:
+    """Return a store with a separate prefix for every restart on one machine.
 
-    torchrun (2.13) keeps its store over restarts, where the addresses of the dead ones are still
-    to be read. Several machines do not count restarts alike: docs/several.md says what to set.
+    torchrun (2.13) keeps its store over restarts, with the addresses of dead processes in it.
+    Several machines may count restarts differently; docs/several.md has the setting for them.
     """
     if os.environ.get("GROUP_WORLD_SIZE") != "1":
         return {}
-    store, rank, world = next(rendezvous("env://", timeout=patience))
-    place = f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    return {"store": PrefixStore(place, store), "rank": rank, "world_size": world}
+    store, rank, world = next(rendezvous("env://", timeout=timeout))
+    prefix = f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return {"store": PrefixStore(prefix, store), "rank": rank, "world_size": world}
 
 
 def accelerator(precision: str, cpu: bool) -> Accelerator:
-    """An accelerator that leaves sharding to us: its own knows no CPU. Raises UserError."""
+    """Return an Accelerator without its own FSDP, which does not work on CPU.
+
+    Raises UserError for fp16 with FSDP.
+    """
     if precision == "fp16" and sharded.fsdp_requested():
         raise UserError("--precision fp16: a student in shards is trained in bf16 or fp32")
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
@@ -50,56 +53,56 @@ def accelerator(precision: str, cpu: bool) -> Accelerator:
 
 
 def main_process_first(state: PartialState, work: Callable[[], T]) -> T:
-    """Work whose files the others find: who leads does it first, and what it refuses ends all.
+    """Run `work` in the main process, then in the others, which find its files.
 
-    The others end without a word: one line was said.
+    Where it raises UserError, the main process raises it and the others exit silently.
     """
-    refused, made = None, None
+    failure, result = None, None
     if state.is_main_process:
         try:
-            made = work()
+            result = work()
         except UserError as error:
-            refused = error
+            failure = error
     if state.num_processes > 1:
-        told = broadcast_object_list([refused is not None])
-        if told[0] and not state.is_main_process:
+        failed = broadcast_object_list([failure is not None])
+        if failed[0] and not state.is_main_process:
             raise SystemExit(2)
-    if refused is not None:
-        raise refused
-    return made if state.is_main_process else work()  # type: ignore[return-value]
+    if failure is not None:
+        raise failure
+    return result if state.is_main_process else work()  # type: ignore[return-value]
 
 
 def rank_seed(accelerator: Accelerator) -> tuple[int, ...]:
-    """This process's number, for draws that must differ; nothing for the one that leads."""
+    """Return this process's number for draws that must differ, nothing for the main process."""
     return () if accelerator.is_main_process else (accelerator.process_index,)
 
 
 def local_rows(
     batch: Mapping[str, Tensor], accelerator: Accelerator
 ) -> tuple[dict[str, Tensor], float]:
-    """This process's rows of a batch, and 1; where none is left for it, one row that counts 0."""
+    """Return this process's rows of a batch and weight 1, or, without any, a row and weight 0."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    student = {name: rows[rank::world] for name, rows in batch.items()}
-    if len(student["input_ids"]):
-        return student, 1.0
+    local = {name: rows[rank::world] for name, rows in batch.items()}
+    if len(local["input_ids"]):
+        return local, 1.0
     return {name: rows[:1] for name, rows in batch.items()}, 0.0
 
 
 def sum_over_ranks(values: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
-    """Loss and terms of the whole batch out of every process's share; all must call it."""
+    """Return the sum of every process's share of loss and terms; all processes must call it."""
     if accelerator.num_processes == 1:
         return values
-    names = [name for name in values if name != "gradient_norm"]  # that of the whole already
+    names = [name for name in values if name != "gradient_norm"]  # it is of the full batch already
     total: Tensor = accelerator.reduce(torch.stack([values[name] for name in names]))
     return values | dict(zip(names, total.unbind(), strict=True))
 
 
 def any_rank(flag: bool, accelerator: Accelerator) -> bool:
-    """Whether any process says so; all must call it."""
+    """Return whether the flag of any process is set; all processes must call it."""
     if accelerator.num_processes == 1:
         return flag
-    told: Tensor = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device))
-    return bool(told > 0)
+    count: Tensor = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device))
+    return bool(count > 0)
 
 
 def wrap_model(
@@ -109,9 +112,9 @@ def wrap_model(
     optimizer_of: Callable[[nn.Module], torch.optim.Optimizer],
     accelerator: Accelerator,
 ) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
-    """What holds the weights that are trained, what is called, and the optimizer.
+    """Return the module with the trained weights, the module to call, and the optimizer.
 
-    Alone the module is both; DDP wraps it; in shards (sharded.shard) a copy of it is both.
+    In one process both are `module`; DDP wraps the second; with FSDP both are a sharded copy.
     """
     if accelerator.num_processes == 1 or not sharded.fsdp_requested():
         return module, *accelerator.prepare(module, optimizer_of(module))
@@ -119,22 +122,22 @@ def wrap_model(
     return shards, shards, accelerator.prepare(optimizer_of(shards))
 
 
-def gather_weights(trained: nn.Module, whole: nn.Module, accelerator: Accelerator) -> None:
-    """Where a copy in shards is trained, put its weights into the whole module that leads."""
-    if trained is not whole:
-        sharded.gather(trained, whole, accelerator.is_main_process, accelerator.device)
+def gather_weights(trained: nn.Module, full: nn.Module, accelerator: Accelerator) -> None:
+    """Copy the weights of a sharded copy into the unsharded module of the main process."""
+    if trained is not full:
+        sharded.gather(trained, full, accelerator.is_main_process, accelerator.device)
 
 
 def gradient_sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
-    """Gradients cross processes once a step, with the last micro batch."""
+    """Return a context that reduces gradients over processes with the last micro batch alone."""
     if isinstance(module, FSDPModule):
-        sharded.hold(module, last)
+        sharded.set_sync(module, last)
         return torch.enable_grad()
     return torch.enable_grad() if last else accelerator.no_sync(module)
 
 
 def freeze_unused(module: nn.Module, batch: Mapping[str, Tensor], accelerator: Accelerator) -> None:
-    """What a module's loss does not reach gets no gradient, and processes would wait for it."""
+    """Freeze the parameters that the loss does not reach, whose gradients DDP would wait for."""
     module.to(accelerator.device)
     with accelerator.autocast():
         loss, _ = module({k: v.to(accelerator.device) for k, v in batch.items()})

@@ -1,4 +1,4 @@
-"""The loop: one stage, start to end, resumable at any step with the same final weights."""
+"""The training loop of one stage, resumable at any step with the same final weights."""
 
 import ctypes
 import math
@@ -22,7 +22,9 @@ from alembert.training import checkpoint, distributed, sharded
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Log, Schedule, Validator
 
-Batches = Callable[[int], dict[str, Tensor]]  # step (from 0) -> the batch of that step, whole
+Batches = Callable[
+    [int], dict[str, Tensor]
+]  # step (from 0) -> the batch of that step, of all processes
 LOG_EVERY = 10
 SAVE_SECONDS = 120.0
 
@@ -36,21 +38,21 @@ def train(
     *,
     seed: int,
     accelerator: Accelerator,
-    watch: Validator | None = None,
+    validator: Validator | None = None,
 ) -> dict[str, Any]:
-    """Train in place; `folder` gets checkpoint/ and log.jsonl. Returns the facts of the end.
+    """Train in place, write checkpoint/ and log.jsonl to `folder`, and return the final facts.
 
-    The student has its dropout on. Batch, masks and dropout are functions of (seed, step): killed
-    and started again, a run ends in the same weights. Of several processes each computes its share
-    of every batch, and one leads: it writes and looks. With a watch, the best student is kept, and
-    the stage ends when the watch's patience does, or its rate begins to fall then (Schedule).
-    Raises UserError when loss or gradient are no longer numbers, before they reach a file.
+    The student's dropout is on. Batch, masks and dropout are functions of (seed, step), so a run
+    that was killed and resumed ends in the same weights. Each process computes its share of every
+    batch; the main one writes and validates. With a validator, the result is the best student, and
+    at the end of its patience the stage ends, or its rate begins to fall (Schedule). Raises
+    UserError when loss or gradient become infinite or NaN, before they reach a file.
     """
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     distillation.train()  # a loaded model comes in eval mode
     if accelerator.num_processes > 1:
-        some = {k: v[: stage.micro_batch_size] for k, v in batches(0).items()}
-        distributed.freeze_unused(distillation, some, accelerator)
+        micro = {k: v[: stage.micro_batch_size] for k, v in batches(0).items()}
+        distributed.freeze_unused(distillation, micro, accelerator)
     trained, module, optimizer = distributed.wrap_model(
         distillation, distillation.parts, distillation.teacher,
         lambda module: _optimizer(module, stage), accelerator,
@@ -62,8 +64,8 @@ def train(
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
     facts |= checkpoint.resume(state, trained, optimizer)
     schedule = Schedule(stage, length, facts.get("cooling"))
-    # it ended, and was killed before it said so
-    over = watch is not None and stage.until is None and watch.over(facts)
+    # the stage had ended, and was killed before its facts were written
+    over = validator is not None and stage.until is None and validator.over(facts)
     leads = accelerator.is_main_process
     log = Log(folder / "log.jsonl" if leads else None, facts["step"])
     saved_at = time.monotonic()
@@ -83,25 +85,25 @@ def train(
             bar.update()
             facts["step"] = step + 1
             ends = facts["step"] == schedule.end
-            look = ends or (watch is not None and facts["step"] in watch.at)
-            logged = look or facts["step"] % LOG_EVERY == 0
+            validates = ends or (validator is not None and facts["step"] in validator.at)
+            logged = validates or facts["step"] % LOG_EVERY == 0
             late = leads and time.monotonic() - saved_at > SAVE_SECONDS
-            if shards:  # saved by all together
+            if shards:  # all processes take part in saving
                 late = logged and distributed.any_rank(late, accelerator)
-            due = (leads or shards) and (look or late)
+            due = (leads or shards) and (validates or late)
             if logged:
                 values = distributed.sum_over_ranks(values, accelerator)
             if due or logged:
-                _finite(facts["step"], values, accelerator.scaler is not None)
+                _check_finite(facts["step"], values, accelerator.scaler is not None)
             if facts["step"] % LOG_EVERY == 0 or ends:
                 row = log.write(facts["step"], values, factor * stage.learning_rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
-            if watch is not None and look:
+            if validator is not None and validates:
                 distributed.gather_weights(trained, distillation, accelerator)
                 if leads:
-                    watch.look(distillation, best, facts, log)
-                if watch.patience:
-                    over = distributed.any_rank(leads and watch.over(facts), accelerator)
+                    validator.validate(distillation, best, facts, log)
+                if validator.patience:
+                    over = distributed.any_rank(leads and validator.over(facts), accelerator)
                 if over and stage.until is not None:
                     over = False
                     if schedule.may_cool(facts["step"]):
@@ -110,12 +112,12 @@ def train(
                         bar.total = schedule.end
             if due:
                 checkpoint.save(state, trained, optimizer, facts, keep=True)
-                _trim()
+                _release_memory()
                 saved_at = time.monotonic()
             if over or facts["step"] == schedule.end:
                 break
     distributed.gather_weights(trained, distillation, accelerator)
-    if leads and watch is not None and best.is_file():
+    if leads and validator is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
 
@@ -127,13 +129,13 @@ def _step(
     batch: dict[str, Tensor],
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
-    """One optimiser update; returns this process's share of the loss and terms of the batch."""
-    student, weight = distributed.local_rows(batch, accelerator)
-    rows = len(student["input_ids"])
+    """Update the weights once; return this process's share of the batch's loss and terms."""
+    local, weight = distributed.local_rows(batch, accelerator)
+    rows = len(local["input_ids"])
     size = stage.micro_batch_size or rows
     sums: dict[str, Tensor] = {}
     for start in range(0, rows, size):
-        micro = {k: v[start : start + size].to(accelerator.device) for k, v in student.items()}
+        micro = {k: v[start : start + size].to(accelerator.device) for k, v in local.items()}
         last = start + size >= rows
         with distributed.gradient_sync(module, accelerator, last), accelerator.autocast():
             loss, values = module(micro, batch)
@@ -148,10 +150,10 @@ def _step(
 
 
 def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    """AdamW; rates by name, none at 0; no decay of biases and norms, as in BERT."""
+    """Return AdamW with learning rates by name and no decay of biases and norms, as in BERT."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in distillation.named_parameters():
-        factor = stage.rate(name) if parameter.numel() else 0.0  # an empty one cannot be reduced
+        factor = stage.rate(name) if parameter.numel() else 0.0  # empty tensors cannot be reduced
         parameter.requires_grad_(factor > 0 and parameter.requires_grad)
         if parameter.requires_grad:
             decay = stage.weight_decay if parameter.dim() > 1 else 0.0
@@ -172,27 +174,27 @@ def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 def _prefetched(
     batches: Batches, start: int, steps: int
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Batches in order, the next one made while this one is trained on."""
+    """Yield batches in order; the next one is made in a thread meanwhile."""
     with ThreadPoolExecutor(1) as worker:
-        coming = worker.submit(batches, start) if start < steps else None
+        upcoming = worker.submit(batches, start) if start < steps else None
         for step in range(start, steps):
-            assert coming is not None
-            batch = coming.result()
-            coming = worker.submit(batches, step + 1) if step + 1 < steps else None
+            assert upcoming is not None
+            batch = upcoming.result()
+            upcoming = worker.submit(batches, step + 1) if step + 1 < steps else None
             yield step, batch
 
 
-def _trim() -> None:
-    """Freed memory goes back to the system: batches of many shapes leave a heap full of holes.
+def _release_memory() -> None:
+    """Return freed memory to the system, since batches of many shapes fragment the heap.
 
-    Half an hour of masked words held 6.3 GB, of which 4.1 were holes.
+    After half an hour of MLM, 4.1 of 6.3 GB were free but not returned.
     """
     with suppress(OSError, AttributeError):  # no glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
-    """Refuse to go on from a step that broke; fp16's scaler leaves out steps of infinite norm."""
+def _check_finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
+    """Raise DivergedError for values that are not finite; fp16's scaler skips infinite norms."""
     for name, key in (("loss", "loss"), ("gradient", "gradient_norm"))[: 1 if scaled else 2]:
         if not math.isfinite(value := float(values.get(key, 0.0))):
             raise DivergedError(

@@ -1,4 +1,4 @@
-"""How long a stage is trained: its length, its schedule, looks at held-out texts, its log."""
+"""The length of a stage: its steps, its schedule, its validation on held-out texts, its log."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from alembert.io.files import atomic, naming
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
 
-TOLERANCE = 0.02  # a loss has fallen when it is lower by this share of the first one seen
+TOLERANCE = 0.02  # a loss counts as lower by more than this share of the first one
 
 
 @dataclass(frozen=True)
 class Length:
-    """Optimiser steps of a stage: at least `floor`, at most `cap`; the same where it is fixed."""
+    """Optimiser steps of a stage: at least `floor`, at most `cap`; equal where it is fixed."""
 
     floor: int
     cap: int
 
 
 def length_of(stage: Stage, rows: int, classes: int = 1) -> Length:
-    """The length of a stage on `rows` sequences of a task with so many labels."""
+    """Return the length of a stage on `rows` sequences of a task with so many labels."""
     epoch = math.ceil(rows / stage.batch_size)
     if stage.until is not None:
         cap = stage.until.cap.of(epoch, classes)
@@ -39,11 +39,11 @@ def length_of(stage: Stage, rows: int, classes: int = 1) -> Length:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The share of the learning rate at each step, and the last step.
+    """The factor of the learning rate at each step, and the last step.
 
     Linear warm-up, then linear to 0 or constant. Where the length is open (`until`), the rate falls
-    from the floor on as 1 / sqrt(step), which asks for no last step (Vaswani et al. 2017), and from
-    the step `cooling`, which validation decides, linearly to 0 (as warmup-stable-decay does: Hu et
+    from the floor on as 1 / sqrt(step), which needs no last step (Vaswani et al. 2017), and from
+    the step `cooling`, which validation decides, linearly to 0 (as in warmup-stable-decay: Hu et
     al. 2024, arXiv 2404.06395; Haegele et al. 2024, arXiv 2405.18392).
     """
 
@@ -52,25 +52,25 @@ class Schedule:
     cooling: int | None = None
 
     def begin(self, end: int) -> int:
-        """The step at which the rate begins to fall, of a stage that ends at `end`."""
+        """Return the step at which the rate begins to fall, in a stage that ends at `end`."""
         until = self.stage.until
         return round(end / (1 + until.cooldown)) if until else self._warm
 
     @property
     def _warm(self) -> int:
-        usual = min(self.length.cap, 3 * self.length.floor)  # of an open length; else the whole
+        usual = min(self.length.cap, 3 * self.length.floor)  # an open length seldom reaches its cap
         return round(self.stage.warmup * usual)
 
     @property
     def end(self) -> int:
-        """Steps of the whole stage, as far as they are known."""
+        """The last step, or the cap before `cooling` is known."""
         until, cap = self.stage.until, self.length.cap
         if until is None or self.cooling is None:
             return cap
         return min(cap, math.ceil(self.cooling * (1 + until.cooldown)))
 
     def factor(self, step: int) -> float:
-        """The share of the learning rate at a step, counted from 0."""
+        """Return the learning rate's factor at a step, counted from 0."""
         if step < self._warm:
             return (step + 1) / (self._warm + 1)
         end = self.end
@@ -83,7 +83,7 @@ class Schedule:
         return high if step < begin else high * (end - step) / max(end - begin, 1)
 
     def may_cool(self, step: int) -> bool:
-        """Whether the rate may begin to fall after so many steps: the floor is reached then."""
+        """Return whether the rate may begin to fall after so many steps, with the floor reached."""
         first, last = self.begin(self.length.floor), self.begin(self.length.cap)
         return self.cooling is None and first <= step < last
 
@@ -91,7 +91,7 @@ class Schedule:
 class Log:
     """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped.
 
-    Without a path (a process that does not lead) nothing is written.
+    Without a path, in processes other than the main one, nothing is written.
     """
 
     def __init__(self, path: Path | None, step: int) -> None:
@@ -99,10 +99,10 @@ class Log:
         self._tokens, self._since = 0, time.perf_counter()
         if path is None:
             return
-        kept: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
-        kept = [line for line in kept if line.endswith("}") and json.loads(line)["step"] <= step]
+        lines: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
+        lines = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         with atomic(path) as partial:
-            partial.write_text("".join(line + "\n" for line in kept))
+            partial.write_text("".join(line + "\n" for line in lines))
 
     def count(self, batch: dict[str, Tensor]) -> None:
         self._tokens += int(batch["attention_mask"].sum())
@@ -124,9 +124,9 @@ class Log:
 
 @dataclass(frozen=True)
 class Validation:
-    """What a student is worth on held-out texts: a metric, its standard error, and a loss.
+    """A metric on held-out texts, its standard error, and a loss.
 
-    value: None where no answers are compared, so that the loss alone counts.
+    `value` is None in a stage that reads no logits, where the loss alone counts.
     """
 
     value: float | None
@@ -136,10 +136,10 @@ class Validation:
 
 @dataclass(frozen=True)
 class Validator:
-    """What is looked at during a stage, after the steps `at`; higher is better.
+    """Validates a stage's student after the steps `at`, by a metric of which higher is better.
 
-    patience: looks in a row without a higher value or a lower loss, after which the stage comes to
-    its end; 0: never.
+    patience: validations in a row without a higher value or a lower loss that end the stage; with
+    0 they never do.
     """
 
     measure: Callable[[], Validation]
@@ -147,35 +147,35 @@ class Validator:
     at: Collection[int]
     patience: int = 0
 
-    def look(self, module: nn.Module, best: Path, facts: dict[str, Any], log: Log) -> None:
-        """Measure the student as it is now and keep it where it is the best so far.
+    def validate(self, module: nn.Module, best: Path, facts: dict[str, Any], log: Log) -> None:
+        """Measure the student and save it to `best` if it is the best so far.
 
-        Of looks within one standard error of the highest the latest is kept (the one standard
-        error rule, Breiman et al. 1984): a rate that has fallen is worth more than a lucky draw.
+        Of validations within one standard error of the highest, the latest counts as the best (the
+        one standard error rule, Breiman et al. 1984), since its learning rate is lower.
         """
-        seen = self.measure()
-        shown = {} if seen.value is None else {f"valid_{self.name}": seen.value}
-        log.note({"step": facts["step"], **shown, "valid_loss": seen.loss})
-        score = -seen.loss if seen.value is None else seen.value
+        result = self.measure()
+        shown = {} if result.value is None else {f"valid_{self.name}": result.value}
+        log.note({"step": facts["step"], **shown, "valid_loss": result.loss})
+        score = -result.loss if result.value is None else result.value
         rises = facts.get("highest") is None or score > facts["highest"]
-        first, lowest = facts.setdefault("first_loss", seen.loss), facts.get("lowest_loss")
-        falls = lowest is None or seen.loss < lowest - TOLERANCE * abs(first)
+        first, lowest = facts.setdefault("first_loss", result.loss), facts.get("lowest_loss")
+        falls = lowest is None or result.loss < lowest - TOLERANCE * abs(first)
         if falls:
-            facts["lowest_loss"] = seen.loss
+            facts["lowest_loss"] = result.loss
         if rises:
-            facts |= {"highest": score, "margin": seen.error}
-        moves = falls or (rises and seen.value is not None)
+            facts |= {"highest": score, "margin": result.error}
+        moves = falls or (rises and result.value is not None)
         facts["since"] = 0 if moves else facts.get("since", 0) + 1
         if score >= facts["highest"] - facts["margin"]:
-            value = seen.loss if seen.value is None else seen.value
+            value = result.loss if result.value is None else result.value
             facts |= {"best": value, "best_step": facts["step"]}
             checkpoint.save(best, module, None, facts)
 
     def over(self, facts: dict[str, Any]) -> bool:
-        """Whether its patience is at an end."""
+        """Return whether its patience is used up."""
         return 0 < self.patience <= int(facts.get("since", 0))
 
 
 def validation_steps(steps: int, times: int) -> set[int]:
-    """The steps, of so many, after which to look."""
+    """Return the steps, of `steps`, after which to validate `times` times."""
     return {math.ceil(steps * k / times) for k in range(1, times + 1)} if times else set()

@@ -1,4 +1,4 @@
-"""A student in shards (FSDP2): each process holds its part of weights, gradients and moments."""
+"""FSDP2: each process holds its shard of a student's weights, gradients and moments."""
 
 import copy
 import os
@@ -12,18 +12,18 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def fsdp_requested() -> bool:
-    """Whether the launcher was told to shard: `accelerate launch --use_fsdp` says it so."""
+    """Return whether the run was launched with `accelerate launch --use_fsdp`."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def fsdp_shard(
     module: nn.Module, parts: Iterable[str], shared: nn.Module | None, device: torch.device
 ) -> nn.Module:
-    """A copy of a module in shards; the module itself stays whole, on the CPU.
+    """Return a sharded copy of a module; the module itself stays unsharded, on the CPU.
 
-    parts: paths of the parts that are reduced one by one, as backward leaves them. shared: what
-    the copy holds and does not copy. Weights are gathered once a step: a part that is read from
-    within, its output unused, would not be gathered again for backward.
+    parts: paths of submodules that are reduced one by one during backward. shared: a submodule
+    that is not copied. Weights are gathered once a step, since a part whose output is unused would
+    not be gathered again for backward.
     """
     shards = copy.deepcopy(module, {id(shared): shared})
     module.to("cpu")
@@ -34,35 +34,35 @@ def fsdp_shard(
     return shards
 
 
-def hold(shards: FSDPModule, last: bool) -> None:
-    """Before a micro batch: only the last of a step reduces gradients and lets go of weights.
+def set_sync(shards: FSDPModule, last: bool) -> None:
+    """Set before a micro batch that only a step's last one reduces gradients and frees weights.
 
-    So every process gathers and reduces once a step, however many micro batches it has.
+    Every process then gathers and reduces once a step, for any number of micro batches.
     """
     shards.set_requires_gradient_sync(last)
     shards.set_reshard_after_backward(last)
 
 
-def gather(shards: nn.Module, whole: nn.Module, leads: bool, device: torch.device) -> None:
-    """Put the weights into the whole module of the process that leads; all must call it."""
+def gather(shards: nn.Module, full: nn.Module, leads: bool, device: torch.device) -> None:
+    """Copy the weights into the main process's unsharded module; all processes must call it."""
     if leads:
-        whole.to(device)
+        full.to(device)
     names = dict(shards.named_parameters())
     with torch.no_grad():
-        for name, parameter in whole.named_parameters():
-            full = unsharded(names[name])
+        for name, parameter in full.named_parameters():
+            weight = unsharded(names[name])
             if leads:
-                parameter.copy_(full)
+                parameter.copy_(weight)
 
 
 def unsharded(tensor: Tensor) -> Tensor:
-    """A tensor whole; of a shard all processes must ask."""
+    """Return the full tensor; all processes must call it for a shard."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def like(tensor: Tensor, whole: Tensor) -> Tensor:
-    """A whole tensor as this one lies: on its device, and of a shard this process's part."""
-    whole = whole.to(tensor.device)
+def like(tensor: Tensor, full: Tensor) -> Tensor:
+    """Return a full tensor on the device of `tensor`, as this process's shard if that is one."""
+    full = full.to(tensor.device)
     if not isinstance(tensor, DTensor):
-        return whole
-    return distribute_tensor(whole, tensor.device_mesh, tensor.placements, src_data_rank=None)
+        return full
+    return distribute_tensor(full, tensor.device_mesh, tensor.placements, src_data_rank=None)

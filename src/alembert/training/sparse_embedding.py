@@ -1,9 +1,9 @@
-"""Word embeddings of a task stage: only the rows that its texts read are trained.
+"""Word embeddings of a task stage: only the rows of token ids that occur are trained.
 
-A dense step over 30,522 rows costs a small student more than its layers do, and a row that no text
-reads has no gradient: weight decay alone moves it, by a factor known beforehand. So the rows that
-are read make a table of their own, as large as the texts' vocabulary, with moments, gradients and
-checkpoints as small; the others get their factor when the stage ends. AdamW's answer is the same.
+A dense step over 30,522 rows takes a small student longer than its layers do, and a row that does
+not occur has no gradient: weight decay alone changes it, by a factor known beforehand. So the rows
+that occur become a separate, smaller matrix, with smaller moments, gradients and checkpoints; the
+others are multiplied by their factor at the end of the stage. The weights are those of AdamW.
 """
 
 import math
@@ -22,56 +22,56 @@ TABLE = "embeddings.word_embeddings"  # from the base model
 
 
 class RestrictedEmbedding(nn.Module):
-    """The rows of an embedding that are read. weight (n, H); pieces (n,): their ids, rising.
+    """The rows of an embedding that occur: weight (n, H), for the rising token_ids (n,).
 
-    forward(ids) -> (..., H); an id that is not among the pieces is an IndexError.
+    forward(ids) -> (..., H); an id that is not among token_ids is an IndexError.
     """
 
-    place: Tensor
+    row: Tensor
 
-    def __init__(self, whole: nn.Embedding, pieces: Tensor) -> None:
+    def __init__(self, full: nn.Embedding, token_ids: Tensor) -> None:
         super().__init__()
-        self.pieces = pieces
-        self.weight = nn.Parameter(whole.weight.detach()[pieces].clone())
-        self.weight.requires_grad_(whole.weight.requires_grad)
-        place = torch.full((whole.num_embeddings,), whole.num_embeddings)
-        place[pieces] = torch.arange(len(pieces))
-        self.register_buffer("place", place, persistent=False)
-        padding = whole.padding_idx  # of the model; its tokenizer may pad with another, unread here
-        self.padding = int(place[padding]) if padding in pieces.tolist() else None
-        self._whole = (whole,)  # in a tuple: no submodule, so neither saved nor trained
+        self.token_ids = token_ids
+        self.weight = nn.Parameter(full.weight.detach()[token_ids].clone())
+        self.weight.requires_grad_(full.weight.requires_grad)
+        row = torch.full((full.num_embeddings,), full.num_embeddings)
+        row[token_ids] = torch.arange(len(token_ids))
+        self.register_buffer("row", row, persistent=False)
+        padding = full.padding_idx  # of the model; its tokenizer may pad with another id
+        self.padding = int(row[padding]) if padding in token_ids.tolist() else None
+        self._full = (full,)  # in a tuple: no submodule, so neither saved nor trained
 
     def forward(self, ids: Tensor) -> Tensor:
-        return nn.functional.embedding(self.place[ids], self.weight, self.padding)
+        return nn.functional.embedding(self.row[ids], self.weight, self.padding)
 
     def put_back(self, factor: float) -> nn.Embedding:
-        """The whole embedding: rows that were read as they are now, the others times a factor."""
-        (whole,) = self._whole
+        """Return the full embedding with the trained rows; the others are multiplied by factor."""
+        (full,) = self._full
         with torch.no_grad():
-            whole.to(self.weight.device)
-            whole.weight.mul_(factor)
-            whole.weight[self.pieces.to(whole.weight.device)] = self.weight
-        return whole
+            full.to(self.weight.device)
+            full.weight.mul_(factor)
+            full.weight[self.token_ids.to(full.weight.device)] = self.weight
+        return full
 
 
 def token_ids_in(texts: Iterable[NDArray[Any]], padding: int) -> Tensor:
-    """The ids that occur in arrays of them, and that of padding, rising (n,)."""
-    found = [np.unique(ids) for ids in texts]
-    return torch.from_numpy(np.unique(np.concatenate([[padding], *found])).astype(np.int64))
+    """Return the ids that occur in arrays of them, and that of padding, rising (n,)."""
+    unique = [np.unique(ids) for ids in texts]
+    return torch.from_numpy(np.unique(np.concatenate([[padding], *unique])).astype(np.int64))
 
 
-def restrict(model: PreTrainedModel, pieces: Tensor) -> RestrictedEmbedding | None:
-    """Put a table of these pieces in place of a model's word embeddings.
+def restrict(model: PreTrainedModel, token_ids: Tensor) -> RestrictedEmbedding | None:
+    """Replace a model's word embeddings by their rows for these token ids.
 
-    None, and nothing done, where that would save less than half of the rows, where a decoder
-    shares them (its gradient reaches every row), and where their place is not known.
+    Returns None and changes nothing where that saves less than half of the rows, where a decoder
+    shares them (its gradient reaches every row), and in an unknown architecture.
     """
     parts = dict(model.base_model.named_modules())
-    whole = parts.get(TABLE)
+    full = parts.get(TABLE)
     shared = model.get_output_embeddings() is not None
-    if not isinstance(whole, nn.Embedding) or shared or 2 * len(pieces) > whole.num_embeddings:
+    if not isinstance(full, nn.Embedding) or shared or 2 * len(token_ids) > full.num_embeddings:
         return None
-    table = RestrictedEmbedding(whole, pieces)
+    table = RestrictedEmbedding(full, token_ids)
     model.base_model.set_submodule(TABLE, table)
     return table
 
@@ -79,7 +79,7 @@ def restrict(model: PreTrainedModel, pieces: Tensor) -> RestrictedEmbedding | No
 def restore(
     model: PreTrainedModel, table: RestrictedEmbedding, schedule: Schedule, done: int
 ) -> None:
-    """Undo `narrow` after `done` steps of a stage: rows that nobody read get their decay."""
+    """Undo `restrict` after `done` steps of a stage and apply the other rows' weight decay."""
     name = f"student.{model.base_model_prefix}.{TABLE}.weight"
     stage = schedule.stage
     rate = stage.learning_rate * (stage.rate(name) if table.weight.requires_grad else 0.0)
