@@ -1,7 +1,7 @@
 """Serves exported models over HTTP; no torch.
 
 Read in the order that a request passes through: `server` listens, `middleware` checks key and size
-and reads the body, `app` has the routes, `schemas` has the JSON of requests and responses,
+and reads the body, `app` has the routes and `openapi` describes them, `schemas` has the JSON,
 `served_model` turns texts into rows, `queue` batches the rows of many requests, and `service`
 holds the models and limits. `pages` and `metrics` need no model. `ray` runs the same application
 on Ray Serve.

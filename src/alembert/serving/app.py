@@ -1,23 +1,24 @@
 """The routes: what text-embeddings-inference answers to, for one model or several."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from alembert import __version__
 from alembert.inference.texts import CHARACTERS
 from alembert.io.answers import Guess, Tags
 from alembert.serving import schemas
-from alembert.serving.middleware import ERRORS, Answer, Direct, Front, body_of, refused, unless_gone
-from alembert.serving.pages import add_pages
+from alembert.serving.middleware import Answer, Endpoint, Front, Refusals, body_of, unless_gone
+from alembert.serving.openapi import Operation, document
+from alembert.serving.pages import pages, playground
 from alembert.serving.schemas import RefusedError
 from alembert.serving.served_model import (
     Finish,
@@ -30,6 +31,7 @@ from alembert.serving.served_model import (
 from alembert.serving.service import Limits, Opener, Service
 
 GUESSES = 20_000  # words of an answer, over all masks
+REFUSED = (401, 404, 408, 413, 422, 424, 429, 503)  # statuses of answers that say why not
 INLINE = 16_000  # bytes of a body that are read on the event loop; more would hold it up
 
 
@@ -82,7 +84,7 @@ def app_of(
     service = Service(openers, limits, lag)
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def life(app: Any) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load(failed))
         if wait:
             await loading
@@ -92,51 +94,39 @@ def app_of(
         await loading
         await service.stop()
 
-    app = FastAPI(
-        title="Alembert", version=__version__, lifespan=life, docs_url=None, redoc_url=None
+    answers = {**_model_routes(service), **pages(service)}
+    described = document(list(answers))
+
+    async def openapi(request: Request, name: str | None) -> Response:
+        return JSONResponse(described)
+
+    routes = [(each.method, each.path, answer) for each, answer in answers.items()]
+    routes += [("GET", "/openapi.json", openapi), ("GET", "/", playground())]
+    router = Router(
+        [Route(path, Endpoint(path, answer), methods=[method]) for method, path, answer in routes],
+        lifespan=life,
     )
-    for error in ERRORS:
-        app.add_exception_handler(error, refused)
-    answers: dict[str, Answer] = {}
-    for verb, route in VERBS.items():
-        path = "/" + verb.replace("_", "-")
-        answers[path] = answer = _answering(service, verb)
-        _add(app, path, answer, schemas.operation(route.request, route.answer))
-    tokens = schemas.operation(schemas.TokenizeRequest, list[list[schemas.SimpleToken]])
-    _add(app, "/tokenize", _tokenizing(service), tokens)
-    insides = schemas.operation(schemas.AttentionsRequest, schemas.Attentions)
-    _add(app, "/attentions", _attending(service), insides)
-    add_pages(app, service)
-    front: ASGIApp = Front(Direct(app, answers), service, api_key)
+    front: ASGIApp = Front(Refusals(router), service, api_key)
     if origins:
         headers = ["authorization", "content-type"]
         front = CORSMiddleware(front, origins, allow_methods=["*"], allow_headers=headers)
     return front, service
 
 
-class _Bare(APIRoute):
-    """A route whose function is given the request and its path, and nothing that costs time."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        async def handle(request: Request) -> Response:
-            answer: Response = await self.endpoint(request, **request.path_params)
-            return answer
-
-        return handle
-
-
-def _add(app: FastAPI, path: str, answer: Answer, said: dict[str, Any]) -> None:
-    """The route for the first model, and for each under its name."""
-
-    async def first(request: Request) -> Response:
-        return await answer(request, None)
-
-    async def named(request: Request, name: str) -> Response:
-        return await answer(request, name)
-
-    said |= {"methods": ["POST"], "route_class_override": _Bare}
-    for full, handle, suffix in ((path, first, ""), (f"/models/{{name}}{path}", named, "-named")):
-        app.router.add_api_route(full, handle, operation_id=path[1:] + suffix, **said)
+def _model_routes(service: Service) -> dict[Operation, Answer]:
+    """The routes that a model answers, of the first model and of each under its name."""
+    tokens, insides = schemas.TokenizeRequest, schemas.AttentionsRequest
+    found: dict[str, tuple[Any, Any, Answer]] = {
+        "/" + verb.replace("_", "-"): (route.request, route.answer, _answering(service, verb))
+        for verb, route in VERBS.items()
+    }
+    found["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _tokenizing(service))
+    found["/attentions"] = (insides, schemas.Attentions, _attending(service))
+    return {
+        Operation("POST", prefix + path, str(request.__doc__), answer, request, REFUSED): handle
+        for prefix in ("", "/models/{name}")
+        for path, (request, answer, handle) in found.items()
+    }
 
 
 def _json(content: Any) -> Response:

@@ -5,8 +5,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
@@ -86,7 +85,7 @@ class Front:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         told: dict[str, Any] = scope.get("alembert", {})
-        route = getattr(scope.get("route"), "path", "other")
+        route = scope.get("alembert.route", "other")
         self._service.metrics.request(route, told.get("model", ""), status, seconds)
         if LOG.isEnabledFor(logging.INFO):
             line = {
@@ -101,56 +100,37 @@ class Front:
             LOG.info(json.dumps(line))
 
 
-@dataclass(frozen=True)
-class _Route:
-    """What the access log and the counters call a route."""
+class Endpoint:
+    """The ASGI application of one route: a function of the request and of the model's name."""
 
-    path: str
-
-
-class Direct:
-    """Answers POST to PATH and /models/NAME/PATH itself; the rest is the framework's.
-
-    Its seven layers took a seventh of the event loop's time in a rush.
-    """
-
-    def __init__(self, app: ASGIApp, answers: Mapping[str, Answer]) -> None:
-        self._app, self._answers = app, answers
-        self._first = {path: _Route(path) for path in answers}
-        self._named = {path: _Route(f"/models/{{name}}{path}") for path in answers}
+    def __init__(self, path: str, answer: Answer) -> None:
+        self._path, self._answer = path, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, name = self._place(scope)
-        if path is None:
-            await self._app(scope, receive, send)
-            return
-        scope["route"] = (self._first if name is None else self._named)[path]
+        scope["alembert.route"] = self._path
         request = Request(scope, receive)
+        response = await self._answer(request, scope["path_params"].get("name"))
+        await response(scope, receive, send)
+
+
+class Refusals:
+    """Answers for an application where it raises: a refusal with its reason, a fault with 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("app", self)  # the router then raises for a path or method it lacks
         try:
-            try:
-                response = await self._answers[path](request, name)
-            except ERRORS as error:
-                response = await refused(request, error)
+            await self._app(scope, receive, send)
+        except ERRORS as error:
+            await refused(error)(scope, receive, send)
         except Exception:
             await PlainTextResponse("Internal Server Error", 500)(scope, receive, send)
             raise  # for the log
-        await response(scope, receive, send)
-
-    def _place(self, scope: Scope) -> tuple[str | None, str | None]:
-        """Route and name of a model; no route where it is not one of these."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope.get("root_path"):
-            return None, None
-        path = scope["path"]
-        if path in self._answers:
-            return path, None
-        if path.startswith("/models/"):
-            name, slash, rest = path[len("/models/") :].partition("/")
-            if name and slash + rest in self._answers:
-                return slash + rest, name
-        return None, None
 
 
-async def refused(request: Request, error: Exception) -> Response:
+def refused(error: Exception) -> Response:
     """The answer to a request that gets none, whatever says so."""
     if isinstance(error, ClientDisconnect):
         error = RefusedError(499, "the client hung up")

@@ -4,57 +4,67 @@ import base64
 import hashlib
 import re
 from importlib.resources import files
-from typing import Any
 
-from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from alembert import __version__
-from alembert.serving.schemas import ErrorAnswer, Info, ModelInfo, RefusedError
+from alembert.serving.middleware import Answer
+from alembert.serving.openapi import Operation
+from alembert.serving.schemas import Info, ModelInfo, RefusedError
 from alembert.serving.served_model import ServedModel
 from alembert.serving.service import Service
 
 
-def add_pages(app: FastAPI, service: Service) -> None:
-    """Adds these routes to an application."""
+def playground() -> Answer:
+    """The page at /, under a policy that allows nothing but its own scripts and styles."""
     page = (files("alembert") / "serving" / "playground.html").read_text(encoding="utf-8")
     headers = {"content-security-policy": _policy(page), "referrer-policy": "no-referrer"}
-    refused: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer}}
 
-    @app.get("/", include_in_schema=False)
-    async def playground() -> HTMLResponse:
+    async def answer(request: Request, name: str | None) -> Response:
         return HTMLResponse(page, headers=headers)
 
-    @app.get("/health", responses=refused)
-    async def health() -> dict[str, str]:
-        """200 where requests are answered; 503 while models load, and on the way out."""
+    return answer
+
+
+def pages(service: Service) -> dict[Operation, Answer]:
+    """The routes of the document that are answered without a model."""
+
+    async def health(request: Request, name: str | None) -> Response:
         service.check()
         if service.leaving:
             raise RefusedError(503, "the server is being stopped")
-        return {"status": "ok"}
+        return JSONResponse({"status": "ok"})
 
-    @app.get("/info", responses={401: {"model": ErrorAnswer}, **refused})
-    async def info() -> Info:
-        """The models, and what is taken."""
+    async def info(request: Request, name: str | None) -> Response:
         service.check()
-        limits = service.limits
-        return Info(
-            model_id=next(iter(service.models)),
-            models=[_model_info(model) for model in service.models.values()],
-            max_concurrent_requests=limits.requests,
-            max_batch_tokens=limits.tokens,
-            max_client_batch_size=limits.inputs,
-            max_body_bytes=limits.body,
-            max_wait_seconds=limits.wait,
-            threads=limits.threads,
-            version=__version__,
-        )
+        return JSONResponse(_info(service).model_dump())
 
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def metrics() -> Response:
-        """Counters for Prometheus."""
+    async def metrics(request: Request, name: str | None) -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    up = "Answer 200 where requests are answered, and 503 while models load and on the way out"
+    return {
+        Operation("GET", "/health", up, dict[str, str], errors=(503,)): health,
+        Operation("GET", "/info", "The models and the limits", Info, errors=(401, 503)): info,
+        Operation("GET", "/metrics", "Counters for Prometheus", None): metrics,
+    }
+
+
+def _info(service: Service) -> Info:
+    limits = service.limits
+    return Info(
+        model_id=next(iter(service.models)),
+        models=[_model_info(model) for model in service.models.values()],
+        max_concurrent_requests=limits.requests,
+        max_batch_tokens=limits.tokens,
+        max_client_batch_size=limits.inputs,
+        max_body_bytes=limits.body,
+        max_wait_seconds=limits.wait,
+        threads=limits.threads,
+        version=__version__,
+    )
 
 
 def _model_info(model: ServedModel) -> ModelInfo:

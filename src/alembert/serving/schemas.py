@@ -176,21 +176,3 @@ def parsed(model: type[R], body: bytes) -> R:
         raise RefusedError(422, f"{ascii(field)[:40]}: no such field: there is {there}")
     said = WRONG.get(field, first["msg"])
     raise RefusedError(422, f"{field}: {said}" if field else said)
-
-
-def operation(request: type[BaseModel], answer: Any) -> dict[str, Any]:
-    """What the OpenAPI document says of a route whose body is read by hand."""
-    schema = request.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {
-        "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
-        },
-        "response_model": None,
-        "responses": {
-            200: {"model": answer},
-            **{
-                status: {"model": ErrorAnswer, "description": TYPES[status]}
-                for status in (401, 404, 408, 413, 422, 424, 429, 503)
-            },
-        },
-    }

@@ -1,0 +1,71 @@
+"""The OpenAPI document of the routes, made from the types of their requests and answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from alembert import __version__
+from alembert.serving.schemas import TYPES, ErrorAnswer
+
+REF = "#/components/schemas/{model}"
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path. answer is its type, None for plain text; errors are statuses."""
+
+    method: str
+    path: str
+    summary: str
+    answer: Any
+    request: type[BaseModel] | None = None
+    errors: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """A name for generated clients, such as predict or predict-named."""
+        return self.path.rpartition("/")[2] + "-named" * ("{name}" in self.path)
+
+
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The document that /openapi.json answers with."""
+    typed: list[tuple[Operation, Literal["serialization"], TypeAdapter[Any]]] = [
+        (each, "serialization", TypeAdapter(each.answer))
+        for each in operations
+        if each.answer is not None
+    ]
+    answers, schemas = TypeAdapter.json_schemas(typed, ref_template=REF)
+    errors = models_json_schema([(ErrorAnswer, "serialization")], ref_template=REF)[1]
+    paths: dict[str, dict[str, Any]] = {}
+    for each in operations:
+        found: dict[str, Any] = {"text/plain": {}}
+        if each.answer is not None:
+            found = _json(answers[each, "serialization"])
+        told: dict[str, Any] = {
+            "operationId": each.id,
+            "summary": each.summary,
+            "responses": {"200": {"description": "the answer", "content": found}},
+        }
+        for status in each.errors:
+            content = _json({"$ref": REF.format(model=ErrorAnswer.__name__)})
+            told["responses"][str(status)] = {"description": TYPES[status], "content": content}
+        if each.request is not None:
+            schema = each.request.model_json_schema(ref_template=REF)
+            told["requestBody"] = {"required": True, "content": _json(schema)}
+        if "{name}" in each.path:
+            told["parameters"] = [NAME]
+        paths.setdefault(each.path, {})[each.method.lower()] = told
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Alembert", "version": __version__},
+        "paths": paths,
+        "components": {"schemas": {**schemas.get("$defs", {}), **errors["$defs"]}},
+    }
+
+
+def _json(schema: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
