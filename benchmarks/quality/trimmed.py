@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
 from alembert.export.export import export
-from alembert.models.loading import model_folder
+from alembert.models.loading import model_path
 from alembert.runs.evaluate import evaluate
 from alembert.runs.trim import trim_model
 from benchmarks.lab.results import Row, arguments, write
@@ -32,7 +32,7 @@ def made(data: Path, student: str, out: Path, distilled: str, corpus: str) -> di
     """The models, each in a folder of its own: what is made of it -> folder."""
     found = {}
     for name, source in (("whole", student), ("distilled-trimmed", distilled)):
-        found[name] = Path(shutil.copytree(model_folder(source), out / name))
+        found[name] = Path(shutil.copytree(model_path(source), out / name))
     for name, text, keep in (
         ("trimmed", None, None),
         ("trimmed-fewer", None, FEWER),

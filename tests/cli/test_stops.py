@@ -44,7 +44,7 @@ def test_what_is_interrupted_says_so_in_a_line(
         monkeypatch.setattr(room, "load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_tokenizer", interrupted)
-    monkeypatch.setattr("alembert.inference.session.model_folder", interrupted)
+    monkeypatch.setattr("alembert.inference.manifest.exported_folder", interrupted)
     capsys.readouterr()
     assert command(line, monkeypatch) == 130
     assert capsys.readouterr().err == says

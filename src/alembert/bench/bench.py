@@ -12,7 +12,7 @@ from alembert.bench.rows import Round, Row, Subject, row, weights_mb
 from alembert.bench.side_by_side import FEWEST, measure
 from alembert.bench.worker import Spec, eager, ids_of
 from alembert.inference import manifest as deployed
-from alembert.io import hub
+from alembert.io import files, hub
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def bench(
     Raises UserError for a setting or a model that cannot be timed.
     """
     _check({"--batch": batch, "--length": length, "--seconds": seconds, "--threads": min(threads)})
-    folders = {model: model_folder(model) for model in dict.fromkeys(models)}
+    folders = {model: _downloaded(model) for model in dict.fromkeys(models)}
     samples = tuple(texts)
     specs = [
         Spec(model, str(folder), backend, count, batch, length, samples)
@@ -61,23 +61,19 @@ def _check(numbers: dict[str, float]) -> None:
             raise UserError(f"{name} {number:g}: must be over 0 and finite")
 
 
-def model_folder(model: str) -> Path:
+def _downloaded(model: str) -> Path:
     """The folder of a saved model, which is student/ in a run folder; a hub id is downloaded."""
-    folder = Path(model)
-    if not (folder / "config.json").is_file() and (folder / "student" / "config.json").is_file():
-        return folder / "student"
-    if not folder.is_dir():
-        from alembert.models.loading import load_config  # its errors explain a wrong name
+    folder = files.model_folder(model)
+    if (folder / "config.json").is_file():
+        return folder
+    from alembert.models.loading import load_config  # its errors explain a wrong name
 
-        load_config(model)
-        from huggingface_hub import snapshot_download
+    load_config(model)
+    from huggingface_hub import snapshot_download
 
-        patterns = ["*.json", "*.safetensors"]
-        offline = not hub.reachable()
-        return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=offline))
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{model}: a folder without config.json is not a saved model")
-    return folder
+    patterns = ["*.json", "*.safetensors"]
+    offline = not hub.reachable()
+    return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=offline))
 
 
 def _backends(model: str, folder: Path, requested: Sequence[str]) -> list[str]:

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from alembert.bench.rows import Ratio, Row
+from alembert.io.environment import processor, versions
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
 
@@ -99,27 +99,14 @@ def legend(rows: Sequence[Row]) -> str:
 
 def write(rows: Sequence[Row], settings: dict[str, Any], path: Path) -> None:
     """Writes the rows as JSON, with the settings, the hardware and the versions of packages."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     content = {
         "rows": [row.content() for row in rows],
         "settings": settings,
-        "hardware": {"machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count()},
-        "versions": versions,
+        "hardware": {"machine": platform.machine(), "cpu": processor(), "cores": os.cpu_count()},
+        "versions": versions(PACKAGES),
     }
     with atomic(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def chart(rows: Sequence[Row], path: Path) -> None:

@@ -95,9 +95,11 @@ def predict(
     """Predict labels, scores, tags, masked words or vectors of texts."""
     from alembert.cli import show as lines
     from alembert.inference import manifest
-    from alembert.inference.session import Session, model_folder
+    from alembert.inference.session import Session
 
-    if backend == "torch" or not (backend or (model_folder(model) / manifest.FILE).is_file()):
+    if backend == "torch" or not (
+        backend or (manifest.exported_folder(model) / manifest.FILE).is_file()
+    ):
         from alembert.export.torch_session import torch_session
 
         if backend is None:
@@ -180,7 +182,7 @@ def export(
 ) -> None:
     """Export a model to ONNX, int8 or OpenVINO, to run without torch."""
     from alembert.data.splits import Files
-    from alembert.models.loading import model_folder
+    from alembert.models.loading import model_path
 
     if not auto and (keep is not None or label is not None):
         name = "--label" if keep is None else "--keep"
@@ -200,5 +202,5 @@ def export(
         facts = export_to(model, backends, files, max_length)
     made = ", ".join(variant.backend for variant in facts.variants)
     typer.echo(
-        f"{model_folder(model)}: exported, {made}; {facts.chosen} is used unless another is named"
+        f"{model_path(model)}: exported, {made}; {facts.chosen} is used unless another is named"
     )

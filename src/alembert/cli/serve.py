@@ -109,9 +109,8 @@ def _named(models: list[str]) -> dict[str, Path]:
 def _check(folder: Path, backend: str | None) -> None:
     """Raise UserError at once where a model is not exported."""
     from alembert.inference import manifest
-    from alembert.inference.session import model_folder
 
-    exported = model_folder(folder)
+    exported = manifest.exported_folder(folder)
     manifest.read_manifest(exported).variant(backend, exported)
 
 

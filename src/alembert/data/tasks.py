@@ -23,6 +23,7 @@ from alembert.data.labels import (
     scores,
 )
 from alembert.data.sources import GLUE
+from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "find_columns",
     "hold_out",
     "infer_task",
-    "is_bio",
     "texts_in",
 ]
 
@@ -56,13 +56,6 @@ class Task:
     labels: tuple[str, ...]
     metric: str
     pair: bool
-
-
-def is_bio(labels: Sequence[str]) -> bool:
-    """Whether labels are tags of spans: O, B-x, I-x (and E-x, S-x of IOBES)."""
-    return any(re.match("[BI]-", tag) for tag in labels) and all(
-        re.fullmatch("O|[BIES]-.+", tag) for tag in labels
-    )
 
 
 def infer_task(

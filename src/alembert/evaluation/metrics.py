@@ -12,7 +12,8 @@ from seqeval.metrics import recall_score as span_recall_score
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from alembert.data.encoded import IGNORED, Encoded
-from alembert.data.tasks import Task, is_bio
+from alembert.data.tasks import Task
+from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
 
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]

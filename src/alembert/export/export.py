@@ -22,9 +22,9 @@ from alembert.export.files import (  # fmt: skip
     FILES,
     check_installed,
     check_ours,
+    exporter_versions,
     files_of,
     megabytes,
-    versions,
 )
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
@@ -38,7 +38,7 @@ from alembert.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    model_folder,
+    model_path,
 )
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def prepared_export(
     Raises UserError for a model that cannot be exported, and where its folder cannot be written.
     """
     check_installed(backends)
-    folder = Path(model_folder(path))
+    folder = Path(model_path(path))
     if not folder.is_dir():
         raise UserError(
             f"{path}: no such folder: an export goes beside a saved model: save a model of the hub "
@@ -107,8 +107,9 @@ def prepared_export(
     names = onnx_export.input_names(model, kind)
     labels = tuple(label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
     manifest = Manifest(
-        kind, labels, max_positions, names, model.num_parameters(), "", (), versions(backends),
-        onnx_export.OPSET, pooling, config.vocab_size, config.hidden_size,
+        kind, labels, max_positions, names, model.num_parameters(), "", (),
+        exporter_versions(backends), onnx_export.OPSET, pooling, config.vocab_size,
+        config.hidden_size,
     )  # fmt: skip
     texts = _texts(files, tokenizer, min(max_length, max_positions), names) if files else []
     pad_id = config.pad_token_id or 0

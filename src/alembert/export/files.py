@@ -2,10 +2,10 @@
 
 import importlib.util
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from alembert.inference.manifest import FILE
+from alembert.io.environment import versions
 from alembert.io.errors import UserError
 
 FILES = {  # backend: file, runtime, precision
@@ -49,9 +49,9 @@ def megabytes(at: Path, file: str) -> float:
     return sum((at / each).stat().st_size for each in files_of(file)) / 1e6
 
 
-def versions(backends: Sequence[str]) -> dict[str, str]:
+def exporter_versions(backends: Sequence[str]) -> dict[str, str]:
     """Return the versions of the packages that make an export."""
     names = ["alembert", "torch", "transformers", *PACKAGES["onnxruntime"]]
     if any(FILES[backend][1] == "openvino" for backend in backends):
         names += PACKAGES["openvino"]
-    return {name: version(name) for name in names}
+    return versions(names)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from alembert.export.onnx import quiet
 from alembert.inference.engine import Ids, openvino
+from alembert.io.environment import has_vnni
 
 EMBEDDINGS = "word_embeddings"  # the only part of a graph that is no matrix product
 MIN_ROWS = 1000  # smaller tables stay in fp32
@@ -141,6 +142,4 @@ def _quantised(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
 
 def _saturates() -> bool:
     """Return whether sums of 8-bit products may overflow 16 bits here: on x86 without VNNI."""
-    cpu = Path("/proc/cpuinfo")
-    flags = cpu.read_text() if cpu.is_file() else ""
-    return platform.machine().lower() in ("x86_64", "amd64", "i686") and "vnni" not in flags
+    return platform.machine().lower() in ("x86_64", "amd64", "i686") and not has_vnni()

@@ -23,7 +23,7 @@ from alembert.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    model_folder,
+    model_path,
 )
 
 
@@ -40,7 +40,7 @@ def torch_session(
     config = load_config(path)
     checks.check_vocabulary(load_tokenizer(path), config, path)
     kind = kind_of(config, path)
-    folder = Path(model_folder(path))
+    folder = Path(model_path(path))
     if kind == "encoder" and not folder.is_dir():
         raise UserError(f"{path}: how an encoder pools is read from its folder: save it in one")
     pooling = pooling_of(folder) if kind == "encoder" else ""

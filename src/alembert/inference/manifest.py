@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import atomic, model_folder
 
 FILE = "deploy.json"
 FORMAT = 1
 KINDS = ("classification", "multilabel", "regression", "tokens", "words", "encoder")
 # the values of --backend, beside torch, which needs no export
 BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions")
+
+
+def exported_folder(folder: str | Path) -> Path:
+    """The folder of an exported model, which is student/ in a run folder."""
+    return model_folder(folder, FILE)
 
 
 @dataclass(frozen=True)

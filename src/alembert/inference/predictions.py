@@ -1,6 +1,5 @@
 """What a model answers, typed, and how it is made of the numbers that leave the graph."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +11,14 @@ from alembert.io.answers import Classification, Labels, Score, Tag
 Floats = NDArray[np.float32]
 
 
-def softmax(logits: Floats) -> NDArray[np.float64]:
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Probabilities, which add up to 1 over the last dimension."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     found: NDArray[np.float64] = shifted / shifted.sum(-1, keepdims=True)
     return found
 
 
-def sigmoid(logits: Floats) -> NDArray[np.float64]:
+def sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Probabilities, each for itself."""
     small = np.exp(-np.abs(logits.astype(np.float64)))
     found: NDArray[np.float64] = np.where(logits > 0, 1.0, small) / (1 + small)
@@ -67,13 +66,6 @@ def _likeliest(row: Floats, top: int) -> list[tuple[int, float]]:
     highest = row[some[0]]
     chances = np.exp(row[some] - highest) / np.exp(row - highest).sum(dtype=np.float64)
     return list(zip(some.tolist(), chances.tolist(), strict=True))
-
-
-def marks_spans(labels: Sequence[str]) -> bool:
-    """Whether tags are O, B-x, I-x (and E-x, S-x)."""
-    return any(label[:2] in ("B-", "I-") for label in labels) and all(
-        re.fullmatch("O|[BIES]-.+", label) for label in labels
-    )
 
 
 def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:

@@ -15,14 +15,23 @@ from alembert.inference.predictions import (
     classified,
     labelled,
     likeliest,
-    marks_spans,
     scored,
     spans_of,
     surest,
 )
 from alembert.inference.texts import as_list, chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
-from alembert.io.answers import Classification, Guess, Labels, Score, Tag, Tags, Token, Tokens
+from alembert.io.answers import (
+    Classification,
+    Guess,
+    Labels,
+    Score,
+    Tag,
+    Tags,
+    Token,
+    Tokens,
+    is_bio,
+)
 from alembert.io.errors import UserError
 
 T = TypeVar("T")
@@ -61,7 +70,7 @@ class Session:
         quarter, averaged by tokens. facts and engine are given for a model that is not exported.
         Raises UserError for a folder or a value that is not valid.
         """
-        root = model_folder(folder)
+        root = facts_of.exported_folder(folder)
         self.facts = facts or facts_of.read_manifest(root)
         if long not in ("cut", "window"):
             raise UserError(f"long {long!r}: choose cut or window")
@@ -145,7 +154,7 @@ class Session:
         for (start, end), answer in zip(limits, answers, strict=True):
             label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
             words.append(Tag(joined[start:end], label, start, end, score))
-        bio = marks_spans(self.labels)
+        bio = is_bio(self.labels)
         spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
         return Tags(tuple(words), spans)
 
@@ -232,10 +241,3 @@ class Session:
             raise UserError(
                 f"{self._home}: {verb} is not for this model ({self.kind}): use {right}"
             )
-
-
-def model_folder(folder: str | Path) -> Path:
-    """The folder of the model, which is student/ in a run folder."""
-    student = Path(folder) / "student"
-    inside = (student / facts_of.FILE).is_file() and not (Path(folder) / "config.json").is_file()
-    return student if inside else Path(folder)

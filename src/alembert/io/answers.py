@@ -1,5 +1,7 @@
-"""The types of a model's answers, which every room shares."""
+"""The types of a model's answers, which every room shares, and the tags that mark spans."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -78,3 +80,10 @@ class Tokens:
 
     tokens: tuple[Token, ...]
     cut: bool
+
+
+def is_bio(labels: Sequence[str]) -> bool:
+    """Whether labels are tags of spans: O, B-x, I-x (and E-x, S-x of IOBES)."""
+    return any(tag[:2] in ("B-", "I-") for tag in labels) and all(
+        re.fullmatch("O|[BIES]-.+", tag) for tag in labels
+    )

@@ -74,14 +74,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises UserError when it cannot be read."""
+def model_folder(folder: str | Path, file: str = "config.json") -> Path:
+    """The folder of a model: `folder` itself, or student/ of a run folder, if that has `file`."""
+    student = Path(folder) / "student"
+    inside = (student / file).is_file() and not (Path(folder) / "config.json").is_file()
+    return student if inside else Path(folder)
+
+
+def read_json(path: Path, fix: str = "delete the folder, or choose another --out") -> Any:
+    """The content of a JSON file. Raises UserError, which `fix` ends, when it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}): delete the folder, or choose another --out"
-        ) from error
+        raise UserError(f"{path}: cannot be read ({error}): {fix}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,12 +1,12 @@
 """The kind of head of a saved model, and the pooling of a sentence encoder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
+from alembert.io.files import read_json
 
 HEADS = {
     "ForTokenClassification": "tokens",
@@ -14,9 +14,9 @@ HEADS = {
     "ForPreTraining": "words",
     "Model": "encoder",
 }
-PROBLEMS = {
-    "single_label_classification": "classification",
-    "multi_label_classification": "multilabel",
+PROBLEMS = {  # transformers' problem_type of each kind of sequence classification
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
     "regression": "regression",
 }
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
@@ -28,7 +28,8 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
     name = (config.architectures or ["Model"])[0]
     if name.endswith("ForSequenceClassification"):
         usual = "regression" if config.num_labels == 1 else "classification"
-        kind = PROBLEMS.get(config.problem_type or "", usual)
+        kinds = {problem: kind for kind, problem in PROBLEMS.items()}
+        kind = kinds.get(config.problem_type or "", usual)
         if kind == "regression" and config.num_labels != 1:
             raise UserError(
                 f"{path}: a regression with {config.num_labels} scores is not known here: there "
@@ -67,7 +68,4 @@ def pooling_of(folder: Path) -> str:
 
 def _json(path: Path) -> Any:
     """The content of a JSON file; empty when there is no file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be read ({error}): fix it") from error
+    return read_json(path, "fix it") if path.is_file() else {}

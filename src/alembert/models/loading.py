@@ -24,7 +24,9 @@ from transformers.utils import logging as transformers_logging
 
 from alembert.io import hub
 from alembert.io.errors import UserError
+from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
+from alembert.models.heads import PROBLEMS
 
 warnings.filterwarnings("ignore", "Initializing zero-element")  # MobileBERT with S = E
 # by kind of head: none, a token at each masked position, or a task's kind of label
@@ -41,11 +43,6 @@ UNREADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
     StrictDataclassError,
 )  # fmt: skip
-PROBLEMS = {
-    "classification": "single_label_classification",
-    "regression": "regression",
-    "multilabel": "multi_label_classification",
-}
 
 
 def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
@@ -57,15 +54,15 @@ def label_fields(head: str, labels: Sequence[str]) -> dict[str, Any]:
     return fields | ({"problem_type": PROBLEMS[head]} if head in PROBLEMS else {})
 
 
-def model_folder(path: str) -> str:
+def model_path(path: str) -> str:
     """The folder that holds the weights, which is student/ in a run folder; or the hub id.
 
     Raises UserError for a path that is neither.
     """
-    folder = Path(path)
-    if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
-        return str(folder / "student")
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    folder = model_folder(path)
+    if (folder / "config.json").is_file():
+        return str(folder)
+    if folder.is_dir():
         raise UserError(f"{path}: a folder without config.json is not a saved model")
     if folder.is_file():
         raise UserError(f"{path}: a model is a folder or a hub id, not a file")
@@ -134,7 +131,7 @@ def load_model(
 
 def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the names of head parameters that the file lacks or has in another shape."""
-    folder = Path(model_folder(path))
+    folder = Path(model_path(path))
     if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
@@ -181,7 +178,7 @@ def _check_numbers(model: PreTrainedModel, path: str) -> None:
 
 
 def _from_pretrained(path: str, read: Any, **options: Any) -> Any:
-    folder = model_folder(path)
+    folder = model_path(path)
     options["trust_remote_code"] = False  # code beside a model is never run
     local = not Path(folder).is_dir() and not hub.reachable()
     try:

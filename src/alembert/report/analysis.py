@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import rel_entr
 from seqeval.metrics import classification_report
 from sklearn.metrics import confusion_matrix, f1_score
 
-from alembert.data.tasks import is_bio
 from alembert.evaluation.predictions import Predictions
+from alembert.inference.predictions import sigmoid, softmax
+from alembert.io.answers import is_bio
 
 Floats = NDArray[np.float64]
 TEMPERATURES = (1, 2, 4, 8)
@@ -20,11 +22,7 @@ CONFIDENCE = 0.85  # of the example: at T = 8 its probability is still a little 
 
 def softened(logits: NDArray[Any], temperature: float = 1.0, several: bool = False) -> Floats:
     """Return softmax(logits / T) over the last axis, or sigmoid(logits / T) of several labels."""
-    scaled = logits.astype(np.float64) / temperature
-    if several:
-        return 1 / (1 + np.exp(-scaled))
-    powers = np.exp(scaled - scaled.max(-1, keepdims=True))
-    return np.asarray(powers / powers.sum(-1, keepdims=True))
+    return (sigmoid if several else softmax)(logits.astype(np.float64) / temperature)
 
 
 def predicted(predictions: Predictions, role: str) -> NDArray[Any]:
@@ -179,9 +177,8 @@ def _distance(predictions: Predictions) -> Floats:
 
 def _divergence(p: Floats, q: Floats) -> Floats:
     """Return the Jensen-Shannon divergence over the last axis, in nats: from 0 to ln 2."""
-    middle = (p + q) / 2
-    parts = [np.where(x > 0, x * np.log(np.maximum(x, 1e-300) / middle), 0) for x in (p, q)]
-    return np.asarray((parts[0] + parts[1]).sum(-1) / 2)
+    middle = (p + q) / 2  # scipy's jensenshannon takes a root, which is NaN where p is nearly q
+    return np.asarray((rel_entr(p, middle) + rel_entr(q, middle)).sum(-1) / 2)
 
 
 def _shown(predictions: Predictions, i: int) -> Disagreement:

@@ -28,7 +28,7 @@ from alembert.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    model_folder,
+    model_path,
 )
 from alembert.runs import ensemble
 from alembert.runs.encoded_task import EncodedTask
@@ -65,7 +65,7 @@ def evaluate_run(
     ):
         if path is not None and task.splits is not None and task.splits.test is not None:
             model, data[role] = load_model(path, splits.task.kind), task.splits.test
-            models[role] = model, Path(model_folder(path))
+            models[role] = model, Path(model_path(path))
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
@@ -103,7 +103,7 @@ def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -
 
 def _exported(path: str, backend: str, kind: str, source: str) -> Callable[[Any], Any]:
     """Return the exported model as a function from a padded batch to its logits."""
-    folder = Path(model_folder(path))
+    folder = Path(model_path(path))
     manifest = read_manifest(folder)
     if manifest.kind != kind:
         raise UserError(f"{source}: is for {kind}, and {path} is exported for {manifest.kind}")

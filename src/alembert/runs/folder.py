@@ -4,13 +4,13 @@ import json
 import platform
 import shutil
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from alembert.io.environment import versions
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, from_yaml, to_yaml
@@ -48,7 +48,7 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
     environment = {
         "arguments": arguments,
         "command": sys.argv,
-        "versions": {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+        "versions": versions(PACKAGES),
         "hardware": {
             "machine": platform.machine(),
             "cpu": torch.cpu.get_capabilities().get("cpu_name"),

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from alembert.inference import manifest as deployed
 from alembert.io.errors import UserError
+from alembert.io.files import model_folder, read_json
 
 # fields that a file has to have if it exists
 ENVIRONMENT = {"arguments": dict}
@@ -157,9 +158,7 @@ class RunRecord:
 
 def size_of(model: str | Path) -> Size | None:
     """Return a saved model's size by its config and weights; None for a hub id or no folder."""
-    folder = Path(model)
-    if (folder / "student" / "config.json").is_file() and not (folder / "config.json").is_file():
-        folder = folder / "student"
+    folder = model_folder(model)
     config = _json(folder / "config.json")
     if config is None:
         return None
@@ -198,16 +197,11 @@ def fields_of(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
 def _check(path: Path, fields: Any, needed: Mapping[str, type]) -> None:
     for name, kind in needed.items():
         if not isinstance(fields, dict) or not isinstance(fields.get(name), kind):
-            raise UserError(f"{path}: cannot be read (no {name!r} in it): mend or delete it")
+            raise UserError(f"{path}: cannot be read (no {name!r} in it): fix or delete it")
 
 
 def _json(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): mend or delete it") from error
+    return read_json(path, "fix or delete it") if path.is_file() else None
 
 
 def _yaml(path: Path) -> dict[str, Any]:

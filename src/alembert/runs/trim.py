@@ -24,7 +24,7 @@ from alembert.io.files import atomic
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
-from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, model_folder
+from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, model_path
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def write(path: str, kept: Sequence[int], to: Path) -> None:
         text = json.dumps(settings, indent=2, ensure_ascii=False)
         (to / "tokenizer_config.json").write_text(text, encoding="utf-8")
     for name in POOLING:
-        if (source := Path(model_folder(path)) / name).is_file():
+        if (source := Path(model_path(path)) / name).is_file():
             (to / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, to / name)
 

@@ -11,7 +11,7 @@ from typing import Any
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.io.files import read_json, write_json
-from alembert.models.loading import model_folder
+from alembert.models.loading import model_path
 from alembert.search.trials import HOME
 
 
@@ -31,7 +31,7 @@ def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> No
     """Raise UserError for a folder of other content, or of a search of other inputs."""
     at = out / HOME / "identity.json"
     named = {name: value for name, value in asdict(files).items() if value is not None}
-    identity = {"teacher": _digest(Path(model_folder(teacher)))} | {
+    identity = {"teacher": _digest(Path(model_path(teacher)))} | {
         name: [value, _digest(Path(value))] for name, value in named.items()
     }
     identity |= settings

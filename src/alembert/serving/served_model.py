@@ -11,9 +11,9 @@ from tokenizers import Encoding
 
 from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
-from alembert.inference.manifest import Variant
+from alembert.inference.manifest import Variant, exported_folder
 from alembert.inference.predictions import Floats, likeliest, sigmoid, softmax, surest
-from alembert.inference.session import TOKEN_KINDS, VERBS, Session, model_folder
+from alembert.inference.session import TOKEN_KINDS, VERBS, Session
 from alembert.inference.tokenization import Rows
 from alembert.io.answers import Guess, Tags
 from alembert.serving.schemas import RefusedError
@@ -135,7 +135,7 @@ class ServedModel:
 
 def load_model(name: str, folder: Path, backend: str | None = None) -> ServedModel:
     """An exported model, computing on the thread that asks. Raises UserError as Session does."""
-    session, home = Session(folder, backend), model_folder(folder)
+    session, home = Session(folder, backend), exported_folder(folder)
     facts = session.facts
     attends = any(variant.backend == "attentions" for variant in facts.variants)
     attending = cache(lambda: open_engine(home, facts, "attentions")) if attends else None
