@@ -85,6 +85,7 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
     try:
         for number, place in ((1, "stdout"), (2, said)):
             os.dup2(os.open(home / place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         os.chdir(home)
         os.environ |= {"XDG_CACHE_HOME": str(home / "cache")}
         loop.SAVE_SECONDS = preparing.SAVE_SECONDS = -1.0  # at every step, after every block
