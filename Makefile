@@ -25,7 +25,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/step.py $(ARGS)
+	$(BIN)/python -m benchmarks.speed.step $(ARGS)
 
 # What BASE (a commit) does and HEAD (the working tree, or a commit) does not, to the last digit.
 same: $(STAMP)
