@@ -34,12 +34,10 @@ def measured(data: Path, out: Path, student: str) -> Row:
     facts = choose(str(at), Files(valid), 0.99, False, LENGTH)
     test = Files(texts_at)
     backends = ["torch", *(variant.backend for variant in facts.variants)]
-    metrics = {name: evaluate(str(at), test, LENGTH, print, name) for name in backends}
+    metrics = {name: evaluate(str(at), test, LENGTH, name) for name in backends}
     taught = evaluate(teacher, test, LENGTH)
     texts = texts_of(texts_at, None, None)
-    rows = bench(
-        [teacher, str(at)], [], [1], 1, LENGTH, texts, SECONDS, [f"{teacher}:torch"], print
-    )
+    rows = bench([teacher, str(at)], [], [1], 1, LENGTH, texts, SECONDS, [f"{teacher}:torch"])
     return {
         "task": task, "student": run, "metric": next(iter(taught)), "teacher": taught,
         "metrics": metrics, "chosen": facts.chosen,

@@ -14,8 +14,9 @@ Row = dict[str, Any]
 
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
-    """A parser that introduces itself with the first line of a module's docstring."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the package reports
+    """A parser with the first line of a docstring; what the package reports is shown."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("alembert").setLevel(logging.INFO)
     return argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
 
 

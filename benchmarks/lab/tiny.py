@@ -21,11 +21,13 @@ def tokenizer_of() -> BertTokenizerFast:
     return BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
 
 
-def lay_out(home: Path, rows: int = 60, judged: int = 60, lines: int = 80) -> None:
+def lay_out(
+    home: Path, rows: int = 60, judged: int = 60, lines: int = 80, tokens: int = 64
+) -> None:
     """A folder with teacher/ (of a task), words/ (of masked words), a task's files and a corpus."""
     home.mkdir(parents=True, exist_ok=True)
-    saved(home / "teacher", tokenizer_of(), "classification", layers=2)
-    saved(home / "words", tokenizer_of(), layers=2, seed=1)
+    saved(home / "teacher", tokenizer_of(), "classification", max_position_embeddings=tokens)
+    saved(home / "words", tokenizer_of(), seed=1, max_position_embeddings=tokens)
     task_file(home / "train.csv", rows=rows)
     task_file(home / "valid.csv", rows=judged, seed=1)
     task_file(home / "test.csv", rows=judged, seed=2)

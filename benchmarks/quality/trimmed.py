@@ -69,10 +69,9 @@ def measured(models: dict[str, Path], data: Path) -> list[Row]:
         texts,
         SECONDS,
         [f"{names[0]}:int8"],
-        print,
     )
     scores = {
-        (name, backend): evaluate(str(at), test, LENGTH, print, backend)["accuracy"]
+        (name, backend): evaluate(str(at), test, LENGTH, backend)["accuracy"]
         for name, at in models.items()
         for backend in ("torch", "onnx", "int8")
     }

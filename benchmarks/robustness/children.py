@@ -85,13 +85,17 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
     try:
         for number, place in ((1, "stdout"), (2, said)):
             os.dup2(os.open(home / place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         os.chdir(home)
         os.environ |= {"XDG_CACHE_HOME": str(home / "cache")}
-        loop.SAVE_SECONDS = preparing.SAVE_SECONDS = -1.0  # at every step, after every block
-        paragraphs.BLOCK, answers.PART = 600, 16
-        verbs._end = lambda *_, **__: None  # card and report, which tell times: made from the rest
+        put(loop, "SAVE_SECONDS", -1.0)  # at every step
+        put(preparing, "SAVE_SECONDS", -1.0)  # after every block
+        put(paragraphs, "BLOCK", 600)
+        put(answers, "PART", 16)
+        put(verbs, "_present", lambda *_, **__: None)  # card and report tell times
         quick = judge.bench.quick
-        judge.bench.quick = lambda models, data, **_: quick(models, data, texts=4, seconds=0.1)
+        less = {"texts": 4, "seconds": 0.1}
+        put(judge.bench, "quick", lambda models, data, **_: quick(models, data, **less))
         if fault is not None:
             fault()
         sys.argv = ["alembert", *(w.replace("\u00a0", " ") for w in line.split(" "))]
@@ -105,6 +109,12 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def put(place: Any, name: str, value: Any) -> None:
+    """Put something in the place of what has to be there."""
+    assert hasattr(place, name), f"{place} has no {name} any more"
+    setattr(place, name, value)
 
 
 def at_call(

@@ -24,6 +24,7 @@ from alembert.training import loop
 from benchmarks.lab.results import arguments, write
 from benchmarks.lab.tiny import lay_out, work
 from benchmarks.lab.workers import environment
+from benchmarks.robustness.children import put
 from benchmarks.robustness.several import LIMIT, apart, losses
 
 HOSTS = {"a": "10.77.0.1", "b": "10.77.0.2"}
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="of one process: models and files")
     given = parser.parse_args()
     if given.work:
-        loop.SAVE_SECONDS = 2.0
+        put(loop, "SAVE_SECONDS", 2.0)
         work(given.work, given.out, given.steps, ["distilbert"])
         return
     with tempfile.TemporaryDirectory() as place:

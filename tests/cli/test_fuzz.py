@@ -1,6 +1,6 @@
 """Whatever a data file, a recipe or a setting holds: a refusal in one line, or success.
 
-benchmarks/fuzz.py throws the same for as long as is asked.
+benchmarks/robustness/fuzz.py throws the same for as long as is asked.
 """
 
 import io
@@ -44,7 +44,7 @@ def half_words() -> bytes:
     return held.getvalue()
 
 
-# what benchmarks/fuzz.py found, shrunk
+# what benchmarks/robustness/fuzz.py found, shrunk
 FOUND = [
     ("parquet", (half_words(), {"text": None, "text_pair": None, "label": "sentence1"}, None, "")),
     ("recipe", YAML.replace(b"model_type: bert", b"model_type: .inf")),

@@ -47,7 +47,7 @@ def test_every_module_can_be_imported(name: str) -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny models, and files of every task beside each other."""
     home = tmp_path_factory.mktemp("benchmarks")
-    tiny.lay_out(home, rows=24, judged=12, lines=20)
+    tiny.lay_out(home, rows=24, judged=12, lines=20, tokens=128)
     for task in {task for experiment in EXPERIMENTS.values() for task in experiment.tasks}:
         (home / "data" / task).mkdir(parents=True)
         for name in ("train", "valid", "test"):
@@ -320,7 +320,7 @@ def test_a_student_is_deployed_and_trimmed(
 ) -> None:
     for module in (deployed, trimmed):
         monkeypatch.setattr(module, "SECONDS", 0.05)
-    monkeypatch.setattr(trimmed, "FEWER", 60)
+    monkeypatch.setattr(trimmed, "FEWER", 90)
     whole, cut = "clinc150/vocabulary-all-0", "clinc150/vocabulary-task-0"
     words = ["--results", str(tmp_path / "deployed")]
     called(deployed, str(home / "data"), str(runs), "--students", whole, *words)
