@@ -28,7 +28,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
 
     @app.get("/health", responses=refused)
     async def health() -> dict[str, str]:
-        """200 where requests are answered; 503 while models load, and on the way out."""
+        """200 when requests are answered; 503 while models load or the server stops."""
         service.check()
         if service.leaving:
             raise RefusedError(503, "the server is being stopped")
@@ -36,7 +36,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
 
     @app.get("/info", responses={401: {"model": ErrorAnswer}, **refused})
     async def info() -> Info:
-        """The models, and what is taken."""
+        """The served models and the limits of requests."""
         service.check()
         limits = service.limits
         return Info(
