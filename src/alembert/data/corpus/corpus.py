@@ -77,13 +77,13 @@ def read_corpus(
     """
     if isinstance(path, str) and prepared(path):
         return _prepared(Path(path).expanduser(), tokenizer, max_length)
-    wanted = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
+    request = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
     parent = folder or cache("corpus")
-    target = parent / wanted.key
+    target = parent / request.key
     if not (target / FACTS).is_file():
         with naming(parent, CACHE_FIX):
             parent.mkdir(parents=True, exist_ok=True)
-        prepare(target, wanted, CACHE_FIX)
+        prepare(target, request, CACHE_FIX)
     return Corpus(target)
 
 
