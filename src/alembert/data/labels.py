@@ -139,12 +139,12 @@ def find_columns(
     if label is not None:
         return Columns(first, second, _named(data, source, label, "--label"))
     names = TAGS if is_list(data, first) else LABELS
-    labels = _first(data, [name for name in names if name not in (first, second)])
-    if labels is None:
+    third = _first(data, [name for name in names if name not in (first, second)])
+    if third is None:
         raise UserError(
             f"{source}: no column of labels among {_listed(data)}; name it with --label"
         )
-    return Columns(first, second, labels)
+    return Columns(first, second, third)
 
 
 def is_list(data: Dataset, column: str) -> bool:

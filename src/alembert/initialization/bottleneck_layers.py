@@ -14,13 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from alembert.initialization.least_squares import (
-    least_squares,
-    match_moments,
-    ridge,
-    unwhiten,
-    whitening,
-)
+from alembert.initialization.least_squares import least_squares, rescale, ridge, unwhiten, whiten
 from alembert.initialization.pca import factors, principal
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, inputs_of, sharpness
@@ -179,7 +173,7 @@ def _match_norm(part: Any, rows: Tensor, *residual: Tensor) -> None:
     """Sets a LayerNorm so that its outputs have the mean and spread of its inputs."""
     if isinstance(norm := part.LayerNorm, nn.LayerNorm):
         sums = sum(residual, part.dense(rows))
-        match_moments(norm, norm(sums), sums)
+        rescale(norm, norm(sums), sums)
 
 
 def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None:
@@ -191,7 +185,7 @@ def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None
         least_squares(attn.query, rows, acts.queries, *DAMPINGS)
         least_squares(attn.key, rows, acts.keys, *DAMPINGS)
         return
-    mean, lower = whitening(rows)
+    mean, lower = whiten(rows)
     query, query_bias = ridge(rows, acts.queries, *DAMPINGS)
     key, _ = ridge(rows, acts.keys, *DAMPINGS)
     student, teacher = (len(w) // heads for w in (attn.query.weight, query))
@@ -212,7 +206,7 @@ def _values(attn: Any, rows: Tensor, acts: LayerActivations, targets: Tensor, he
     if len(attn.value.weight) == acts.values.shape[1]:
         least_squares(attn.value, rows, acts.values, *DAMPINGS)
         return
-    mean, lower = whitening(rows)
+    mean, lower = whiten(rows)
     value, _ = ridge(rows, acts.values, *DAMPINGS)
     out, _ = ridge(acts.contexts, targets, *DAMPINGS)
     student, teacher = len(attn.value.weight) // heads, len(value) // heads
@@ -260,7 +254,7 @@ def _widen(layer: Any, stream: Tensor, real: Tensor, state: Tensor, aim: Tensor)
         share = share.mean().expand_as(share)
     least_squares(part.dense, state, aim / share - rows, *DAMPINGS)
     sums = part.dense(state) + rows
-    match_moments(norm, norm(sums), aim)
+    rescale(norm, norm(sums), aim)
     next_stream = torch.zeros_like(stream)  # padding is masked wherever it is read
     next_stream[real] = norm(sums)
     return next_stream

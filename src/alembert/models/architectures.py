@@ -118,14 +118,9 @@ def bottlenecked(config: PreTrainedConfig) -> bool:
 
 def plain(config: PreTrainedConfig) -> bool:
     """Whether a model is built like BERT, so that layers of others can be copied into it."""
-    architecture, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
+    paths, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
     full_width = width in (None, config.hidden_size) and config.model_type != "albert"
-    return (
-        full_width
-        and architecture is not None
-        and bool(architecture.copies)
-        and not architecture.relative
-    )
+    return full_width and paths is not None and bool(paths.copies) and not paths.relative
 
 
 def attention_width(config: PreTrainedConfig) -> int:

@@ -89,13 +89,10 @@ def choose_ids(
     largest number of ids; None keeps enough for a `coverage` share of all occurrences.
     Raises UserError when `stay` alone exceeds `keep`.
     """
-    dependencies, kept, counts = (
-        Dependencies(state),
-        set[int](),
-        [sum(each) for each in zip(*texts, strict=True)],
-    )
+    graph, kept = Dependencies(state), set[int]()
+    counts = [sum(each) for each in zip(*texts, strict=True)]
     for number in stay:
-        kept |= dependencies.of(number, kept)
+        kept |= graph.of(number, kept)
     if keep is not None and keep < len(kept):
         raise UserError(
             f"--keep {keep}: special tokens and single characters alone are {len(kept):,}: keep "
@@ -106,7 +103,7 @@ def choose_ids(
     for number in sorted(seen, key=lambda n: (*(-each[n] for each in texts), n)):
         if keep is None and covered >= target:
             break
-        missing = dependencies.of(number, kept)
+        missing = graph.of(number, kept)
         if keep is not None and len(kept) + len(missing) > keep:
             break
         kept |= missing
