@@ -30,7 +30,9 @@ def test_a_text_of_kept_pieces_is_read_as_before_and_no_other_breaks(
     for text in seen:
         for number in ids_of(before, text):
             counts[number] += 1
-    kept = tokenizer_pruning.choose_ids(state, tokenizer_pruning.required_ids(state), None, 1.0, counts)
+    kept = tokenizer_pruning.choose_ids(
+        state, tokenizer_pruning.required_ids(state), None, 1.0, counts
+    )
     assert {number for number, count in enumerate(counts) if count} <= set(kept)
     after = Tokenizer.from_str(json.dumps(tokenizer_pruning.prune(state, kept)))
     assert after.get_vocab_size() == len(kept)
@@ -71,6 +73,8 @@ def test_pieces_of_the_task_come_before_those_of_a_corpus_however_frequent() -> 
     own, other, rare = [n for n in range(learnt("WordPiece").get_vocab_size()) if n not in stay][:3]
     task, corpus = ([0] * learnt("WordPiece").get_vocab_size() for _ in range(2))
     task[own], corpus[own], corpus[other], corpus[rare] = 1, 1, 1000, 2
-    kept = [tokenizer_pruning.choose_ids(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)]
+    kept = [
+        tokenizer_pruning.choose_ids(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)
+    ]
     assert set(kept[0]) - stay == {own}
     assert set(kept[1]) - stay == {own, other}

@@ -80,7 +80,7 @@ def prepare(folder: Path, wanted: Wanted, fix: str = FIX) -> None:
         try:
             _write(folder, wanted, state, fix)
         except UserError as error:
-            if not isinstance(error.__cause__, OSError):  # a disk can be mended, and the work kept
+            if not isinstance(error.__cause__, OSError):  # a full disk can be freed
                 for name in (IDS, LENGTHS, COUNTS, STATE):
                     (folder / name).unlink(missing_ok=True)
             raise
