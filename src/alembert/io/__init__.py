@@ -1,11 +1,10 @@
-"""What every room needs of the world outside: errors, files, caches, the hub, seeds, and the types
-of answers.
+"""Errors, files, caches, the hub, seeds and the types of answers, which every room may import.
 
 Read `errors` first: a user's mistake is one `UserError`, a line that names the file, row, column
-or option and how to fix it. `files` writes whole files or none, `locks` holds a folder for one
+or option and how to fix it. `files` writes files atomically, `locks` locks a folder for one
 process, and a cache consists of `parts`, whose `tensors` have a checksum. `answers` has the types
 of a model's answers in every room (`Classification`, `Tags` ...). `seeds` turns the seed of a run
-into a seed for each draw. `hub` knows whether a name may be asked of the Hugging Face hub.
+into a seed for each draw. `hub` checks hub ids, and whether the Hugging Face hub can be reached.
 
 For other rooms: errors, files, locks, parts, tensors, answers, seeds, hub.
 """
