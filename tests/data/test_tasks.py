@@ -144,8 +144,8 @@ def test_glue_brings_its_order_of_labels_and_its_metric() -> None:
         ([0.5, float("nan")], None, "d.csv, row 2: 'label' is nan; give a number"),
         ([0.5, None], None, "d.csv, row 2: 'label' is None; give a number"),
         ([0.5, 1e300], None, "d.csv, row 2: 'label' is 1e+300; give one in 32 bits"),
-        (["a", "c"], ["a", "b"], "row 2: label 'c' is none of the 2 known, a, b; mend"),
-        (["a"], list("bcdefghijkl"), "of the 11 known, b, c, d, e, f, g, h, i, ...; mend"),
+        (["a", "c"], ["a", "b"], "row 2: label 'c' is none of the 2 known, a, b; fix"),
+        (["a"], list("bcdefghijkl"), "of the 11 known, b, c, d, e, f, g, h, i, ...; fix"),
         ([0, 2], ["a", "b"], "row 2: label '2' is none of the 2 known"),
         ([0, 1], ["1", "2"], "row 1: label '0' is none of the 2 known"),
         ([0.5, 1.0], ["a", "b"], "'label' holds scores but the model knows the classes a, b"),
@@ -238,7 +238,7 @@ def test_rows_that_cannot_be_encoded_are_said(tokenizer: BertTokenizerFast) -> N
         attempt(rows(text=[None, "a"], label=["pos", "neg"]))
     with pytest.raises(UserError, match=r"^d\.csv, row 2: label 'meh' is none of the 2 known"):
         attempt(rows(text=["a", "b"], label=["pos", "meh"]))
-    with pytest.raises(UserError, match=r"^--max-length 2: no room"):
+    with pytest.raises(UserError, match=r"^--max-length 2: no token fits"):
         attempt(SENTIMENT, 2)
 
 

@@ -30,9 +30,11 @@ def test_a_text_of_kept_pieces_is_read_as_before_and_no_other_breaks(
     for text in seen:
         for number in ids_of(before, text):
             counts[number] += 1
-    kept = tokenizer_pruning.chosen(state, tokenizer_pruning.needed(state), None, 1.0, counts)
+    kept = tokenizer_pruning.choose_ids(
+        state, tokenizer_pruning.required_ids(state), None, 1.0, counts
+    )
     assert {number for number, count in enumerate(counts) if count} <= set(kept)
-    after = Tokenizer.from_str(json.dumps(tokenizer_pruning.trimmed(state, kept)))
+    after = Tokenizer.from_str(json.dumps(tokenizer_pruning.prune(state, kept)))
     assert after.get_vocab_size() == len(kept)
     new, unknown = {old: k for k, old in enumerate(kept)}, before.token_to_id("<unk>")
     for text in (*seen, other):
@@ -49,28 +51,30 @@ def test_a_text_of_kept_pieces_is_read_as_before_and_no_other_breaks(
 @pytest.mark.parametrize("kind", KINDS)
 def test_pieces_go_in_the_order_of_their_counts(kind: str) -> None:
     state = json.loads(learnt(kind).to_str())
-    stay, size = tokenizer_pruning.needed(state), learnt(kind).get_vocab_size()
+    stay, size = tokenizer_pruning.required_ids(state), learnt(kind).get_vocab_size()
     rest = [number for number in range(size) if number not in stay]
     counts = [0] * size
     for rank, number in enumerate(rest):
         counts[number] = 1000 - rank
     room = len(stay) + 4
-    kept = tokenizer_pruning.chosen(state, stay, room, 1.0, counts)
+    kept = tokenizer_pruning.choose_ids(state, stay, room, 1.0, counts)
     assert len(kept) <= room
     assert rest[0] in kept
-    half = tokenizer_pruning.chosen(state, stay, None, 0.5, counts)
+    half = tokenizer_pruning.choose_ids(state, stay, None, 0.5, counts)
     covered = sum(counts[number] for number in half)
     assert 0.5 * sum(counts) <= covered < 0.5 * sum(counts) + 2 * 1000
     with pytest.raises(UserError, match=r"^--keep 3: special tokens and single characters alone"):
-        tokenizer_pruning.chosen(state, stay, 3, 1.0, counts)
+        tokenizer_pruning.choose_ids(state, stay, 3, 1.0, counts)
 
 
 def test_pieces_of_the_task_come_before_those_of_a_corpus_however_frequent() -> None:
     state = json.loads(learnt("WordPiece").to_str())
-    stay = tokenizer_pruning.needed(state)
+    stay = tokenizer_pruning.required_ids(state)
     own, other, rare = [n for n in range(learnt("WordPiece").get_vocab_size()) if n not in stay][:3]
     task, corpus = ([0] * learnt("WordPiece").get_vocab_size() for _ in range(2))
     task[own], corpus[own], corpus[other], corpus[rare] = 1, 1, 1000, 2
-    kept = [tokenizer_pruning.chosen(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)]
+    kept = [
+        tokenizer_pruning.choose_ids(state, stay, len(stay) + k, 1.0, task, corpus) for k in (1, 2)
+    ]
     assert set(kept[0]) - stay == {own}
     assert set(kept[1]) - stay == {own, other}

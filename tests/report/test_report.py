@@ -276,7 +276,7 @@ def test_a_file_that_lacks_what_the_page_needs_is_named(
     copied: Path, name: str, content: str, missing: str
 ) -> None:
     (copied / name).write_text(content)
-    with pytest.raises(UserError, match=rf"{name}: cannot be read \(no '{missing}' in it\): mend"):
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(no '{missing}' in it\): fix"):
         made(copied)
 
 

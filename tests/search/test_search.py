@@ -320,7 +320,7 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
     assert served == [(([f"found-1={out}"],), {"port": 8123, "api_key": "key"})]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"^127.0.0.1:{port}: cannot be taken"):
+        with pytest.raises(UserError, match=rf"^127.0.0.1:{port}: cannot be bound"):
             search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=port, **given)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"^--serve 65536: a port, 0 to 65535"):
         search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=65536, **given)  # type: ignore[arg-type]

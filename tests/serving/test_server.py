@@ -37,7 +37,7 @@ from alembert.client.client import Client
 from alembert.inference import Session
 from alembert.serving.queue import _ModelQueue
 from alembert.serving.served_model import load_model
-from alembert.serving.server import Turns
+from alembert.serving.server import LoopLag
 from alembert.serving.service import Limits
 
 
@@ -345,7 +345,7 @@ def test_a_long_wait_is_refused_too_and_said(model: Path) -> None:
 
 @pytest.mark.clock
 def test_a_loop_that_is_behind_lets_nobody_in(model: Path) -> None:
-    turns = Turns()
+    turns = LoopLag()
 
     async def run() -> list[int]:
         limits, options = Limits(wait=0.05), {"lag": turns.lag}
@@ -364,7 +364,7 @@ def test_a_loop_that_is_behind_lets_nobody_in(model: Path) -> None:
 
 @pytest.mark.clock
 def test_a_loop_that_waits_for_its_sockets_is_not_behind() -> None:
-    turns = Turns()
+    turns = LoopLag()
     for seconds in (0.05, 0.0):
         turns.select(seconds)
         assert turns.lag() < 0.03
@@ -650,7 +650,7 @@ def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> Non
         (["nowhere"], "nowhere: no such folder; check the path"),
         (["{model}", "--backend", "int8"], "not exported for int8; there is onnx"),
         (["x={model}", "{model}", "x={model}"], "a second model"),
-        (["{model}", "--host", "256.1.1.1"], "cannot be taken"),
+        (["{model}", "--host", "256.1.1.1"], "cannot be bound"),
         (["{model}", "--engine", "cluster"], "--engine cluster: choose local or ray"),
         (["{model}", "--engine", "ray", "--replicas", "3-1"], "the smaller number first"),
         (["{model}", "--engine", "ray", "--replicas", "some"], "write a number, or two as 1-8"),

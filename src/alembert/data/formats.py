@@ -117,11 +117,9 @@ def _records(path: Path, rows: Iterable[tuple[str, Any]]) -> Dataset:
             raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
         columns = columns or {key: [] for key in row}
         if row.keys() != columns.keys():
-            key_name = sorted(row.keys() ^ columns.keys())[0]
-            state = "is missing" if key_name in columns else "is not in the rows above"
-            raise UserError(
-                f"{path}, {where}: key {key_name!r} {state}; give all rows the same keys"
-            )
+            odd = sorted(row.keys() ^ columns.keys())[0]
+            state = "is missing" if odd in columns else "is not in the rows above"
+            raise UserError(f"{path}, {where}: key {odd!r} {state}; give all rows the same keys")
         for key, value in row.items():
             columns[key].append(value)
             first = columns[key][0]

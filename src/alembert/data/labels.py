@@ -141,9 +141,7 @@ def find_columns(
     names = TAGS if is_list(data, first) else LABELS
     labels = _first(data, [name for name in names if name not in (first, second)])
     if labels is None:
-        raise UserError(
-            f"{source}: no column of labels among {_listed(data)}; name it with --label"
-        )
+        raise UserError(f"{source}: no column of labels among {_names(data)}; name it with --label")
     return Columns(first, second, labels)
 
 
@@ -166,7 +164,7 @@ def _guess_texts(
             return first, second
     single = _first(data, TEXTS)
     if single is None:
-        raise UserError(f"{source}: no column of text among {_listed(data)}; name it with --text")
+        raise UserError(f"{source}: no column of text among {_names(data)}; name it with --text")
     return single, None
 
 
@@ -179,9 +177,9 @@ def _first(data: Dataset, names: Sequence[str]) -> str | None:
 def _named(data: Dataset, source: str, name: str, option: str) -> str:
     column = name if name in data.column_names else _first(data, [name.casefold()])
     if column is None:
-        raise UserError(f"{option} {name}: {source} has no such column; it has {_listed(data)}")
+        raise UserError(f"{option} {name}: {source} has no such column; it has {_names(data)}")
     return column
 
 
-def _listed(data: Dataset) -> str:
+def _names(data: Dataset) -> str:
     return ", ".join(repr(name) for name in data.column_names)

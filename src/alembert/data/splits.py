@@ -116,13 +116,11 @@ def with_rows(
     return replace(splits, train=concat(train, rest) if len(rest) else train, rows=rows)
 
 
-def _check_shape(
-    expected: Columns, words: bool, columns_read: Columns, rows: Any, source: str
-) -> None:
+def _check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:
     """Raises UserError for a file whose rows have another shape than the training rows."""
     shapes = [
         "lists of words" if lists else "pairs of texts" if columns.text_pair else "single texts"
-        for columns, lists in ((expected, words), (columns_read, is_list(rows, columns_read.text)))
+        for columns, lists in ((train, words), (other, is_list(rows, other.text)))
     ]
     if shapes[0] != shapes[1]:
         raise UserError(

@@ -119,19 +119,16 @@ def _decode_words(
     return [str(tokenizer.decode(word, skip_special_tokens=True)).strip() for word in words]
 
 
-def save(run: Path, predictions: Predictions) -> None:
+def save(run: Path, table: Predictions) -> None:
     """Writes RUN/predictions.parquet, a row a text, with kind, labels and total as metadata."""
-    columns: dict[str, Any] = {
-        "text": predictions.texts,
-        "label": [np.ravel(x) for x in predictions.truth],
-    }
-    if predictions.words:
-        columns["words"] = predictions.words
-    columns |= {who: [row.ravel() for row in rows] for who, rows in predictions.logits.items()}
-    metadata = {"kind": predictions.kind, "labels": predictions.labels, "total": predictions.total}
-    table = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(metadata)})
+    columns: dict[str, Any] = {"text": table.texts, "label": [np.ravel(x) for x in table.truth]}
+    if table.words:
+        columns["words"] = table.words
+    columns |= {who: [row.ravel() for row in rows] for who, rows in table.logits.items()}
+    metadata = {"kind": table.kind, "labels": table.labels, "total": table.total}
+    arrow = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(metadata)})
     with atomic(run / FILE) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(arrow, partial)
 
 
 def load(run: Path) -> Predictions | None:

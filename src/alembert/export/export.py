@@ -115,7 +115,7 @@ def prepared_export(
     pad_id = config.pad_token_id or 0
     shapes = fidelity.random_batches(names, config.vocab_size, pad_id, max_positions)
     at = folder / ".export.partial"
-    with naming(folder, "free some space or mend the folder, and export again"):
+    with naming(folder, "free some space or fix the folder, and export again"):
         shutil.rmtree(at, ignore_errors=True)
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)

@@ -80,7 +80,7 @@ class _Onnx:
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.name for entry in self._session.get_inputs()]
-        self._gives = [self._session.get_outputs()[0].name]  # attentions are not computed
+        self._gives = [self._session.get_outputs()[0].name]  # without attentions
         self.shape: Sequence[Any] = self._session.get_outputs()[0].shape
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:

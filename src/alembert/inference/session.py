@@ -110,9 +110,8 @@ class Session:
             "multilabel": lambda values: labelled(values, self.labels),
             "regression": scored,
         }
-        answers = [
-            answer for values in self._per_text(inputs) for answer in make[self.kind](values)
-        ]
+        batches = self._per_text(inputs)
+        answers = [answer for values in batches for answer in make[self.kind](values)]
         return answers[0] if one else answers
 
     def embed(self, texts: Any) -> Floats:
@@ -187,12 +186,8 @@ class Session:
             starts = dict(zip(reversed(rows.owners), reversed(rows.encodings), strict=True))
             for text in range(rows.texts):
                 row = starts[text]
-                columns = zip(
-                    row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True
-                )
-                tokens = tuple(
-                    Token(i, token, *span, bool(special)) for i, token, span, special in columns
-                )
+                fields = zip(row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True)
+                tokens = tuple(Token(i, name, *span, bool(flag)) for i, name, span, flag in fields)
                 tokens_of.append(Tokens(tokens, bool(row.overflowing)))
         return tokens_of[0] if one else tokens_of
 

@@ -127,10 +127,8 @@ class Reader:
             raise
         if not self.windows:
             return Rows(encodings, list(range(len(encodings))), len(encodings))
-        windows = [
-            (row, i) for i, each in enumerate(encodings) for row in (each, *each.overflowing)
-        ]
-        return Rows([row for row, _ in windows], [i for _, i in windows], len(encodings))
+        pairs = [(row, i) for i, each in enumerate(encodings) for row in (each, *each.overflowing)]
+        return Rows([row for row, _ in pairs], [i for _, i in pairs], len(encodings))
 
     def masks(self, row: Encoding) -> list[tuple[int | None, tuple[int, int]] | None]:
         """For each token its position in the text if it is a mask, else None."""

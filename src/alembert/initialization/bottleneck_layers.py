@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from alembert.initialization.least_squares import least_squares, ridge, settle, unwhitened, whitened
+from alembert.initialization.least_squares import least_squares, rescale, ridge, unwhiten, whiten
 from alembert.initialization.pca import factors, principal
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, inputs_of, sharpness
@@ -63,8 +63,8 @@ def fit_layers(
         layers = list(architectures.layers(student, WHY))
         for start in range(0, len(layers), AT_ONCE):
             sources = [source for _, source in pairs[start : start + AT_ONCE]]
-            found = _activations(teacher, sources, sample)
-            for layer, acts in zip(layers[start:], found, strict=False):
+            targets = _activations(teacher, sources, sample)
+            for layer, acts in zip(layers[start:], targets, strict=False):
                 stream = _fit(layer, stream, mask, acts, basis, inside, heads)
 
 
@@ -173,7 +173,7 @@ def _match_norm(part: Any, rows: Tensor, *residual: Tensor) -> None:
     """Sets a LayerNorm so that its outputs have the mean and spread of its inputs."""
     if isinstance(norm := part.LayerNorm, nn.LayerNorm):
         sums = sum(residual, part.dense(rows))
-        settle(norm, norm(sums), sums)
+        rescale(norm, norm(sums), sums)
 
 
 def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None:
@@ -185,7 +185,7 @@ def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None
         least_squares(attn.query, rows, acts.queries, *DAMPINGS)
         least_squares(attn.key, rows, acts.keys, *DAMPINGS)
         return
-    mean, lower = whitened(rows)
+    mean, lower = whiten(rows)
     query, query_bias = ridge(rows, acts.queries, *DAMPINGS)
     key, _ = ridge(rows, acts.keys, *DAMPINGS)
     student, teacher = (len(w) // heads for w in (attn.query.weight, query))
@@ -195,9 +195,9 @@ def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None
         to = slice(head * student, (head + 1) * student)
         source = slice(head * teacher, (head + 1) * teacher)
         left, right = factors(queries[source].T @ (key[source] @ lower) * scale, student)
-        weight = unwhitened(left[:-1].T, lower)
+        weight = unwhiten(left[:-1].T, lower)
         attn.query.weight[to], attn.query.bias[to] = weight, left[-1] - weight @ mean
-        attn.key.weight[to] = weight = unwhitened(right, lower)
+        attn.key.weight[to] = weight = unwhiten(right, lower)
         attn.key.bias[to] = -weight @ mean
 
 
@@ -206,14 +206,14 @@ def _values(attn: Any, rows: Tensor, acts: LayerActivations, targets: Tensor, he
     if len(attn.value.weight) == acts.values.shape[1]:
         least_squares(attn.value, rows, acts.values, *DAMPINGS)
         return
-    mean, lower = whitened(rows)
+    mean, lower = whiten(rows)
     value, _ = ridge(rows, acts.values, *DAMPINGS)
     out, _ = ridge(acts.contexts, targets, *DAMPINGS)
     student, teacher = len(attn.value.weight) // heads, len(value) // heads
     for head in range(heads):
         to = slice(head * student, (head + 1) * student)
         source = slice(head * teacher, (head + 1) * teacher)
-        weight = unwhitened(factors(out[:, source] @ value[source] @ lower, student)[1], lower)
+        weight = unwhiten(factors(out[:, source] @ value[source] @ lower, student)[1], lower)
         attn.value.weight[to], attn.value.bias[to] = weight, -weight @ mean
 
 
@@ -254,7 +254,7 @@ def _widen(layer: Any, stream: Tensor, real: Tensor, state: Tensor, aim: Tensor)
         share = share.mean().expand_as(share)
     least_squares(part.dense, state, aim / share - rows, *DAMPINGS)
     sums = part.dense(state) + rows
-    settle(norm, norm(sums), aim)
+    rescale(norm, norm(sums), aim)
     next_stream = torch.zeros_like(stream)  # padding is masked wherever it is read
     next_stream[real] = norm(sums)
     return next_stream

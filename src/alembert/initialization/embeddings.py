@@ -62,7 +62,7 @@ def write(student: PreTrainedModel, words: Tensor, positions: Tensor, types: Ten
 
 
 @torch.no_grad()
-def copied(to: nn.Module, source: nn.Module) -> None:
+def copy_module(to: nn.Module, source: nn.Module) -> None:
     """Copies a Linear or a norm into another of the same shape; a missing bias counts as zeros."""
     to.get_parameter("weight").copy_(source.get_parameter("weight"))
     bias = dict(source.named_parameters()).get("bias")

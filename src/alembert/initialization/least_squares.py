@@ -44,7 +44,7 @@ def least_squares(linear: nn.Module, inputs: Tensor, targets: Tensor, *dampings:
         linear.get_parameter("bias").copy_(bias)
 
 
-def settle(norm: nn.Module, outputs: Tensor, states: Tensor) -> None:
+def rescale(norm: nn.Module, outputs: Tensor, states: Tensor) -> None:
     """Scales and shifts a norm so that its outputs (N, h) get the mean and spread of `states`."""
     gain, bias = norm.get_parameter("weight"), norm.get_parameter("bias")
     ratio = states.std(dim=0) / outputs.std(dim=0).clamp(min=1e-6)
@@ -52,7 +52,7 @@ def settle(norm: nn.Module, outputs: Tensor, states: Tensor) -> None:
     bias.copy_((bias - outputs.mean(dim=0)) * ratio + states.mean(dim=0))
 
 
-def whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
+def whiten(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (h,) and Cholesky factor (h, h) of the covariance of rows (N, h)."""
     mean = rows.mean(dim=0)
     square = ((rows - mean).T @ (rows - mean)).double() / len(rows)
@@ -60,7 +60,7 @@ def whitened(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.linalg.cholesky(square).float()
 
 
-def unwhitened(factor: Tensor, lower: Tensor) -> Tensor:
+def unwhiten(factor: Tensor, lower: Tensor) -> Tensor:
     """Converts a matrix (d, h) that applies to whitened rows to one for the rows themselves."""
     weight: Tensor = torch.linalg.solve_triangular(lower, factor, upper=False, left=False)
     return weight

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alembert.initialization import embeddings
-from alembert.initialization.least_squares import settle
+from alembert.initialization.least_squares import rescale
 from alembert.io.errors import UserError
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, inner_size, inputs_of, positions
@@ -147,7 +147,7 @@ def match_statistics(
 ) -> None:
     """Sets a norm so that the layer's output has, by dimension, the mean and spread of `states`."""
     hidden = no_grad_trace(student, sample, Reads(hidden=frozenset({layer}))).hidden[layer]
-    settle(norm, hidden[sample["attention_mask"].bool()].float(), states)
+    rescale(norm, hidden[sample["attention_mask"].bool()].float(), states)
 
 
 def _attention(

@@ -140,7 +140,7 @@ def _copy_layers(
     for to, source in pairs if teacher_parts else ():
         for student_part, teacher_part in zip(student_parts, teacher_parts, strict=True):
             part = student_layers[to - 1].get_submodule(student_part)
-            embeddings.copied(part, teacher_layers[source - 1].get_submodule(teacher_part))
+            embeddings.copy_module(part, teacher_layers[source - 1].get_submodule(teacher_part))
         for parameter in student_layers[to - 1].get_submodule(student_parts[0]).parameters():
             parameter.mul_(sharpness(teacher.config))
 
@@ -151,7 +151,7 @@ def _copy_embeddings(
     embeddings.write(student, *embeddings.tables(teacher))
     student_norm = student.base_model.get_submodule("embeddings.LayerNorm")
     if (teacher_norm := embeddings.norm(teacher)) is not None:
-        embeddings.copied(student_norm, teacher_norm)
+        embeddings.copy_module(student_norm, teacher_norm)
     elif sample is not None:
         states = no_grad_trace(teacher, sample, Reads(hidden=frozenset({0}))).hidden[0]
         match_statistics(student, student_norm, 0, states[sample["attention_mask"].bool()], sample)
@@ -170,6 +170,6 @@ def _copy_words_head(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     if weight.shape == decoder.weight.shape:  # ALBERT's head is as narrow as its embeddings
         decoder.weight.copy_(weight)
         for to, source in zip(student_parts, teacher_parts, strict=True):
-            embeddings.copied(to, source)
+            embeddings.copy_module(to, source)
     if bias is not None:
         decoder.bias.copy_(bias)

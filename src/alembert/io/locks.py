@@ -1,4 +1,4 @@
-"""Of several processes one at a time makes what lies at a path; a process that dies lets go."""
+"""Locks a path for one of several processes; the lock of a process that dies is released."""
 
 import logging
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def waited_for(path: Path, waiting: str = "", fix: str = FIX) -> Iterator[None]:
-    """Hold the lock file at `path`. Where another process holds it, log `waiting`, and wait.
+    """Holds the lock file at `path`; while another process holds it, logs `waiting` and waits.
 
-    Raises UserError, which `fix` ends, where the file cannot be written.
+    Raises UserError, which ends with `fix`, when the file cannot be written.
     """
     lock = FileLock(path)
     with naming(path, fix):
@@ -35,12 +35,12 @@ def waited_for(path: Path, waiting: str = "", fix: str = FIX) -> Iterator[None]:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder `out`, made if need be, for this process alone.
+    """Makes and locks the folder `out` for this process.
 
-    Raises UserError where another process holds it or it cannot be written. A folder that has no
-    recipe.yaml at the end is left as it was found: it was refused before anything was begun.
+    Raises UserError when another process holds it or it cannot be written. If the folder has no
+    recipe.yaml at the end, the run was refused: folders made here are removed if empty.
     """
-    made = [place for place in (out, *out.parents) if not place.exists()]
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
     lock = FileLock(out / ".lock")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -55,15 +55,15 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         if not (out / "recipe.yaml").is_file():
-            _leave(out, made)
+            _leave(out, created)
         lock.release()
 
 
-def _leave(out: Path, made: list[Path]) -> None:
-    """Remove the lock, and of the folder and its parents those that were made and are empty."""
+def _leave(out: Path, created: list[Path]) -> None:
+    """Removes the lock, and those of the folder and its parents that were made and are empty."""
     (out / ".lock").unlink(missing_ok=True)
-    if out in made:
+    if out in created:
         (out / "environment.json").unlink(missing_ok=True)
-    for place in made:
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
+    for folder in created:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,4 +1,4 @@
-"""A cache of rows as files of a few thousand each: made once, checked when found, resumable."""
+"""A cache of rows in files of a few thousand rows each: checked by checksum, and resumable."""
 
 import logging
 from collections.abc import Callable
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 class Parts:
     """The files of a cache in `folder`, each of `size` of its `rows` rows; the last may be shorter.
 
-    A run that is killed loses one part at most. damage_of: says in a few words how a part's file
-    is damaged, "" when it is whole.
+    A run that is killed loses one part at most. damage_of returns a few words on the damage of a
+    part's file, "" when it is whole.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Parts:
         return not damage
 
     def make(self, part: range, write: Callable[[Path], None]) -> None:
-        """Have the part's file written, unless it is whole; of several processes by one."""
+        """Writes the part's file, unless it is whole; of several processes only one writes."""
         path = self.path(part)
         with waited_for(path.with_suffix(".lock"), fix=CACHE_FIX):
             if not self.is_whole(part):

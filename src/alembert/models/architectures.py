@@ -89,16 +89,16 @@ def inputs_of(model: nn.Module) -> tuple[str, ...]:
 
 def anatomy(config: PreTrainedConfig, wanted_by: str) -> Anatomy:
     """The anatomy of a model's architecture. Raises UserError naming it when it is not known."""
-    found = ANATOMIES.get(config.model_type)
-    if found is None:
+    paths = ANATOMIES.get(config.model_type)
+    if paths is None:
         raise UserError(
             f"{wanted_by} cannot read the architecture '{config.model_type}': it reads "
             f"{', '.join(sorted(ANATOMIES))}. Soft and hard labels work with any encoder"
         )
     if not getattr(config, "legacy", True):  # the head of DeBERTa's authors
         head = "lm_predictions.lm_head"
-        return replace(found, transform=(f"{head}.dense", f"{head}.LayerNorm"))
-    return found
+        return replace(paths, transform=(f"{head}.dense", f"{head}.LayerNorm"))
+    return paths
 
 
 def known(config: PreTrainedConfig) -> bool:
@@ -118,14 +118,9 @@ def bottlenecked(config: PreTrainedConfig) -> bool:
 
 def plain(config: PreTrainedConfig) -> bool:
     """Whether a model is built like BERT, so that layers of others can be copied into it."""
-    architecture, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
+    paths, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
     full_width = width in (None, config.hidden_size) and config.model_type != "albert"
-    return (
-        full_width
-        and architecture is not None
-        and bool(architecture.copies)
-        and not architecture.relative
-    )
+    return full_width and paths is not None and bool(paths.copies) and not paths.relative
 
 
 def attention_width(config: PreTrainedConfig) -> int:
@@ -145,12 +140,12 @@ def layers(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
 
 def ends(model: PreTrainedModel, wanted_by: str) -> list[nn.Module]:
     """The modules whose outputs are hidden states 1, 2, ...: the layers, or modules after them."""
-    found, config = layers(model, wanted_by), model.config
+    modules, config = layers(model, wanted_by), model.config
     if getattr(config, "conv_kernel_size", 0) > 0:  # of large DeBERTas
-        found[0] = model.base_model.get_submodule("encoder.conv")
+        modules[0] = model.base_model.get_submodule("encoder.conv")
     if config.model_type == "modernbert":
-        found[-1] = model.base_model.get_submodule("final_norm")
-    return found
+        modules[-1] = model.base_model.get_submodule("final_norm")
+    return modules
 
 
 def sharpness(config: PreTrainedConfig) -> float:

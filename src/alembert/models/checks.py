@@ -53,10 +53,10 @@ def check_precision(precision: str, config: PreTrainedConfig, who: str) -> None:
 @torch.no_grad()
 def check_finite(teacher: PreTrainedModel, path: str) -> None:
     """Raises UserError for a teacher whose outputs on its first 512 token ids are not finite."""
-    words = torch.arange(min(teacher.config.vocab_size, 512)).reshape(1, -1)
-    for ids in words.split(min(positions(teacher.config), 64), dim=1):
-        found = teacher(ids)
-        if not all(part.isfinite().all() for part in found.to_tuple() if torch.is_tensor(part)):
+    token_ids = torch.arange(min(teacher.config.vocab_size, 512)).reshape(1, -1)
+    for ids in token_ids.split(min(positions(teacher.config), 64), dim=1):
+        output = teacher(ids)
+        if not all(part.isfinite().all() for part in output.to_tuple() if torch.is_tensor(part)):
             raise UserError(
                 f"{path}: this teacher's outputs are NaN or infinite, though its weights are "
                 "numbers: train it again (a lower --learning-rate, or --precision fp32), or name "

@@ -53,14 +53,12 @@ def pooling_of(folder: Path) -> str:
             f"{folder / 'modules.json'}: a module {strange[0]} cannot be exported: there are "
             f"{', '.join(MODULES)}"
         )
-    config = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
-    modes = [str(config["pooling_mode"])] if config.get("pooling_mode") else []
-    modes += [
-        POOLINGS.get(key, key) for key, on in config.items() if "_mode_" in key and on is True
-    ]
+    file = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
+    modes = [str(file["pooling_mode"])] if file.get("pooling_mode") else []
+    modes += [POOLINGS.get(key, key) for key, on in file.items() if "_mode_" in key and on is True]
     if len(modes) != 1 or modes[0] not in POOLINGS.values():
         raise UserError(
-            f"{folder / '1_Pooling' / 'config.json'}: {' and '.join(modes) or 'no pooling'} cannot "
+            f"{folder / '1_Pooling' / 'file.json'}: {' and '.join(modes) or 'no pooling'} cannot "
             "be exported: mean and cls can"
         )
     return modes[0] + "+norm" * ("Normalize" in modules)

@@ -31,10 +31,10 @@ def ids_of(state: State) -> dict[str, int]:
     vocabulary = state["model"]["vocab"]
     if isinstance(vocabulary, dict):
         return vocabulary
-    return {piece: number for number, (piece, _) in enumerate(vocabulary)}
+    return {token: number for number, (token, _) in enumerate(vocabulary)}
 
 
-def needed(state: State) -> set[int]:
+def required_ids(state: State) -> set[int]:
     """Ids that stay whatever the texts: added tokens, the unknown token, and single characters.
 
     With these any text can be tokenised, as before or into smaller tokens.
@@ -44,10 +44,10 @@ def needed(state: State) -> set[int]:
     stay = {token["id"] for token in state["added_tokens"]}
     stay |= {
         number
-        for piece, number in ids.items()
-        if len(piece) == 1
-        or (prefix and piece.startswith(prefix) and len(piece) == len(prefix) + 1)
-        or (model.get("byte_fallback") and piece.startswith("<0x"))
+        for token, number in ids.items()
+        if len(token) == 1
+        or (prefix and token.startswith(prefix) and len(token) == len(prefix) + 1)
+        or (model.get("byte_fallback") and token.startswith("<0x"))
     }
     if (unknown := ids.get(model.get("unk_token") or "")) is not None:
         stay.add(unknown)
@@ -59,7 +59,7 @@ def needed(state: State) -> set[int]:
     return stay
 
 
-class Parts:
+class Dependencies:
     """The ids that each token depends on: in BPE those that it is merged from."""
 
     def __init__(self, state: State) -> None:
@@ -68,19 +68,19 @@ class Parts:
         for left, right in state["model"].get("merges", ()):
             self.parts.setdefault(ids[left + right], set()).update((ids[left], ids[right]))
 
-    def of(self, number: int, there: set[int]) -> set[int]:
-        """The token and its dependencies, direct and indirect, without those in `there`."""
-        found: set[int] = set()
-        open_ = [number]
-        while open_:
-            piece = open_.pop()
-            if piece not in there and piece not in found:
-                found.add(piece)
-                open_.extend(self.parts.get(piece, ()))
-        return found
+    def of(self, number: int, present: set[int]) -> set[int]:
+        """The token and its dependencies, direct and indirect, without those in `present`."""
+        missing: set[int] = set()
+        pending = [number]
+        while pending:
+            token = pending.pop()
+            if token not in present and token not in missing:
+                missing.add(token)
+                pending.extend(self.parts.get(token, ()))
+        return missing
 
 
-def chosen(
+def choose_ids(
     state: State, stay: Iterable[int], keep: int | None, coverage: float, *texts: Sequence[int]
 ) -> list[int]:
     """The kept ids, ascending: those in `stay`, then the most frequent in the texts.
@@ -89,28 +89,29 @@ def chosen(
     largest number of ids; None keeps enough for a `coverage` share of all occurrences.
     Raises UserError when `stay` alone exceeds `keep`.
     """
-    parts, kept, counts = Parts(state), set[int](), [sum(each) for each in zip(*texts, strict=True)]
+    graph, kept = Dependencies(state), set[int]()
+    counts = [sum(each) for each in zip(*texts, strict=True)]
     for number in stay:
-        kept |= parts.of(number, kept)
+        kept |= graph.of(number, kept)
     if keep is not None and keep < len(kept):
         raise UserError(
             f"--keep {keep}: special tokens and single characters alone are {len(kept):,}: keep "
             "more"
         )
-    wanted, covered = coverage * sum(counts), sum(counts[number] for number in kept)
+    target, covered = coverage * sum(counts), sum(counts[number] for number in kept)
     seen = (number for number, count in enumerate(counts) if count)
     for number in sorted(seen, key=lambda n: (*(-each[n] for each in texts), n)):
-        if keep is None and covered >= wanted:
+        if keep is None and covered >= target:
             break
-        more = parts.of(number, kept)
-        if keep is not None and len(kept) + len(more) > keep:
+        missing = graph.of(number, kept)
+        if keep is not None and len(kept) + len(missing) > keep:
             break
-        kept |= more
-        covered += sum(counts[piece] for piece in more)
+        kept |= missing
+        covered += sum(counts[token] for token in missing)
     return sorted(kept)
 
 
-def trimmed(state: State, kept: Sequence[int]) -> State:
+def prune(state: State, kept: Sequence[int]) -> State:
     """tokenizer.json with these ids alone, renumbered in the same order.
 
     A text that used neither a removed nor the unknown token is tokenised as before: WordPiece
@@ -126,7 +127,7 @@ def trimmed(state: State, kept: Sequence[int]) -> State:
             model["unk_id"] = new[model["unk_id"]]
     else:
         order = sorted(ids.items(), key=lambda item: item[1])
-        model["vocab"] = {piece: new[old] for piece, old in order if old in new}
+        model["vocab"] = {token: new[old] for token, old in order if old in new}
     if model["type"] == "BPE":
         model["merges"] = [
             [left, right]

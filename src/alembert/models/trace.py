@@ -27,16 +27,12 @@ class Reads:
     vocabulary: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
 
     def __or__(self, other: "Reads") -> "Reads":
-        vocabulary = (
-            "all"
-            if "all" in (self.vocabulary, other.vocabulary)
-            else self.vocabulary or other.vocabulary
-        )
+        rows = self.vocabulary, other.vocabulary
         return Reads(
             self.hidden | other.hidden,
             self.attention | other.attention,
             self.logits or other.logits,
-            vocabulary,
+            "all" if "all" in rows else rows[0] or rows[1],
         )
 
     @property
@@ -91,15 +87,14 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     """
     inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
     if not known(model.config) and (reads.hidden or reads.attention):
-        return _by_output_hidden_states(model, batch, inputs, reads)
+        return _output_hidden_states(model, batch, inputs, reads)
     recorded = Trace()
     with ExitStack() as hooks:
         if reads.hidden or reads.attention:
             _add_hooks(model, reads, recorded, hooks)
         if reads.vocabulary:
-            return replace(
-                recorded, vocabulary=_vocabulary_logits(model, batch, inputs, reads, hooks)
-            )
+            logits = _vocabulary_logits(model, batch, inputs, reads, hooks)
+            return replace(recorded, vocabulary=logits)
         if reads.logits:
             return replace(recorded, logits=model(**inputs).logits)
         if reads.hidden or reads.attention:
@@ -192,7 +187,7 @@ def _vocabulary_logits(
     return VocabularyLogits(rows[0], weight, bias, selected)
 
 
-def _by_output_hidden_states(
+def _output_hidden_states(
     model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads
 ) -> Trace:
     """The trace of an architecture outside the table, by transformers' output_hidden_states."""

@@ -74,7 +74,7 @@ def _by_name(weights: Mapping[str, float], task: Task, where: str) -> tuple[floa
     if unknown := [name for name in weights if name not in task.labels]:
         raise UserError(
             f"{where}: {unknown[0]!r} is none of the classes, {list_names(task.labels)}: "
-            "mend its name"
+            "fix its name"
         )
     if missing := [name for name in task.labels if name not in weights]:
         raise UserError(f"{where}: class {missing[0]!r} has no weight: give it one (1, say)")

@@ -148,7 +148,7 @@ def _ids_needed(
         if stage.data == "corpus" and job.corpus is not None:
             of_corpus = read_corpus(job.corpus, student_task.tokenizer, stage.max_length).counts
             counts[: len(of_corpus)] += of_corpus
-    return tokenizer_pruning.chosen(state, required, None, 1.0, counts.tolist())
+    return tokenizer_pruning.choose_ids(state, required, None, 1.0, counts.tolist())
 
 
 def augmented(

@@ -63,7 +63,7 @@ def trim_model(
     state = tokenizer_pruning.state_of(tokenizer, path)
     texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
     counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]
-    kept = tokenizer_pruning.chosen(state, required_ids(state, config), keep, coverage, *counts)
+    kept = tokenizer_pruning.choose_ids(state, required_ids(state, config), keep, coverage, *counts)
     texts += more
     with atomic(out) as partial:
         write(path, kept, partial)
@@ -74,7 +74,7 @@ def trim_model(
 
 def required_ids(state: tokenizer_pruning.State, config: PreTrainedConfig) -> set[int]:
     """Return the ids that are needed for any texts."""
-    ids = tokenizer_pruning.needed(state) | set(_named_ids(config).values())
+    ids = tokenizer_pruning.required_ids(state) | set(_named_ids(config).values())
     return ids | set(range(offset(config)))  # positions may count from the padding's id
 
 
@@ -85,7 +85,7 @@ def write(path: str, kept: Sequence[int], to: Path) -> None:
         kind = "encoder"
     with_rows(load_model(path, kind), kept).save_pretrained(to)
     tokenizer.save_pretrained(to)
-    state = tokenizer_pruning.trimmed(tokenizer_pruning.state_of(tokenizer, path), kept)
+    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), kept)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     settings = json.loads((to / "tokenizer_config.json").read_text(encoding="utf-8"))
     new = {str(old): str(number) for number, old in enumerate(kept)}

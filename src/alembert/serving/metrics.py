@@ -31,7 +31,7 @@ class Metrics:
             registry=registry,
         )
         self._seconds = Histogram(
-            "alembert_request_seconds", "from the first byte to the answer", ["route", "model"],
+            "alembert_request_seconds", "from the first byte to the response", ["route", "model"],
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
         self._batch = Histogram(
@@ -39,16 +39,16 @@ class Metrics:
             buckets=TOKENS, registry=registry,
         )  # fmt: skip
         self._busy = Counter(
-            "alembert_compute_seconds", "that threads were computing", ["model"], registry=registry
+            "alembert_compute_seconds", "compute time of threads", ["model"], registry=registry
         )
         self._tokens = Counter("alembert_tokens", "tokens computed", ["model"], registry=registry)
         self._padding = Counter(
-            "alembert_padding_tokens", "computed for nothing, over alembert_tokens: the share",
+            "alembert_padding_tokens", "padding tokens computed, part of alembert_tokens",
             ["model"], registry=registry,
         )  # fmt: skip
-        queue = Gauge("alembert_queue_tokens", "tokens that wait for a thread", registry=registry)
+        queue = Gauge("alembert_queue_tokens", "tokens waiting for a thread", registry=registry)
         queue.set_function(waiting)
-        work = Gauge("alembert_requests_active", "requests accepted, unanswered", registry=registry)
+        work = Gauge("alembert_requests_active", "requests in progress", registry=registry)
         work.set_function(active)
 
     def request(self, route: str, model: str, status: int, seconds: float) -> None:

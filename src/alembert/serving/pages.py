@@ -44,10 +44,12 @@ def pages(service: Service) -> dict[Operation, Answer]:
     async def metrics(request: Request, name: str | None) -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    up = "Answer 200 where requests are answered, and 503 while models load and on the way out"
+    up = "200 when requests are answered; 503 while models load or the server stops"
     return {
         Operation("GET", "/health", up, dict[str, str], errors=(503,)): health,
-        Operation("GET", "/info", "The models and the limits", Info, errors=(401, 503)): info,
+        Operation(
+            "GET", "/info", "The served models and the limits of requests", Info, errors=(401, 503)
+        ): info,
         Operation("GET", "/metrics", "Counters for Prometheus", None): metrics,
     }
 

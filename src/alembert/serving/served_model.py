@@ -1,4 +1,4 @@
-"""What is asked of a served model: texts become questions that can wait in a queue, one a row."""
+"""A served model: encodes texts as rows for the queue, and turns batches of logits into answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from alembert.io.answers import Guess, Tags
 from alembert.serving.schemas import RefusedError
 
 ROUTES = {"predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag"}
-ATTENDING = 64  # tokens: of more, a picture shows nothing
+ATTENDING = 64  # tokens of a text whose attention is shown; a larger picture is unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """What is read of a text that was cut, without the encoding, which holds all the rest too."""
+    """The token ids of a truncated text; its Encoding would also hold the part cut off."""
 
     ids: list[int]
     type_ids: list[int]
@@ -35,10 +35,10 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A text as tokens, where those are that are asked for, and what makes its answer.
+    """An encoded text, the positions of its words or masks, and the function for its answer.
 
-    places: as Session.read gives them. finish takes the question and (C,) numbers, or, of a model
-    that answers for tokens, (places, C).
+    places are those of Session.read. finish takes the row and its logits: (C,), or (places, C) for
+    a model with logits of tokens.
     """
 
     text: Any
@@ -55,12 +55,12 @@ Finish = Callable[[Row, Floats], Any]
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A model under its name. Called with questions, it answers them as one batch."""
+    """A named model; called with rows, it computes them as one batch and returns their answers."""
 
     name: str
     session: Session
     variant: Variant
-    attending: Callable[[], Engine] | None = None  # of those that were exported with attentions
+    attending: Callable[[], Engine] | None = None  # None unless exported with attentions
 
     def __call__(self, questions: Sequence[Row]) -> list[Any]:
         count = range(len(questions))
@@ -78,29 +78,29 @@ class ServedModel:
         return [each.finish(each, row) for each, row in zip(questions, rows, strict=True)]
 
     def questions(self, texts: list[Any], truncate: bool, finish: Finish) -> list[Row]:
-        """A question for each text.
+        """A row for each text.
 
-        Raises RefusedError for a text that is too long, unless it is to be cut, and UserError
-        for one that cannot be read.
+        Raises RefusedError for a text that is too long, unless `truncate`, and UserError for one
+        that is not valid.
         """
         rows, places = self.session.read(texts)
-        kept: list[Encoding | _Cut] = []
+        encodings: list[Encoding | _Cut] = []
         for number, encoding in enumerate(rows.encodings, start=1):
             cut = bool(encoding.overflowing)
             if cut and not truncate:
                 raise RefusedError(
                     413,
-                    f"text {number}: over {self.session.max_length} tokens: shorten it, or ask "
-                    'with "truncate": true',
+                    f"text {number}: over {self.session.max_length} tokens: shorten it, or set "
+                    '"truncate": true',
                 )
-            kept.append(_Cut(encoding.ids, encoding.type_ids) if cut else encoding)
+            encodings.append(_Cut(encoding.ids, encoding.type_ids) if cut else encoding)
         return [
-            Row(text, encoding, at, finish)
-            for text, encoding, at in zip(texts, kept, places, strict=True)
+            Row(text, encoding, positions, finish)
+            for text, encoding, positions in zip(texts, encodings, places, strict=True)
         ]
 
     def check(self, verb: str) -> None:
-        """Raises RefusedError where another route is the right one."""
+        """Raises RefusedError, which names the right route, when a verb does not fit the model."""
         if self.session.kind not in VERBS[verb]:
             right = next(
                 ROUTES[name] for name, kinds in VERBS.items() if self.session.kind in kinds
@@ -108,42 +108,42 @@ class ServedModel:
             raise RefusedError(424, f"{self.name} is a model of {self.session.kind}: use {right}")
 
     def attentions(self, text: str, layer: int) -> dict[str, Any]:
-        """Tokens of a text, and (A, T, T) probabilities with which they look at each other."""
+        """The tokens of a text, and the attention probabilities (A, T, T) of a layer."""
         if self.attending is None:
             raise RefusedError(424, f"{self.name} was exported without --attentions")
         encoding = self.session.reader([text]).encodings[0]
         if len(encoding) > ATTENDING:
-            raise RefusedError(413, f"attentions are shown of {ATTENDING} tokens at most")
+            raise RefusedError(413, f"attentions are shown for at most {ATTENDING} tokens")
         inputs = Rows([encoding], [0], 1).batch([0]) | {"places": np.zeros(1, np.int64)}
-        found = self.attending().outputs(inputs)[1]
-        if layer > len(found):
-            raise RefusedError(422, f"layer: the model has {len(found)}")
-        chosen = found[layer - 1, 0]
+        layers = self.attending().outputs(inputs)[1]
+        if layer > len(layers):
+            raise RefusedError(422, f"layer: the model has {len(layers)}")
+        probabilities = layers[layer - 1, 0]
         return {
             "tokens": encoding.tokens,
-            "layers": len(found),
+            "layers": len(layers),
             "layer": layer,
-            "heads": len(chosen),
-            "attentions": chosen.round(4).tolist(),
+            "heads": len(probabilities),
+            "attentions": probabilities.round(4).tolist(),
         }
 
     def warm(self) -> None:
-        """One answer, so that the first request does not wait for memory."""
+        """Computes one row, so that the first request does not wait for memory."""
         encoding = self.session.reader(["a"]).encodings[0]
         self([Row("a", encoding, [(0, 0)], lambda question, values: None)])
 
 
 def load_model(name: str, folder: Path, backend: str | None = None) -> ServedModel:
-    """An exported model, computing on the thread that asks. Raises UserError as Session does."""
-    session, home = Session(folder, backend), exported_folder(folder)
+    """An exported model that computes on the calling thread. Raises UserError as Session does."""
+    session, root = Session(folder, backend), exported_folder(folder)
     facts = session.facts
     attends = any(variant.backend == "attentions" for variant in facts.variants)
-    attending = cache(lambda: open_engine(home, facts, "attentions")) if attends else None
-    return ServedModel(name, session, facts.variant(backend, home), attending)
+    attending = cache(lambda: open_engine(root, facts, "attentions")) if attends else None
+    return ServedModel(name, session, facts.variant(backend, root), attending)
 
 
 def predict_rows(model: ServedModel, raw: bool) -> Finish:
-    """Answers are labels with their scores, the highest first; raw: as they leave the graph."""
+    """Answers are labels with their scores, the highest first; raw: logits for scores."""
     labels, kind = model.session.labels or ("score",), model.session.kind
 
     def finish(question: Row, values: Floats) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def predict_rows(model: ServedModel, raw: bool) -> Finish:
 
 
 def embed_rows(normalize: bool) -> Finish:
-    """Answers are vectors; normalize: of length 1."""
+    """Answers are vectors, of length 1 if `normalize`."""
 
     def finish(question: Row, values: Floats) -> Any:
         length = float(np.linalg.norm(values)) if normalize else 1.0
@@ -169,7 +169,7 @@ def embed_rows(normalize: bool) -> Finish:
 
 
 def fill_mask_rows(model: ServedModel, top: int, temperature: float) -> Finish:
-    """Answers are, per mask, the likeliest words at a temperature."""
+    """Answers are the `top` most probable tokens of each mask, at a temperature."""
     word = model.session.reader.word
 
     def finish(question: Row, values: Floats) -> list[list[Guess]]:

@@ -1,4 +1,4 @@
-"""One process that listens: uvicorn, its doors guarded; a stop answers what was accepted."""
+"""One listening process: uvicorn with limits on request heads, and a graceful shutdown."""
 
 import asyncio
 import logging
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 HEAD = 16_384  # bytes of the head of a request
 NOTICE = 0.5  # seconds that open connections have for one more request when the server stops
-# seconds until a thread whose batch is done gets the interpreter: at Python's 5 ms cores stand idle
+# seconds until a thread that finished a batch gets the interpreter; 5 ms leave cores idle
 SWITCH = 0.0005
-BLOCKED = 0.0002  # seconds: a look at the sockets that takes longer found none ready at first
+BLOCKED = 0.0002  # seconds of a select call above which no socket was ready at first
 IDLE = 30  # seconds that a connection may be silent between two requests
 
 
@@ -36,14 +36,14 @@ def serve(
     api_key: str | None = None,
     origins: Sequence[str] = (),
 ) -> None:
-    """Listen until a signal says to stop; what was accepted by then is answered.
+    """Listens until a signal arrives; requests accepted by then are answered.
 
-    Port 0 takes one that is free. Raises UserError where a model cannot be opened, or the address
-    be taken.
+    Port 0 takes a free port. Raises UserError when a model cannot be opened, or the address is in
+    use.
     """
-    turns = Turns()
+    loop_lag = LoopLag()
     app, service = app_of(
-        openers, limits, api_key, origins, failed=lambda: server.leave(), lag=turns.lag
+        openers, limits, api_key, origins, failed=lambda: server.leave(), lag=loop_lag.lag
     )
     sockets = [bound(host, port)]
     server = _Server(
@@ -60,8 +60,8 @@ def serve(
         ),
         service,
     )
-    # not uvloop: it takes in one connection a turn, and rushes wait
-    runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns))
+    # not uvloop, which accepts one connection a turn and so delays bursts
+    runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(loop_lag))
     sys.setswitchinterval(SWITCH)
     shown = f"[{host}]" if ":" in host else host
     log.info(f"http://{shown}:{sockets[0].getsockname()[1]} is up; Ctrl+C stops it")
@@ -71,40 +71,40 @@ def serve(
         raise service.failed
 
 
-class Turns(selectors.DefaultSelector):
-    """How far an event loop is behind: in a rush, requests wait for its turns before they are read.
+class LoopLag(selectors.DefaultSelector):
+    """Measures event-loop lag: how long a request may wait before it is read.
 
-    It notes when the loop looks at its sockets. One for each event loop.
+    It is the selector of one event loop, and notes when the loop polls its sockets.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._since = self._looked = time.monotonic()
+        self._since = self._selected = time.monotonic()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        began = time.monotonic()
-        found = super().select(timeout)
-        before, self._looked = self._looked, time.monotonic()
-        self._since = self._looked if self._looked - began > BLOCKED else before
-        return found
+        start = time.monotonic()
+        events = super().select(timeout)
+        before, self._selected = self._selected, time.monotonic()
+        self._since = self._selected if self._selected - start > BLOCKED else before
+        return events
 
     def lag(self) -> float:
-        """Seconds for which what is read now may have waited."""
+        """The seconds that data read now may have waited."""
         return time.monotonic() - self._since
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at this address, nobody listening yet. Raises UserError where it is taken."""
+    """A socket bound to this address. Raises UserError when the address is in use."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        family, kind, protocol, _, address = found
-        made = socket.socket(family, kind, protocol)  # named, or asyncio leaves Nagle's delay on
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = addresses
+        sock = socket.socket(family, kind, protocol)  # named, or asyncio leaves Nagle's delay on
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"{host}:{port}: cannot be taken ({reason}): choose another") from error
-    return made
+        raise UserError(f"{host}:{port}: cannot be bound ({reason}): choose another") from error
+    return sock
 
 
 class _Server(uvicorn.Server):
@@ -116,23 +116,23 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.force_exit = self.should_exit  # the second signal does not wait
+        self.force_exit = self.should_exit  # a second signal does not wait
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.leaving = True  # an answer now closes its connection
+        self._service.leaving = True  # a response now closes its connection
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + NOTICE
-        # closed at once, a connection would lose the request that is on its way
+        # closing a connection at once would lose a request on its way
         while self.server_state.connections and loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.01)
         await super().shutdown(sockets)
 
 
 class _Joined:
-    """A transport that sends the head of an answer together with its body: one call, not two."""
+    """A transport that sends the head of a response with its body, in one call and not two."""
 
     def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
@@ -141,7 +141,7 @@ class _Joined:
     def write(self, data: bytes) -> None:
         if not self._head and data.startswith(b"HTTP/1.1 "):
             self._head = data
-            self._loop.call_soon(self._send)  # where no body comes
+            self._loop.call_soon(self._send)  # for a response without a body
         else:
             head, self._head = self._head, b""
             self._transport.write(head + data)
@@ -160,11 +160,11 @@ class _Joined:
 
 
 def _guarded(seconds: float) -> type[HttpToolsProtocol]:
-    """A protocol that hangs up on those who send a head that is long, or slow."""
+    """A protocol that closes connections whose request head is too long or too slow."""
 
     class Guarded(HttpToolsProtocol):
-        _arrived = 0  # bytes of a head that is not whole
-        _timer: TimerHandle | None = None  # runs until it is
+        _arrived = 0  # bytes of an incomplete head
+        _timer: TimerHandle | None = None  # runs until the head is complete
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
@@ -181,7 +181,7 @@ def _guarded(seconds: float) -> type[HttpToolsProtocol]:
         def on_headers_complete(self) -> None:
             self._in_time()
             if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
-                raise ValueError("a long head")  # the parser answers with 400
+                raise ValueError("a long head")  # the parser responds with 400
             super().on_headers_complete()
 
         def data_received(self, data: bytes) -> None:
@@ -195,7 +195,7 @@ def _guarded(seconds: float) -> type[HttpToolsProtocol]:
             if self.cycle is None or self.cycle.response_complete:
                 self.send_400_response("The head of the request did not arrive.")
             else:
-                self.transport.abort()  # an answer to the request before is on its way
+                self.transport.abort()  # a response to the previous request is on its way
 
         def _in_time(self) -> None:
             self._arrived = 0

@@ -93,7 +93,7 @@ class Service:
         wait = self.queue.seconds + self._lag() if self.queue else 0.0
         if self.active < self.limits.requests and wait <= self.limits.wait:
             return None
-        return RefusedError(429, "too many requests: come back later", max(1, math.ceil(wait)))
+        return RefusedError(429, "too many requests: try again later", max(1, math.ceil(wait)))
 
     @contextmanager
     def admitted(self) -> Iterator[Queue]:

@@ -17,7 +17,7 @@ from transformers import BertTokenizerFast
 from alembert.data.corpus import corpus as corpus_module
 from alembert.data.corpus import paragraphs, preparing
 from alembert.data.corpus.corpus import Corpus, read_corpus, write_corpus
-from alembert.data.corpus.preparing import Wanted
+from alembert.data.corpus.preparing import CorpusRequest
 from alembert.io.errors import UserError
 
 TEN = "a b c d e f g h i j"  # with [CLS] and [SEP] just long enough to be kept
@@ -67,7 +67,7 @@ class Stopper:
     def __init__(self, ids: Any, stop: BaseException | None = None, after: int = 0) -> None:
         self.ids, self.stop, self.after, self.calls = ids, stop, after, 0
 
-    def __call__(self, wanted: Wanted, texts: list[str]) -> Any:
+    def __call__(self, wanted: CorpusRequest, texts: list[str]) -> Any:
         self.calls += 1
         if self.stop is not None and self.calls > self.after:
             raise self.stop
@@ -94,13 +94,13 @@ def test_what_was_stopped_goes_on_and_ends_the_same(
     many: list[str],
     after: int,
 ) -> None:
-    ids = Wanted.ids
+    ids = CorpusRequest.ids
     whole, stopped, rest = (
         Stopper(ids), Stopper(ids, KeyboardInterrupt(), after), Stopper(ids)
     )  # fmt: skip
-    monkeypatch.setattr(Wanted, "ids", lambda *given: whole(*given))
+    monkeypatch.setattr(CorpusRequest, "ids", lambda *given: whole(*given))
     at_once = write_corpus(many, tokenizer, 40, tmp_path / "whole")
-    monkeypatch.setattr(Wanted, "ids", lambda *given: stopped(*given))
+    monkeypatch.setattr(CorpusRequest, "ids", lambda *given: stopped(*given))
     out = tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):
         write_corpus(many, tokenizer, 40, out)
@@ -108,7 +108,7 @@ def test_what_was_stopped_goes_on_and_ends_the_same(
     for name in ("ids.bin", "lengths.bin"):  # a write that was cut short
         with (out / name).open("ab") as file:
             file.write(b"cut")
-    monkeypatch.setattr(Wanted, "ids", lambda *given: rest(*given))
+    monkeypatch.setattr(CorpusRequest, "ids", lambda *given: rest(*given))
     write_corpus(many, tokenizer, 40, out)
     assert content(out) == content(at_once.folder)
     assert whole.calls - after <= rest.calls <= whole.calls - after + 2  # those in the air
@@ -148,7 +148,7 @@ def test_one_process_at_a_time_prepares_a_folder(
 ) -> None:
     out = tmp_path / "corpus"
     with ThreadPoolExecutor(1) as pool:
-        with preparing._held(out, ""):
+        with preparing._lock(out, ""):
             other = pool.submit(write_corpus, many, tokenizer, 40, out)
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.3)
@@ -207,7 +207,7 @@ def test_a_prepared_folder_that_does_not_fit_is_refused_with_the_mend(
     again = r"'alembert corpus TEXT --tokenizer other --max-length 32'$"
     with pytest.raises(UserError, match=says + again):
         read_corpus(str(out), other, 32)
-    with pytest.raises(UserError, match="for 32 tokens a sequence and 16 are asked for: give"):
+    with pytest.raises(UserError, match="for 32 tokens a sequence and 16 are requested: give"):
         read_corpus(str(out), tokenizer, 16)
     for tokens, texts in ((16, [text]), (32, [text, text])):
         with pytest.raises(UserError, match="holds a corpus of other texts, tokenizer or --max-l"):

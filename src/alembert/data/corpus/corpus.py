@@ -14,7 +14,15 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.corpus.packing import SHORTEST, Frame
 from alembert.data.corpus.paragraphs import open_source
-from alembert.data.corpus.preparing import COUNTS, FACTS, IDS, LENGTHS, STATE, Wanted, prepare
+from alembert.data.corpus.preparing import (
+    COUNTS,
+    FACTS,
+    IDS,
+    LENGTHS,
+    STATE,
+    CorpusRequest,
+    prepare,
+)
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, FIX, cache, naming
 
@@ -77,13 +85,13 @@ def read_corpus(
     """
     if isinstance(path, str) and prepared(path):
         return _prepared(Path(path).expanduser(), tokenizer, max_length)
-    wanted = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
+    request = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
     parent = folder or cache("corpus")
-    target = parent / wanted.key
+    target = parent / request.key
     if not (target / FACTS).is_file():
         with naming(parent, CACHE_FIX):
             parent.mkdir(parents=True, exist_ok=True)
-        prepare(target, wanted, CACHE_FIX)
+        prepare(target, request, CACHE_FIX)
     return Corpus(target)
 
 
@@ -122,7 +130,9 @@ def _prepared(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     return corpus
 
 
-def _request(paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Wanted:
+def _request(
+    paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> CorpusRequest:
     if max_length < SHORTEST:
         raise UserError(f"--max-length {max_length}: a corpus needs at least {SHORTEST}")
     sources = tuple(open_source(path) for path in paths)
@@ -135,7 +145,7 @@ def _request(paths: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_lengt
     for source in sources:
         digest.update(source.digest())
     key = digest.hexdigest()[:32]
-    return Wanted(sources, backend, frame, len(tokenizer), max_length, words, key)
+    return CorpusRequest(sources, backend, frame, len(tokenizer), max_length, words, key)
 
 
 def _tokenizer_without_cuts(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, str]:

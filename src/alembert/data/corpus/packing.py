@@ -56,9 +56,9 @@ class Frame:
         short = sizes < SHORTEST
         before = np.concatenate(([0], np.cumsum(framed == self.unknown)))
         unknown = ~short & (2 * (before[ends] - before[starts]) >= sizes)
-        kept = ~(short | unknown)
+        keep = ~(short | unknown)
         dropped = {
             f"under {SHORTEST} tokens": int(short.sum()),
             "half or more unknown": int(unknown.sum()),
         }
-        return framed[np.repeat(kept, sizes)], sizes[kept], {k: n for k, n in dropped.items() if n}
+        return framed[np.repeat(keep, sizes)], sizes[keep], {k: n for k, n in dropped.items() if n}

@@ -1,4 +1,4 @@
-"""Text -> a folder of token ids, in parallel; what was stopped goes on near where it stopped."""
+"""Prepares a folder of token ids from text, in parallel; an interrupted preparation resumes."""
 
 import json
 import os
@@ -26,20 +26,20 @@ from alembert.io.locks import waited_for
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
 SAVE_SECONDS = 10.0
-WORKERS = 3  # calls of tokenizers at once: each takes all cores, and one fills another's gaps
-_STRETCH = 4_000_000  # tokens that are counted together
+WORKERS = 3  # concurrent calls of the tokenizer: each uses all cores, but leaves gaps
+_STRETCH = 4_000_000  # tokens that are counted at a time
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is asked for: texts, tokenizer and tokens of a sequence; `key` changes with them."""
+class CorpusRequest:
+    """The texts, the tokenizer and the length of a corpus; `key` is a hash of all three."""
 
     sources: tuple[Source, ...]
     tokenizer: Tokenizer
     frame: Frame
     vocabulary: int
     max_length: int
-    words: str  # says which tokenizer it is
+    tokenizer_hash: str
     key: str
 
     @property
@@ -47,16 +47,16 @@ class Wanted:
         return np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
 
     def ids(self, texts: list[str]) -> tuple[Ids, list[int]]:
-        """Token ids of the texts, one after another, and how many each has."""
-        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        rows = [row.ids for row in found]
+        """The token ids of texts, one after another, and the number of each text."""
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        rows = [row.ids for row in encodings]
         lengths = [len(row) for row in rows]
         return np.fromiter(chain.from_iterable(rows), self.dtype, sum(lengths)), lengths
 
 
 @dataclass
 class State:
-    """How far a preparation is. held: a sequence that is begun and not full."""
+    """The progress of a preparation; held has the tokens of an unfinished sequence."""
 
     key: str
     blocks: int = 0
@@ -67,28 +67,28 @@ class State:
     held: list[int] = field(default_factory=list)
 
 
-def prepare(folder: Path, wanted: Wanted, fix: str = FIX) -> None:
-    """Make a corpus in a folder, unless it is there. Raises UserError.
+def prepare(folder: Path, request: CorpusRequest, fix: str = FIX) -> None:
+    """Prepares a corpus in a folder, unless it is there already.
 
-    Stopped, by a full disk too, it goes on in the same folder. A mistake in the text leaves
-    nothing behind.
+    When interrupted, even by a full disk, the next call resumes. An error in the text raises
+    UserError and leaves nothing behind.
     """
-    with _held(folder, fix):
-        state = _state(folder, wanted.key)
+    with _lock(folder, fix):
+        state = _state(folder, request.key)
         if state is None:
             return
         try:
-            _write(folder, wanted, state, fix)
+            _write(folder, request, state, fix)
         except UserError as error:
-            if not isinstance(error.__cause__, OSError):  # a disk can be mended, and the work kept
+            if not isinstance(error.__cause__, OSError):  # a full disk can be freed
                 for name in (IDS, LENGTHS, COUNTS, STATE):
                     (folder / name).unlink(missing_ok=True)
             raise
 
 
 @contextmanager
-def _held(folder: Path, fix: str) -> Iterator[None]:
-    """The folder, made if need be and held by this process alone; gone if nothing is in it."""
+def _lock(folder: Path, fix: str) -> Iterator[None]:
+    """Makes and locks the folder for this process; removes it at the end if it is empty."""
     with naming(folder, fix):
         folder.mkdir(parents=True, exist_ok=True)
         strange = {path.name for path in folder.iterdir()} - {
@@ -103,46 +103,47 @@ def _held(folder: Path, fix: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if (folder / FACTS).is_file() or not (folder / IDS).is_file():  # else others may wait
+            # in an unfinished folder another process may wait for the lock
+            if (folder / FACTS).is_file() or not (folder / IDS).is_file():
                 (folder / LOCK).unlink(missing_ok=True)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
 
 def _state(folder: Path, key: str) -> State | None:
-    """Where to go on; None when all is done."""
+    """The state to resume from; None when the corpus is finished."""
     for name in (FACTS, STATE):
         if (folder / name).is_file():
-            found = json.loads((folder / name).read_text())
-            if found["key"] != key:
+            saved = json.loads((folder / name).read_text())
+            if saved["key"] != key:
                 raise UserError(
                     f"{folder}: holds a corpus of other texts, tokenizer or --max-length: choose a "
                     "new folder, or delete this one"
                 )
             return (
-                None if name == FACTS else State(**found | {"dropped": Counter(found["dropped"])})
+                None if name == FACTS else State(**saved | {"dropped": Counter(saved["dropped"])})
             )
     return State(key)
 
 
-def _write(folder: Path, wanted: Wanted, state: State, fix: str) -> None:
-    size = wanted.dtype.itemsize
+def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None:
+    size = request.dtype.itemsize
     for name, count in ((IDS, state.tokens * size), (LENGTHS, state.sequences * 4)):
         with naming(folder, fix), (folder / name).open("ab") as file:
             file.truncate(count)
-    left = islice(_blocks(wanted.sources), state.blocks, None)
-    total, saved = sum(source.size() for source in wanted.sources), time.monotonic()
-    began, before = saved, state.tokens
+    blocks = islice(_blocks(request.sources), state.blocks, None)
+    total, saved = sum(source.size() for source in request.sources), time.monotonic()
+    start, tokens_before = saved, state.tokens
     with tqdm(
         total=total, initial=state.bytes, unit="B", unit_scale=True, desc="preparing text",
         disable=None,
     ) as bar:  # fmt: skip
-        for ids, lengths, position in _tokenized(left, wanted):
+        for ids, lengths, position in _tokenized(blocks, request):
             with naming(folder, fix):
-                _add(folder, wanted, state, ids, lengths)
+                _add(folder, request, state, ids, lengths)
             state.blocks, state.bytes = state.blocks + 1, position
             now = time.monotonic()
-            rate = (state.tokens - before) / (now - began)
+            rate = (state.tokens - tokens_before) / (now - start)
             bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
             bar.update(position - bar.n)
             if now - saved > SAVE_SECONDS:
@@ -150,12 +151,12 @@ def _write(folder: Path, wanted: Wanted, state: State, fix: str) -> None:
                     _save(folder, state)
                 saved = now
     if not state.sequences:
-        names = ", ".join(str(source.path) for source in wanted.sources)
+        names = ", ".join(str(source.path) for source in request.sources)
         why = ", ".join(f"{n} {reason}" for reason, n in state.dropped.items()) or "no text"
         raise UserError(f"{names}: no sequence is left ({why}); give more text")
     with naming(folder, fix):
-        np.save(folder / COUNTS, _counts(folder / IDS, wanted.dtype, wanted.vocabulary))
-        _finish(folder, wanted, state)
+        np.save(folder / COUNTS, _counts(folder / IDS, request.dtype, request.vocabulary))
+        _finish(folder, request, state)
 
 
 def _blocks(sources: Iterable[Source]) -> Iterator[tuple[list[str], int]]:
@@ -167,26 +168,26 @@ def _blocks(sources: Iterable[Source]) -> Iterator[tuple[list[str], int]]:
 
 
 def _tokenized(
-    blocks: Iterable[tuple[list[str], int]], wanted: Wanted
+    blocks: Iterable[tuple[list[str], int]], request: CorpusRequest
 ) -> Iterator[tuple[Ids, list[int], int]]:
-    """Ids, lengths and position of each block, in order, those that come next made meanwhile."""
-    coming: deque[tuple[Future[tuple[Ids, list[int]]], int]] = deque()
+    """The ids, lengths and position of each block, in order, tokenised ahead by WORKERS."""
+    pending: deque[tuple[Future[tuple[Ids, list[int]]], int]] = deque()
     with ThreadPoolExecutor(WORKERS) as pool:
         for texts, position in blocks:
-            coming.append((pool.submit(wanted.ids, texts), position))
-            if len(coming) > WORKERS:
-                made, position = coming.popleft()
-                yield *made.result(), position
-        for made, position in coming:
-            yield *made.result(), position
+            pending.append((pool.submit(request.ids, texts), position))
+            if len(pending) > WORKERS:
+                result, position = pending.popleft()
+                yield *result.result(), position
+        for result, position in pending:
+            yield *result.result(), position
 
 
-def _add(folder: Path, wanted: Wanted, state: State, ids: Ids, lengths: list[int]) -> None:
-    """The sequences that a block fills, behind those that are there."""
-    packed, left = pack(lengths, wanted.max_length - 2, len(state.held))
-    ids = np.concatenate((np.array(state.held, wanted.dtype), ids))
+def _add(folder: Path, request: CorpusRequest, state: State, ids: Ids, lengths: list[int]) -> None:
+    """Appends the sequences that a block fills."""
+    packed, left = pack(lengths, request.max_length - 2, len(state.held))
+    ids = np.concatenate((np.array(state.held, request.dtype), ids))
     end = len(ids) - left
-    framed, sizes, dropped = wanted.frame.around(ids[:end], packed)
+    framed, sizes, dropped = request.frame.around(ids[:end], packed)
     for name, array in ((IDS, framed), (LENGTHS, sizes)):
         with (folder / name).open("ab") as file:
             file.write(array.tobytes())
@@ -199,29 +200,29 @@ def _add(folder: Path, wanted: Wanted, state: State, ids: Ids, lengths: list[int
 def _save(folder: Path, state: State) -> None:
     for name in (IDS, LENGTHS):
         with (folder / name).open("ab") as file:
-            os.fsync(file.fileno())  # what the state speaks of is there before it
+            os.fsync(file.fileno())  # data must reach the disk before the state
     with atomic(folder / STATE) as partial:
         partial.write_text(json.dumps(vars(state)))
 
 
-def _finish(folder: Path, wanted: Wanted, state: State) -> None:
+def _finish(folder: Path, request: CorpusRequest, state: State) -> None:
     with atomic(folder / FACTS) as partial:
         facts = {
             "key": state.key,
-            "tokenizer": wanted.words,
-            "max_length": wanted.max_length,
-            "dtype": wanted.dtype.name,
+            "tokenizer": request.tokenizer_hash,
+            "max_length": request.max_length,
+            "dtype": request.dtype.name,
             "sequences": state.sequences,
             "tokens": state.tokens,
             "dropped": state.dropped,
-            "texts": [str(source.path) for source in wanted.sources],
+            "texts": [str(source.path) for source in request.sources],
         }
         partial.write_text(json.dumps(facts, indent=1) + "\n")
     (folder / STATE).unlink(missing_ok=True)
 
 
 def _counts(path: Path, dtype: np.dtype[Any], vocabulary: int) -> NDArray[np.int64]:
-    """(V,) how often each token occurs."""
+    """The occurrences of each token, (V,)."""
     counts = np.zeros(vocabulary, np.int64)
     with path.open("rb") as file:
         while len(ids := np.fromfile(file, dtype, _STRETCH)):
