@@ -141,7 +141,7 @@ def test_what_two_processes_do_is_said_once(names: tuple[str, ...], two: tuple[P
     if "distilbert" in names:
         ended = json.loads((out / "copies/distilbert/stages/02-task/facts.json").read_text())
         assert ended["step"] < ended["steps"] == STEPS
-        assert ended["stopped"] == "1 looks without a better accuracy"
+        assert ended["stopped"] == "1 validations without a better accuracy"
 
 
 @pytest.mark.slow

@@ -333,7 +333,7 @@ def test_a_run_is_taught_without_its_teacher(
     [
         ("--cache-top 9 --corpus c.txt", "--cache-top speaks to --cache-teacher"),
         ("--cache-teacher", "--cache-teacher keeps what a teacher says of a corpus"),
-        ("--cache-teacher --cache-top 0 --corpus c.txt", "--cache-top 0: keep 1 word or more"),
+        ("--cache-teacher --cache-top 0 --corpus c.txt", "--cache-top 0: must be 1 or more"),
         ("--cache-teacher --cache-precision fp8 --corpus c.txt", "choose bf16 or fp32"),
         (
             "--cache-teacher --corpus c.txt --set stages.general.objective=[{kind: LogitsMSE}]",

@@ -76,7 +76,7 @@ def augment_file(
         count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
         shutil.rmtree(unfinished)
     if count == len(rows):
-        log.info("no row has a variant: the texts hold no word that others may replace")
+        log.info("no row has a variant: no word of the texts can be replaced")
     return count
 
 
@@ -120,13 +120,11 @@ def _models(
     precision: str,
 ) -> tuple[Vectors | None, MaskedLM | None]:
     if embeddings is not None and (mlm or vectors):
-        raise UserError("--embeddings is for work without --mlm and --vectors; leave it out")
+        raise UserError("--embeddings cannot be combined with --mlm and --vectors; leave it out")
     if mlm is None:
         if vectors is None and embeddings is None:
-            raise UserError("name a masked-word model with --mlm, or --vectors or --embeddings")
-        log.info(
-            f"no --mlm: every word gives way to those nearest to it in {vectors or embeddings}"
-        )
+            raise UserError("name a masked language model with --mlm, or --vectors or --embeddings")
+        log.info(f"no --mlm: words are replaced by the nearest ones in {vectors or embeddings}")
     near = None if vectors is None else read_vectors(vectors)
     if embeddings is not None:
         near = vectors_of(_model(embeddings, fresh_head=True))  # its head is not asked

@@ -122,9 +122,9 @@ class Stage(_Frozen):
         if self.until is not None and (self.data != "task" or self.patience):
             raise ValueError("until is for a task, and has a patience of its own: until.patience")
         if self.data == "task" and self.masking is not None:
-            raise ValueError("masking belongs to a corpus stage: task texts are read whole")
+            raise ValueError("masking belongs to a corpus stage: task texts are not masked")
         if self.patience and self.data != "task":
-            raise ValueError(f"patience: stage '{self.name}' is not looked at: it needs a task")
+            raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
         hard = any(term.kind == "HardLabels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):

@@ -198,7 +198,7 @@ def fields_of(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
 def _check(path: Path, fields: Any, needed: Mapping[str, type]) -> None:
     for name, kind in needed.items():
         if not isinstance(fields, dict) or not isinstance(fields.get(name), kind):
-            raise UserError(f"{path}: cannot be read (no {name!r} in it): mend or delete it")
+            raise UserError(f"{path}: cannot be read (no {name!r} in it): repair or delete it")
 
 
 def _json(path: Path) -> Any:
@@ -207,7 +207,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): mend or delete it") from error
+        raise UserError(f"{path}: cannot be read ({error}): repair or delete it") from error
 
 
 def _yaml(path: Path) -> dict[str, Any]:

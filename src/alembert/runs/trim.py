@@ -53,9 +53,9 @@ def trim_model(
     if not 0 < coverage <= 1:
         raise UserError(f"--coverage {coverage:g}: a share, over 0 and at most 1")
     if keep is not None and coverage < 1:
-        raise UserError("--keep and --coverage both say how many pieces stay: give one")
+        raise UserError("--keep and --coverage both set the size of the vocabulary: give one")
     if not data and corpus is None:
-        raise UserError("nothing says which pieces to keep: give texts with --data or --corpus")
+        raise UserError("no texts to choose the tokens by: give some with --data or --corpus")
     if out.exists():
         raise UserError(f"{out}: is there already; delete it or name another with --out")
     config, tokenizer = load_config(path), load_tokenizer(path)
@@ -68,7 +68,9 @@ def trim_model(
     with atomic(out) as partial:
         write(path, kept, partial)
         alike = _count_unchanged(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
-    log.info(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
+    log.info(
+        f"{alike:,} of {len(texts):,} texts are tokenised as before, the others into shorter tokens"
+    )
     return config.vocab_size, len(kept)
 
 
@@ -191,7 +193,7 @@ def _count_unchanged(
         if expected != ids and -1 not in expected and before.unk_token_id not in old:
             shown = " ".join(text) if isinstance(text, list) else text
             raise UserError(
-                f"{path}: a {type(before).__name__} cannot be trimmed: with fewer pieces it reads "
+                f"{path}: a {type(before).__name__} cannot be trimmed: with fewer tokens it reads "
                 f"{shown[:60]!r} differently"
             )
     return unchanged

@@ -124,7 +124,7 @@ def _check_validated(recipe: Recipe) -> None:
     last = [stage for stage in recipe.stages if stage.data == "task"][-1:]
     if not last or not last[0].reads_logits:
         raise UserError(
-            f"recipe '{recipe.name}': its last stage on a task compares no answers, so there is "
+            f"recipe '{recipe.name}': its last stage on a task reads no logits, so there is "
             "nothing to choose by"
         )
 

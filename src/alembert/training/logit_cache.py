@@ -130,8 +130,8 @@ def _check(teacher: PreTrainedModel, logits: Tensor, places: Sequence[int]) -> N
     fine = logits.isfinite().flatten(1).all(dim=1).tolist()
     if not all(fine):
         raise UserError(
-            f"{teacher.name_or_path}: this teacher answers text {places[fine.index(False)] + 1} of "
-            "those trained on with NaN or infinity: train it with --precision fp32, or name "
+            f"{teacher.name_or_path}: its logits of training text {places[fine.index(False)] + 1} "
+            "are NaN or infinity: train it with --precision fp32, or name "
             "another with --teacher"
         )
 

@@ -49,7 +49,7 @@ class Caching:
 
     def __post_init__(self) -> None:
         if self.top < 1:
-            raise UserError(f"--cache-top {self.top}: keep 1 word or more")
+            raise UserError(f"--cache-top {self.top}: must be 1 or more")
         if self.precision not in ("bf16", "fp32"):
             raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
 
@@ -117,7 +117,7 @@ class _Reader:
             return x.to(torch.uint16 if self.teacher.config.vocab_size <= 2**16 else torch.int32)
         if not x.isfinite().all():
             raise UserError(
-                f"--cache-teacher: what the teacher leaves of sequence {place} is not a number "
+                f"--cache-teacher: the teacher's output for sequence {place} is not a number "
                 f"({name}): try --precision fp32, or another teacher"
             )
         if self.asked.precision == "fp32" or name == recorded.REST:
@@ -190,11 +190,11 @@ def _room(home: Path, whole: float, wanted: float) -> None:
     there = "" if wanted else ", there already"
     if wanted and wanted < whole:
         there = f", {_bytes(whole - wanted)} there already"
-    log.info(f"what the teacher says of the corpus takes {_bytes(whole)}{there}; {home}")
+    log.info(f"the cached teacher of the corpus takes {_bytes(whole)}{there}; {home}")
     if wanted > free:
         raise UserError(
             f"--cache-teacher: {_bytes(wanted)} are to be written to {home} and {_bytes(free)} are "
-            "free: keep fewer words (--cache-top), free some space, name another folder in "
+            "free: cache fewer logits (--cache-top), free some space, name another folder in "
             "XDG_CACHE_HOME, or leave --cache-teacher out"
         )
 
@@ -211,7 +211,7 @@ def _log_outside(parts: Parts, what: recorded.TraceSpec, k: int) -> None:
         mean = sum(masses[i] for _, masses in read) / max(rows, 1)
         log.info(
             f"soft labels at temperature {temperature:g}: {mean:.2%} of the teacher's mass lies "
-            f"outside the {k:,} likeliest words and is learnt as one (mean of {rows:,} rows)"
+            f"outside the {k:,} top tokens and is learned as one class (mean of {rows:,} rows)"
         )
 
 
