@@ -66,12 +66,12 @@ def test_a_text_of_100_kb_is_cut_and_that_is_said(
     Path("long.csv").write_text(Path("train.csv").read_text() + "very good " * 10_000 + ",up\n")
     assert command(f"{DISTIL} --train long.csv", monkeypatch) == 0
     said = capsys.readouterr()
-    assert "1 of 61 texts are longer than 32 tokens and cut there: --max-length\n" in said.out
+    assert "1 of 61 texts are longer than 32 tokens and are truncated: --max-length\n" in said.out
     assert said.err == ""
     assert command("evaluate run --data long.csv --max-length 32 --json", monkeypatch) == 0
     said = capsys.readouterr()
     assert re.fullmatch(r"\{[^\n]*\}\n", said.out)
-    assert said.err == "1 of 61 texts are longer than 32 tokens and cut there: --max-length\n"
+    assert said.err == "1 of 61 texts are longer than 32 tokens and are truncated: --max-length\n"
 
 
 def full(function: Callable[..., Any], part: str) -> Callable[..., Any]:

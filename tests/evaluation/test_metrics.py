@@ -94,8 +94,8 @@ def test_spans_count_only_when_whole() -> None:
 
 
 def test_nothing_to_judge_by_is_said() -> None:
-    with pytest.raises(UserError, match="no row has a label to judge by"):
+    with pytest.raises(UserError, match="no row has a label to evaluate on"):
         metrics(BINARY, logits([1]), encoded([-100]))
     task = Task("tokens", ("O", "B-x"), "span_f1", pair=False)
-    with pytest.raises(UserError, match="no word has a tag to judge by"):
+    with pytest.raises(UserError, match="no word has a tag to evaluate on"):
         metrics(task, [logits([1])], encoded([-100], per_token=True))

@@ -384,7 +384,7 @@ def test_a_text_without_a_mask_is_named(folders: dict[str, Path]) -> None:
     [
         ({"long": "fold"}, "long 'fold': choose cut or window"),
         ({"max_length": 65}, "max_length 65: the model takes 1 to 64 tokens"),
-        ({"max_length": 4}, "max_length 4: no room beside the special tokens"),
+        ({"max_length": 4}, "max_length 4: no token fits beside the special tokens"),
         ({"tokens_per_batch": 0}, "tokens_per_batch 0: must be 1 or more"),
         ({"threads": 0}, "--threads 0: must be 1 or more"),
         ({"threads": 10**6}, "--threads 1000000: there are [0-9]+ cores"),
@@ -433,11 +433,11 @@ def test_a_broken_folder_is_named(
         (
             "kind",
             "tokens",
-            r"model\.onnx: is of another model than deploy\.json says: export the m",
+            r"model\.onnx: does not match deploy\.json: export the m",
         ),
-        ("labels", ["a", "b"], r"model\.onnx: is of another model than deploy\.json says: export"),
-        ("inputs", ["input_ids"], r"model\.onnx: is of another model than deploy\.json says: expo"),
-        ("vocabulary", 98, r"tokenizer\.json: has 99 words and the model 98: put the tokenizer"),
+        ("labels", ["a", "b"], r"model\.onnx: does not match deploy\.json: export"),
+        ("inputs", ["input_ids"], r"model\.onnx: does not match deploy\.json: expo"),
+        ("vocabulary", 98, r"tokenizer\.json: has 99 tokens and the model 98: put the tokenizer"),
     ],
 )
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

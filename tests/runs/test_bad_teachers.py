@@ -66,7 +66,7 @@ def test_a_teacher_that_overflows_is_named(
     capsys.readouterr()
     assert command(DISTIL, monkeypatch) == 2
     said = capsys.readouterr().err
-    assert said.startswith("alembert: teacher: this teacher answers with NaN or infinity, though")
+    assert said.startswith("alembert: teacher: this teacher's outputs are NaN or infinite, though")
     assert not Path("run").exists()
 
 
