@@ -112,7 +112,7 @@ def test_a_cell_may_hold_200_kilobytes(tmp_path: Path) -> None:
         ("d.csv", "text,label\n", "no rows below the header"),
         ("d.csv", "a,b\n1,2\n\n1,2,3\n", "line 4: 3 fields where the header has 2"),
         ("d.csv", 'a,b\n"1\n1",2\n1\n', "line 4: 1 fields where the header has 2"),
-        ("d.csv", 'a,b\n1,2\n"x,2\n3,4\n', "line 3: .*; mend the quotes"),
+        ("d.csv", 'a,b\n1,2\n"x,2\n3,4\n', "line 3: .*; fix the quotes"),
         ("d.csv", "a,b,a\n1,2,3\n", "line 1: column 'a' is there twice"),
         ("d.tsv", "a\tb\n1\n", "line 2: 1 fields where the header has 2"),
         ("d.csv", b"text\nfine\n\xff\xfe\n", "line 3: byte 10 is not UTF-8"),

@@ -176,7 +176,9 @@ def test_a_student_of_its_texts_own_vocabulary(
 
 def test_a_new_vocabulary_and_a_saved_student_are_not_put_together(tmp_path: Path) -> None:
     recipe = recipe_of("distilbert", tiny("bert").config)
-    with pytest.raises(UserError, match=r"^--vocabulary makes a new student's .* leave one out"):
+    with pytest.raises(
+        UserError, match=r"^--vocabulary trims the vocabulary of a new student.* leave one out"
+    ):
         Job(recipe, tmp_path, "teacher", student="student", vocabulary="task")
     with pytest.raises(UserError, match=r"^--vocabulary corpus: task, or leave it out"):
         Job(recipe, tmp_path, "teacher", vocabulary="corpus")

@@ -331,8 +331,8 @@ def test_a_run_is_taught_without_its_teacher(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--cache-top 9 --corpus c.txt", "--cache-top speaks to --cache-teacher"),
-        ("--cache-teacher", "--cache-teacher keeps what a teacher says of a corpus"),
+        ("--cache-top 9 --corpus c.txt", "--cache-top needs --cache-teacher"),
+        ("--cache-teacher", "--cache-teacher caches a teacher's outputs on a corpus"),
         ("--cache-teacher --cache-top 0 --corpus c.txt", "--cache-top 0: must be 1 or more"),
         ("--cache-teacher --cache-precision fp8 --corpus c.txt", "choose bf16 or fp32"),
         (

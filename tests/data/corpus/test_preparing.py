@@ -207,7 +207,7 @@ def test_a_prepared_folder_that_does_not_fit_is_refused_with_the_mend(
     again = r"'alembert corpus TEXT --tokenizer other --max-length 32'$"
     with pytest.raises(UserError, match=says + again):
         read_corpus(str(out), other, 32)
-    with pytest.raises(UserError, match="for 32 tokens a sequence and 16 are asked for: give"):
+    with pytest.raises(UserError, match="for 32 tokens a sequence and 16 are requested: give"):
         read_corpus(str(out), tokenizer, 16)
     for tokens, texts in ((16, [text]), (32, [text, text])):
         with pytest.raises(UserError, match="holds a corpus of other texts, tokenizer or --max-l"):
