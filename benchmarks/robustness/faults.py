@@ -103,7 +103,7 @@ def damaged(both: bool, how: str) -> Callable[[Home], list[str]]:
 def damaged_answers(home: Home) -> list[str]:
     home.does(DISTIL, at_call(loop, "_step", 8, die))
     flip(home.dice.choice(sorted(home.at.glob("cache/alembert/answers/*/*.npy"))), home.dice)
-    return ended(home, DISTIL, "is damaged: its logits are computed again")
+    return ended(home, DISTIL, "rows are made anew")
 
 
 def two_runs(home: Home) -> list[str]:

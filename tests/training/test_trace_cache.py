@@ -337,7 +337,7 @@ def test_a_run_is_taught_without_its_teacher(
         ("--cache-teacher --cache-precision fp8 --corpus c.txt", "choose bf16 or fp32"),
         (
             "--cache-teacher --corpus c.txt --set stages.general.objective=[{kind: LogitsMSE}]",
-            "LogitsMSE of stage 'general' compares the logits of all words",
+            "LogitsMSE of stage 'general' compares the logits of all tokens",
         ),
     ],
 )
