@@ -116,10 +116,10 @@ def with_average(
         rows, model = member.task.splits.train, load_model(member.path, task.kind)
         if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
             raise UserError(f"{member.path}: reads other rows than the first teacher")
-        cached = cached_logits(model, rows, member.task.pad, accelerator, first.asked)
+        cached = cached_logits(model, rows, member.task.pad, accelerator, first.subset)
         members_logits.append([part[:, member.order] for part in cached.logits])
     logits = [average(task.kind, parts) for parts in zip(*members_logits, strict=True)]
-    return WithTeacherLogits(first.rows, logits, first.asked)
+    return WithTeacherLogits(first.rows, logits, first.subset)
 
 
 def evaluate_ensemble(
