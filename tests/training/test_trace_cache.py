@@ -283,7 +283,7 @@ def test_the_room_it_takes_is_said_before_and_refused_when_there_is_none(
     (file,) = (tmp_path / "cache").rglob("*.safetensors")
     # a token: 16 numbers of a hidden state, 99 ids of 2 bytes, 99 gaps, what is left
     sizes = int(corpus.lengths.sum()) * (16 * 4 + 99 * 2 + 99 * 4 + 4)
-    assert f"takes {sizes / 1e6:.1f} MB; " in news[0]
+    assert f"take {sizes / 1e6:.1f} MB; " in news[0]
     assert sizes < file.stat().st_size < sizes + 2000
 
 

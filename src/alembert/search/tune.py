@@ -33,7 +33,7 @@ class Trial:
     value: float | None
     step: int
     seconds: float
-    place: str
+    folder: str
 
 
 def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
@@ -154,7 +154,7 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
     """Write trials.json, and the recipe when all trials are done."""
     rows: list[dict[str, Any]] = [
         {"settings": {key: json.loads(value) for key, value in trial.settings.items()},
-         "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.place}
+         "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.folder}
         for trial in trials
     ]  # fmt: skip
     content = {"metric": metric_of(base), "planned": count, "trials": rows,

@@ -87,7 +87,7 @@ def resume(
 
 
 def _damage(path: Path) -> str:
-    """A line on the damage of a checkpoint, "" when it is whole."""
+    """Return a line on a checkpoint's damage, empty where there is none."""
     damage = damage_of(path)
     return f"{path}: the checkpoint is damaged ({damage})" if damage else ""
 
