@@ -94,7 +94,7 @@ def damaged(both: bool, how: str) -> Callable[[Home], list[str]]:
         state = home.at / STATE
         for path in (state, checkpoint.before(state)) if both else (state,):
             cut(path) if how == "cut" else flip(path, home.dice)
-        says = "the stage begins anew" if both else "the run goes on from the one before"
+        says = "the stage starts again" if both else "the run resumes from the one before"
         return ended(home, DISTIL, f"the checkpoint is damaged .*: {says}")
 
     return fault
@@ -103,7 +103,7 @@ def damaged(both: bool, how: str) -> Callable[[Home], list[str]]:
 def damaged_answers(home: Home) -> list[str]:
     home.does(DISTIL, at_call(loop, "_step", 8, die))
     flip(home.dice.choice(sorted(home.at.glob("cache/alembert/answers/*/*.npy"))), home.dice)
-    return ended(home, DISTIL, "is damaged: its answers are made anew")
+    return ended(home, DISTIL, "rows are made anew")
 
 
 def two_runs(home: Home) -> list[str]:

@@ -182,9 +182,7 @@ def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
     given = {"vectors": tmp_path / "v.txt", "settings": chosen}
     rows = augmented_file(tmp_path / "in.csv", tmp_path / "a.csv", None, **given)
     assert [row["text"] for row in rows] == ["Good film of zebra", "Fine movie of zebra"]
-    assert news == [
-        f"no --mlm: every word gives way to those nearest to it in {tmp_path / 'v.txt'}"
-    ]
+    assert news == [f"no --mlm: words are replaced by the nearest ones in {tmp_path / 'v.txt'}"]
     given = {"embeddings": mlm, "settings": chosen}
     one, two = augmented_file(tmp_path / "in.csv", tmp_path / "b.csv", None, **given)
     kept = [a == b for a, b in zip(one["text"].split(), two["text"].split(), strict=True)]
@@ -209,8 +207,11 @@ def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
         ({"text": "text", "text_pair": "text"}, "--text-pair text: is the first text already"),
         ({"text": "label"}, "'label' holds no text; name another column with --text"),
         ({"text": "body"}, "--text body: .*in.csv has no such column"),
-        ({"mlm": None}, "name a masked-word model with --mlm, or --vectors or --embeddings"),
-        ({"embeddings": "m"}, "--embeddings is for work without --mlm and --vectors; leave it out"),
+        ({"mlm": None}, "name a masked language model with --mlm, or --vectors or --embeddings"),
+        (
+            {"embeddings": "m"},
+            "--embeddings cannot be combined with --mlm and --vectors; leave it out",
+        ),
         ({"vectors": Path("nowhere.txt")}, "--vectors nowhere.txt: no such file"),
         ({"mlm": "maskless"}, "maskless: its tokenizer has no mask token; name another model"),
         ({"mlm": "headless"}, "the model has no masked-word head"),

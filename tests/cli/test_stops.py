@@ -97,7 +97,7 @@ BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.gener
     ("what", "part", "says"),
     [
         (
-            "alembert.training.checkpoint.save_file",
+            "alembert.io.tensors.save_file",
             "02-",
             "run/stages/02-task/checkpoint/best.safetensors",
         ),

@@ -266,7 +266,7 @@ def test_an_export_that_fails_leaves_the_one_before(
     )
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].touch())
     monkeypatch.setattr(exporting, "open_engine", lambda *given: None)
-    with pytest.raises(UserError, match=r"onnx/model\.onnx answers otherwise than torch"):
+    with pytest.raises(UserError, match=r"onnx/model\.onnx differs from torch"):
         exporting.export(str(house / "model"), ["onnx"], None, 64)
     after = {path: path.read_bytes() for path in (house / "model").rglob("*") if path.is_file()}
     assert after == before
@@ -308,7 +308,7 @@ def test_a_variant_that_follows_its_model_no_more_is_left_out(
     facts: Any = None  # made does not look at them
     found = exporting.make_variants(work, facts, ["onnx", "int8"])
     assert [variant.backend for variant in found] == ["onnx"]
-    assert news == ["int8 is left out: its answers are not the model's any more"]
+    assert news == ["int8 is left out: its outputs differ too much from the model's"]
 
 
 def test_a_new_export_takes_the_place_of_the_old_one(

@@ -556,7 +556,7 @@ def test_every_kind_of_answer_is_one_line(
     assert predict([str(folders[kind]), text], monkeypatch)[0] == 0
     said = capsys.readouterr()
     assert re.fullmatch(line + "\n", said.out)
-    note = f"{folders[kind]} is not exported: torch answers, which starts slowly\n"
+    note = f"{folders[kind]} is not exported: torch runs it, which starts slowly\n"
     assert said.err == ("" if kind in EXPORTED else note)
     assert predict([str(folders[kind]), text, "--json"], monkeypatch)[0] == 0
     assert json.loads(capsys.readouterr().out)["text"] == text

@@ -167,7 +167,7 @@ def test_of_another_tokenizer_answers_are_learnt_and_nothing_else(
         return trained(tmp_path / recipe)
 
     assert learnt("minilm") == ["task"]
-    with pytest.raises(UserError, match=r"HiddenCosine of stage 'task' compares them piece by pi"):
+    with pytest.raises(UserError, match=r"HiddenCosine of stage 'task' compares them token by to"):
         learnt("distilbert")
     answers = {"stages.task.objective": "[{kind: SoftLabels}]"}
     assert learnt("distilbert", **answers) == ["task"]

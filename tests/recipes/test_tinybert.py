@@ -266,7 +266,7 @@ def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said
     files = Files(task_file(tmp_path / "train.csv"), task_file(tmp_path / "v.csv", 12, 1))
     run(Job(recipe, tmp_path / "run", teacher, files=files))
     assert any("augmentation is left out" in line and "--mlm" in line for line in news)
-    with pytest.raises(UserError, match="--mlm varies texts and recipe 'distilbert' asks for no"):
+    with pytest.raises(UserError, match="--mlm augments texts and recipe 'distilbert' does not"):
         Job(recipe_of("distilbert", BertConfig()), tmp_path / "x", teacher, mlm="words")
 
 
@@ -303,7 +303,7 @@ def test_damaged_variants_are_said_and_made_anew(
     made.write_bytes(whole[: len(whole) // 2])
     news.clear()
     run(job)
-    assert any(line.startswith(str(made)) and line.endswith(": made anew") for line in news)
+    assert any(line.startswith(str(made)) and line.endswith(": it is made again") for line in news)
     assert made.read_bytes() == whole
 
 

@@ -195,7 +195,7 @@ def test_a_run_without_eval_says_that_it_was_not_judged(copied: Path) -> None:
     for name in ("bench.json", predictions.FILE):
         (copied / name).unlink()
     text = Reader(made(copied)).text
-    assert "Left out: the run was not judged" in text
+    assert "Left out: the run was not evaluated" in text
     assert "Attention" in text
     assert "kept" not in re.findall(r"\w+", text.partition("Loss by term")[0])
 

@@ -117,7 +117,7 @@ def test_data_without_classes_has_no_class_weights(
     words = with_settings(
         finetune(tiny("bert").config), {"stages.*.objective.HardLabels.class_weights": "balanced"}
     )
-    with pytest.raises(UserError, match="words of a corpus are no classes"):
+    with pytest.raises(UserError, match="a corpus has no classes"):
         with_class_weights(words.stages[0], splits)
     for wrong in ("evenly", {"up": 0}, [-1.0]):
         with pytest.raises(ValidationError):

@@ -75,7 +75,7 @@ def test_a_trimmed_folder_is_an_ordinary_one(kind: str, tmp_path: Path) -> None:
     texts = tmp_path / "texts.csv"
     texts.write_text("text\nabba gg\ncab\n")
     lines = trimmed_folder(str(tmp_path / "m"), tmp_path / "small", str(texts))
-    assert lines == ["2 of 2 texts are read as before, the others in smaller pieces"]
+    assert lines == ["2 of 2 texts are tokenised as before, the others into shorter tokens"]
     after = AutoTokenizer.from_pretrained(tmp_path / "small")
     small = AutoModelForMaskedLM.from_pretrained(tmp_path / "small").eval()
     assert len(after) == small.config.vocab_size < len(tokenizer)
@@ -176,7 +176,9 @@ def test_a_student_of_its_texts_own_vocabulary(
 
 def test_a_new_vocabulary_and_a_saved_student_are_not_put_together(tmp_path: Path) -> None:
     recipe = recipe_of("distilbert", tiny("bert").config)
-    with pytest.raises(UserError, match=r"^--vocabulary makes a new student's .* leave one out"):
+    with pytest.raises(
+        UserError, match=r"^--vocabulary trims the vocabulary of a new student.* leave one out"
+    ):
         Job(recipe, tmp_path, "teacher", student="student", vocabulary="task")
     with pytest.raises(UserError, match=r"^--vocabulary corpus: task, or leave it out"):
         Job(recipe, tmp_path, "teacher", vocabulary="corpus")

@@ -194,7 +194,7 @@ def test_the_narrower_of_two_bounds_counts_and_is_the_one_that_is_named() -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((None, None), "nothing bounds the search: give --max-latency-ms, --min-speedup or "),
+        ((None, None), "the search has no bound: give --max-latency-ms, --min-speedup or "),
         ((0.0, None), "--max-latency-ms 0: must be over 0"),
         ((None, 97), "--min-retention 97: a share, over 0 and at most 1"),
         ((1.0, None, 0), "--trials 0: must be over 0"),

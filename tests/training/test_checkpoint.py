@@ -67,12 +67,12 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     ("break_it", "broken", "first", "says"),
     [
         (None, (), 6, []),
-        (cut, ("state",), 5, ["the run goes on from the one before"]),
-        (flip, ("state",), 5, ["the run goes on from the one before"]),
+        (cut, ("state",), 5, ["the run resumes from the one before"]),
+        (flip, ("state",), 5, ["the run resumes from the one before"]),
         (Path.unlink, ("state",), 5, []),  # killed between two renames
         (flip, ("state.before",), 6, []),  # it is not needed, and not looked at
-        (flip, ("state", "state.before"), 0, ["the stage begins anew"] * 2),
-        (flip, ("best",), 0, ["the stage begins anew"]),
+        (flip, ("state", "state.before"), 0, ["the stage starts again"] * 2),
+        (flip, ("best",), 0, ["the stage starts again"]),
     ],
 )
 def test_a_damaged_checkpoint_is_said_and_the_one_before_ends_in_the_same_weights(

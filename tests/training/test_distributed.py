@@ -137,11 +137,11 @@ def test_what_two_processes_do_is_said_once(names: tuple[str, ...], two: tuple[P
     out, said = two
     lines = [line for line in said.splitlines() if "steps of 8" in line]
     assert len(lines) == len(list(out.glob("*/*/stages/*")))  # each line once
-    assert said.count("not judged") == 0
+    assert said.count("not evaluated") == 0
     if "distilbert" in names:
         ended = json.loads((out / "copies/distilbert/stages/02-task/facts.json").read_text())
         assert ended["step"] < ended["steps"] == STEPS
-        assert ended["stopped"] == "1 looks without a better accuracy"
+        assert ended["stopped"] == "1 validations without a better accuracy"
 
 
 @pytest.mark.slow

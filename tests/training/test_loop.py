@@ -156,7 +156,7 @@ def test_patience_goes_on_counting_where_a_killed_stage_stopped(tmp_path: Path) 
 
 
 def test_patience_without_looks_is_refused() -> None:
-    with pytest.raises(ValueError, match="stage 's' is not looked at"):
+    with pytest.raises(ValueError, match="stage 's' has no validation"):
         stage((HiddenCosine(),), data="corpus", patience=1)
 
 

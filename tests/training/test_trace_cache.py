@@ -283,7 +283,7 @@ def test_the_room_it_takes_is_said_before_and_refused_when_there_is_none(
     (file,) = (tmp_path / "cache").rglob("*.safetensors")
     # a token: 16 numbers of a hidden state, 99 ids of 2 bytes, 99 gaps, what is left
     sizes = int(corpus.lengths.sum()) * (16 * 4 + 99 * 2 + 99 * 4 + 4)
-    assert f"takes {sizes / 1e6:.1f} MB; " in news[0]
+    assert f"take {sizes / 1e6:.1f} MB; " in news[0]
     assert sizes < file.stat().st_size < sizes + 2000
 
 
@@ -331,13 +331,13 @@ def test_a_run_is_taught_without_its_teacher(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--cache-top 9 --corpus c.txt", "--cache-top speaks to --cache-teacher"),
-        ("--cache-teacher", "--cache-teacher keeps what a teacher says of a corpus"),
-        ("--cache-teacher --cache-top 0 --corpus c.txt", "--cache-top 0: keep 1 word or more"),
+        ("--cache-top 9 --corpus c.txt", "--cache-top needs --cache-teacher"),
+        ("--cache-teacher", "--cache-teacher caches a teacher's outputs on a corpus"),
+        ("--cache-teacher --cache-top 0 --corpus c.txt", "--cache-top 0: must be 1 or more"),
         ("--cache-teacher --cache-precision fp8 --corpus c.txt", "choose bf16 or fp32"),
         (
             "--cache-teacher --corpus c.txt --set stages.general.objective=[{kind: LogitsMSE}]",
-            "LogitsMSE of stage 'general' compares the logits of all words",
+            "LogitsMSE of stage 'general' compares the logits of all tokens",
         ),
     ],
 )

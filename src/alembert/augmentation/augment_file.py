@@ -1,4 +1,4 @@
-"""A file of a task -> the same rows each with TinyBERT's variants of it, resumable."""
+"""Augmentation of a file: its rows, each followed by TinyBERT's variants of it, resumable."""
 
 import csv
 import hashlib
@@ -35,7 +35,7 @@ from alembert.recipes.schema import Augment
 
 log = logging.getLogger(__name__)
 
-ROWS = 256  # of a part: what a killed run loses at most
+ROWS = 256  # of a part; an interrupted run loses one part at most
 
 
 def augment_file(
@@ -52,11 +52,11 @@ def augment_file(
     precision: str = "auto",
     shown: str | None = None,
 ) -> int:
-    """Write every row of `source` followed by its variants to `out`; return how many rows.
+    """Write every row of `source` followed by its variants to `out`; return the number of rows.
 
-    What may stand in a word's place is said by the masked-word model `mlm`; for words of several
-    pieces, or without `mlm` for all, by the word vectors of a file; or by the input embeddings of
-    a model alone. A run that was killed goes on where it stopped. shown: what messages call source.
+    Candidates for a word are the predictions of `mlm`; for words of several tokens, or without
+    `mlm` for all, the nearest by the word vectors of a file; or by a model's input embeddings.
+    Finished parts are reused. shown: the name of `source` in messages. Raises UserError.
     """
     data = read(source)
     columns = find_columns(data, source, text, text_pair, labelled=False)
@@ -66,17 +66,17 @@ def augment_file(
     _check_out(rows, source, out)
     near, masked = _models(mlm, vectors, embeddings, precision)
     key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
-    ask = partial(candidates, settings=settings, vectors=near, mlm=masked)
+    propose = partial(candidates, settings=settings, vectors=near, mlm=masked)
     vary = partial(augmented, settings=settings, seed=seed)
     with _opened(out.with_name(f"{out.name}.unfinished"), out, key) as unfinished:
-        parts = _parts(unfinished, rows, names, ask, vary)
+        parts = _parts(unfinished, rows, names, propose, vary)
         with atomic(out) as beside:
             tables = (pq.ParquetFile(part).read() for part in parts)
             WRITERS[out.suffix](beside, rows.schema, tables)
         count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
         shutil.rmtree(unfinished)
     if count == len(rows):
-        log.info("no row has a variant: the texts hold no word that others may replace")
+        log.info("no row has a variant: no word of the texts can be replaced")
     return count
 
 
@@ -92,14 +92,14 @@ def _check_texts(rows: pa.Table, names: list[str], source: str) -> None:
 
 
 def _check_out(rows: pa.Table, source: str, out: Path) -> None:
-    """Refuse a file that is there, and a kind of file that would change what columns hold."""
+    """Raise UserError for an existing file, and for a format that would change a column."""
     if out.suffix not in WRITERS:
         raise UserError(f"{out}: unknown kind of file; write one of {' '.join(WRITERS)}")
     if out.resolve() == Path(source).expanduser().resolve():
         raise UserError(f"--out {out}: is the file to augment itself; name another")
     _check_free(out)
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / f"rows{out.suffix}"
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"rows{out.suffix}"
         try:
             WRITERS[out.suffix](copy, rows.schema, [rows])
             back = read(str(copy)).with_format("arrow")[:]
@@ -120,16 +120,14 @@ def _models(
     precision: str,
 ) -> tuple[Vectors | None, MaskedLM | None]:
     if embeddings is not None and (mlm or vectors):
-        raise UserError("--embeddings is for work without --mlm and --vectors; leave it out")
+        raise UserError("--embeddings cannot be combined with --mlm and --vectors; leave it out")
     if mlm is None:
         if vectors is None and embeddings is None:
-            raise UserError("name a masked-word model with --mlm, or --vectors or --embeddings")
-        log.info(
-            f"no --mlm: every word gives way to those nearest to it in {vectors or embeddings}"
-        )
+            raise UserError("name a masked language model with --mlm, or --vectors or --embeddings")
+        log.info(f"no --mlm: words are replaced by the nearest ones in {vectors or embeddings}")
     near = None if vectors is None else read_vectors(vectors)
     if embeddings is not None:
-        near = vectors_of(_model(embeddings, fresh_head=True))  # its head is not asked
+        near = vectors_of(_model(embeddings, fresh_head=True))  # its head is not used
     masked = None if mlm is None else _model(mlm)
     if masked is not None:
         if masked.tokenizer.mask_token_id is None:
@@ -148,7 +146,7 @@ def _model(path: str, fresh_head: bool = False) -> MaskedLM:
 
 
 def _digest(rows: pa.Table, near: Vectors | None, masked: MaskedLM | None, *rest: Any) -> str:
-    """A hash of all that the written rows depend on."""
+    """Return a digest of all that the written rows depend on."""
     state = hashlib.sha256(repr((near and near.words, masked and masked.words, *rest)).encode())
     for batch in rows.to_batches():
         state.update(batch.serialize())
@@ -166,7 +164,7 @@ def _check_free(out: Path) -> None:
 
 @contextmanager
 def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
-    """The folder of finished parts, this process's alone; emptied if they are another job's."""
+    """Lock and yield the folder of finished parts, emptied if its key is another job's."""
     mark = parts / "key"
     for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
         if not re.fullmatch(r"(key|\.lock|\d{9})(\.partial)?", name):
@@ -185,17 +183,17 @@ def _parts(
     folder: Path,
     rows: pa.Table,
     names: list[str],
-    ask: Callable[..., Any],
+    propose: Callable[..., Any],
     vary: Callable[..., Any],
 ) -> list[Path]:
-    """The files of all parts in their order; those that are there are not made again."""
+    """Return the files of all parts in order, after writing those that are missing."""
     parts = []
     with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=None) as bar:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             parts.append(folder / f"{start:09}")
             if not parts[-1].is_file():
-                varied = _varied(part, names, start, ask, vary)
+                varied = _varied(part, names, start, propose, vary)
                 with atomic(parts[-1]) as beside:
                     pq.write_table(varied, beside)
             bar.update(len(part))
@@ -203,20 +201,24 @@ def _parts(
 
 
 def _varied(
-    rows: pa.Table, names: list[str], start: int, ask: Callable[..., Any], vary: Callable[..., Any]
+    rows: pa.Table,
+    names: list[str],
+    start: int,
+    propose: Callable[..., Any],
+    vary: Callable[..., Any],
 ) -> pa.Table:
-    """The rows and their variants, all other columns repeated as they are."""
+    """Return the rows and their variants, with all other columns repeated."""
     columns = [[cut(value) for value in rows[name].to_pylist()] for name in names]
-    texts = list(dict.fromkeys(text for column in columns for text in column))  # each asked once
-    found = dict(zip(texts, ask([(text.text, text.spans) for text in texts]), strict=True))
-    made = [
-        vary(row, [found[text] for text in row], number=number)
+    texts = list(dict.fromkeys(text for column in columns for text in column))  # each text once
+    by_text = dict(zip(texts, propose([(text.text, text.spans) for text in texts]), strict=True))
+    augmented_rows = [
+        vary(row, [by_text[text] for text in row], number=number)
         for number, row in enumerate(zip(*columns, strict=True), start)
     ]
-    varied = rows.take([i for i, variants in enumerate(made) for _ in variants])
+    varied = rows.take([i for i, variants in enumerate(augmented_rows) for _ in variants])
     for k, name in enumerate(names):
         at = rows.schema.get_field_index(name)
-        values = [variant[k] for variants in made for variant in variants]
+        values = [variant[k] for variants in augmented_rows for variant in variants]
         field = rows.schema.field(at)
         varied = varied.set_column(at, field, pa.array(values, field.type))
     return varied

@@ -103,7 +103,7 @@ def predict(
         from alembert.export.torch_session import torch_session
 
         if backend is None:
-            typer.echo(f"{model} is not exported: torch answers, which starts slowly", err=True)
+            typer.echo(f"{model} is not exported: torch runs it, which starts slowly", err=True)
         session = torch_session(model, threads, long, max_length)
     else:
         session = Session(model, backend, threads, long, max_length)

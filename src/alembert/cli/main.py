@@ -209,7 +209,7 @@ def trim(
         model, out, data=data or (), corpus=corpus, keep=keep, coverage=coverage, text=text,
         text_pair=text_pair,
     )  # fmt: skip
-    typer.echo(f"{out}: made, {after:,} of {before:,} pieces")
+    typer.echo(f"{out}: made, {after:,} of {before:,} tokens")
 
 
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")

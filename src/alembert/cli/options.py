@@ -68,7 +68,7 @@ def files_of(
         options = {"--valid": valid, "--eval": evaluation, "--unlabelled": unlabelled}
         for name, value in options.items():
             if value is not None:
-                raise UserError(f"{name} speaks to the task stages: it needs --train")
+                raise UserError(f"{name} is for the task stages: it needs --train")
         return None
     return Files(train, valid, evaluation, unlabelled, task, text, text_pair, label)
 
@@ -108,7 +108,7 @@ def caching_of(cache: bool, top: int | None, precision: str | None) -> Any:
     if cache:
         return Caching(**fields)  # type: ignore[arg-type]
     for name in fields:
-        raise UserError(f"--cache-{name} speaks to --cache-teacher: give that too, or leave it out")
+        raise UserError(f"--cache-{name} needs --cache-teacher: give that too, or leave it out")
     return None
 
 

@@ -38,7 +38,7 @@ def finetune(
     changes = options.settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
     shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
     _check_unshaped(
-        shaping, "the model is taken as it is (init.start=scratch draws one of its shape)"
+        shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
     files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
@@ -88,7 +88,7 @@ def distill(
     chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files)
     changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
-        _check_unshaped(changes, "--student is taken as it is; leave one of the two out")
+        _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
     job = Job(
         options.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, options.precision_of(precision), vocabulary,

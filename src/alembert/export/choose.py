@@ -56,7 +56,7 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
     with export.prepared_export(path, backends, files, max_length) as (work, manifest):
         if work.kind in ("words", "encoder"):
             raise UserError(
-                f"--auto: a model of kind {work.kind!r} has no labels to judge by: export it with "
+                f"--auto: a model of kind {work.kind!r} has no labels to choose by: export it with "
                 "--int8 or --openvino and see how closely each follows torch"
             )
         names, tokenizer = label_names_of(work.model.config), load_tokenizer(path)

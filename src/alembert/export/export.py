@@ -115,7 +115,7 @@ def prepared_export(
     pad_id = config.pad_token_id or 0
     shapes = fidelity.random_batches(names, config.vocab_size, pad_id, max_positions)
     at = folder / ".export.partial"
-    with naming(folder, "free some space or fix the folder, and export again"):
+    with naming(folder, "free some space or make the folder writable, and export again"):
         shutil.rmtree(at, ignore_errors=True)
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
@@ -146,7 +146,7 @@ def make_variants(work: Export, manifest: Manifest, backends: Sequence[str]) -> 
     for backend in backends:
         variant = make_variant(work, manifest, backend)
         if variant.fidelity.get("correlation", 1.0) < MIN_CORRELATION:
-            log.info(f"{backend} is left out: its answers are not the model's any more")
+            log.info(f"{backend} is left out: its outputs differ too much from the model's")
             continue
         variants.append(variant)
     return tuple(variants)
@@ -192,9 +192,9 @@ def _checked(work: Export, manifest: Manifest, variant: Variant) -> dict[str, fl
     for measured in (on_shapes, on_texts):
         if not measured["max_error"] <= limit:
             raise UserError(
-                f"{variant.file} answers otherwise than torch (largest difference "
+                f"{variant.file} differs from torch (largest difference "
                 f"{measured['max_error']:.2g} of the largest number) in {variant.backend}: nothing "
-                "was kept; this model cannot be exported so"
+                "was written; this model cannot be exported so"
             )
     return on_texts
 

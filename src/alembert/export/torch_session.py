@@ -42,7 +42,7 @@ def torch_session(
     kind = kind_of(config, path)
     folder = Path(model_path(path))
     if kind == "encoder" and not folder.is_dir():
-        raise UserError(f"{path}: how an encoder pools is read from its folder: save it in one")
+        raise UserError(f"{path}: an encoder's pooling is read from its folder: save it in one")
     pooling = pooling_of(folder) if kind == "encoder" else ""
     model = load_model(path, kind)
     parameters = sum(each.numel() for each in model.parameters())

@@ -50,7 +50,7 @@ def distilbert(
             "start: layers uniform (each block's last), so that the cosines compare like with "
             "like; the authors take 0, 2, 4, 7, 9, 11 of 12 (init.layers: spread)",
             "start: the teacher's token type 0 is added to the positions; the authors drop it",
-            "general: the masked-word head's transform is copied too (optional in their code)",
+            "general: the MLM head's transform is copied too (optional in their code)",
         ),
     )
 

@@ -26,9 +26,9 @@ def ibbert(
         projections="none" if between == width else "layer",
         stages=(_transfer(), _pretraining()),
         deviations=(
-            "the authors train IB-BERT_LARGE from scratch on masked words; here a BERT teaches it, "
-            "layer by layer and then by its answers (init.start: scratch and HardLabels alone give "
-            "the authors')",
+            "the authors train IB-BERT_LARGE from scratch by MLM; here it imitates a BERT, layer "
+            "by layer and then its logits (init.start: scratch and HardLabels alone give the "
+            "authors')",
             "no dropout: with 0.1 it loses the layers that it starts from in ten steps",
         ),
     )

@@ -160,7 +160,7 @@ def _recipe(
             "feature map: squared error of normalised states and attention only; the authors' code "
             "adds gaps of means and variances, with a slip in both",
             "pre-training: no next-sentence prediction",
-            "batches of 256 at 7e-4, since layers and the masked-word head start fitted, in "
+            "batches of 256 at 7e-4, since layers and the MLM head start fitted, in "
             "progressive transfer a tenth of it for earlier layers; the paper's, drawn at random, "
             "have 2,048 at 1.5e-3, there 4.5e-3 and 4.5e-4",
             "on a task the layers' losses again (intermediate), then soft and hard labels; the "

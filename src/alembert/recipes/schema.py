@@ -122,9 +122,9 @@ class Stage(_Frozen):
         if self.until is not None and (self.data != "task" or self.patience):
             raise ValueError("until is for a task, and has a patience of its own: until.patience")
         if self.data == "task" and self.masking is not None:
-            raise ValueError("masking belongs to a corpus stage: task texts are read whole")
+            raise ValueError("masking belongs to a corpus stage: task texts are not masked")
         if self.patience and self.data != "task":
-            raise ValueError(f"patience: stage '{self.name}' is not looked at: it needs a task")
+            raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
         hard = any(term.kind == "HardLabels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):
@@ -167,7 +167,7 @@ class Recipe(_Frozen):
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The recipe as YAML that `from_yaml` turns into an equal value."""
+    """Return the recipe as YAML that `from_yaml` turns into an equal value."""
     plain = recipe.model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)
 
@@ -186,7 +186,7 @@ def from_yaml(path: Path) -> Recipe:
 
 
 def validated(plain: dict[str, Any], source: str) -> Recipe:
-    """A Recipe of plain data; wrong fields become one UserError line that names them."""
+    """Return a Recipe of plain data; UserError names the first wrong field in one line."""
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
@@ -196,21 +196,21 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
             stage = plain["stages"][parts[1]]
             parts[1] = stage.get("name", parts[1]) if isinstance(stage, dict) else parts[1]
         where = ".".join(map(str, parts)) or "recipe"
-        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+        shown = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "there is no such field; 'alembert recipes show NAME' prints those there are"
         elif "layers" in parts:
             where = ".".join(map(str, parts[: parts.index("layers") + 1]))
             message = "write a name, or pairs of student and teacher layers such as [[1,3],[2,6]]"
-        raise UserError(f"{source}: {where}: {message}{given}") from error
+        raise UserError(f"{source}: {where}: {message}{shown}") from error
 
 
 def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
-    """A changed copy: {"stages.NAME.FIELD" or "FIELD.FIELD": value as text}, checked again.
+    """Return a validated copy changed by {"stages.NAME.FIELD" or "FIELD.FIELD": YAML value}.
 
-    A NAME may have stars: stages.transfer-*.steps speaks to all stages that it matches. A term or
-    a stage that is set to null is left out.
+    A NAME may have stars: stages.transfer-*.steps sets the steps of all stages that it matches. A
+    term or a stage that is set to null is removed.
     """
     plain = recipe.model_dump(mode="json")
     for key, text in settings.items():
@@ -241,22 +241,22 @@ def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> 
 
 
 def _named(entries: list[Any]) -> dict[Any, Any]:
-    """Stages by their names, terms by their kinds."""
+    """Return stages by their names, or terms by their kinds."""
     return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
 
 
 def _step_into(targets: list[Any], part: str, key: str) -> list[Any]:
-    """What a part of a key names in these: of stages with stars, in those that have it."""
-    found: list[Any] = []
+    """Return the values that a part of a key names in the targets; UserError for none."""
+    values: list[Any] = []
     named: dict[Any, Any] = {}
     for target in targets:
-        inside = _named(target) if isinstance(target, list) else {}
-        named |= inside
-        found += [inside[name] for name in inside if fnmatchcase(name, part)]
+        entries = _named(target) if isinstance(target, list) else {}
+        named |= entries
+        values += [entries[name] for name in entries if fnmatchcase(name, part)]
         if isinstance(target, dict) and part in target:
-            found.append(target[part])
-    if found:
-        return found
+            values.append(target[part])
+    if values:
+        return values
     if named:
         raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
     raise UserError(f"--set {key}: there is no field '{part}' in the recipe")

@@ -46,7 +46,7 @@ def tinybert(
             "texts and classes without T^2 (at T = 1 another learning rate)",
             "regression learns the teacher's scores, as in the paper; the authors' code uses the "
             "data's",
-            "projections: one a layer, started at their least squares answer; the paper's code "
+            "projections: one a layer, started at the least squares solution; the paper's code "
             "has one for all (projections: shared), drawn at random",
             "task: trained until validation has stopped rising; the paper's 20 and 3 epochs",
             "no dropout in the student: with 0.1 its loss over layers stayed 1.6 times as large",

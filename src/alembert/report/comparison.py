@@ -9,8 +9,8 @@ from alembert.runs.record import RunRecord, Size, size_of
 
 TIMES = "\u00d7"
 FOOTNOTE = (
-    "* As export --auto measured it, on texts of its own and at another hour: time as it was "
-    "there, quality as the student's here times what the variant kept of ONNX in fp32 there."
+    "* Measured by export --auto, on other texts and at another hour: the time is as measured "
+    "there, the quality is the student's here times the variant's share of ONNX in fp32 there."
 )
 
 

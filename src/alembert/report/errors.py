@@ -43,13 +43,13 @@ def errors(predictions: Predictions) -> Section | None:
             plots.confusion(analysis.confusion(predictions, role), predictions.labels, role)
             for role in predictions.logits
         )
-        lead = f"{len(predictions):,} texts: a row is what is true, a column what the model says."
+        lead = f"{len(predictions):,} texts: rows are true classes, columns predicted ones."
         return Section("errors", "Confusion", lead + _sampled(predictions), ((drawn, ""),))
     pairs = analysis.confused_pairs(predictions)
     models = list(predictions.logits)
     lead = (
         f"{len(predictions.labels)} classes are too many for a matrix: the pairs that the student "
-        f"takes for one another most often, among {len(predictions):,} texts."
+        f"confuses most often, among {len(predictions):,} texts."
     )
     rows = tuple(
         (pair.true, pair.predicted, *(f"{pair.counts[role]} of {pair.support}" for role in models))
@@ -69,7 +69,7 @@ def _scores(predictions: Predictions) -> Section:
         if np.ptp(scores) and np.ptp(truth):
             correlation = f"Pearson {pearsonr(truth, scores).statistic:.3f}"
         drawn.append(plots.scatter(truth, scores, role, correlation))
-    lead = f"{len(predictions):,} texts: on the dotted line a model says the truth."
+    lead = f"{len(predictions):,} texts: on the dotted line a prediction is exact."
     return Section(
         "errors", "Scores against the truth", lead + _sampled(predictions), ((tuple(drawn), ""),)
     )
@@ -79,7 +79,7 @@ def _sampled(predictions: Predictions) -> str:
     """Return a sentence for predictions that are a sample of the evaluated texts."""
     if len(predictions) == predictions.total:
         return ""
-    return f" They are an even part of the {predictions.total:,} that were judged."
+    return f" They are evenly sampled from the {predictions.total:,} that were evaluated."
 
 
 def by_class(predictions: Predictions) -> Section | None:
@@ -91,10 +91,8 @@ def by_class(predictions: Predictions) -> Section | None:
         return None
     spans = predictions.kind == "tokens" and "O" in predictions.labels
     compared = "teacher" in predictions.logits
-    lead = (
-        f"F1 of each {'kind of span' if spans else 'label'}, with how often it is true in brackets"
-    )
-    lead += "; where the student lost most first." if compared else ", the worst first."
+    lead = f"F1 of each {'kind of span' if spans else 'label'}, with its count in brackets"
+    lead += "; the largest losses first." if compared else ", the worst first."
     if compared:
         retention = np.array(
             [row.f1["student"] / row.f1["teacher"] for row in rows if row.f1["teacher"]]
@@ -108,7 +106,7 @@ def by_class(predictions: Predictions) -> Section | None:
     if len(rows) > ROWS:
         lead += f" The {ROWS // 2} at either end, of {len(rows)}."
     drawn = (tuple(plots.by_class(part) for part in parts), "")
-    title = "What was kept, class by class" if compared else "Class by class"
+    title = "Retention, class by class" if compared else "Class by class"
     return Section("classes", title, lead, (drawn,))
 
 
@@ -135,7 +133,7 @@ def disagreements(predictions: Predictions) -> Section | None:
     )
     if len(models) == 2:
         first, second = (analysis.predicted(predictions, role) for role in models)
-        lead = "By the Jensen-Shannon divergence of what the two say. "
+        lead = "By the Jensen-Shannon divergence of their predictions. "
         if predictions.kind == "regression":
             lead = f"By the difference of their scores; mean {np.abs(first - second).mean():.2f}. "
         else:

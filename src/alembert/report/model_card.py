@@ -44,7 +44,7 @@ def write(path: Path) -> Path | None:
     card_path = run.student / "README.md"
     existing = card_path.read_text("utf-8", "replace") if card_path.is_file() else MARKER
     if MARKER not in existing:
-        log.info(f"{card_path}: not ours, left as it is")
+        log.info(f"{card_path}: not written by alembert, left as it is")
         return None
     if not os.access(run.student, os.W_OK):
         log.info(f"{card_path}: cannot be written: no model card")
@@ -149,7 +149,7 @@ def _figures(run: RunRecord, rows: list[Entry]) -> str:
     labelled = [(entry.label, *row) for entry, row in zip(rows, cells, strict=True)]
     others = [f"{k} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric]
     more = f"\n\nThe student's other metrics: {', '.join(others)}." if others else ""
-    note = f"\n\n{FOOTNOTE.replace('* As', '(*) As')}" * any(entry.starred for entry in rows)
+    note = f"\n\n{FOOTNOTE.replace('* M', '(*) M')}" * any(entry.starred for entry in rows)
     return _table(("model", *columns), labelled) + note + more
 
 
@@ -165,7 +165,7 @@ def _limits(run: RunRecord, student: Entry) -> str:
     if run.teacher:
         limits.append("It imitates its teacher, with its mistakes and biases.")
     if student.metric is None:
-        limits.append("It was not judged on held-out data: measure it before you rely on it.")
+        limits.append("It was not evaluated on held-out data: measure it before you rely on it.")
     else:
         limits.append("The figures hold for that file alone; other texts have to be measured.")
     return f"{use}\n\n" + "\n".join(f"- {limit}" for limit in limits) + "\n"

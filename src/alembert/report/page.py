@@ -113,14 +113,14 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
     predictions, why = load(run.path), ""
     if predictions is None and run.metrics:
         try:
-            log.info(f"{name}: no {FILE} there: asking its models again")
+            log.info(f"{name}: no {FILE} there: predicting again")
             predictions = predict_again(run)
             if run.writable:
                 save(run.path, predictions)
         except UserError as error:
             why = str(error)
     elif predictions is None:
-        why = "the run was not judged" if run.finished else "the run is not finished"
+        why = "the run was not evaluated" if run.finished else "the run is not finished"
     return Part(key, name, tuple(sections(run, predictions, why)), run.finished)
 
 

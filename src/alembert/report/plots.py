@@ -110,7 +110,7 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], role: str) -> st
             small = 6 if counts.max() > 999 or len(labels) > 12 else 8
             axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=small, color=INK)
         _name_axes(axes, [short(label, 18) for label in labels])
-        axes.set(xlabel=f"the {role} says", ylabel="true", title=role.capitalize())
+        axes.set(xlabel=f"predicted by the {role}", ylabel="true", title=role.capitalize())
     return plot.svg
 
 

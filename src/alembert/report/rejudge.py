@@ -18,7 +18,7 @@ def predict_again(run: RunRecord) -> Predictions:
     """
     files, student = run.files, run.student
     if not files or not (files["evaluation"] or files["task"]):
-        raise UserError("the run was not judged: it had no --eval file")
+        raise UserError("the run was not evaluated: it had no --eval file")
     if student is None:
         raise UserError("the run has not made its student yet")
     source = run.resolved(files["evaluation"] or files["train"])
@@ -36,6 +36,6 @@ def predict_again(run: RunRecord) -> Predictions:
             encoder = load_tokenizer(path)
             data[role] = encode(rows, task, columns, encoder, run.max_length, source)
             model, pad = load_model(path, task.kind), int(encoder.pad_token_id or 0)
-            progress = f"asking the {role} again"
+            progress = f"predicting again, {role}"
             logits[role] = predict.predict(model, data[role], pad, progress=progress)
     return predictions_of(task, readable_texts(rows, columns), data, logits, tokenizer)

@@ -42,7 +42,7 @@ def losses(run: RunRecord) -> Section | None:
         figures.append((tuple(drawn), _stage_caption(stage.facts)))
     if not figures:
         return None
-    lead = "Each term as it is before its weight; the loss is their weighted sum."
+    lead = "The terms are shown without their weights; the loss is their weighted sum."
     return Section("loss", "Loss by term and stage", lead, tuple(figures))
 
 
@@ -70,7 +70,7 @@ def example(run: RunRecord, predictions: Predictions | None) -> list[Section]:
         parts.append(_soft(predictions, row))
     elif inspection is not None and inspection.guesses:
         mask = inspection.tokens[inspection.masked]
-        note = f"Of the word at {mask}, which is hidden from both."
+        note = f"Of the word at {mask}, which is masked for both."
         names, logits = inspection.vocabulary, inspection.guesses
         parts.append(_bars(note, inspection.text, names, logits, several=False))
     return parts
@@ -94,14 +94,14 @@ def _attention(inspection: Inspection) -> Section:
         caption = ""
         if teacher is not None and teacher_weights is not None:
             drawn.insert(0, plots.attention(teacher_weights, inspection.tokens, "teacher", teacher))
-            caption = f"{overlap(weights, teacher_weights):.0%} of the attention is placed alike"
+            caption = f"{overlap(weights, teacher_weights):.0%} of the attention is shared"
         figures.append((tuple(drawn), caption))
     lead = (
         "A row is a token, and the stronger a column, the more of its attention goes there; heads "
         "averaged."
     )
     if len(figures[0][0]) > 1:
-        lead += " Student layers stand beside the teacher's at the same relative height."
+        lead += " Student layers are beside the teacher's at the same relative depth."
     return Section("attention", "Attention", lead, tuple(figures), quote=inspection.text)
 
 
@@ -127,8 +127,8 @@ def _bars(
         shares = {role: analysis.softened(logits[role], t, several)[order] for role in logits}
         drawn.append(plots.soft(shown, shares, t))
     lead = (
-        "The higher the temperature T, the more the softened answer shows of what a model thinks "
-        f"of the other answers: that is what a student learns from. {note}"
+        "A higher temperature T shows more of the probabilities of the other labels, which a "
+        f"student learns from. {note}"
     )
     title = "Soft labels at several temperatures"
     return Section("soft", title, lead, ((tuple(drawn), ""),), quote=quote)
@@ -169,7 +169,8 @@ def search_result(run: RunRecord) -> Section | None:
     spent = sum(cost["cpu_s"] for cost in done["cost"].values())
     lead = (
         f"{len(rows)} shapes, timed with random weights in int8, one thread, CPU time; some were "
-        f"trained briefly and judged by {metric} on the held-out texts, each rung keeping a third; "
+        f"trained briefly and compared by {metric} on the held-out texts, a third of each rung "
+        f"going on; "
         f"{winner} was trained to the end. All of it took {spent:,.0f} s of CPU time."
     )
     return Section("search", "How it was found", lead, figures, head, tuple(rows))

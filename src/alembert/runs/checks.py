@@ -30,7 +30,7 @@ def check_teacher(
         soft = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
         raise UserError(
             f"{source} and {path} have different vocabularies: {paired[0]} of stage "
-            f"'{stage.name}' compares them piece by piece; use a student made with this teacher's "
+            f"'{stage.name}' compares them token by token; use a student made with this teacher's "
             f"tokenizer{soft if by_text else ''}"
         )
     check_vocabulary(teacher_tokenizer, config, path)

@@ -53,7 +53,7 @@ def _by_id(term: HardLabels, stage: Stage, splits: Splits | None) -> tuple[float
     """Return the weight of each label id; UserError where they do not fit the task."""
     where, weights = f"stage '{stage.name}': HardLabels.class_weights", term.class_weights
     if stage.data != "task" or splits is None:
-        raise UserError(f"{where}: words of a corpus are no classes: leave it out")
+        raise UserError(f"{where}: a corpus has no classes: leave it out")
     task = splits.task
     if task.kind not in ("classification", "tokens"):
         raise UserError(f"{where}: they weigh classes or tags, and this is {task.kind}: drop them")

@@ -99,10 +99,10 @@ def trim_to_task(
     named = {"teacher": job.teacher, "general_teacher": job.general_teacher}
     full = {name: path for name, path in named.items() if path is not None}
     if not full:
-        raise UserError("--vocabulary trims the teacher's: name one with --teacher")
+        raise UserError("--vocabulary trims the teacher's vocabulary: name one with --teacher")
     if job.corpus is not None and prepared(job.corpus):
         raise UserError(
-            f"{job.corpus}: was prepared with all pieces, and --vocabulary keeps some: give "
+            f"{job.corpus}: was prepared with all tokens, and --vocabulary drops some: give "
             "--corpus the text itself"
         )
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in full}
@@ -114,7 +114,7 @@ def trim_to_task(
                 trim.write(full[name], ids, partial)
     first = str(next(iter(at.values())))
     config = load_config(first)
-    log.info(f"vocabulary: {config.vocab_size:,} pieces of {len(student_task.tokenizer):,} stay")
+    log.info(f"vocabulary: {config.vocab_size:,} tokens of {len(student_task.tokenizer):,} stay")
     ids_of_student = {
         name: getattr(config, name)
         for name in job.recipe.student
@@ -166,7 +166,7 @@ def augmented(
         mlm = job.general_teacher
     if not teacher_counts(stages) or (mlm is None and job.vectors is None):
         why = (
-            "a masked-word model, or word vectors: --mlm DIR"
+            "a masked language model, or word vectors: --mlm DIR"
             if teacher_counts(stages)
             else "a teacher"
         )
@@ -203,7 +203,7 @@ def _read_variants(made: Path) -> Dataset | None:
     try:
         return sources.read(str(made))
     except UserError as error:
-        log.info(f"{error}: made anew")
+        log.info(f"{error}: it is made again")
         made.unlink()
         return None
 

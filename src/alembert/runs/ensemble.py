@@ -57,8 +57,8 @@ def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
     ]
     if not imitating or student_task.splits is None or job.teacher is None:
         raise UserError(
-            f"--teacher {job.more_teachers[0]}: several teachers are averaged in what they answer "
-            "to a task, and no stage of this run imitates that: give --train, or one --teacher"
+            f"--teacher {job.more_teachers[0]}: several teachers are averaged by their logits "
+            "on a task, and no stage of this run imitates these: give --train, or one --teacher"
         )
     kind, vocabulary = student_task.splits.task.kind, load_tokenizer(job.teacher).get_vocab()
     for path in job.more_teachers:
@@ -69,8 +69,8 @@ def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
         load_model(path, kind)  # a missing head raises UserError here
         if kind == "tokens" and tokenizer.get_vocab() != vocabulary:
             raise UserError(
-                f"{path}: its tokenizer is not that of {job.teacher}, and tags are averaged piece "
-                "by piece: leave one of these teachers out"
+                f"{path}: its tokenizer is not that of {job.teacher}, and tags are averaged token "
+                "by token: leave one of these teachers out"
             )
 
 
@@ -116,10 +116,10 @@ def with_average(
         rows, model = member.task.splits.train, load_model(member.path, task.kind)
         if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
             raise UserError(f"{member.path}: reads other rows than the first teacher")
-        cached = cached_logits(model, rows, member.task.pad, accelerator, first.asked)
+        cached = cached_logits(model, rows, member.task.pad, accelerator, first.subset)
         members_logits.append([part[:, member.order] for part in cached.logits])
     logits = [average(task.kind, parts) for parts in zip(*members_logits, strict=True)]
-    return WithTeacherLogits(first.rows, logits, first.asked)
+    return WithTeacherLogits(first.rows, logits, first.subset)
 
 
 def evaluate_ensemble(

@@ -52,7 +52,7 @@ def evaluate_run(
     splits = student_task.splits
     if splits is None or splits.test is None:
         if splits is not None:
-            log.info("no --eval file: the result is not judged")
+            log.info("no --eval file: the result is not evaluated")
         write_json(out / "metrics.json", {})
         return {}
     name = splits.task.metric

@@ -42,7 +42,7 @@ class Job:
             raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
         if self.vocabulary is not None and self.student is not None:
             raise UserError(
-                "--vocabulary makes a new student's of its teacher's, and --student has its own: "
+                "--vocabulary trims the vocabulary of a new student, and --student has one: "
                 "leave one out (alembert trim makes that of a saved model smaller)"
             )
         if self.caching is not None:
@@ -53,11 +53,11 @@ class Job:
         for option, path in (("--mlm", self.mlm), ("--vectors", self.vectors)):
             if path is not None and self.recipe.augment is None:
                 raise UserError(
-                    f"{option} varies texts and recipe '{self.recipe.name}' asks for no variants: "
+                    f"{option} augments texts and recipe '{self.recipe.name}' does not: "
                     "leave it out, or add --set augment={}"
                 )
             if path is not None and self.files is None:
-                raise UserError(f"{option} varies the texts of the task stages: it needs --train")
+                raise UserError(f"{option} augments the texts of the task stages: it needs --train")
 
     @property
     def result(self) -> Path:
@@ -107,14 +107,14 @@ class Job:
 def _check_caching(job: Job) -> None:
     if job.corpus is None:
         raise UserError(
-            "--cache-teacher keeps what a teacher says of a corpus, and answers to a task's texts "
-            "are kept anyhow: give --corpus, or leave it out"
+            "--cache-teacher caches a teacher's outputs on a corpus, and logits of a task's texts "
+            "are cached anyhow: give --corpus, or leave it out"
         )
     for stage in job.recipe.stages:
         if stage.data == "corpus" and any(term.kind == "LogitsMSE" for term in stage.objective):
             raise UserError(
                 f"--cache-teacher: LogitsMSE of stage '{stage.name}' compares the logits of all "
-                "words, and the likeliest alone are kept: take SoftLabels, or leave "
+                "tokens, and only the largest are cached: take SoftLabels, or leave "
                 "--cache-teacher out"
             )
 

@@ -162,7 +162,9 @@ def _run_stage(
         return
     facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
     if validator and facts["step"] < length.cap:
-        facts["stopped"] = why = f"{validator.patience} looks without a better {validator.name}"
+        facts["stopped"] = why = (
+            f"{validator.patience} validations without a better {validator.name}"
+        )
         why += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
         log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
     write_json(stage_folder / "facts.json", facts)

@@ -106,7 +106,7 @@ def _with_traces(
 ) -> tuple[Rows, Masking | None]:
     """Return the corpus with the teacher's cached traces and fixed masks, if there is a teacher."""
     if distillation.teacher is None:
-        log.info(f"stage '{stage.name}': asks no teacher: there is nothing to keep of one")
+        log.info(f"stage '{stage.name}': imitates no teacher: there is nothing to cache")
         return rows, masking
     assert job.caching is not None
     if masking is not None:

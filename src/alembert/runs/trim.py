@@ -53,9 +53,9 @@ def trim_model(
     if not 0 < coverage <= 1:
         raise UserError(f"--coverage {coverage:g}: a share, over 0 and at most 1")
     if keep is not None and coverage < 1:
-        raise UserError("--keep and --coverage both say how many pieces stay: give one")
+        raise UserError("--keep and --coverage both set the size of the vocabulary: give one")
     if not data and corpus is None:
-        raise UserError("nothing says which pieces to keep: give texts with --data or --corpus")
+        raise UserError("no texts to choose the tokens by: give some with --data or --corpus")
     if out.exists():
         raise UserError(f"{out}: is there already; delete it or name another with --out")
     config, tokenizer = load_config(path), load_tokenizer(path)
@@ -63,13 +63,15 @@ def trim_model(
     state = tokenizer_pruning.state_of(tokenizer, path)
     texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
     counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]
-    kept = tokenizer_pruning.choose_ids(state, required_ids(state, config), keep, coverage, *counts)
+    ids = tokenizer_pruning.choose_ids(state, required_ids(state, config), keep, coverage, *counts)
     texts += more
     with atomic(out) as partial:
-        write(path, kept, partial)
-        alike = _count_unchanged(path, texts, tokenizer, load_tokenizer(str(partial)), kept)
-    log.info(f"{alike:,} of {len(texts):,} texts are read as before, the others in smaller pieces")
-    return config.vocab_size, len(kept)
+        write(path, ids, partial)
+        alike = _count_unchanged(path, texts, tokenizer, load_tokenizer(str(partial)), ids)
+    log.info(
+        f"{alike:,} of {len(texts):,} texts are tokenised as before, the others into shorter tokens"
+    )
+    return config.vocab_size, len(ids)
 
 
 def required_ids(state: tokenizer_pruning.State, config: PreTrainedConfig) -> set[int]:
@@ -78,17 +80,17 @@ def required_ids(state: tokenizer_pruning.State, config: PreTrainedConfig) -> se
     return ids | set(range(offset(config)))  # positions may count from the padding's id
 
 
-def write(path: str, kept: Sequence[int], to: Path) -> None:
+def write(path: str, ids: Sequence[int], to: Path) -> None:
     """Save in `to` the model with the tokens of these ids alone, and its tokenizer."""
     tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
     if kind == "words" and not has_head(path, kind):  # an ELECTRA discriminator
         kind = "encoder"
-    with_rows(load_model(path, kind), kept).save_pretrained(to)
+    with_rows(load_model(path, kind), ids).save_pretrained(to)
     tokenizer.save_pretrained(to)
-    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), kept)
+    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), ids)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     settings = json.loads((to / "tokenizer_config.json").read_text(encoding="utf-8"))
-    new = {str(old): str(number) for number, old in enumerate(kept)}
+    new = {str(old): str(number) for number, old in enumerate(ids)}
     if added := settings.get("added_tokens_decoder"):
         settings["added_tokens_decoder"] = {new[old]: token for old, token in added.items()}
         text = json.dumps(settings, indent=2, ensure_ascii=False)
@@ -99,15 +101,15 @@ def write(path: str, kept: Sequence[int], to: Path) -> None:
             shutil.copyfile(source, to / name)
 
 
-def with_rows(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
-    """Return a copy of the model with the rows (or columns) `kept` of its vocabulary."""
+def with_rows(model: PreTrainedModel, ids: Sequence[int]) -> PreTrainedModel:
+    """Return a copy of the model with the rows (or columns) `ids` of its vocabulary."""
     config = copy.deepcopy(model.config)
-    new = {old: number for number, old in enumerate(kept)}
+    new = {old: number for number, old in enumerate(ids)}
     for name, old in _named_ids(config).items():
         setattr(config, name, new[old])
-    config.vocab_size = len(kept)
+    config.vocab_size = len(ids)
     small: PreTrainedModel = type(model)(config)
-    weights, rows = model.state_dict(), torch.tensor(kept)
+    weights, rows = model.state_dict(), torch.tensor(ids)
     with torch.no_grad():
         for name, tensor in small.state_dict().items():
             source = weights[name]
@@ -176,22 +178,22 @@ def _count_unchanged(
     texts: Sequence[Text],
     before: PreTrainedTokenizerBase,
     after: PreTrainedTokenizerBase,
-    kept: Sequence[int],
+    ids: Sequence[int],
 ) -> int:
     """Count the texts whose tokens stay the same; UserError where one differs without need."""
     new: NDArray[np.int64] = np.full(len(before), -1)
-    new[[old for old in kept if old < len(new)]] = np.arange(len(kept))
+    new[[old for old in ids if old < len(new)]] = np.arange(len(ids))
     pairs = zip(
         _token_ids(texts, before, "comparing"), _token_ids(texts, after, ""), texts, strict=True
     )
     unchanged = 0
-    for old, ids, text in pairs:
+    for old, actual, text in pairs:
         expected = new[old].tolist()
-        unchanged += expected == ids
-        if expected != ids and -1 not in expected and before.unk_token_id not in old:
+        unchanged += expected == actual
+        if expected != actual and -1 not in expected and before.unk_token_id not in old:
             shown = " ".join(text) if isinstance(text, list) else text
             raise UserError(
-                f"{path}: a {type(before).__name__} cannot be trimmed: with fewer pieces it reads "
+                f"{path}: a {type(before).__name__} cannot be trimmed: with fewer tokens it reads "
                 f"{shown[:60]!r} differently"
             )
     return unchanged

@@ -46,18 +46,18 @@ def latency_of(
     """
     rows = min(int(student["vocab_size"]), max(ROWS, int(student.get("pad_token_id", 0)) + 1))
     fields = student | {"vocab_size": rows}
-    asked = [1, fields, kind, len(labels), length, onnxruntime.__version__,
+    parts = [1, fields, kind, len(labels), length, onnxruntime.__version__,
              torch.cpu.get_capabilities().get("cpu_name")]  # fmt: skip
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     at = cache("latency") / f"{key}.json"
     if at.is_file():
         return Latency(**read_json(at)), True
     cpu, wall = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
         ms = _random(Path(home), fields, kind, labels, length)
-    found = Latency(ms, time.process_time() - cpu, time.perf_counter() - wall)
-    write_json(at, found.__dict__)
-    return found, False
+    latency = Latency(ms, time.process_time() - cpu, time.perf_counter() - wall)
+    write_json(at, latency.__dict__)
+    return latency, False
 
 
 def _random(
@@ -70,10 +70,10 @@ def _random(
     quantize.dynamic_int8(source, home / file)
     names = onnx_export.input_names(model, kind)
     variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
-    found = Manifest(
+    manifest = Manifest(
         kind, tuple(label_names_of(model.config) or ()), length, names, 0, "int8", (variant,)
     )
-    return timed(open_engine(home, found, "int8", 1), length, int(fields["vocab_size"]))
+    return timed(open_engine(home, manifest, "int8", 1), length, int(fields["vocab_size"]))
 
 
 def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:

@@ -132,7 +132,7 @@ def _vocabularies(budget: Budget, teacher: str) -> tuple[str, ...]:
     except UserError as error:
         if "all" not in budget.vocabularies:
             raise
-        log.info(f"all pieces stay: {error}")
+        log.info(f"all tokens stay: {error}")
         return ("all",)
     return budget.vocabularies
 

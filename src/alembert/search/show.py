@@ -47,7 +47,7 @@ def summary(out: Path, done: dict[str, Any]) -> str:
         share = done["asked"]["min_retention"]
         return (
             f"{out}/student: the best found, {winner['name']} ({winner['latency_ms']:.3g} ms), "
-            f"keeps {retention}, and {share:.1%} was asked for"
+            f"keeps {retention}, and {share:.1%} was required"
         )
     on_eval, metrics, faster = "", winner["metrics"], ""
     if "latency_ms" in done["teacher"]:

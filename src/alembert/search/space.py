@@ -34,7 +34,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.max_latency_ms is self.min_retention is self.min_speedup is None:
             raise UserError(
-                "nothing bounds the search: give --max-latency-ms, --min-speedup or --min-retention"
+                "the search has no bound: give --max-latency-ms, --min-speedup or --min-retention"
             )
         for option, value in (
             ("--max-latency-ms", self.max_latency_ms), ("--epochs", self.epochs),

@@ -141,8 +141,8 @@ def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
     manifest = export(str(student), ["onnx", "int8"], texts, task.max_length)
     if all(variant.backend != "int8" for variant in manifest.variants):
         raise UserError(
-            f"{student}: does not answer as it was trained once it is in int8, and the latency "
-            f"was int8's: 'alembert export {student} --auto --data FILE' finds what it can spare"
+            f"{student}: its outputs change too much in int8, in which its latency was measured: "
+            f"'alembert export {student} --auto --data FILE' finds the parts that need fp32"
         )
     ms = _ms(student, manifest, length)
     result: dict[str, Any] = {

@@ -33,7 +33,7 @@ class Trial:
     value: float | None
     step: int
     seconds: float
-    place: str
+    folder: str
 
 
 def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
@@ -124,7 +124,7 @@ def _check_validated(recipe: Recipe) -> None:
     last = [stage for stage in recipe.stages if stage.data == "task"][-1:]
     if not last or not last[0].reads_logits:
         raise UserError(
-            f"recipe '{recipe.name}': its last stage on a task compares no answers, so there is "
+            f"recipe '{recipe.name}': its last stage on a task reads no logits, so there is "
             "nothing to choose by"
         )
 
@@ -154,7 +154,7 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
     """Write trials.json, and the recipe when all trials are done."""
     rows: list[dict[str, Any]] = [
         {"settings": {key: json.loads(value) for key, value in trial.settings.items()},
-         "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.place}
+         "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.folder}
         for trial in trials
     ]  # fmt: skip
     content = {"metric": metric_of(base), "planned": count, "trials": rows,

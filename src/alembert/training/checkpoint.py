@@ -71,9 +71,9 @@ def newest(path: Path) -> tuple[Path | None, list[str]]:
         if not damage and facts_of(at).get("best") is not None:
             damage = _damage(path.with_name(BEST))
         if not damage:
-            return at, [f"{line}: the run goes on from the one before" for line in damages]
+            return at, [f"{line}: the run resumes from the one before" for line in damages]
         damages.append(damage)
-    return None, [f"{line}: the stage begins anew" for line in dict.fromkeys(damages)]
+    return None, [f"{line}: the stage starts again" for line in dict.fromkeys(damages)]
 
 
 def resume(
@@ -87,7 +87,7 @@ def resume(
 
 
 def _damage(path: Path) -> str:
-    """A line on the damage of a checkpoint, "" when it is whole."""
+    """Return a line on a checkpoint's damage, empty where there is none."""
     damage = damage_of(path)
     return f"{path}: the checkpoint is damaged ({damage})" if damage else ""
 

@@ -212,7 +212,7 @@ def _check_same_sizes(student: PreTrainedModel, teacher: PreTrainedModel, reads:
     same = "start the student from this teacher, or use a teacher with the student's tokenizer"
     tune = "fine-tune the teacher on this task first (alembert finetune)"
     for read, field, what, fix in (
-        (reads.vocabulary, "vocab_size", "vocabulary words", same),
+        (reads.vocabulary, "vocab_size", "vocabulary tokens", same),
         (reads.logits, "num_labels", "labels", tune),
     ):
         student_size, teacher_size = (int(getattr(m.config, field)) for m in (student, teacher))

@@ -1,4 +1,4 @@
-"""A file of what a teacher left of a stretch of sequences: safetensors, with a checksum."""
+"""A file of a teacher's recorded traces of a range of sequences: safetensors with a checksum."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from torch import Tensor
 from alembert.io.tensors import facts_of, save_part
 from alembert.objectives.recorded import PER_ROW, REST, TOP_IDS
 
-COUNTS = "counts"  # (n,) rows with words of each sequence
+COUNTS = "counts"  # (n,) rows with top logits of each sequence
 
 
 class TraceFile:
-    """part[i] is what was left of the i-th sequence; mapped, and read when asked for."""
+    """A mapped file; file[i] reads the recorded trace of its i-th sequence."""
 
     def __init__(self, path: Path, lengths: NDArray[np.int32]) -> None:
         file: Any = safe_open(path, framework="pt")
@@ -27,24 +27,24 @@ class TraceFile:
         self._slices = {name: file.get_slice(name) for name in sorted(names - {COUNTS})}
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        found = {}
-        for name, whole in self._slices.items():
+        tensors = {}
+        for name, full in self._slices.items():
             ends = self._rows if name in PER_ROW else self._tokens
             assert ends is not None
-            found[name] = whole[int(ends[index]) : int(ends[index + 1])]
-        if TOP_IDS in found:
-            found[TOP_IDS] = found[TOP_IDS].to(torch.int32)
-        return found
+            tensors[name] = full[int(ends[index]) : int(ends[index + 1])]
+        if TOP_IDS in tensors:
+            tensors[TOP_IDS] = tensors[TOP_IDS].to(torch.int32)
+        return tensors
 
     @staticmethod
     def outside(path: Path) -> tuple[int, list[float]]:
-        """How many rows have words, and the sum of their masses outside, of each temperature."""
+        """Return the number of rows with top logits, and their mass outside at each temperature."""
         count, masses = facts_of(path)["outside"]
         return int(count), list(map(float, masses))
 
 
 def write(path: Path, part: range, rows: list[dict[str, Tensor]]) -> None:
-    """Write what is left of the sequences with these numbers."""
+    """Write the recorded traces of the sequences with these numbers."""
     tensors = {name: torch.cat([row[name] for row in rows]).contiguous() for name in rows[0]}
     outside: tuple[int, list[float]] = (0, [])
     if TOP_IDS in tensors:
@@ -54,7 +54,7 @@ def write(path: Path, part: range, rows: list[dict[str, Tensor]]) -> None:
 
 
 def bytes_of(tensors: Mapping[str, Tensor]) -> int:
-    """What they take."""
+    """Return the bytes of all tensors."""
     return sum(x.numel() * x.element_size() for x in tensors.values())
 
 
