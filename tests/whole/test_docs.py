@@ -90,7 +90,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
     measure, quick, export = bench.measure, bench.quick, onnx_export.export
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01, given[3]))
+    monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01))
     monkeypatch.setattr(bench, "quick", lambda models, data, **_: quick(models, data, bench.FEWEST))
 
     def once(model: Any, kind: str, path: Path, *more: Any) -> None:
