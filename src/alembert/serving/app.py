@@ -1,4 +1,4 @@
-"""The routes: what text-embeddings-inference answers to, for one model or several."""
+"""The routes of text-embeddings-inference, for one model or several."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,14 +30,14 @@ from alembert.serving.served_model import (
 )
 from alembert.serving.service import Limits, Opener, Service
 
-GUESSES = 20_000  # words of an answer, over all masks
-REFUSED = (401, 404, 408, 413, 422, 424, 429, 503)  # statuses of answers that say why not
-INLINE = 16_000  # bytes of a body that are read on the event loop; more would hold it up
+GUESSES = 20_000  # tokens predicted for a request, over all masks
+REFUSED = (401, 404, 408, 413, 422, 424, 429, 503)  # statuses of error responses
+INLINE = 16_000  # bytes of a body that is parsed on the event loop; larger ones would block it
 
 
 @dataclass(frozen=True)
 class _Verb:
-    """One route: its request, its answer, what makes it; lists: even of one text."""
+    """The types of a route's request and answer; lists: one text gives a list, too."""
 
     request: type[Any]
     answer: Any
@@ -49,20 +49,20 @@ VERBS = {
     "predict": _Verb(
         schemas.PredictRequest,
         list[schemas.Prediction] | list[list[schemas.Prediction]],
-        lambda model, asked: predict_rows(model, asked.raw_scores),
+        lambda model, fields: predict_rows(model, fields.raw_scores),
     ),
     "embed": _Verb(
         schemas.EmbedRequest,
         list[list[float]],
-        lambda model, asked: embed_rows(asked.normalize),
+        lambda model, fields: embed_rows(fields.normalize),
         lists=True,
     ),
     "fill_mask": _Verb(
         schemas.FillMaskRequest,
         list[list[Guess]] | list[list[list[Guess]]],
-        lambda model, asked: fill_mask_rows(model, asked.top, asked.temperature),
+        lambda model, fields: fill_mask_rows(model, fields.top, fields.temperature),
     ),
-    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], lambda model, asked: tag_rows(model)),
+    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], lambda model, fields: tag_rows(model)),
 }
 
 
@@ -75,16 +75,16 @@ def app_of(
     wait: bool = False,
     lag: Callable[[], float] = lambda: 0.0,
 ) -> tuple[ASGIApp, Service]:
-    """An ASGI application that serves models by name; the first where none is named.
+    """An ASGI application that serves models by name, and the first one without a name.
 
-    origins: of pages that may ask (CORS). failed: called where a model cannot be opened.
-    wait: be up only when the models are loaded, instead of answering 503 until then.
-    lag: seconds that the event loop is behind.
+    origins are those of pages that may send requests (CORS). failed is called when a model cannot
+    be opened. With wait, startup ends when the models are loaded; otherwise requests get 503 until
+    then. lag returns the seconds that the event loop is behind.
     """
     service = Service(openers, limits, lag)
 
     @asynccontextmanager
-    async def life(app: Any) -> AsyncIterator[None]:
+    async def lifespan(app: Any) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load(failed))
         if wait:
             await loading
@@ -95,16 +95,16 @@ def app_of(
         await service.stop()
 
     answers = {**_model_routes(service), **pages(service)}
-    described = document(list(answers))
+    openapi_document = document(list(answers))
 
     async def openapi(request: Request, name: str | None) -> Response:
-        return JSONResponse(described)
+        return JSONResponse(openapi_document)
 
     routes = [(each.method, each.path, answer) for each, answer in answers.items()]
     routes += [("GET", "/openapi.json", openapi), ("GET", "/", playground())]
     router = Router(
         [Route(path, Endpoint(path, answer), methods=[method]) for method, path, answer in routes],
-        lifespan=life,
+        lifespan=lifespan,
     )
     front: ASGIApp = Front(Refusals(router), service, api_key)
     if origins:
@@ -114,18 +114,18 @@ def app_of(
 
 
 def _model_routes(service: Service) -> dict[Operation, Answer]:
-    """The routes that a model answers, of the first model and of each under its name."""
-    tokens, insides = schemas.TokenizeRequest, schemas.AttentionsRequest
-    found: dict[str, tuple[Any, Any, Answer]] = {
-        "/" + verb.replace("_", "-"): (route.request, route.answer, _answering(service, verb))
+    """The routes that need a model: those of the first model, and of each model by name."""
+    tokens, attentions = schemas.TokenizeRequest, schemas.AttentionsRequest
+    routes: dict[str, tuple[Any, Any, Answer]] = {
+        "/" + verb.replace("_", "-"): (route.request, route.answer, _inference_route(service, verb))
         for verb, route in VERBS.items()
     }
-    found["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _tokenizing(service))
-    found["/attentions"] = (insides, schemas.Attentions, _attending(service))
+    routes["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _tokenize_route(service))
+    routes["/attentions"] = (attentions, schemas.Attentions, _attentions_route(service))
     return {
         Operation("POST", prefix + path, str(request.__doc__), answer, request, REFUSED): handle
         for prefix in ("", "/models/{name}")
-        for path, (request, answer, handle) in found.items()
+        for path, (request, answer, handle) in routes.items()
     }
 
 
@@ -133,18 +133,18 @@ def _json(content: Any) -> Response:
     return Response(to_json(content), media_type="application/json")
 
 
-def _answering(service: Service, verb: str) -> Answer:
+def _inference_route(service: Service, verb: str) -> Answer:
     route = VERBS[verb]
 
     async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
-        request.scope["alembert"] = told = dict[str, Any](model=model.name)
+        request.scope["alembert"] = log_fields = dict[str, Any](model=model.name)
         with service.admitted() as queue:
             model.check(verb)
             body = await body_of(request, service.limits)
             read = _reader(route, model, service.limits, body)
             questions, one = read() if len(body) < INLINE else await asyncio.to_thread(read)
-            told |= {"inputs": len(questions), "tokens": sum(map(len, questions))}
+            log_fields |= {"inputs": len(questions), "tokens": sum(map(len, questions))}
             answers = await unless_gone(queue.ask(model, questions), request.receive)
         return _json(answers[0] if one and not route.lists else answers)
 
@@ -154,22 +154,22 @@ def _answering(service: Service, verb: str) -> Answer:
 def _reader(
     route: _Verb, model: ServedModel, limits: Limits, body: bytes
 ) -> Callable[[], tuple[list[Any], bool]]:
-    """What makes questions of a body, and says whether it was one text."""
+    """A function that parses a body into rows, and tells whether it had a single text."""
 
     def read() -> tuple[list[Any], bool]:
-        asked = schemas.parsed(route.request, body)
-        texts = _texts(asked.inputs, limits)
+        fields = schemas.parsed(route.request, body)
+        texts = _texts(fields.inputs, limits)
         if route.request is schemas.PredictRequest:
             texts = [
                 text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts
             ]
-        finish = route.finish(model, asked)
-        questions = model.questions(texts, asked.truncate, finish)
+        finish = route.finish(model, fields)
+        questions = model.questions(texts, fields.truncate, finish)
         if route.request is schemas.FillMaskRequest:
-            count = asked.top * sum(len(question.places) for question in questions)
+            count = fields.top * sum(len(question.places) for question in questions)
             if count > GUESSES:
-                raise RefusedError(413, f"{count:,} words would be the answer: at most {GUESSES:,}")
-        return questions, isinstance(asked.inputs, str)
+                raise RefusedError(413, f"{count:,} tokens would be predicted: at most {GUESSES:,}")
+        return questions, isinstance(fields.inputs, str)
 
     return read
 
@@ -187,7 +187,7 @@ def _texts(inputs: Any, limits: Limits) -> list[Any]:
     return texts
 
 
-def _tokenizing(service: Service) -> Answer:
+def _tokenize_route(service: Service) -> Answer:
     async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
         request.scope["alembert"] = {"model": model.name}
@@ -215,14 +215,14 @@ def _tokenizing(service: Service) -> Answer:
     return answer
 
 
-def _attending(service: Service) -> Answer:
+def _attentions_route(service: Service) -> Answer:
     async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
         request.scope["alembert"] = {"model": model.name}
         with service.admitted():
-            asked = schemas.parsed(
+            fields = schemas.parsed(
                 schemas.AttentionsRequest, await body_of(request, service.limits)
             )
-            return _json(await asyncio.to_thread(model.attentions, asked.inputs, asked.layer))
+            return _json(await asyncio.to_thread(model.attentions, fields.inputs, fields.layer))
 
     return answer

@@ -1,4 +1,4 @@
-"""What every request passes first and last: the key, the counters, the access log."""
+"""The middleware of every request: API key, admission, counters, access log, error responses."""
 
 import asyncio
 import hmac
@@ -23,19 +23,19 @@ PUBLIC = ("/", "/health", "/metrics")  # need no key
 LOG = logging.getLogger("alembert.access")
 Answer = Callable[[Request, str | None], Awaitable[Response]]  # request, name of a model
 ERRORS = (RefusedError, UserError, HTTPException, ClientDisconnect)
-PATIENCE = 0.02  # seconds until it is looked whether the client is still there
+PATIENCE = 0.02  # seconds after which a disconnect of the client is watched for
 
 
 def refusal(error: RefusedError) -> JSONResponse:
-    """The answer of a request that gets none."""
+    """The error response of a refused request."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.status in (408, 413):
-        headers["connection"] = "close"  # a body that was not read would be taken for a request
-    make = _kept if error.status == 429 else _refusal  # others may quote a text
+        headers["connection"] = "close"  # the unread body would be parsed as the next request
+    make = _cached_refusal if error.status == 429 else _refusal  # other messages may quote a text
     return make(error.status, error.message, tuple(headers.items()))
 
 
@@ -44,11 +44,11 @@ def _refusal(status: int, message: str, headers: tuple[tuple[str, str], ...]) ->
     return JSONResponse(content, status, dict(headers))
 
 
-_kept = lru_cache(_refusal)  # in a rush it is the same again and again
+_cached_refusal = lru_cache(_refusal)  # under overload the same response is sent repeatedly
 
 
 class Front:
-    """An ASGI application around another."""
+    """Wraps an ASGI application: checks key and admission, counts and logs requests."""
 
     def __init__(self, app: ASGIApp, service: Service, api_key: str | None) -> None:
         self._app, self._service = app, service
@@ -58,7 +58,7 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        start, status = time.perf_counter(), 500
         refused = self._refused(scope)
         app = self._app if refused is None else refusal(refused)
 
@@ -73,20 +73,20 @@ class Front:
         try:
             await app(scope, receive, sent)
         finally:
-            self._note(scope, status, time.perf_counter() - began)
+            self._note(scope, status, time.perf_counter() - start)
 
     def _refused(self, scope: Scope) -> RefusedError | None:
-        """Before anything is read: in a rush most of the work would be to say no."""
+        """The reason to refuse a request before its body is read, which is cheap under overload."""
         if self._key is not None and scope["path"] not in PUBLIC:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._key):
+            key = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(key, self._key):
                 return RefusedError(401, "wrong or no API key")
         return self._service.refusal() if scope["method"] == "POST" else None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        told: dict[str, Any] = scope.get("alembert", {})
+        fields: dict[str, Any] = scope.get("alembert", {})
         route = scope.get("alembert.route", "other")
-        self._service.metrics.request(route, told.get("model", ""), status, seconds)
+        self._service.metrics.request(route, fields.get("model", ""), status, seconds)
         if LOG.isEnabledFor(logging.INFO):
             line = {
                 "time": round(time.time(), 3),
@@ -95,13 +95,13 @@ class Front:
                 "path": scope["path"][:200],
                 "status": status,
                 "ms": round(1000 * seconds, 2),
-                **told,
+                **fields,
             }
             LOG.info(json.dumps(line))
 
 
 class Endpoint:
-    """The ASGI application of one route: a function of the request and of the model's name."""
+    """The ASGI application of one route, whose answer depends on the request and a model's name."""
 
     def __init__(self, path: str, answer: Answer) -> None:
         self._path, self._answer = path, answer
@@ -114,7 +114,7 @@ class Endpoint:
 
 
 class Refusals:
-    """Answers for an application where it raises: a refusal with its reason, a fault with 500."""
+    """Turns an application's errors into responses: refusals with their reason, faults with 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -131,7 +131,7 @@ class Refusals:
 
 
 def refused(error: Exception) -> Response:
-    """The answer to a request that gets none, whatever says so."""
+    """The error response to an exception that refuses a request."""
     if isinstance(error, ClientDisconnect):
         error = RefusedError(499, "the client hung up")
     elif isinstance(error, HTTPException):
@@ -143,7 +143,7 @@ def refused(error: Exception) -> Response:
 
 
 async def body_of(request: Request, limits: Limits) -> bytes:
-    """The body; RefusedError 413 as soon as it is too large, 408 where it does not arrive."""
+    """The body. Raises RefusedError 413 once it is too large, and 408 when it does not arrive."""
     refused = RefusedError(413, f"the body is over {limits.body} bytes")
     if int(request.headers.get("content-length", 0)) > limits.body:
         raise refused
@@ -165,7 +165,10 @@ async def body_of(request: Request, limits: Limits) -> bytes:
 
 
 async def unless_gone(future: asyncio.Future[list[Any]], receive: Receive) -> list[Any]:
-    """What the future brings; where the client hangs up first, it is cancelled."""
+    """The result of a future, which is cancelled when the client disconnects first.
+
+    Raises ClientDisconnect then, and RefusedError 424 when the model fails.
+    """
     loop = asyncio.get_running_loop()
     watch: asyncio.Task[None] | None = None
 

@@ -16,7 +16,7 @@ NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "stri
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path. answer is its type, None for plain text; errors are statuses."""
+    """One method of a path; answer is its type, or None for plain text, and errors are statuses."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class Operation:
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document that /openapi.json answers with."""
+    """The document at /openapi.json."""
     typed: list[tuple[Operation, Literal["serialization"], TypeAdapter[Any]]] = [
         (each, "serialization", TypeAdapter(each.answer))
         for each in operations
@@ -42,23 +42,23 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     errors = models_json_schema([(ErrorAnswer, "serialization")], ref_template=REF)[1]
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
-        found: dict[str, Any] = {"text/plain": {}}
+        success: dict[str, Any] = {"text/plain": {}}
         if each.answer is not None:
-            found = _json(answers[each, "serialization"])
-        told: dict[str, Any] = {
+            success = _json(answers[each, "serialization"])
+        operation: dict[str, Any] = {
             "operationId": each.id,
             "summary": each.summary,
-            "responses": {"200": {"description": "the answer", "content": found}},
+            "responses": {"200": {"description": "the answer", "content": success}},
         }
         for status in each.errors:
             content = _json({"$ref": REF.format(model=ErrorAnswer.__name__)})
-            told["responses"][str(status)] = {"description": TYPES[status], "content": content}
+            operation["responses"][str(status)] = {"description": TYPES[status], "content": content}
         if each.request is not None:
             schema = each.request.model_json_schema(ref_template=REF)
-            told["requestBody"] = {"required": True, "content": _json(schema)}
+            operation["requestBody"] = {"required": True, "content": _json(schema)}
         if "{name}" in each.path:
-            told["parameters"] = [NAME]
-        paths.setdefault(each.path, {})[each.method.lower()] = told
+            operation["parameters"] = [NAME]
+        paths.setdefault(each.path, {})[each.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Alembert", "version": __version__},

@@ -1,11 +1,11 @@
-"""What goes over the wire: requests and answers as text-embeddings-inference words them."""
+"""The JSON of requests and responses, as in text-embeddings-inference."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-# what error_type says; the names are those of text-embeddings-inference where it has one
+# error_type by status, with the names of text-embeddings-inference where it has one
 TYPES = {
     401: "Unauthorized",
     404: "NotFound",
@@ -15,7 +15,7 @@ TYPES = {
     422: "Tokenizer",
     424: "Backend",
     429: "Overloaded",
-    499: "Gone",  # by those who hung up, never seen; in logs as nginx has it
+    499: "Gone",  # the client has disconnected; nginx logs this status
     503: "Unhealthy",
 }
 WRONG = {
@@ -25,7 +25,7 @@ WRONG = {
 
 
 class RefusedError(Exception):
-    """Why a request gets no answer: a status, what is wrong, when to come back (seconds)."""
+    """The refusal of a request: a status, a message, and the seconds until a retry."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class _Request(BaseModel):
 
 
 class _Cut(_Request):
-    truncate: bool = Field(False, description="cut texts that are too long, instead of refusing")
+    truncate: bool = Field(False, description="truncate texts that are too long, not refuse them")
 
 
-# what is empty is refused with a better line than the schema's
+# empty lists and texts are refused by the application, with better messages than pydantic's
 Text = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})]
 LEAST: dict[str, Any] = {"minItems": 1}
 Several = Annotated[list[Text], Field(fail_fast=True, json_schema_extra=LEAST)]
@@ -60,7 +60,7 @@ class PredictRequest(_Cut):
     """A text, or a list whose entries are texts, [text] or pairs [text, text]."""
 
     inputs: Text | Mixed
-    raw_scores: bool = Field(False, description="the model's own numbers, not probabilities")
+    raw_scores: bool = Field(False, description="logits, not probabilities")
 
 
 class EmbedRequest(_Cut):
@@ -80,7 +80,7 @@ class FillMaskRequest(_Cut):
     """A text with [MASK] in it, or a list of them."""
 
     inputs: Text | Several
-    top: int = Field(5, ge=1, le=200, description="words for each mask")
+    top: int = Field(5, ge=1, le=200, description="tokens for each mask")
     temperature: float = Field(1.0, ge=0.01, le=100, description="softens the probabilities")
 
 
@@ -91,14 +91,14 @@ class TagRequest(_Cut):
 
 
 class AttentionsRequest(_Request):
-    """A text, and the layer that is asked for, from 1."""
+    """A text, and the number of a layer, from 1."""
 
     inputs: Text
     layer: int = Field(1, ge=1)
 
 
 class Attentions(BaseModel):
-    """Per head, per token, the probabilities with which it looks at each token."""
+    """The attention probabilities of each head, from each token to each token."""
 
     tokens: list[str]
     layers: int
@@ -108,14 +108,14 @@ class Attentions(BaseModel):
 
 
 class Prediction(BaseModel):
-    """A label and its probability; of a regression the number."""
+    """A label and its probability, or the score of a regression."""
 
     score: float
     label: str
 
 
 class SimpleToken(BaseModel):
-    """A piece of a text, from character start to stop."""
+    """A token of a text, from character start to stop."""
 
     id: int
     text: str
@@ -125,7 +125,7 @@ class SimpleToken(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """One of the models that are served."""
+    """One of the served models."""
 
     name: str
     kind: str
@@ -139,7 +139,7 @@ class ModelInfo(BaseModel):
 
 
 class Info(BaseModel):
-    """What is served and what is taken; the first model answers where none is named."""
+    """The served models and the limits; requests without a model's name use the first."""
 
     model_id: str
     models: list[ModelInfo]
@@ -153,7 +153,7 @@ class Info(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """Why there is no answer."""
+    """The reason why a request was refused."""
 
     error: str
     error_type: str
@@ -163,7 +163,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def parsed(model: type[R], body: bytes) -> R:
-    """The request; RefusedError 422 with one line on what is wrong with it."""
+    """The request in a body. Raises RefusedError 422 with one line on its first mistake."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -172,7 +172,7 @@ def parsed(model: type[R], body: bytes) -> R:
     if first["type"] == "json_invalid":
         raise RefusedError(422, first["msg"][:200])
     if first["type"] == "extra_forbidden":
-        there = ", ".join(model.model_fields)
-        raise RefusedError(422, f"{ascii(field)[:40]}: no such field: there is {there}")
-    said = WRONG.get(field, first["msg"])
-    raise RefusedError(422, f"{field}: {said}" if field else said)
+        fields = ", ".join(model.model_fields)
+        raise RefusedError(422, f"{ascii(field)[:40]}: no such field: there is {fields}")
+    message = WRONG.get(field, first["msg"])
+    raise RefusedError(422, f"{field}: {message}" if field else message)
