@@ -15,12 +15,13 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
-    BertTokenizerFast,
+    BertTokenizer,
     DistilBertConfig,
     MobileBertConfig,
     PreTrainedConfig,
@@ -33,8 +34,8 @@ from benchmarks.lab.results import Row, arguments
 from benchmarks.lab.tables import markdown
 from benchmarks.lab.workers import environment
 
-TINY = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
-SMALLER = {"num_feedforward_networks": 2, "use_bottleneck_attention": True}
+TINY: dict[str, Any] = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
+SMALLER: dict[str, Any] = {"num_feedforward_networks": 2, "use_bottleneck_attention": True}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "bert-base": BertConfig(),
     "distilbert": DistilBertConfig(),
@@ -62,7 +63,7 @@ def make(name: str, at: Path, layers: int | None) -> None:
         config.num_hidden_layers = layers
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(at)
-    BertTokenizerFast(vocab={word: i for i, word in enumerate(words())}).save_pretrained(at)
+    BertTokenizer(vocab={word: i for i, word in enumerate(words())}).save_pretrained(at)
 
 
 def texts(at: Path) -> str:

@@ -12,13 +12,13 @@ from support.distributed_worker import short
 from support.hostile import ATTACKS, thrown
 from support.runs import corpus_file, saved, task_file
 from support.vocabulary import VOCABULARY
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 __all__ = ["ATTACKS", "lay_out", "short", "thrown", "tokenizer_of", "work"]
 
 
-def tokenizer_of() -> BertTokenizerFast:
-    return BertTokenizerFast(vocab={word: i for i, word in enumerate(VOCABULARY)})
+def tokenizer_of() -> BertTokenizer:
+    return BertTokenizer(vocab={word: i for i, word in enumerate(VOCABULARY)})
 
 
 def lay_out(

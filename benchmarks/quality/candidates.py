@@ -14,6 +14,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def speeds(
             spent = seconds(lambda: plain(sample, full)) / words_in(sample)
         times.setdefault("plain", []).append(spent)
         for share in SHARES:
-            spent = seconds(lambda share=share: batched(asks, half, share)) / words_in(asks)
+            spent = seconds(partial(batched, asks, half, share)) / words_in(asks)
             times.setdefault(f"together {share}", []).append(spent)
         spent = seconds(lambda: batched(few, full, default)) / words_in(few)
         times.setdefault(f"together {default} in fp32", []).append(spent)

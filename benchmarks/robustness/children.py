@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alembert.bench import bench
 from alembert.cli import main as cli
 from alembert.cli import train as verbs
 from alembert.data.corpus import paragraphs, preparing
-from alembert.runs import evaluate as judge
 from alembert.training import logit_cache as answers
 from alembert.training import loop
 
@@ -93,9 +93,9 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
         put(paragraphs, "BLOCK", 600)
         put(answers, "PART", 16)
         put(verbs, "_present", lambda *_, **__: None)  # card and report tell times
-        quick = judge.bench.quick
-        less = {"texts": 4, "seconds": 0.1}
-        put(judge.bench, "quick", lambda models, data, **_: quick(models, data, **less))
+        quick = bench.quick
+        less: dict[str, Any] = {"texts": 4, "seconds": 0.1}
+        put(bench, "quick", lambda models, data, **_: quick(models, data, **less))
         if fault is not None:
             fault()
         sys.argv = ["alembert", *(w.replace("\u00a0", " ") for w in line.split(" "))]

@@ -33,7 +33,6 @@ from alembert.data.corpus import preparing
 from alembert.evaluation import predict
 from alembert.export import onnx as onnx_export
 from alembert.io import hub
-from alembert.runs import folder
 from alembert.training import checkpoint, loop
 from alembert.training import logit_cache as answers
 from benchmarks.lab.results import arguments, machine, write
@@ -119,7 +118,11 @@ def clock(home: Home) -> list[str]:
         dice, now = random.Random(0), time.time
         time.time = lambda: now() + dice.uniform(-1e9, 1e9)
 
-    home.does(DISTIL, lambda: (jumping(), at_call(loop, "_step", 9, die)()))  # type: ignore[func-returns-value]
+    def jumping_and_dying() -> None:
+        jumping()
+        at_call(loop, "_step", 9, die)()
+
+    home.does(DISTIL, jumping_and_dying)
     status, said = home.does(DISTIL, jumping)
     logs = "".join(p.read_text() for p in home.at.glob("run/stages/*/log.jsonl"))
     rates = re.findall(r'"tokens_per_second": ([^,}]+)', logs)
@@ -194,7 +197,7 @@ def between(dice: random.Random) -> Patch:
                 die()
             return found
 
-        Path.replace = wrapped  # type: ignore[method-assign]
+        children.put(Path, "replace", wrapped)
 
     return patch
 
@@ -209,7 +212,7 @@ FAULTS: dict[str, Callable[[Home], list[str]]] = {
         DISTIL, dying(transformers.PreTrainedModel, "save_pretrained", 2)
     ),
     "SIGKILL while the result is copied": killed(
-        DISTIL, dying(folder.shutil, "copyfile", 4, does=children.halved(1))
+        DISTIL, dying(shutil, "copyfile", 4, does=children.halved(1))
     ),
     "SIGKILL in evaluation": killed(DISTIL, dying(predict, "ask", 4, after=False)),
     "SIGKILL while answers are made": killed(DISTIL, dying(answers, "_save", 3)),

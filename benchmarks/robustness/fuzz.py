@@ -20,7 +20,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from tqdm import tqdm
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
 from benchmarks.lab.results import arguments, write
 from benchmarks.lab.tiny import ATTACKS, thrown, tokenizer_of
@@ -35,7 +35,7 @@ def place(error: BaseException) -> str:
     return f"{type(error).__name__}{at}"
 
 
-def attacked(name: str, number: int, tokenizer: BertTokenizerFast, thrown_at: Counter[str]) -> Any:
+def attacked(name: str, number: int, tokenizer: BertTokenizer, thrown_at: Counter[str]) -> Any:
     """(place, what was drawn, trace) of a finding after at most DRAWS draws, or None."""
     last: list[Any] = []
 

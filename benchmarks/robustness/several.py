@@ -9,10 +9,8 @@ with 1 where one is more than 1e-4.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from alembert.recipes import RECIPES
 from benchmarks.lab.results import arguments, write
 from benchmarks.lab.tables import markdown
 from benchmarks.lab.tiny import lay_out, work
-from benchmarks.lab.workers import environment
+from benchmarks.lab.workers import measured
 
 WAYS = {"2 DDP": (2, False), "4 DDP": (4, False), "2 FSDP": (2, True)}
 LIMIT = 1e-4
@@ -35,14 +33,10 @@ def launch(
     mine = ["-m", "benchmarks.robustness.several", "--work", str(home), "--steps", str(steps)]
     mine += ["--out", str(out), "--recipes", *names]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    cache = {"XDG_CACHE_HOME": str(out / "cache")}
     way = {"ACCELERATE_USE_FSDP": str(shards).lower(), "OMP_NUM_THREADS": "1"}
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, *(torchrun if processes > 1 else []), *mine],
-        env=environment(**way, **cache), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return time.perf_counter() - began
+    cache, log = str(out / "cache"), out.with_name(f"{out.name}.log")
+    command = [*(torchrun if processes > 1 else []), *mine]
+    return measured(command, log, XDG_CACHE_HOME=cache, **way).seconds
 
 
 def losses(folder: Path) -> dict[str, dict[int, dict[str, float]]]:

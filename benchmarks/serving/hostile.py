@@ -21,7 +21,7 @@ from benchmarks.serving.load import Connection, connected, started
 
 ROUTES = ("predict", "embed", "tokenize", "fill-mask", "tag", "attentions")
 FIELDS = ("inputs", "truncate", "raw_scores", "normalize", "top", "temperature", "layer", "x")
-LEAVES = (
+LEAVES: tuple[Any, ...] = (
     None, True, 1e308, -1, 0, 10**400, "", "a", "\u0000", "\ud800", "[MASK]", "[MASK] " * 400,
     "x" * 5000, "a " * 700, [], {}, [[]], ["a", "b"], [["a", "b"]], [["a", "b", "c"]], "é" * 300,
 )  # fmt: skip

@@ -7,6 +7,7 @@ All of them answer /predict with the labels of a Session on the same model.
 """
 
 import asyncio
+import importlib
 import os
 import sys
 from typing import Any
@@ -124,7 +125,7 @@ def litserve(model: str, port: int) -> None:
 if sys.argv[1:2] == ["litserve"]:  # its workers import this file and look for the class
     from litserve import LitAPI
 
-    class LitApi(Api, LitAPI):  # type: ignore[misc,valid-type]
+    class LitApi(Api, LitAPI):  # type: ignore[misc]
         """Api as LitServe knows it."""
 
 
@@ -132,24 +133,24 @@ def ray(model: str, port: int) -> None:
     import signal
     from threading import Event
 
-    from ray import serve
+    serve: Any = importlib.import_module("ray.serve")
     from starlette.requests import Request
 
-    @serve.deployment(max_ongoing_requests=512)
     class Replica:
         def __init__(self) -> None:
             self.session = Session(model, threads=os.cpu_count())
 
-        @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT)
+        @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT)  # type: ignore[untyped-decorator]
         async def answers(self, texts: list[str]) -> list[Any]:
-            return await asyncio.to_thread(self.session.predict, texts)  # type: ignore[no-any-return]
+            return await asyncio.to_thread(self.session.predict, texts)
 
         async def __call__(self, request: Request) -> Any:
             asked = Asked.model_validate(await request.json())
             return [each.model_dump() for each in ranked(await self.answers(asked.inputs))]
 
     serve.start(http_options={"port": port})
-    serve.run(Replica.bind(), route_prefix="/predict")
+    deployment = serve.deployment(max_ongoing_requests=512)(Replica)
+    serve.run(deployment.bind(), route_prefix="/predict")
     stopped = Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     stopped.wait()

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
-from alembert.training.distillation import Distillation
 
 
-def plain_layers(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_layers(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """TinyBERT's general step, term by term; all scores and hidden states of both, heads too."""
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     scores: list[list[torch.Tensor]] = [[], []]
@@ -46,7 +45,7 @@ def plain_layers(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Te
     return loss
 
 
-def plain_triple(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_triple(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The authors' Distiller.step, term by term."""
     student, teacher = pair.student, pair.teacher
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
@@ -68,7 +67,7 @@ def plain_triple(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Te
     return 5 * soft * 4 + 2 * hard + cosine
 
 
-def plain_relations(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_relations(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """MiniLMv2's step: queries, keys and values of the last layers, every matrix whole."""
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     found: list[list[torch.Tensor]] = []
@@ -94,7 +93,7 @@ def plain_relations(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch
     return loss
 
 
-def plain_transfer(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_transfer(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """A stage of MobileBERT's transfer, term by term, both models whole."""
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     every = {"output_hidden_states": True, "output_attentions": True}
@@ -103,13 +102,15 @@ def plain_transfer(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.
         t = pair.teacher(**inputs, **every)
     s = pair.student(**inputs, **every)
     here, there = pair.projections[str(mine)](s.hidden_states[mine]), t.hidden_states[theirs]
-    maps = F.mse_loss(*(F.layer_norm(x, x.shape[-1:]) for x in (here, there)))
+    here, there = (F.layer_norm(x, x.shape[-1:]) for x in (here, there))
+    maps = F.mse_loss(here, there)
     s_seen, t_seen = s.attentions[mine - 1], t.attentions[theirs - 1]
     gap = (t_seen * (t_seen.clamp(min=1e-30).log() - s_seen.clamp(min=1e-30).log())).sum(-1)
-    return 100 * maps + gap.mean()
+    loss: torch.Tensor = 100 * maps + gap.mean()
+    return loss
 
 
-def plain_answers(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_answers(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """A recipe's last stage on a task, term by term, both models whole."""
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     every = {"output_hidden_states": True, "output_attentions": True}
@@ -126,9 +127,9 @@ def plain_answers(pair: Distillation, batch: dict[str, torch.Tensor]) -> torch.T
             loss = loss + term.weight * F.cross_entropy(s.logits, batch["labels"])
         elif isinstance(term, HiddenCosine):
             for here, there in pairs:
-                states = (x.flatten(0, 1) for x in (s.hidden_states[here], t.hidden_states[there]))
-                alike = F.cosine_similarity(*states, dim=-1).mean()
-                loss = loss + term.weight * (1 - alike) / len(pairs)
+                states, others = s.hidden_states[here], t.hidden_states[there]
+                alike = F.cosine_similarity(states.flatten(0, 1), others.flatten(0, 1), dim=-1)
+                loss = loss + term.weight * (1 - alike.mean()) / len(pairs)
         else:
             raise TypeError(f"{type(term).__name__} has no straightforward form here")
     return loss

@@ -48,8 +48,10 @@ def step_of(recipe: str, point: Point) -> Callable[[], None]:
     wide = recipe == "distilbert"
     fields = distilbert_config(config, half) if wide else tinybert_config(config, half, WIDTH // 2)
     student = from_scratch(fields, "words", (), seed=0).train()
-    terms, projections = (TRIPLE_LOSS, "none") if wide else (LAYERS, "layer")
-    pair = Distillation(student, teacher, terms, words=True, projections=projections)
+    terms = TRIPLE_LOSS if wide else LAYERS
+    pair = Distillation(
+        student, teacher, terms, words=True, projections="none" if wide else "layer"
+    )
     pair.ready(torch.device("cpu"), True)
     optimizer = torch.optim.AdamW(pair.parameters(), lr=5e-4, fused=True)
     shape = (TOKENS // point["length"], point["length"])

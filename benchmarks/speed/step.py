@@ -119,7 +119,7 @@ def left_by_teacher(pair: Distillation, batch: dict[str, torch.Tensor]) -> dict[
         rows = recorded.trace_to_rows(left, batch, what, TOP)
     pair.dismiss_teacher()
     as_kept = {
-        recorded.WORDS: torch.int32,
+        recorded.TOP_IDS: torch.int32,
         recorded.GAPS: torch.float16,
         recorded.REST: torch.float32,
     }
@@ -150,8 +150,8 @@ class Step:
             if kind != "plain"
             else (lambda batch: PLAIN[recipe](pair, batch))
         )
-        fused = {"fused": True} if kind != "plain" else {}
-        self.optimizer = torch.optim.AdamW(pair.parameters(), lr=5e-4, **fused)
+        fused = True if kind != "plain" else None
+        self.optimizer = torch.optim.AdamW(pair.parameters(), lr=5e-4, fused=fused)
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> float:
         with self.cast():
@@ -192,9 +192,11 @@ def work(recipe: str, name: str, shape: str, dropout: float) -> None:
     rows, tokens = (int(part) for part in shape.split("x"))
     step, batch = Step(recipe, name, dropout), batch_of(recipe, rows, tokens)
     if recipe in ANSWERING and not name.startswith("plain"):
+        assert step.pair.teacher is not None
         with step.cast():
-            said = no_grad_trace(step.pair.teacher, batch, Reads(logits=True))
-        batch["teacher_logits"] = said.logits.float()
+            logits = no_grad_trace(step.pair.teacher, batch, Reads(logits=True)).logits
+        assert logits is not None
+        batch["teacher_logits"] = logits.float()
     elif name.startswith("cached"):
         with step.cast():
             batch = left_by_teacher(step.pair, batch)

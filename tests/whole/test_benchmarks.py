@@ -203,6 +203,10 @@ def test_a_step_and_the_straightforward_one_have_the_same_loss(
     names = ("plain fp32", "alembert fp32")
     losses = [step.Step(recipe, name, 0.0)(step.batch_of(recipe, 2, 8)) for name in names]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    if recipe not in plain.ANSWERING:
+        cached = step.Step(recipe, "cached fp32", 0.0)
+        batch = step.left_by_teacher(cached.pair, step.batch_of(recipe, 2, 8))
+        assert cached(batch) == pytest.approx(losses[0], rel=0.05)  # states are kept in bf16
 
 
 def test_a_step_of_every_stage_and_size_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +260,12 @@ def test_hostile_bodies_and_clients_of_a_server_find_no_fault(classifier: Path) 
 
 def test_a_fault_loses_nothing() -> None:
     ended(faults, "--times", "1", "--only", "a second run in the folder")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_fault_loses_anything() -> None:
+    ended(faults, "--times", "1")
 
 
 def test_fuzzing_finds_nothing(tmp_path: Path) -> None:
