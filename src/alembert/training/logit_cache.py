@@ -76,9 +76,12 @@ def cached_logits(
     """
     order, count = subset or (np.arange(len(rows)), len(rows))
     home = cache("logits") / _key(teacher, rows, accelerator.mixed_precision, subset)
-    parts = Parts(home, ".safetensors", count, PART, damage_of_part)
+    parts = Parts(home, ".safetensors", len(order), PART, damage_of_part)
+    needed = parts.ranges[
+        : -(-count // PART)
+    ]  # whole parts, so that a longer run goes on from them
     teacher.to(accelerator.device)
-    share = parts.ranges[accelerator.process_index :: accelerator.num_processes]
+    share = needed[accelerator.process_index :: accelerator.num_processes]
     missing = sum(len(part) for part in share if not parts.path(part).is_file())
     logits: dict[range, NDArray[np.float32]] = {}
     with tqdm(
@@ -91,13 +94,13 @@ def cached_logits(
             computed = _compute(teacher, rows, numbers, pad_token_id, accelerator, bar)
             save_part(path, part, {"logits": torch.from_numpy(computed)}, {})
 
-        for each in (share, parts.ranges):  # other processes' parts exist by then in a shared cache
+        for each in (share, needed):  # other processes' parts exist by then in a shared cache
             for part in each:
                 if part not in logits:
                     parts.make(part, partial(write, part))
                     logits[part] = load_file(parts.path(part))["logits"]
             accelerator.wait_for_everyone()
-    return WithTeacherLogits(rows, [logits[part] for part in parts.ranges], subset)
+    return WithTeacherLogits(rows, [logits[part] for part in needed], subset)
 
 
 def _compute(
