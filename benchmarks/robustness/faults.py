@@ -101,7 +101,7 @@ def damaged(both: bool, how: str) -> Callable[[Home], list[str]]:
 
 def damaged_answers(home: Home) -> list[str]:
     home.does(DISTIL, at_call(loop, "_step", 8, die))
-    flip(home.dice.choice(sorted(home.at.glob("cache/alembert/answers/*/*.npy"))), home.dice)
+    flip(home.dice.choice(sorted(home.at.glob("cache/alembert/logits/*/*.safetensors"))), home.dice)
     return ended(home, DISTIL, "rows are made anew")
 
 
