@@ -15,6 +15,7 @@ from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
 from alembert.export.choose import choose
 from alembert.runs.evaluate import evaluate
+from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row, add, arguments
 from benchmarks.lab.tables import Cell, markdown
 
@@ -29,8 +30,7 @@ def measured(data: Path, out: Path, student: str) -> Row:
     at = out / "deployed" / task / run
     if not (at / "config.json").is_file():
         shutil.copytree(out / student / "student", at)
-    suffix = "conll" if task == "snips" else "csv"
-    valid, texts_at = (str(data / task / f"{name}.{suffix}") for name in ("valid", "test"))
+    _, valid, texts_at = split_files(data, task)
     facts = choose(str(at), Files(valid), 0.99, False, LENGTH)
     test = Files(texts_at)
     backends = ["torch", *(variant.backend for variant in facts.variants)]

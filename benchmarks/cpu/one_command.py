@@ -19,22 +19,17 @@ from alembert.client.client import Client
 from alembert.data.sources import read
 from alembert.data.splits import Files
 from alembert.runs.evaluate import evaluate
+from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row, add, arguments
 from benchmarks.lab.tables import Cell, markdown
 from benchmarks.lab.workers import free_port, server
 
 # the search times texts of --length tokens: about as many as the task's have
 TASKS = {
-    "clinc150": (
-        "csv",
-        "--min-speedup 50 --length 13 --max-length 64 --recipes tinybert --trials 1 "
-        "--vocabulary all",
-    ),
-    "sst2": (
-        "csv",
-        "--min-speedup 36 --length 25 --max-length 64 --trials 6 --steps 60 --epochs 1",
-    ),
-    "snips": ("conll", "--min-speedup 40 --length 13 --max-length 64 --trials 6 --steps 60"),
+    "clinc150": "--min-speedup 50 --length 13 --max-length 64 --recipes tinybert --trials 1 "
+    "--vocabulary all",
+    "sst2": "--min-speedup 36 --length 25 --max-length 64 --trials 6 --steps 60 --epochs 1",
+    "snips": "--min-speedup 40 --length 13 --max-length 64 --trials 6 --steps 60",
 }
 SECONDS = 10.0  # that a row is timed
 PATIENCE = 3 * 3600  # seconds until the server is to be up
@@ -65,9 +60,7 @@ def answered(client: Client, test: str) -> tuple[str, float]:
 
 def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
     """One task's figures."""
-    suffix, options = TASKS[name]
-    train, valid, test = (str(data / name / f"{part}.{suffix}")
-                          for part in ("train", "valid", "test"))  # fmt: skip
+    options, (train, valid, test) = TASKS[name], split_files(data, name)
     teacher, found, port = str(teachers / name / "teacher-0"), str(out / name), free_port()
     command = ["search", "--teacher", teacher, "--train", train, "--valid", valid, "--eval", test,
                "--out", found, *options.split(), "--serve", str(port)]  # fmt: skip

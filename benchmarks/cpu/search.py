@@ -22,6 +22,7 @@ from alembert.search.latency import latency_of
 from alembert.search.search import FILE, search
 from alembert.search.space import Budget, Shape
 from alembert.search.trials import Task, train_fully
+from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row, arguments, write
 from benchmarks.lab.tables import Cell, markdown
 
@@ -46,7 +47,7 @@ def default_shape(teacher: str, labels: tuple[str, ...], kind: str, ms: float) -
 
 def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespace) -> list[Any]:
     """Both budgets on one task: (what, record of the student, its search), a row each."""
-    files = Files(*(str(data / name / f"{part}.csv") for part in ("train", "valid", "test")))
+    files = Files(*split_files(data, name))
     config = load_config(teacher)
     splits = prepare(files, load_tokenizer(teacher), MAX_LENGTH, label_names_of(config), 0)
     rows = []

@@ -19,6 +19,8 @@ from alembert.data.sources import glue
 from alembert.data.tasks import find_columns, hold_out, infer_task
 from benchmarks.lab.results import arguments
 
+SPLITS = ("train", "valid", "test")
+
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,6 +28,13 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def split_files(data: Path, task: str) -> tuple[str, str, str]:
+    """train, valid and test of a task, where `python -m benchmarks.lab.data` puts them."""
+    suffix = "conll" if task == "snips" else "csv"
+    train, valid, test = (str(data / task / f"{name}.{suffix}") for name in SPLITS)
+    return train, valid, test
 
 
 def clinc150(downloaded: Path, out: Path) -> None:
@@ -39,7 +48,7 @@ def clinc150(downloaded: Path, out: Path) -> None:
 def snips(downloaded: Path, out: Path) -> None:
     """A word and its tag a line, sentences apart by an empty line."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("train", "valid", "test"):
+    for name in SPLITS:
         words, tags = (
             (downloaded / name / file).read_text(encoding="utf-8").split("\n")
             for file in ("seq.in", "seq.out")

@@ -3,11 +3,11 @@
 import argparse
 import json
 import logging
-import platform
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from alembert.io.environment import processor, versions
 
 PACKAGES = ("alembert", "torch", "transformers", "tokenizers", "onnxruntime", "openvino")
 Row = dict[str, Any]
@@ -52,14 +52,4 @@ def add(
 
 def machine() -> dict[str, Any]:
     """The processor, and the versions of what is installed."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    cpu = names[0] if names else platform.processor()
-    return {"hardware": {"cpu": cpu, "machine": platform.machine()}, "versions": versions}
+    return {"hardware": {"cpu": processor()}, "versions": versions(PACKAGES)}

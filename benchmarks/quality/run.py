@@ -20,6 +20,7 @@ from pathlib import Path
 
 from alembert.cli.quickstart import builtin_teacher
 from benchmarks.lab import results
+from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row
 from benchmarks.lab.workers import Used, measured
 from benchmarks.quality.experiments import CORPUS, EXPERIMENTS, Arm, Experiment
@@ -74,15 +75,11 @@ class Place:
             if self.corpus is None:
                 raise SystemExit(f"{arm.name} is made on a corpus: name a file with --corpus")
             return ["--corpus", self.corpus]
-        suffix = "conll" if task == "snips" else "csv"
-        train, valid, test = (
-            self.data / task / f"{name}.{suffix}" for name in ("train", "valid", "test")
-        )
-        options = ["--eval", str(test)]
-        options += ["--valid", str(valid)] if self.experiment.valid else []
+        train, valid, test = split_files(self.data, task)
+        options = ["--eval", test, *(["--valid", valid] if self.experiment.valid else [])]
         if arm.share == 1:
-            return ["--train", str(train), *options]
-        labelled, rest = split(train, self.out / task / "parts", arm.share)
+            return ["--train", train, *options]
+        labelled, rest = split(Path(train), self.out / task / "parts", arm.share)
         # who learns from labels alone has nothing to learn of the others
         options += ["--unlabelled", rest] if arm.teacher == "teacher" else []
         return ["--train", labelled, *options]

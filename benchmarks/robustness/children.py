@@ -24,8 +24,7 @@ from alembert.bench import bench
 from alembert.cli import main as cli
 from alembert.cli import train as verbs
 from alembert.data.corpus import paragraphs, preparing
-from alembert.training import logit_cache as answers
-from alembert.training import loop
+from alembert.training import logit_cache, loop
 
 importlib.import_module("alembert.runs.run")  # imported here, it is not in every child
 
@@ -91,7 +90,7 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
         put(loop, "SAVE_SECONDS", -1.0)  # at every step
         put(preparing, "SAVE_SECONDS", -1.0)  # after every block
         put(paragraphs, "BLOCK", 600)
-        put(answers, "PART", 16)
+        put(logit_cache, "PART", 16)
         put(verbs, "_present", lambda *_, **__: None)  # card and report tell times
         quick = bench.quick
         less: dict[str, Any] = {"texts": 4, "seconds": 0.1}

@@ -33,8 +33,7 @@ from alembert.data.corpus import preparing
 from alembert.evaluation import predict
 from alembert.export import onnx as onnx_export
 from alembert.io import hub
-from alembert.training import checkpoint, loop
-from alembert.training import logit_cache as answers
+from alembert.training import checkpoint, logit_cache, loop
 from benchmarks.lab.results import arguments, machine, write
 from benchmarks.lab.tiny import lay_out
 from benchmarks.robustness import children
@@ -80,7 +79,7 @@ def anywhere(home: Home) -> list[str]:
 
 def full_disk(home: Home) -> list[str]:
     call = home.dice.randrange(2, 17)
-    found = home.does(DISTIL, at_call(checkpoint, "save_file", call, children.full, after=False))
+    found = home.does(DISTIL, at_call(checkpoint, "save_tensors", call, children.full, after=False))
     wrong = refused(*found, r"cannot be written \(.*too large.*\): free some space")
     for state in home.at.glob(f"run/stages/*/checkpoint/{checkpoint.STATE}"):
         wrong += checkpoint.newest(state)[1]
@@ -205,7 +204,7 @@ def between(dice: random.Random) -> Patch:
 FAULTS: dict[str, Callable[[Home], list[str]]] = {
     "SIGKILL anywhere, three times": anywhere,
     "SIGKILL while a checkpoint is written": killed(
-        DISTIL, dying(checkpoint, "save_file", 16, does=children.halved(1))
+        DISTIL, dying(checkpoint, "save_tensors", 16, does=children.halved(0))
     ),
     "SIGKILL between a checkpoint and the one before": killed(DISTIL, between),
     "SIGKILL while a stage's model is saved": killed(
@@ -214,8 +213,8 @@ FAULTS: dict[str, Callable[[Home], list[str]]] = {
     "SIGKILL while the result is copied": killed(
         DISTIL, dying(shutil, "copyfile", 4, does=children.halved(1))
     ),
-    "SIGKILL in evaluation": killed(DISTIL, dying(predict, "ask", 4, after=False)),
-    "SIGKILL while answers are made": killed(DISTIL, dying(answers, "_save", 3)),
+    "SIGKILL in evaluation": killed(DISTIL, dying(predict, "predict", 4, after=False)),
+    "SIGKILL while answers are made": killed(DISTIL, dying(logit_cache, "save_part", 3)),
     "SIGKILL while a corpus is prepared": killed(children.CORPUS, dying(preparing, "_save", 8)),
     "SIGKILL while a graph is exported": killed(children.EXPORT, dying(onnx_export, "export", 1)),
     "disk full while a checkpoint is written": full_disk,

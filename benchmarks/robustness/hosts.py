@@ -23,7 +23,7 @@ from typing import Any
 from alembert.training import loop
 from benchmarks.lab.results import arguments, write
 from benchmarks.lab.tiny import lay_out, work
-from benchmarks.lab.workers import environment
+from benchmarks.lab.workers import environment, measured
 from benchmarks.robustness.children import put
 from benchmarks.robustness.several import LIMIT, apart, losses
 
@@ -146,8 +146,7 @@ def main() -> None:
         lay_out(home, rows=57, judged=12, lines=45)
         name = "benchmarks.robustness.hosts"
         mine = ["-m", name, "--work", str(home), "--steps", str(given.steps), "--out"]
-        one = [sys.executable, *mine, str(home / "one")]
-        subprocess.run(one, env=environment(), check=True, capture_output=True)
+        measured([*mine, str(home / "one")], home / "one.log")
         with hosts():
             try:
                 found = cut_and_lose([*mine, str(home / "two")], home / "two", given.steps)

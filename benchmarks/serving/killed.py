@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from alembert.client.client import AsyncClient
-from benchmarks.lab.results import arguments, write
+from benchmarks.lab.results import write
 from benchmarks.lab.workers import family, free_port
-from benchmarks.serving.load import started, texts_of
+from benchmarks.serving.load import asking, started, texts_of
 
 
 def replicas(pid: int) -> list[int]:
@@ -64,15 +64,11 @@ async def load(
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--data", help="CSV with a column text or sentence")
+    parser = asking(__doc__, 45)
     parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=45)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     port, texts = free_port(), texts_of(given.data)
-    options = ["--engine", "ray", "--replicas", "2", "--threads", "1"]
+    options = ["--engine", "ray", "--replicas", "2", "--threads", "1", *given.options.split()]
     with started("alembert", given.model, port, options) as pid:
         url = f"http://127.0.0.1:{port}"
         told = asyncio.run(load(url, texts, pid, given.kills, given.seconds))

@@ -18,8 +18,9 @@ import random
 import sys
 import time
 import urllib.request
+from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
@@ -27,11 +28,16 @@ from statistics import median
 from typing import Any
 
 from benchmarks.lab.results import arguments, write
+from benchmarks.lab.tables import markdown
 from benchmarks.lab.workers import free_port, server, spent
 
 WARM = 1  # seconds before the first measurement
-COLUMNS = {"requests_per_s": "8.0f", "p50_ms": "8.1f", "p95_ms": "8.1f", "p99_ms": "8.1f",
-           "cpu_ms": "8.2f", "rss_mb": "6.0f"}  # fmt: skip
+COLUMNS = {
+    "server": "{server}", "load": "{load:g}", "requests/s": "{requests_per_s:,.0f}",
+    "p50 ms": "{p50_ms:.1f}", "p95 ms": "{p95_ms:.1f}", "p99 ms": "{p99_ms:.1f}",
+    "CPU ms": "{cpu_ms:.2f}", "MB": "{rss_mb:.0f}", "statuses": "{rounds[0][statuses]}",
+}  # fmt: skip
+MEASURED = ("requests_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms", "rss_mb")
 
 
 class Connection(asyncio.Protocol):
@@ -155,6 +161,15 @@ def summary(found: list[Any], wall: float, cpu: float, memory: float) -> dict[st
     }
 
 
+def driven(pid: int, asking: Coroutine[Any, Any, list[Any]]) -> tuple[list[Any], dict[str, Any]]:
+    """The answers that a server of this id gives to clients, and their row of the table."""
+    before, began = spent(pid)[0], time.perf_counter()
+    answers = asyncio.run(asking)
+    wall = time.perf_counter() - began
+    cpu, memory = spent(pid)
+    return answers, summary(answers, wall, cpu - before, memory)
+
+
 def started(
     kind: str, model: str, port: int, options: Sequence[str] = ()
 ) -> AbstractContextManager[int]:
@@ -183,17 +198,23 @@ def texts_of(path: str | None) -> list[str]:
     return [row[column] for row in rows]
 
 
-def main() -> None:
-    parser = arguments(__doc__)
+def asking(doc: str | None, seconds: float) -> ArgumentParser:
+    """The options of a measurement that asks `alembert serve` for so many seconds."""
+    parser = arguments(doc)
     parser.add_argument("model")
     parser.add_argument("--data", help="CSV with a column text or sentence")
+    parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--options", default="", help="of alembert serve: '--max-wait 0.02'")
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def main() -> None:
+    parser = asking(__doc__, 5)
     parser.add_argument("--servers", default="alembert,plain,first-in")
     parser.add_argument("--clients", default="1,8,32,128")
     parser.add_argument("--rate", type=float, help="open loop, requests a second")
-    parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--options", default="", help="of alembert serve: '--max-wait 0.02'")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     bodies = bodies_of(given.data)
     kinds = given.servers.split(",")
@@ -206,21 +227,15 @@ def main() -> None:
             with started(kind, given.model, port, given.options.split()) as pid:
                 asyncio.run(closed(port, bodies, 8, WARM))
                 for load in loads:
-                    before, began = spent(pid)[0], time.perf_counter()
-                    answers = asyncio.run(drive(port, bodies, load, given.seconds))
-                    wall = time.perf_counter() - began
-                    cpu, memory = spent(pid)
-                    row = summary(answers, wall, cpu - before, memory)
+                    row = driven(pid, drive(port, bodies, load, given.seconds))[1]
                     found.setdefault((kind, load), []).append(row)
-    print("server      load   req/s     p50     p95  p99 ms  CPU ms    MB  statuses")
     content = []
-    for load in loads:
-        for kind in kinds:
-            runs = found[kind, load]
-            row = {key: median(run[key] or 0 for run in runs) for key in COLUMNS}
-            shown = [f"{row[key]:{form}}" for key, form in COLUMNS.items()]
-            print(f"{kind:10}{load:6g}", *shown, f" {runs[-1]['statuses']}", sep="")
-            content.append({"server": kind, "load": load, **row, "rounds": runs})
+    for (kind, load), runs in sorted(found.items(), key=lambda item: item[0][1]):
+        row = {key: median(run[key] or 0 for run in runs) for key in MEASURED}
+        content.append({"server": kind, "load": load, **row, "rounds": runs})
+    print(
+        markdown(({**row, "statuses": row["rounds"][-1]["statuses"]} for row in content), COLUMNS)
+    )
     if given.json:
         write(given.json, {"arguments": sys.argv[1:], "rows": content})
 

@@ -8,19 +8,16 @@ On loopback, the load from this process on the same cores: a client alone (the u
 seconds. The server's memory is read every second.
 """
 
-import asyncio
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
-from benchmarks.lab.results import arguments, write
+from benchmarks.lab.results import write
 from benchmarks.lab.workers import free_port, spent
-from benchmarks.serving.load import bodies_of, closed, opened, started, summary
+from benchmarks.serving.load import asking, bodies_of, closed, driven, opened, started
 
 SETTLE = 5.0  # seconds after which a phase's first memory is read
 WARM, BRIEF = 5, 10  # seconds of the phases that no option names
@@ -62,24 +59,16 @@ def recovered(answers: list[Any], bound: float) -> float | None:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--data", help="CSV with a column text or sentence")
+    parser = asking(__doc__, 60)
     parser.add_argument("--times", type=float, default=3.0, help="the capacity")
-    parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--soak", type=float, default=600)
-    parser.add_argument("--options", default="", help="of alembert serve: '--max-wait 0.02'")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     bodies, port = bodies_of(given.data), free_port()
     found: dict[str, Any] = {"arguments": sys.argv[1:]}
 
     def phase(name: str, answers: Any, pid: int) -> list[Any]:
-        cpu, began = spent(pid)[0], time.perf_counter()
         with watched(pid) as memory:
-            told: list[Any] = asyncio.run(answers)
-        wall = time.perf_counter() - began
-        row = summary(told, wall, spent(pid)[0] - cpu, memory[-1])
+            told, row = driven(pid, answers)
         refused = sorted(1000 * seconds for status, seconds in told if status == 429)
         if refused:
             row["refused_p50_ms"] = refused[len(refused) // 2]

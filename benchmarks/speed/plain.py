@@ -11,10 +11,20 @@ import torch.nn.functional as F
 
 from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
 
+Batch = dict[str, torch.Tensor]
+EVERY = {"output_hidden_states": True, "output_attentions": True}
 
-def plain_layers(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """TinyBERT's general step, term by term; all scores and hidden states of both, heads too."""
+
+def both(pair: Any, batch: Batch, **asked: bool) -> tuple[Any, Any]:
+    """What the student and the teacher return."""
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        teacher = pair.teacher(**inputs, **asked)
+    return pair.student(**inputs, **asked), teacher
+
+
+def plain_layers(pair: Any, batch: Batch) -> torch.Tensor:
+    """TinyBERT's general step, term by term; all scores and hidden states of both, heads too."""
     scores: list[list[torch.Tensor]] = [[], []]
     handles = []
 
@@ -31,28 +41,21 @@ def plain_layers(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         for layer in model.bert.encoder.layer:
             attention = layer.attention.self
             handles.append(attention.register_forward_hook(keep(into), with_kwargs=True))
-    every = {"output_hidden_states": True, "output_attentions": True}
-    with torch.no_grad():
-        t = pair.teacher(**inputs, **every)
-    s = pair.student(**inputs, **every)
+    s, t = both(pair, batch, **EVERY)
     for handle in handles:
         handle.remove()
     loss = F.mse_loss(pair.projections["0"](s.hidden_states[0]), t.hidden_states[0])
-    for mine in range(1, 5):
-        projected = pair.projections[str(mine)](s.hidden_states[mine])
-        loss = loss + F.mse_loss(projected, t.hidden_states[3 * mine])
-        loss = loss + F.mse_loss(scores[0][mine - 1], scores[1][3 * mine - 1])
+    for student in range(1, 5):
+        projected = pair.projections[str(student)](s.hidden_states[student])
+        loss = loss + F.mse_loss(projected, t.hidden_states[3 * student])
+        loss = loss + F.mse_loss(scores[0][student - 1], scores[1][3 * student - 1])
     return loss
 
 
-def plain_triple(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_triple(pair: Any, batch: Batch) -> torch.Tensor:
     """The authors' Distiller.step, term by term."""
-    student, teacher = pair.student, pair.teacher
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
-    with torch.no_grad():
-        t = teacher(**inputs, output_hidden_states=True)
-    s = student(**inputs, output_hidden_states=True)
-    mask = inputs["attention_mask"].unsqueeze(-1).expand_as(s.logits).bool()
+    s, t = both(pair, batch, output_hidden_states=True)
+    mask = batch["attention_mask"].unsqueeze(-1).expand_as(s.logits).bool()
     s_logits = torch.masked_select(s.logits, mask).view(-1, s.logits.size(-1))
     t_logits = torch.masked_select(t.logits, mask).view(-1, s.logits.size(-1))
     soft = F.kl_div(
@@ -60,14 +63,14 @@ def plain_triple(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     )
     hard = F.cross_entropy(s.logits.view(-1, s.logits.size(-1)), batch["labels"].view(-1))
     width = s.hidden_states[-1].size(-1)
-    wide = inputs["attention_mask"].unsqueeze(-1).expand_as(s.hidden_states[-1]).bool()
-    mine = torch.masked_select(s.hidden_states[-1], wide).view(-1, width)
-    theirs = torch.masked_select(t.hidden_states[-1], wide).view(-1, width)
-    cosine = F.cosine_embedding_loss(mine, theirs, torch.ones(len(mine)))
+    wide = batch["attention_mask"].unsqueeze(-1).expand_as(s.hidden_states[-1]).bool()
+    student = torch.masked_select(s.hidden_states[-1], wide).view(-1, width)
+    teacher = torch.masked_select(t.hidden_states[-1], wide).view(-1, width)
+    cosine = F.cosine_embedding_loss(student, teacher, torch.ones(len(student)))
     return 5 * soft * 4 + 2 * hard + cosine
 
 
-def plain_relations(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_relations(pair: Any, batch: Batch) -> torch.Tensor:
     """MiniLMv2's step: queries, keys and values of the last layers, every matrix whole."""
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     found: list[list[torch.Tensor]] = []
@@ -80,48 +83,40 @@ def plain_relations(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             for part in (parts.query, parts.key, parts.value)
         ]
         with torch.set_grad_enabled(model is pair.student):
-            model(**inputs, output_hidden_states=True, output_attentions=True)
+            model(**inputs, **EVERY)
         for handle in handles:
             handle.remove()
         found.append([x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in caught])
     loss = torch.zeros(())
     for s, t in zip(*found, strict=True):
-        mine, theirs = (x @ x.transpose(-1, -2) / x.shape[-1] ** 0.5 for x in (s, t))
+        student, teacher = (x @ x.transpose(-1, -2) / x.shape[-1] ** 0.5 for x in (s, t))
         loss = loss + F.kl_div(
-            mine.log_softmax(-1), theirs.softmax(-1), reduction="sum"
-        ) / mine.shape[:-1].numel()  # fmt: skip
+            student.log_softmax(-1), teacher.softmax(-1), reduction="sum"
+        ) / student.shape[:-1].numel()  # fmt: skip
     return loss
 
 
-def plain_transfer(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_transfer(pair: Any, batch: Batch) -> torch.Tensor:
     """A stage of MobileBERT's transfer, term by term, both models whole."""
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
-    every = {"output_hidden_states": True, "output_attentions": True}
-    ((mine, theirs),) = pair.objective[0].layers
-    with torch.no_grad():
-        t = pair.teacher(**inputs, **every)
-    s = pair.student(**inputs, **every)
-    here, there = pair.projections[str(mine)](s.hidden_states[mine]), t.hidden_states[theirs]
+    ((student, teacher),) = pair.objective[0].layers
+    s, t = both(pair, batch, **EVERY)
+    here, there = pair.projections[str(student)](s.hidden_states[student]), t.hidden_states[teacher]
     here, there = (F.layer_norm(x, x.shape[-1:]) for x in (here, there))
     maps = F.mse_loss(here, there)
-    s_seen, t_seen = s.attentions[mine - 1], t.attentions[theirs - 1]
+    s_seen, t_seen = s.attentions[student - 1], t.attentions[teacher - 1]
     gap = (t_seen * (t_seen.clamp(min=1e-30).log() - s_seen.clamp(min=1e-30).log())).sum(-1)
     loss: torch.Tensor = 100 * maps + gap.mean()
     return loss
 
 
-def plain_answers(pair: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def plain_answers(pair: Any, batch: Batch) -> torch.Tensor:
     """A recipe's last stage on a task, term by term, both models whole."""
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
-    every = {"output_hidden_states": True, "output_attentions": True}
-    with torch.no_grad():
-        t = pair.teacher(**inputs, **every)
-    s = pair.student(**inputs, **every)
+    s, t = both(pair, batch, **EVERY)
     loss = torch.zeros(())
     for term, pairs in zip(pair.objective, pair.pairs, strict=True):
         if isinstance(term, SoftLabels):
-            mine, theirs = (x.logits / term.temperature for x in (s, t))
-            gap = F.kl_div(mine.log_softmax(-1), theirs.softmax(-1), reduction="batchmean")
+            student, teacher = (x.logits / term.temperature for x in (s, t))
+            gap = F.kl_div(student.log_softmax(-1), teacher.softmax(-1), reduction="batchmean")
             loss = loss + term.weight * term.temperature**2 * gap
         elif isinstance(term, HardLabels):
             loss = loss + term.weight * F.cross_entropy(s.logits, batch["labels"])
