@@ -83,10 +83,10 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
 
 
 COLUMNS: dict[str, Cell] = {
-    "task": "{task}", "found": "{student}", "vocabulary": "{vocabulary}",
-    "int8 MB": "{size_mb:.1f}", "served, test": "{served:.4f} {metric}",
+    "task": "{task}", "student found": "{student}", "vocabulary": "{vocabulary}",
+    "int8 MB": "{size_mb:.1f}", "test metric over HTTP": "{served:.4f} {metric}",
     "teacher": "{teacher:.4f}", "kept": "{kept:.1%}", "CPU ms a text": "{cpu_ms:.3f}",
-    "teacher's, torch": "{teacher_cpu_ms:.2f}", "times": "{ratio[value]:.1f}",
+    "teacher's CPU ms, torch": "{teacher_cpu_ms:.2f}", "times as fast": "{ratio[value]:.1f}",
     "CPU min": lambda row: f"{sum(each['cpu_s'] for each in row['cost'].values()) / 60:.0f}",
 }  # fmt: skip
 

@@ -99,7 +99,8 @@ def minutes(row: Row) -> str:
 COLUMNS: dict[str, Cell] = {
     "task": "{task}", "student": "{what}", "shape": "{shape}", "vocabulary": "{vocabulary}",
     "CPU ms a text": "{cpu_ms:.3f}", "parameters": lambda row: f"{row['parameters'] / 1e6:.2f} M",
-    "int8 MB": "{size_mb:.1f}", "test, int8": "{int8:.4f}", "kept": "{kept:.1%}",
+    "int8 MB": "{size_mb:.1f}", "held-out accuracy, fp32": "{held_out:.4f}",
+    "test accuracy, int8": "{int8:.4f}", "kept": "{kept:.1%}",
     "search, CPU min": minutes,
 }  # fmt: skip
 

@@ -84,7 +84,7 @@ def table(rows: list[Row], threads: int) -> str:
         lines.setdefault(name, {"backend": name} | dict.fromkeys(models, "-"))[row["model"]] = cell(
             row
         )
-    columns = {f"{threads} thread(s)": "{backend}"} | {name: f"{{{name}}}" for name in models}
+    columns = {"backend": "{backend}"} | {name: f"{{{name}}}" for name in models}
     return markdown(lines.values(), columns)
 
 
@@ -122,7 +122,9 @@ def main() -> None:
         command += [f"--{name}", getattr(given, name)]
     subprocess.run([sys.executable, *command], cwd=given.out, env=environment(), check=True)
     rows = json.loads(json_.read_text())["rows"]
-    told = "\n\n".join(table(rows, int(each)) for each in given.threads.split(","))
+    told = "\n\n".join(
+        f"{each} thread(s):\n\n{table(rows, int(each))}" for each in given.threads.split(",")
+    )
     (given.table or given.out / "table.md").write_text(told + "\n")
     print(told)
 

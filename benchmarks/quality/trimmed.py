@@ -96,10 +96,10 @@ def saved(at: Path) -> list[Path]:
 
 
 COLUMNS: dict[str, Cell] = {
-    "model": "{model}", "backend": "{backend}", "pieces": "{pieces:,}",
+    "model": "{model}", "backend": "{backend}", "tokens in the vocabulary": "{pieces:,}",
     "parameters": lambda row: f"{row['parameters'] / 1e6:.2f} M",
     "folder MB": "{folder_mb:.1f}", "weights MB": "{size_mb:.1f}",
-    "test accuracy": "{accuracy:.4f}", "test texts read as before": "{read_alike:.1%}",
+    "test accuracy": "{accuracy:.4f}", "test texts tokenised as before": "{read_alike:.1%}",
     "CPU ms a text": "{cpu_ms[median]:.3f}",
 }  # fmt: skip
 

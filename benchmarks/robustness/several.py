@@ -83,7 +83,8 @@ def table(found: dict[str, Any]) -> str:
         | {way: f"{max(stages.values()):.1e}" for way, stages in ways.items()}
         for name, ways in found["apart"].items()
     ]
-    return markdown(rows, {name: f"{{{name}}}" for name in ("recipe", "stages", *WAYS)})
+    heads = {"{} processes, {}".format(*way.split()): f"{{{way}}}" for way in WAYS}
+    return markdown(rows, {"recipe": "{recipe}", "stages": "{stages}"} | heads)
 
 
 def main() -> None:

@@ -151,6 +151,9 @@ def test_tables_of_results_are_those_that_the_benchmarks_make_of_them(tmp_path: 
     students = markdown(deployed.lines(kept("deployed/results.json")), deployed.COLUMNS)
     assert not lines_that_lack("deployed", students)
     assert not lines_that_lack("cpu", shapes.table(kept("cpu/bench.json")["rows"], 1))
+    assert not lines_that_lack("several", several.table(kept("several/results.json")))
+    vocabularies = markdown(kept("trim/results.json"), trimmed.COLUMNS)
+    assert not lines_that_lack("trim", vocabularies)
     served = markdown(kept("one-command/results.json"), one_command.COLUMNS)
     assert not lines_that_lack("one-command", served)
 
@@ -325,6 +328,7 @@ def test_shapes_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_student_is_deployed_and_trimmed(
     home: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +346,7 @@ def test_a_student_is_deployed_and_trimmed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_students_are_searched_for_and_served(
     home: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
