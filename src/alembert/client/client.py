@@ -148,11 +148,12 @@ def _blocking(
 
     @wraps(method)
     def call(client: Any, /, *positional: P.args, **named: P.kwargs) -> T:
+        steps = method(client, *positional, **named)
         try:
-            method(client, *positional, **named).send(None)
-        except StopIteration as end:  # nothing in it waits, so its first step is its last
+            while True:  # nothing in it waits, so its first step is its last
+                steps.send(None)
+        except StopIteration as end:
             return cast(T, end.value)
-        raise RuntimeError("a blocking transport waited")
 
     return call
 
