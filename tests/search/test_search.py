@@ -10,12 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 import torch
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 from support.models import tiny
 from support.runs import saved, task_file
 from transformers import BertConfig, BertTokenizerFast
@@ -30,8 +26,7 @@ from alembert.models.loading import load_model
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
 from alembert.runs.record import RunRecord
-from alembert.search import choice, identity, latency, phases, trials
-from alembert.search.halving import halve
+from alembert.search import halving, identity, latency, phases, trials
 from alembert.search.latency import Latency
 from alembert.search.search import search
 from alembert.search.space import RECIPES, Budget, Shape, grid
@@ -87,25 +82,25 @@ def test_a_brief_training_shares_its_steps_as_the_whole_one_does() -> None:
 
 def test_promising_are_the_slowest_of_each_recipe_or_lie_evenly_for_the_fastest() -> None:
     ms = {shape("a", n): n / 10 for n in range(1, 6)} | {shape("b", n): n for n in (1, 2)}
-    assert {s.name[:3] for s in choice.promising(ms, 5, False)} == {"b-2", "b-1", "a-5", "a-4",
+    assert {s.name[:3] for s in halving.promising(ms, 5, False)} == {"b-2", "b-1", "a-5", "a-4",
                                                                    "a-3"}  # fmt: skip
-    spread = [s.layers for s in choice.promising(ms, 5, True) if s.recipe == "a"]
+    spread = [s.layers for s in halving.promising(ms, 5, True) if s.recipe == "a"]
     assert spread == [5, 3, 1]
-    assert len(choice.promising(ms, 100, False)) == 7
+    assert len(halving.promising(ms, 100, False)) == 7
 
 
 def test_ranked_puts_the_best_first_or_the_quickest_of_the_good_enough() -> None:
     values, ms = {"a": 0.80, "b": 0.79, "c": 0.79, "d": 0.5}, {"a": 4.0, "b": 3.0, "c": 2, "d": 1}
-    assert choice.ranked(values, ms) == ["a", "c", "b", "d"]
-    assert choice.ranked(values, ms, 0.97) == ["c", "b", "a", "d"]  # 0.776 is enough
-    assert choice.ranked(values, ms, 1.0) == ["a", "c", "b", "d"]
-    assert choice.next_up("c", values, ms, ["c"]) == "a"  # b is no better
-    assert choice.next_up("d", values, ms, ["d", "c"]) == "b"
-    assert choice.next_up("a", values, ms, ["a"]) is None
+    assert halving.ranked(values, ms) == ["a", "c", "b", "d"]
+    assert halving.ranked(values, ms, 0.97) == ["c", "b", "a", "d"]  # 0.776 is enough
+    assert halving.ranked(values, ms, 1.0) == ["a", "c", "b", "d"]
+    assert halving.next_up("c", values, ms, ["c"]) == "a"  # b is no better
+    assert halving.next_up("d", values, ms, ["d", "c"]) == "b"
+    assert halving.next_up("a", values, ms, ["a"]) is None
 
 
 @pytest.mark.parametrize("order", ["abcdefg", "gfedcba"])
-def test_halving_keeps_a_third_at_each_rung_whatever_came_first(order: str, tmp_path: Path) -> None:
+def test_halving_keeps_a_third_at_each_rung_whatever_came_first(order: str) -> None:
     asked: list[tuple[str, int]] = []
 
     def train(name: str, steps: int) -> float:
@@ -113,19 +108,14 @@ def test_halving_keeps_a_third_at_each_rung_whatever_came_first(order: str, tmp_
         # at 30 steps c overtakes g
         return ord(name) + (10 if (name, steps) == ("e", 30) else 0)
 
-    journal = tmp_path / "optuna.journal"
     ms = dict.fromkeys(order, 1.0)
-    rungs = halve(list(order), ms, None, train, 10, journal)
+    rungs = halving.halve(order, ms, None, train, 10)
     # 7 -> 3 (e f g) -> 1 (e)
     assert [set(rung) for rung in rungs] == [set(order), set("efg")]
     assert asked == [(name, 10) for name in order] + [(n, 30) for n in order if n in "efg"]
-    study = optuna.load_study(
-        study_name="optuna", storage=JournalStorage(JournalFileBackend(str(journal)))
-    )
-    left = [each for each in study.trials if each.state == TrialState.COMPLETE]
-    assert [each.params for each in left] == [{"candidate": "e"}]
-    assert study.best_value == ord("e") + 10
-    assert sum(each.state == TrialState.PRUNED for each in study.trials) == 6
+    assert rungs[-1]["e"] == ord("e") + 10
+    asked.clear()
+    assert halving.halve("e", ms, None, train, 10) == asked == []
 
 
 @pytest.mark.clock

@@ -33,7 +33,7 @@ from alembert.bench import bench
 from alembert.cli import main
 from alembert.export import onnx as onnx_export
 from alembert.runs import run
-from alembert.search import choice
+from alembert.search import halving
 from alembert.search.latency import Latency
 from alembert.training.monitor import Length
 
@@ -85,8 +85,8 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
     monkeypatch.setattr("alembert.cli.quickstart.builtin_teacher", lambda: "bert-base-uncased")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    promising, made_up = choice.promising, (Latency(0.1, 1.0, 1.0), True)
-    monkeypatch.setattr(choice, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
+    promising, made_up = halving.promising, (Latency(0.1, 1.0, 1.0), True)
+    monkeypatch.setattr(halving, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
     monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
     measure, quick, export = bench.measure, bench.quick, onnx_export.export
     monkeypatch.setattr("os.cpu_count", lambda: 1)

@@ -1,6 +1,5 @@
 """Shows the rows of a benchmark as a table, as JSON or as a chart."""
 
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from rich.table import Table
 from alembert.bench.rows import Ratio, Row
 from alembert.io.environment import processor, versions
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import atomic, write_json
 
 PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
 
@@ -105,8 +104,7 @@ def write(rows: Sequence[Row], settings: dict[str, Any], path: Path) -> None:
         "hardware": {"machine": platform.machine(), "cpu": processor(), "cores": os.cpu_count()},
         "versions": versions(PACKAGES),
     }
-    with atomic(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(path, content)
 
 
 def chart(rows: Sequence[Row], path: Path) -> None:

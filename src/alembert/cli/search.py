@@ -52,7 +52,6 @@ def search(
     """Find a student for a latency, a speedup or a share of quality."""
     try:
         import onnx  # noqa: F401
-        import optuna  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
     if serve is not None:

@@ -3,9 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from inspect import isawaitable
+from itertools import count
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import httpx
 
@@ -32,20 +35,16 @@ class ServerError(Exception):
         self.status, self.error_type = status, error_type
 
 
+Outcome = httpx.Response | httpx.TransportError
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class _Request(Generic[T]):
-    """A request: its path, its body (None for a GET), and the function that parses the JSON."""
+class _Core:
+    """The settings, the requests and the retries of both clients, whose transports differ."""
 
-    path: str
-    body: dict[str, Any] | None
-    read: Callable[[Any], T]
-
-
-class _Base:
-    """The settings and the requests of both clients."""
+    _transport: Callable[..., Any]
+    _sleep: Callable[..., Any]
 
     def __init__(
         self,
@@ -69,89 +68,39 @@ class _Base:
             "timeout": timeout,
             "headers": {"authorization": f"Bearer {api_key}"} if api_key else {},
         }
+        self._http = self._transport(**self._options)
 
-    def _request(
-        self, route: str, texts: Any, read: Callable[[Any], T], **options: Any
-    ) -> _Request[list[T]]:
+    async def _answers(self, route: str, texts: Any, **options: Any) -> list[Any]:
+        """The JSON for each text, from a route of the chosen model."""
         inputs = [texts] if isinstance(texts, str) else list(texts)
-        body = {"inputs": inputs, **options}
-        return _Request(
-            f"{self._prefix}/{route}", body, lambda answers: [read(each) for each in answers]
-        )
+        return list(await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options}))
 
-    def _waits(self) -> Iterator[float]:
-        """Seconds before each retry: exponential backoff up to 5 seconds, with jitter."""
-        for number in range(self._retries):
-            yield min(5.0, 0.1 * 2**number) * random.uniform(0.5, 1)
+    async def _send(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON of the response to a POST, or to a GET where there is no body."""
+        method = "GET" if body is None else "POST"
+        for number in count():
+            outcome: Outcome
+            try:
+                outcome = await _result(self._http.request(method, path, json=body))
+            except httpx.TransportError as error:
+                outcome = error
+            least = _retry_after(outcome)
+            if least is None or number >= self._retries:
+                return _content(outcome)
+            backoff = min(5.0, 0.1 * 2**number) * random.uniform(0.5, 1)  # with jitter
+            await _result(self._sleep(max(backoff, least)))
 
 
-class Client(_Base):
-    """A blocking client; a text or a list of texts gives a list. Close it, or use `with`.
+class AsyncClient(_Core):
+    """A client for asyncio; a text or a list of texts gives a list. aclose it, or use `async with`.
 
     Raises ServerError when the server refuses, and httpx's errors when it cannot be reached.
     """
 
-    def __init__(self, *positional: Any, **named: Any) -> None:
-        super().__init__(*positional, **named)
-        self._http = httpx.Client(**self._options)
+    _transport = httpx.AsyncClient
 
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
-
-    def predict(
-        self, texts: str | Sequence[Text], truncate: bool = False, raw_scores: bool = False
-    ) -> list[list[LabelScore]]:
-        """For each text or pair of texts its labels, the highest score first."""
-        options = {"truncate": truncate, "raw_scores": raw_scores}
-        return self._send(self._request("predict", texts, _labels, **options))
-
-    def embed(self, texts: str | Sequence[str], truncate: bool = False) -> list[list[float]]:
-        """The vector of each text."""
-        return self._send(self._request("embed", texts, list[float], truncate=truncate))
-
-    def fill_mask(
-        self, texts: str | Sequence[str], top: int = 5, temperature: float = 1.0
-    ) -> list[list[list[Guess]]]:
-        """For each mask of each text, the `top` most probable tokens."""
-        options = {"top": top, "temperature": temperature}
-        return self._send(self._request("fill-mask", texts, _guesses, **options))
-
-    def tag(self, texts: str | Sequence[str | Sequence[str]], truncate: bool = False) -> list[Tags]:
-        """The tags of each text or list of words."""
-        return self._send(self._request("tag", texts, _tags, truncate=truncate))
-
-    def info(self) -> dict[str, Any]:
-        """The served models and their settings."""
-        return self._send(_Request("/info", None, dict[str, Any]))
-
-    def _send(self, request: _Request[T]) -> T:
-        for wait in self._waits():
-            outcome = self._try(request)
-            if (least := _retry_after(outcome)) is None:
-                return request.read(_content(outcome))
-            time.sleep(max(wait, least))
-        return request.read(_content(self._try(request)))
-
-    def _try(self, request: _Request[Any]) -> httpx.Response | httpx.TransportError:
-        method = "GET" if request.body is None else "POST"
-        try:
-            return self._http.request(method, request.path, json=request.body)
-        except httpx.TransportError as error:
-            return error
-
-
-class AsyncClient(_Base):
-    """The same client for asyncio: its methods are awaited. aclose it, or use `async with`."""
-
-    def __init__(self, *positional: Any, **named: Any) -> None:
-        super().__init__(*positional, **named)
-        self._http = httpx.AsyncClient(**self._options)
+    def _sleep(self, seconds: float) -> Any:
+        return asyncio.sleep(seconds)
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -165,48 +114,77 @@ class AsyncClient(_Base):
     async def predict(
         self, texts: str | Sequence[Text], truncate: bool = False, raw_scores: bool = False
     ) -> list[list[LabelScore]]:
-        """As Client.predict."""
+        """For each text or pair of texts its labels, the highest score first."""
         options = {"truncate": truncate, "raw_scores": raw_scores}
-        return await self._send(self._request("predict", texts, _labels, **options))
+        answers = await self._answers("predict", texts, **options)
+        return [[LabelScore(each["label"], each["score"]) for each in text] for text in answers]
 
     async def embed(self, texts: str | Sequence[str], truncate: bool = False) -> list[list[float]]:
-        """As Client.embed."""
-        return await self._send(self._request("embed", texts, list[float], truncate=truncate))
+        """The vector of each text."""
+        return await self._answers("embed", texts, truncate=truncate)
 
     async def fill_mask(
         self, texts: str | Sequence[str], top: int = 5, temperature: float = 1.0
     ) -> list[list[list[Guess]]]:
-        """As Client.fill_mask."""
-        options = {"top": top, "temperature": temperature}
-        return await self._send(self._request("fill-mask", texts, _guesses, **options))
+        """For each mask of each text, the `top` most probable tokens."""
+        answers = await self._answers("fill-mask", texts, top=top, temperature=temperature)
+        return [[[Guess(**guess) for guess in mask] for mask in text] for text in answers]
 
     async def tag(
         self, texts: str | Sequence[str | Sequence[str]], truncate: bool = False
     ) -> list[Tags]:
-        """As Client.tag."""
-        return await self._send(self._request("tag", texts, _tags, truncate=truncate))
+        """The tags of each text or list of words."""
+        return [_tags(each) for each in await self._answers("tag", texts, truncate=truncate)]
 
     async def info(self) -> dict[str, Any]:
-        """As Client.info."""
-        return await self._send(_Request("/info", None, dict[str, Any]))
+        """The served models and their settings."""
+        return dict(await self._send("/info"))
 
-    async def _send(self, request: _Request[T]) -> T:
-        for wait in self._waits():
-            outcome = await self._try(request)
-            if (least := _retry_after(outcome)) is None:
-                return request.read(_content(outcome))
-            await asyncio.sleep(max(wait, least))
-        return request.read(_content(await self._try(request)))
 
-    async def _try(self, request: _Request[Any]) -> httpx.Response | httpx.TransportError:
-        method = "GET" if request.body is None else "POST"
+def _blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], T]:
+    """A method of AsyncClient for a client whose transport blocks."""
+
+    @wraps(method)
+    def call(client: Any, /, *positional: P.args, **named: P.kwargs) -> T:
+        steps = method(client, *positional, **named)
         try:
-            return await self._http.request(method, request.path, json=request.body)
-        except httpx.TransportError as error:
-            return error
+            while True:  # nothing in it waits, so its first step is its last
+                steps.send(None)
+        except StopIteration as end:
+            return cast(T, end.value)
+
+    return call
 
 
-Outcome = httpx.Response | httpx.TransportError
+class Client(_Core):
+    """A blocking client with the methods of AsyncClient. Close it, or use `with`."""
+
+    _transport = httpx.Client
+
+    def _sleep(self, seconds: float) -> Any:
+        return time.sleep(seconds)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    predict = _blocking(AsyncClient.predict)
+    embed = _blocking(AsyncClient.embed)
+    fill_mask = _blocking(AsyncClient.fill_mask)
+    tag = _blocking(AsyncClient.tag)
+    info = _blocking(AsyncClient.info)
+
+
+async def _result(called: Any) -> Any:
+    """The result of a call to a transport, awaited where it is a coroutine."""
+    return await called if isawaitable(called) else called
 
 
 def _retry_after(outcome: Outcome) -> float | None:
@@ -232,14 +210,6 @@ def _content(outcome: Outcome) -> Any:
     except (ValueError, KeyError, TypeError):  # sent by a proxy
         message, kind = outcome.text[:200], "Unknown"
     raise ServerError(outcome.status_code, message, kind)
-
-
-def _labels(answer: Any) -> list[LabelScore]:
-    return [LabelScore(each["label"], each["score"]) for each in answer]
-
-
-def _guesses(answer: Any) -> list[list[Guess]]:
-    return [[Guess(**guess) for guess in mask] for mask in answer]
 
 
 def _tags(answer: Any) -> Tags:

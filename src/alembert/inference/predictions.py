@@ -1,12 +1,12 @@
 """Turns the logits of a graph into typed answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.io.answers import Classification, Labels, Score, Tag
+from alembert.io.answers import Classification, Guess, Labels, Score, Tag
 
 Floats = NDArray[np.float32]
 
@@ -66,6 +66,11 @@ def _likeliest(row: Floats, top: int) -> list[tuple[int, float]]:
     highest = row[columns[0]]
     probabilities = np.exp(row[columns] - highest) / np.exp(row - highest).sum(dtype=np.float64)
     return list(zip(columns.tolist(), probabilities.tolist(), strict=True))
+
+
+def guesses(logits: Floats, top: int, word: Callable[[int], str]) -> list[list[Guess]]:
+    """The `top` most probable tokens of each mask's logits (N, V); word names a token's id."""
+    return [[Guess(word(token), score) for token, score in row] for row in likeliest(logits, top)]
 
 
 def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:

@@ -1,6 +1,7 @@
 """A session: texts in, typed predictions of an exported model out, without torch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +14,8 @@ from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import (
     Floats,
     classified,
+    guesses,
     labelled,
-    likeliest,
     scored,
     spans_of,
     surest,
@@ -23,7 +24,6 @@ from alembert.inference.texts import as_list, chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
 from alembert.io.answers import (
     Classification,
-    Guess,
     Labels,
     Score,
     Tag,
@@ -127,15 +127,9 @@ class Session:
         self._check_verb("fill_mask")
         if top < 1:
             raise UserError(f"top {top}: must be 1 or more")
-
-        def guesses(values: Floats) -> list[list[Guess]]:
-            return [
-                [Guess(self.reader.word(token), chance) for token, chance in row]
-                for row in likeliest(values, top)
-            ]
-
         inputs, one = as_list(texts)
-        answers = list(self._per_token(inputs, guesses))
+        finish = partial(guesses, top=top, word=self.reader.word)
+        answers = list(self._per_token(inputs, finish))
         return answers[0] if one else answers
 
     def tag(self, texts: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError, safe_open
 
+from alembert.bench.rows import weights_mb
 from alembert.inference import manifest as deployed
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder, read_json
@@ -164,17 +165,16 @@ def size_of(model: str | Path) -> Size | None:
         return None
     layers = config.get("num_hidden_layers", config.get("n_layers"))
     width = config.get("hidden_size", config.get("dim"))
-    files = list(folder.glob("*.safetensors"))
     parameters = 0
-    for file in files:
+    for file in folder.glob("*.safetensors"):
         try:
             with safe_open(file, "pt") as weights:
                 shapes = [weights.get_slice(name).get_shape() for name in weights.offset_keys()]
         except (OSError, SafetensorError) as error:
             raise UserError(f"{file}: cannot be read ({error})") from error
         parameters += sum(math.prod(shape) for shape in shapes)
-    megabytes = sum(file.stat().st_size for file in files) / 1e6
-    return Size(config.get("model_type", ""), f"{layers} layers of {width}", parameters, megabytes)
+    shape = f"{layers} layers of {width}"
+    return Size(config.get("model_type", ""), shape, parameters, weights_mb(folder))
 
 
 def _logged(path: Path) -> list[dict[str, Any]]:

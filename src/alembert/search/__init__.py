@@ -1,7 +1,7 @@
 """Many runs to find one: a student for a budget, or the settings of a recipe.
 
 Read `search` first. `space` has the budget and the candidate shapes; `latency` times them;
-`phases` goes from timing over brief trainings (`halving`, `choice`) to the full training of the
+`phases` goes from timing over brief trainings (`halving`) to the full training of the
 winner (`trials`); `identity` refuses another teacher or other texts in the same folder; `show`
 prints the result. `tune` tries values of a recipe's settings.
 

@@ -1,71 +1,80 @@
-"""Successive halving of candidates as an Optuna study (Jamieson and Talwalkar 2016)."""
+"""Successive halving: which shapes are trained, and which go on, by latency and held-out value."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+import numpy as np
 
-from alembert.search.choice import REDUCTION, ranked, survivors
+from alembert.search.space import Shape
 
-Train = Callable[[str, int], float]  # candidate, steps -> its held-out value
-CANDIDATE = "candidate"
+REDUCTION = 3  # a third of a rung's candidates go on, to three times the steps
 
 
-class Halving(optuna.pruners.BasePruner):
-    """Prunes trials that are not among the best third of all that reached the same steps.
+def promising(ms: Mapping[Shape, float], count: int, fastest: bool) -> list[Shape]:
+    """Return the shapes to train: the same number of each recipe, the first ones one more.
 
-    Optuna's SuccessiveHalvingPruner compares with earlier trials alone and never prunes the first.
+    They are a recipe's slowest, which have the most capacity. With `fastest`, the search is for the
+    fastest that suffices, and they are evenly spaced from the slowest to the fastest.
     """
+    groups: dict[str, list[Shape]] = {}
+    for shape in sorted(ms, key=lambda each: -ms[each]):
+        groups.setdefault(shape.recipe, []).append(shape)
+    turns = [(turn, recipe) for recipe, shapes in groups.items() for turn in range(len(shapes))]
+    chosen = sorted(turns, key=lambda each: each[0])[:count]
+    selected: list[Shape] = []
+    for recipe, shapes in groups.items():
+        share = sum(name == recipe for _, name in chosen)
+        if fastest and share:
+            spaced = np.linspace(0, len(shapes) - 1, share).round().astype(int)
+            selected += [shapes[i] for i in spaced]
+        else:
+            selected += shapes[:share]
+    return selected
 
-    def __init__(self, ms: Mapping[str, float], share: float | None) -> None:
-        self._ms, self._share = ms, share
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        step = trial.last_step
-        values = {
-            each.params[CANDIDATE]: each.intermediate_values[step]
-            for each in study.get_trials(deepcopy=False)
-            if step in each.intermediate_values
-        }
-        best = ranked(values, self._ms, self._share)[: survivors(len(values))]
-        return trial.params[CANDIDATE] not in best
+def ranked(
+    values: Mapping[str, float], ms: Mapping[str, float], share: float | None = None
+) -> list[str]:
+    """Return the names by held-out value, the best first; of equal ones, the faster first.
+
+    With `share`, those that reach this share of the best value come first, the fastest first.
+    """
+    order = sorted(values, key=lambda name: (-values[name], ms[name], name))
+    if share is None or not order:
+        return order
+    enough = [name for name in order if values[name] >= share * values[order[0]]]
+    rest = [name for name in order if name not in enough]
+    return [*sorted(enough, key=lambda name: (ms[name], -values[name])), *rest]
 
 
 def halve(
     names: Sequence[str],
     ms: Mapping[str, float],
     share: float | None,
-    train: Train,
+    train: Callable[[str, int], float],
     steps: int,
-    journal: Path,
 ) -> list[dict[str, float]]:
     """Train rungs of growing length until one candidate is left; return each rung's values.
 
-    The study is always written anew to `journal`; `train` skips trainings that have a record.
+    `train` returns the held-out value of a candidate after so many steps. The best third of a rung,
+    rounded up, goes on (Jamieson and Talwalkar 2016).
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal.unlink(missing_ok=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.RandomSampler(seed=0), pruner=Halving(ms, share),
-        direction="maximize", study_name=journal.stem,
-    )  # fmt: skip
-    trials: dict[str, Trial] = {}
-    for name in names:
-        study.enqueue_trial({CANDIDATE: name})
-        trials[name] = study.ask()
-        trials[name].suggest_categorical(CANDIDATE, list(names))
     rungs: list[dict[str, float]] = []
-    while len(trials) > 1:
-        rungs.append({name: train(name, steps) for name in trials})
-        for name, value in rungs[-1].items():
-            trials[name].report(value, steps)
-        for name in [name for name, trial in trials.items() if trial.should_prune()]:
-            study.tell(trials.pop(name), state=TrialState.PRUNED)
+    while len(names) > 1:
+        rungs.append({name: train(name, steps) for name in names})
+        best = ranked(rungs[-1], ms, share)[: math.ceil(len(names) / REDUCTION)]
+        names = [name for name in names if name in best]
         steps *= REDUCTION
-    for name, trial in trials.items():
-        study.tell(trial, rungs[-1][name] if rungs else 0.0)
     return rungs
+
+
+def next_up(
+    name: str, values: Mapping[str, float], ms: Mapping[str, float], tried: Sequence[str]
+) -> str | None:
+    """Return the fastest of the slower candidates that were better after the first rung."""
+    better = [
+        each
+        for each in values
+        if each not in tried and ms[each] > ms[name] and values[each] > values[name]
+    ]
+    return min(better, key=lambda each: ms[each], default=None)

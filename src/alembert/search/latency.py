@@ -4,7 +4,8 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,9 @@ def latency_of(
     at = cache("latency") / f"{key}.json"
     if at.is_file():
         return Latency(**read_json(at)), True
-    cpu, wall = time.process_time(), time.perf_counter()
-    with tempfile.TemporaryDirectory() as home:
+    with spent() as cost, tempfile.TemporaryDirectory() as home:
         ms = _random(Path(home), fields, kind, labels, length)
-    latency = Latency(ms, time.process_time() - cpu, time.perf_counter() - wall)
+    latency = Latency(ms, **cost)
     write_json(at, latency.__dict__)
     return latency, False
 
@@ -103,3 +103,12 @@ def timed(run: Callable[[Ids], Any], length: int, vocabulary: int) -> float:
             spent.append(time.thread_time() - began)
         medians.append(float(np.median(spent)))
     return 1000 * min(medians)
+
+
+@contextmanager
+def spent() -> Iterator[dict[str, float]]:
+    """Yield a dictionary that has the block's cpu_s and wall_s at its end."""
+    cost: dict[str, float] = {}
+    cpu, wall = time.process_time(), time.perf_counter()
+    yield cost
+    cost |= {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}

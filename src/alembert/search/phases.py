@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from alembert.data.splits import Splits
 from alembert.io.errors import UserError
-from alembert.search import choice
-from alembert.search.halving import halve
+from alembert.search import halving
 from alembert.search.latency import latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
 from alembert.search.trials import Task, train_fully, train_steps
@@ -91,7 +90,7 @@ def train_briefly(
     full_steps: dict[str, int],
 ) -> BriefTrainings:  # fmt: skip
     """Train promising shapes briefly; full_steps has the steps of each recipe's full training."""
-    chosen = choice.promising(fits, budget.trials, budget.min_retention is not None)
+    chosen = halving.promising(fits, budget.trials, budget.min_retention is not None)
     shapes = {shape.name: shape for shape in chosen}
     ms = {shape.name: fits[shape] for shape in chosen}
     mean = sum(full_steps.values()) / len(full_steps)
@@ -105,13 +104,13 @@ def train_briefly(
         return float(record["held_out"])
 
     share = budget.min_retention
-    rungs = halve(list(shapes), ms, share, trained, budget.steps, task.home / "optuna.journal")
-    first = choice.ranked(rungs[-1], ms, share)[0] if rungs else chosen[0].name
-    vocabulary, steps = vocabularies[0], budget.steps * choice.REDUCTION ** max(len(rungs) - 1, 0)
+    rungs = halving.halve(list(shapes), ms, share, trained, budget.steps)
+    first = halving.ranked(rungs[-1], ms, share)[0] if rungs else chosen[0].name
+    vocabulary, steps = vocabularies[0], budget.steps * halving.REDUCTION ** max(len(rungs) - 1, 0)
     if len(vocabularies) > 1:
         trimmed, all_tokens = (trained(first, steps, each) for each in VOCABULARIES)
         vocabulary = "task" if trimmed >= all_tokens - TOLERANCE * abs(all_tokens) else "all"
-    shares = [budget.steps * choice.REDUCTION**k / mean for k in range(len(rungs))]
+    shares = [budget.steps * halving.REDUCTION**k / mean for k in range(len(rungs))]
     return BriefTrainings(shapes, ms, rungs, shares, first, vocabulary, list(trials.values()))
 
 
@@ -136,7 +135,7 @@ def train_winner(
         if budget.min_retention is None or retention >= budget.min_retention or not ran.rungs:
             return fulls
         tried = [each["name"] for each in fulls]
-        slower = choice.next_up(name, ran.rungs[0], ran.ms, tried)
+        slower = halving.next_up(name, ran.rungs[0], ran.ms, tried)
         log.info(f"{name} keeps {retention:.1%} of the teacher's held-out {aim['metric']}")
         if slower is None:
             return fulls

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from alembert.recipes.schema import Recipe, Stage
 from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.search.latency import timed
+from alembert.search.latency import spent, timed
 from alembert.search.space import Shape
 from alembert.training.monitor import length_of
 
@@ -93,10 +92,10 @@ def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[s
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
     if not record.is_file():
         recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
-        with _spent() as spent, _quiet():
+        with spent() as cost, _quiet():
             run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)))
         result = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
-                  "held_out": _held_out(out), **spent}  # fmt: skip
+                  "held_out": _held_out(out), **cost}  # fmt: skip
         write_json(record, result)
         log.info(
             f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {result['held_out']:.4f}"
@@ -113,13 +112,13 @@ def train_fully(
     record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
     if not record.is_file():
         job = task.job(task.recipe(shape, epochs), vocabulary, out, task.files)
-        with _spent() as spent:
+        with spent() as cost:
             metrics = run(job)
-        with _spent() as exporting:
+        with spent() as exporting:
             exported = _exported(job, task, length)
         result = {
             "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
-            "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **spent,
+            "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **cost,
             "export": exporting,
         }  # fmt: skip
         write_json(record, result)
@@ -176,15 +175,6 @@ def publish(run_folder: Path, out: Path) -> None:
 def _held_out(out: Path) -> float:
     """Return the best value of the last stage on the held-out texts."""
     return float(read_json(sorted(out.glob("stages/*"))[-1] / "facts.json")["best"])
-
-
-@contextmanager
-def _spent() -> Iterator[dict[str, float]]:
-    """Yield a dictionary that has the block's cpu_s and wall_s at its end."""
-    spent: dict[str, float] = {}
-    cpu, wall = time.process_time(), time.perf_counter()
-    yield spent
-    spent |= {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
 @contextmanager

@@ -140,9 +140,7 @@ def _trial(base: Job, settings: Settings, recipe: Recipe) -> Trial:
     stages = sorted((out / "stages").iterdir())
     facts = [read_json(stage / "facts.json") for stage in stages]
     if leads():
-        for (
-            stage
-        ) in stages:  # a finished run does not need it; it is three times as large as the model
+        for stage in stages:  # unused once finished, and three times as large as the model
             shutil.rmtree(stage / "checkpoint", ignore_errors=True)
     seconds = sum(float(one["seconds"]) for one in facts)
     last, best = facts[-1], float(facts[-1]["best"])

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from alembert.inference.predictions import Floats
 from alembert.inference.texts import CHARACTERS
 from alembert.io.answers import Guess, Tags
 from alembert.serving import schemas
@@ -21,12 +23,12 @@ from alembert.serving.openapi import Operation, document
 from alembert.serving.pages import pages, playground
 from alembert.serving.schemas import RefusedError
 from alembert.serving.served_model import (
-    Finish,
+    Row,
     ServedModel,
-    embed_rows,
-    fill_mask_rows,
-    predict_rows,
-    tag_rows,
+    label_scores,
+    mask_guesses,
+    tags,
+    vector,
 )
 from alembert.serving.service import Limits, Opener, Service
 
@@ -41,7 +43,7 @@ class _Verb:
 
     request: type[Any]
     answer: Any
-    finish: Callable[[ServedModel, Any], Finish]
+    finish: Callable[[ServedModel, Any, Row, Floats], Any]
     lists: bool = False
 
 
@@ -49,20 +51,13 @@ VERBS = {
     "predict": _Verb(
         schemas.PredictRequest,
         list[schemas.Prediction] | list[list[schemas.Prediction]],
-        lambda model, fields: predict_rows(model, fields.raw_scores),
+        label_scores,
     ),
-    "embed": _Verb(
-        schemas.EmbedRequest,
-        list[list[float]],
-        lambda model, fields: embed_rows(fields.normalize),
-        lists=True,
-    ),
+    "embed": _Verb(schemas.EmbedRequest, list[list[float]], vector, lists=True),
     "fill_mask": _Verb(
-        schemas.FillMaskRequest,
-        list[list[Guess]] | list[list[list[Guess]]],
-        lambda model, fields: fill_mask_rows(model, fields.top, fields.temperature),
+        schemas.FillMaskRequest, list[list[Guess]] | list[list[list[Guess]]], mask_guesses
     ),
-    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], lambda model, fields: tag_rows(model)),
+    "tag": _Verb(schemas.TagRequest, Tags | list[Tags], tags),
 }
 
 
@@ -163,7 +158,7 @@ def _reader(
             texts = [
                 text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts
             ]
-        finish = route.finish(model, fields)
+        finish = partial(route.finish, model, fields)
         questions = model.questions(texts, fields.truncate, finish)
         if route.request is schemas.FillMaskRequest:
             count = fields.top * sum(len(question.places) for question in questions)

@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant, exported_folder
-from alembert.inference.predictions import Floats, likeliest, sigmoid, softmax, surest
+from alembert.inference.predictions import Floats, guesses, sigmoid, softmax, surest
 from alembert.inference.session import TOKEN_KINDS, VERBS, Session
 from alembert.inference.tokenization import Rows
 from alembert.io.answers import Guess, Tags
-from alembert.serving.schemas import RefusedError
+from alembert.serving.schemas import (
+    EmbedRequest,
+    FillMaskRequest,
+    PredictRequest,
+    RefusedError,
+    TagRequest,
+)
 
 ROUTES = {"predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag"}
 ATTENDING = 64  # tokens of a text whose attention is shown; a larger picture is unreadable
@@ -142,52 +149,35 @@ def load_model(name: str, folder: Path, backend: str | None = None) -> ServedMod
     return ServedModel(name, session, facts.variant(backend, root), attending)
 
 
-def predict_rows(model: ServedModel, raw: bool) -> Finish:
-    """Answers are labels with their scores, the highest first; raw: logits for scores."""
+def label_scores(
+    model: ServedModel, fields: PredictRequest, question: Row, values: Floats
+) -> list[dict[str, Any]]:
+    """Labels with their scores, the highest first; `raw_scores` are the logits."""
     labels, kind = model.session.labels or ("score",), model.session.kind
-
-    def finish(question: Row, values: Floats) -> list[dict[str, Any]]:
-        order = values.argsort(kind="stable")[::-1].tolist()
-        scores = values.tolist()
-        if not raw and kind == "classification":
-            scores = softmax(values).tolist()
-        elif not raw and kind == "multilabel":
-            scores = sigmoid(values).tolist()
-        return [{"score": scores[i], "label": labels[i]} for i in order]
-
-    return finish
+    scores: NDArray[Any] = values
+    if not fields.raw_scores and kind == "classification":
+        scores = softmax(values)
+    elif not fields.raw_scores and kind == "multilabel":
+        scores = sigmoid(values)
+    order, numbers = values.argsort(kind="stable")[::-1].tolist(), scores.tolist()
+    return [{"score": numbers[i], "label": labels[i]} for i in order]
 
 
-def embed_rows(normalize: bool) -> Finish:
-    """Answers are vectors, of length 1 if `normalize`."""
-
-    def finish(question: Row, values: Floats) -> Any:
-        length = float(np.linalg.norm(values)) if normalize else 1.0
-        return (values / (length or 1.0)).tolist()
-
-    return finish
+def vector(model: ServedModel, fields: EmbedRequest, question: Row, values: Floats) -> list[float]:
+    """The vector, of length 1 with `normalize`."""
+    length = float(np.linalg.norm(values)) if fields.normalize else 1.0
+    return list((values / (length or 1.0)).tolist())
 
 
-def fill_mask_rows(model: ServedModel, top: int, temperature: float) -> Finish:
-    """Answers are the `top` most probable tokens of each mask, at a temperature."""
-    word = model.session.reader.word
-
-    def finish(question: Row, values: Floats) -> list[list[Guess]]:
-        return [
-            [Guess(word(token), score) for token, score in row]
-            for row in likeliest(values / np.float32(temperature), top)
-        ]
-
-    return finish
+def mask_guesses(
+    model: ServedModel, fields: FillMaskRequest, question: Row, values: Floats
+) -> list[list[Guess]]:
+    """The `top` most probable tokens of each mask, at a temperature."""
+    return guesses(values / np.float32(fields.temperature), fields.top, model.session.reader.word)
 
 
-def tag_rows(model: ServedModel) -> Finish:
-    """Answers are Tags."""
-
-    def finish(question: Row, values: Floats) -> Tags:
-        answers = iter(surest(values))
-        return model.session.tagged(
-            question.text, [place and next(answers) for place in question.places]
-        )
-
-    return finish
+def tags(model: ServedModel, fields: TagRequest, question: Row, values: Floats) -> Tags:
+    """The tags of a text's words and spans."""
+    answers = iter(surest(values))
+    places = [place and next(answers) for place in question.places]
+    return model.session.tagged(question.text, places)

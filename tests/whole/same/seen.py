@@ -148,7 +148,6 @@ def _graph(path: Path) -> Iterator[str]:
 READERS: dict[str, Callable[[Path], Iterator[str]]] = {
     ".json": _json,
     ".jsonl": _rows,
-    ".journal": _rows,
     ".html": _html,
     ".svg": _html,
     ".parquet": _parquet,

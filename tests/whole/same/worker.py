@@ -25,7 +25,7 @@ from .probes import Probe
 WARM = """torch transformers.modeling_utils transformers.trainer_utils accelerate datasets pandas
 sklearn.metrics scipy.stats pyarrow.parquet pydantic rich.console typer matplotlib.figure
 matplotlib.backends.backend_svg jinja2 onnx onnxruntime onnxscript torch.onnx torch.export openvino
-nncf optuna fastapi uvicorn httpx prometheus_client seqeval.metrics torch.distributed.fsdp"""
+nncf fastapi uvicorn httpx prometheus_client seqeval.metrics torch.distributed.fsdp"""
 MODELS = ("bert-classes", "teacher-distilbert", "teacher-mobilebert")
 
 
