@@ -29,7 +29,7 @@ from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client, LabelScore
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
-from alembert.data.formats import PACKED, READERS
+from alembert.data.formats import FORMATS, PACKED
 from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
@@ -110,7 +110,7 @@ def tables() -> Iterator[str]:
     """What the package keeps in tables: words for layers, models, files, columns and answers."""
     named: dict[str, Iterable[Any]] = {
         "layer map": NAMES, "head": HEADS, "kind of exported model": KINDS,
-        "pooling": POOLINGS.values(), "format of data": READERS, "format of packed data": PACKED,
+        "pooling": POOLINGS.values(), "format of data": FORMATS, "format of packed data": PACKED,
         "format of a streamed corpus": STREAMS, "format of augmented data": WRITERS,
         "column of a text": TEXTS, "column of a pair": map(" and ".join, PAIRS),
         "column of a label": LABELS, "column of a score": SCORES, "column of words": WORDS,
