@@ -168,11 +168,11 @@ def encode(
 
 
 def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
-    """The texts, or lists of words, of a column. Raises UserError for an empty row."""
+    """The texts, or lists of words, of a column. Raises UserError for an empty row or word."""
     words = is_list(data, column)
     values = data[column][:]
     for row, value in enumerate(values, start=1):
-        if not value if words else value is None or not str(value).strip():
+        if not value or None in value if words else value is None or not str(value).strip():
             raise UserError(f"{source}, row {row}: {column!r} is empty; fill it or drop the row")
     if words:
         return [[str(word) for word in value] for value in values]
