@@ -34,7 +34,7 @@ from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
-from alembert.evaluation.predict import score_masked_words
+from alembert.evaluation.predict import evaluate_masked_words
 from alembert.export.files import FILES
 from alembert.inference import Session
 from alembert.inference.manifest import KINDS, Manifest, Variant
@@ -147,7 +147,7 @@ def measured() -> Iterator[str]:
         found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)
         yield f"task {kind}: {headline}"
         yield from (f"metric of {kind}: {name}" for name in found)
-    found = score_masked_words(
+    found = evaluate_masked_words(
         lambda batch, _: batch["labels"].new_zeros(len(batch["labels"]), 2).float(), rows,
         lambda batch, _: batch | {"labels": batch["input_ids"]}, pad_token_id=0,
     )  # fmt: skip
