@@ -15,8 +15,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from alembert.data.labels import find_columns
 from alembert.data.sources import glue
-from alembert.data.tasks import find_columns, hold_out, infer_task
+from alembert.data.tasks import hold_out, infer_task
 from benchmarks.lab.results import arguments
 
 SPLITS = ("train", "valid", "test")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
+from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.layer_terms import HiddenCosine
 
 Batch = dict[str, torch.Tensor]
 EVERY = {"output_hidden_states": True, "output_attentions": True}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +199,9 @@ def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
         ({"out": "in.csv/out.csv"}, "in.csv/out.csv.unfinished: cannot be written"),
         ({"source": "words.jsonl"}, "cannot hold column 'tokens' unchanged; write .jsonl or"),
         ({"source": "zip.jsonl"}, "cannot hold column 'zip' unchanged; write .jsonl or .parquet"),
-        (
-            {"source": "line.jsonl", "out": "out.tsv"},
-            "cannot hold the rows unchanged; write .jsonl",
-        ),
+        ({"source": "line.jsonl", "out": "out.tsv"}, "cannot hold column 'text' unchanged; write"),
+        ({"source": "day.parquet", "out": "out.jsonl"}, "cannot hold column 'day' unchanged; wr"),
+        ({"source": "return.jsonl"}, "cannot hold column 'text' unchanged; write .jsonl or"),
         ({"source": "gap.csv"}, "gap.csv, row 2: 'text' is empty; fill it or drop the row"),
         ({"source": "empty.csv"}, "empty.csv: the file is empty"),
         ({"text": "text", "text_pair": "text"}, "--text-pair text: is the first text already"),
@@ -226,11 +226,14 @@ def test_a_mistake_is_one_line_that_names_the_mend(
         "words.jsonl": '{"tokens": ["good"], "tags": ["O"]}\n',
         "zip.jsonl": '{"text": "good film", "zip": "12345"}\n',
         "line.jsonl": '{"text": "good\\nfilm", "label": 1}\n',
+        "return.jsonl": '{"text": "good\\rfilm", "label": 1}\n',
         "gap.csv": "text,label\ngood,1\n ,2\n",
         "empty.csv": "",
     }
     for name, content in files.items():
         (tmp_path / name).write_text(content)
+    days = {"text": ["good film"], "day": [date(2020, 2, 29)]}
+    Dataset.from_dict(days).to_parquet(tmp_path / "day.parquet")
     if given.get("mlm") == "headless":
         saved(tmp_path / "headless", tokenizer, "classification")
     if given.get("mlm") == "maskless":

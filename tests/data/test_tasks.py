@@ -9,17 +9,10 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import BertTokenizerFast
 
+from alembert.data.encoded import concat
+from alembert.data.labels import Columns, find_columns
 from alembert.data.sources import glue
-from alembert.data.tasks import (
-    Columns,
-    Task,
-    concat,
-    encode,
-    find_columns,
-    hold_out,
-    infer_task,
-    is_bio,
-)
+from alembert.data.tasks import Task, encode, hold_out, infer_task, is_bio
 from alembert.io.errors import UserError
 
 SENTIMENT = Dataset.from_dict({"text": ["good film", "bad"], "label": ["pos", "neg"]})

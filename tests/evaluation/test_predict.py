@@ -21,7 +21,8 @@ from transformers import (
 from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
-from alembert.data.tasks import Columns, Task, encode
+from alembert.data.labels import Columns
+from alembert.data.tasks import Task, encode
 from alembert.evaluation.predict import evaluate_masked_words, predict
 
 SMALL = {"vocab_size": 99, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}

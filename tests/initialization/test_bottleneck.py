@@ -12,7 +12,8 @@ from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.least_squares import ridge
 from alembert.initialization.student import from_teacher
 from alembert.models.building import draw_model
-from alembert.objectives.objective import AttentionKL, FeatureMap, SoftLabels
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.recipes import recipe_of
 from alembert.training.distillation import Distillation
 

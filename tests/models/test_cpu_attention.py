@@ -11,7 +11,7 @@ from transformers import AutoModel
 
 from alembert.models import cpu_attention
 from alembert.models.cpu_attention import NAME, use_fused
-from alembert.objectives.objective import AttentionMSE, HiddenMSE
+from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
 from alembert.training.distillation import Distillation
 
 

@@ -13,7 +13,9 @@ from alembert.io.errors import UserError
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, sharpness
 from alembert.models.trace import Reads, trace
-from alembert.objectives.objective import AttentionMSE, HardLabels, HiddenCosine, SoftLabels, reads
+from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.layer_terms import AttentionMSE, HiddenCosine
+from alembert.objectives.objective import reads
 
 ENCODERS = [
     "bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mobilebert", "albert",

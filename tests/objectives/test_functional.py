@@ -14,7 +14,8 @@ from alembert.io.errors import UserError
 from alembert.models.logits import VocabularyLogits
 from alembert.models.trace import Trace
 from alembert.objectives import functional, fused_linear
-from alembert.objectives.objective import AttentionMSE, LogitsMSE, SoftLabels
+from alembert.objectives.label_terms import LogitsMSE, SoftLabels
+from alembert.objectives.layer_terms import AttentionMSE
 from alembert.training.distillation import Distillation
 
 GOLDEN = Path(__file__).parents[1] / "golden"

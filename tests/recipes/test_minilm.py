@@ -16,7 +16,7 @@ from alembert.models.loading import load_config, load_model
 from alembert.models.trace import split_heads
 from alembert.objectives import attention_kl
 from alembert.objectives.attention_kl import relations
-from alembert.objectives.objective import Relations
+from alembert.objectives.layer_terms import Relations
 from alembert.recipes import recipe_of
 from alembert.runs.job import Job
 from alembert.runs.run import run

@@ -33,7 +33,7 @@ from alembert.models.trace import Reads, no_grad_trace
 from alembert.objectives import attention_kl as divergence
 from alembert.objectives import functional
 from alembert.objectives.attention_kl import attention_kl
-from alembert.objectives.objective import AttentionKL, FeatureMap
+from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import with_settings

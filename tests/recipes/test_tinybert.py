@@ -25,7 +25,8 @@ from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.models.trace import Trace
 from alembert.objectives import functional
-from alembert.objectives.objective import AttentionMSE, HiddenMSE, SoftLabels
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import Recipe, with_settings

@@ -19,7 +19,7 @@ from alembert.data.splits import Files, Splits, prepare
 from alembert.data.tasks import Task
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
-from alembert.objectives.objective import HardLabels
+from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.finetune import finetune
 from alembert.recipes.schema import Stage, from_yaml, to_yaml, with_settings
 from alembert.runs.class_weights import balanced, describe, with_class_weights

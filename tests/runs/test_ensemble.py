@@ -20,7 +20,8 @@ from alembert.io.errors import UserError
 from alembert.io.files import write_json
 from alembert.models.loading import load_config, load_model
 from alembert.objectives.functional import soft_labels
-from alembert.objectives.objective import HiddenCosine, SoftLabels
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import with_settings
 from alembert.runs import ensemble, run

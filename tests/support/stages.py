@@ -8,7 +8,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from alembert.objectives.objective import HardLabels, Objective
+from alembert.objectives.label_terms import HardLabels
+from alembert.objectives.objective import Objective
 from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
 from alembert.training.loop import Batches, train

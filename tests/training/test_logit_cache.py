@@ -22,7 +22,7 @@ from alembert.data.splits import Files, prepare
 from alembert.io.errors import UserError
 from alembert.io.tensors import save_part
 from alembert.models.loading import load_config, load_model
-from alembert.objectives.objective import SoftLabels
+from alembert.objectives.label_terms import SoftLabels
 from alembert.recipes.schema import Init, Recipe, Stage, with_settings
 from alembert.recipes.tinybert import student_config
 from alembert.runs import run

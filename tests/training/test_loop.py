@@ -15,15 +15,9 @@ from transformers import BertTokenizerFast
 from alembert.data.corpus.corpus import read_corpus
 from alembert.io.errors import UserError
 from alembert.io.tensors import facts_of
-from alembert.objectives.objective import (
-    AttentionMSE,
-    HardLabels,
-    HiddenCosine,
-    HiddenMSE,
-    LogitsMSE,
-    Objective,
-    SoftLabels,
-)
+from alembert.objectives.label_terms import HardLabels, LogitsMSE, SoftLabels
+from alembert.objectives.layer_terms import AttentionMSE, HiddenCosine, HiddenMSE
+from alembert.objectives.objective import Objective
 from alembert.training import checkpoint
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import (

@@ -10,7 +10,7 @@ from support.stages import in_fp32
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from alembert.objectives.objective import HardLabels, SoftLabels
+from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint, sparse_embedding
 from alembert.training.distillation import Distillation

@@ -20,17 +20,16 @@ from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.models.trace import no_grad_trace
-from alembert.objectives.objective import (
+from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.layer_terms import (
     AttentionKL,
     AttentionMSE,
     FeatureMap,
-    HardLabels,
     HiddenCosine,
     HiddenMSE,
-    Objective,
     Relations,
-    SoftLabels,
 )
+from alembert.objectives.objective import Objective
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Stage
 from alembert.runs.job import Job

@@ -29,12 +29,12 @@ from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client, LabelScore
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
-from alembert.data.formats import PACKED, READERS
+from alembert.data.formats import FORMATS, PACKED
 from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
-from alembert.evaluation.predict import score_masked_words
+from alembert.evaluation.predict import evaluate_masked_words
 from alembert.export.files import FILES
 from alembert.inference import Session
 from alembert.inference.manifest import KINDS, Manifest, Variant
@@ -110,7 +110,7 @@ def tables() -> Iterator[str]:
     """What the package keeps in tables: words for layers, models, files, columns and answers."""
     named: dict[str, Iterable[Any]] = {
         "layer map": NAMES, "head": HEADS, "kind of exported model": KINDS,
-        "pooling": POOLINGS.values(), "format of data": READERS, "format of packed data": PACKED,
+        "pooling": POOLINGS.values(), "format of data": FORMATS, "format of packed data": PACKED,
         "format of a streamed corpus": STREAMS, "format of augmented data": WRITERS,
         "column of a text": TEXTS, "column of a pair": map(" and ".join, PAIRS),
         "column of a label": LABELS, "column of a score": SCORES, "column of words": WORDS,
@@ -147,7 +147,7 @@ def measured() -> Iterator[str]:
         found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)
         yield f"task {kind}: {headline}"
         yield from (f"metric of {kind}: {name}" for name in found)
-    found = score_masked_words(
+    found = evaluate_masked_words(
         lambda batch, _: batch["labels"].new_zeros(len(batch["labels"]), 2).float(), rows,
         lambda batch, _: batch | {"labels": batch["input_ids"]}, pad_token_id=0,
     )  # fmt: skip

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,14 +16,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from datasets import Dataset
 from tqdm import tqdm
 
 from alembert import __version__
 from alembert.augmentation.candidates import MaskedLM, candidates, vectors_of
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
+from alembert.data.formats import typed
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
+from alembert.data.tasks import texts_in
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
 from alembert.io.locks import locked
@@ -62,7 +64,7 @@ def augment_file(
     columns = find_columns(data, source, text, text_pair, labelled=False)
     names = [name for name in (columns.text, columns.text_pair) if name is not None]
     rows: pa.Table = data.with_format("arrow")[:]
-    _check_texts(rows, names, shown or source)
+    _check_texts(data, names, shown or source)
     _check_out(rows, source, out)
     near, masked = _models(mlm, vectors, embeddings, precision)
     key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
@@ -80,15 +82,12 @@ def augment_file(
     return count
 
 
-def _check_texts(rows: pa.Table, names: list[str], source: str) -> None:
+def _check_texts(data: Dataset, names: list[str], source: str) -> None:
     for name in names:
-        kind = rows.schema.field(name).type
-        kind = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        feature = getattr(data.features[name], "feature", data.features[name])
+        if getattr(feature, "dtype", "") not in ("string", "large_string"):
             raise UserError(f"{source}: {name!r} holds no text; name another column with --text")
-        for row, value in enumerate(rows[name].to_pylist(), start=1):
-            if not value or None in value if isinstance(value, list) else not (value or "").strip():
-                raise UserError(f"{source}, row {row}: {name!r} is empty; fill it or drop the row")
+        texts_in(data, name, source)
 
 
 def _check_out(rows: pa.Table, source: str, out: Path) -> None:
@@ -98,19 +97,29 @@ def _check_out(rows: pa.Table, source: str, out: Path) -> None:
     if out.resolve() == Path(source).expanduser().resolve():
         raise UserError(f"--out {out}: is the file to augment itself; name another")
     _check_free(out)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"rows{out.suffix}"
-        try:
-            WRITERS[out.suffix](copy, rows.schema, [rows])
-            back = read(str(copy)).with_format("arrow")[:]
-        except (UserError, csv.Error, TypeError):
-            back = None
-    for name in rows.column_names:
-        if back is None or repr(back[name].to_pylist()) != repr(rows[name].to_pylist()):
-            which = "the rows" if back is None else f"column {name!r}"
+    for name in rows.column_names if out.suffix != ".parquet" else ():
+        last = name == rows.column_names[-1]
+        keeps = _json_keeps if out.suffix == ".jsonl" else partial(_cells_keep, out.suffix, last)
+        if not keeps([name, *rows[name].to_pylist()]):
             raise UserError(
-                f"{out}: this kind of file cannot hold {which} unchanged; write .jsonl or .parquet"
+                f"{out}: this kind of file cannot hold column {name!r} unchanged; "
+                "write .jsonl or .parquet"
             )
+
+
+def _json_keeps(values: list[Any]) -> bool:
+    """Whether values are read from JSON as they are written, integers in 64 bits with a sign."""
+    too_large = any(isinstance(value, int) and value >= 2**63 for value in values)
+    return not too_large and repr(json.loads(json.dumps(values, default=str))) == repr(values)
+
+
+def _cells_keep(suffix: str, last: bool, values: list[Any]) -> bool:
+    """Whether a column, its name first, is read from .csv or .tsv as it is written."""
+    cells = ["" if value is None else str(value) for value in values]
+    # csv quotes no cell for a carriage return alone, and .tsv none at all
+    broken = {".csv": r'[^,"\n]*\r[^,"\n]*', ".tsv": r".*[\t\n].*" + r"|.*\r" * last}[suffix]
+    whole = not any(re.fullmatch(broken, cell, re.DOTALL) for cell in cells)
+    return whole and repr(typed(cells[1:])) == repr(values[1:])
 
 
 def _models(

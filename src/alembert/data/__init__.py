@@ -6,5 +6,5 @@ them, and `splits` joins training, validation and evaluation files. `collate` pa
 tokens; `batches` gives the batch of a step as a function of (seed, step). `corpus` is the inner
 part for plain text of any size. `intents` holds the data of the quickstart.
 
-For other rooms: sources, labels, tasks, encoded, splits, collate, batches, corpus.
+For other rooms: sources, formats, labels, tasks, encoded, splits, collate, batches, corpus.
 """

@@ -1,4 +1,4 @@
-"""Reads one file into a `datasets.Dataset`, by a reader for each suffix."""
+"""Streams the rows of one file, by a reader for each suffix, and makes a data set of them."""
 
 import csv
 import io
@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -21,8 +23,10 @@ from alembert.io.errors import UserError
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|NAN")
 
-Reader = Callable[[Path], Dataset]
-Rows = Callable[[BinaryIO, Path], Iterator[tuple[int, list[str]]]]  # (line, cells)
+Row = dict[str, Any]
+Rows = Iterator[tuple[str, Row]]  # each with its position as messages name it: "line 3"
+Reader = Callable[[BinaryIO, Path], Rows]
+Cells = Callable[[BinaryIO, Path], Iterator[tuple[int, list[str]]]]  # (line, cells)
 PACKED = {".zst": "zstd", ".gz": "gzip"}
 
 
@@ -42,7 +46,47 @@ def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
     return Dataset(InMemoryTable(pa.table(arrays)))
 
 
-def _typed(cells: list[str]) -> list[Any]:
+def read_file(path: Path) -> Dataset:
+    """The rows of a file of a known format. Raises UserError that names the file and the line."""
+    if kind(path) == ".parquet":  # has types of its own
+        with parquet(path):
+            return Dataset(InMemoryTable(pq.read_table(path)))
+    with path.open("rb") as file:
+        columns = _columns(READERS[kind(path)](file, path), path)
+    if kind(path) in (".csv", ".tsv"):
+        columns = {name: typed(cells) for name, cells in columns.items()}
+    return dataset(columns, path)
+
+
+def _columns(rows: Rows, path: Path) -> dict[str, list[Any]]:
+    """The columns of rows, whose names are the keys of the first row."""
+    columns: dict[str, list[Any]] = {}
+    for where, row in rows:
+        columns = columns or {key: [] for key in row}
+        if row.keys() != columns.keys():
+            odd = sorted(row.keys() ^ columns.keys())[0]
+            state = "is missing" if odd in columns else "is not in the rows above"
+            raise UserError(f"{path}, {where}: key {odd!r} {state}; give all rows the same keys")
+        for key, value in row.items():
+            columns[key].append(value)
+            first = columns[key][0]
+            if type(value) is type(first) or None in (value, first):
+                continue
+            if _kind(value) != _kind(first):
+                raise UserError(
+                    f"{path}, {where}: {key!r} is {_kind(value)}, above it is {_kind(first)}; "
+                    "give every row the same type"
+                )
+    return columns
+
+
+def _kind(value: Any) -> str:
+    """The type of a JSON value as messages name it; 1 and 1.0 are of one kind."""
+    kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string"}
+    return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
+
+
+def typed(cells: list[str]) -> list[Any]:
     """A column as int or float, with None for empty cells, if every filled cell is a number."""
     filled = [cell for cell in cells if cell]
     for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
@@ -51,7 +95,7 @@ def _typed(cells: list[str]) -> list[Any]:
     return cells
 
 
-def csv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_cells(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of each row of a CSV file; a quoted cell may hold commas and line breaks."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     with unpacked(file, path, newline="") as text:
@@ -70,21 +114,20 @@ def csv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, row
 
 
-def tsv_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+def tsv_cells(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of each row of a TSV file; quotation marks belong to the text, as in GLUE."""
     return ((number, line.split("\t")) for number, line in lines(file, path) if line)
 
 
-def table(rows: Rows, file: BinaryIO, path: Path) -> Iterator[list[str]]:
-    """The column names, then the rows. Raises UserError for a row of another width."""
-    numbered = rows(file, path)
+def _delimited(cells: Cells, file: BinaryIO, path: Path) -> Rows:
+    """Rows of cells under a header of names. Raises UserError for a row of another width."""
+    numbered = cells(file, path)
     _, header = next(numbered, (0, None))
     if header is None:
         raise UserError(f"{path}: the file is empty; give a file with at least one row")
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise UserError(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
-    yield header
     line = 0
     for line, row in numbered:
         if len(row) != len(header):
@@ -92,49 +135,9 @@ def table(rows: Rows, file: BinaryIO, path: Path) -> Iterator[list[str]]:
                 f"{path}, line {line}: {len(row)} fields where the header has {len(header)}; "
                 "fix the row (in CSV, quote a text that holds a comma)"
             )
-        yield row
+        yield f"line {line}", dict(zip(header, row, strict=True))
     if not line:
         raise UserError(f"{path}: no rows below the header; give a file with at least one")
-
-
-def _delimited(rows: Rows) -> Reader:
-    """A reader of rows of cells whose first row names the columns."""
-
-    def reader(path: Path) -> Dataset:
-        with path.open("rb") as file:
-            header, *body = table(rows, file, path)
-        cells = zip(*body, strict=True)
-        return dataset({n: _typed(list(c)) for n, c in zip(header, cells, strict=True)}, path)
-
-    return reader
-
-
-def _records(path: Path, rows: Iterable[tuple[str, Any]]) -> Dataset:
-    """A Dataset of (position, object) pairs; the keys are those of the first object."""
-    columns: dict[str, list[Any]] = {}
-    for where, row in rows:
-        if not isinstance(row, dict) or not row:
-            raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
-        columns = columns or {key: [] for key in row}
-        if row.keys() != columns.keys():
-            odd = sorted(row.keys() ^ columns.keys())[0]
-            state = "is missing" if odd in columns else "is not in the rows above"
-            raise UserError(f"{path}, {where}: key {odd!r} {state}; give all rows the same keys")
-        for key, value in row.items():
-            columns[key].append(value)
-            first = columns[key][0]
-            if _kind(value) != _kind(first) and None not in (value, first):
-                raise UserError(
-                    f"{path}, {where}: {key!r} is {_kind(value)}, above it is {_kind(first)}; "
-                    "give every row the same type"
-                )
-    return dataset(columns, path)
-
-
-def _kind(value: Any) -> str:
-    """The type of a JSON value as messages name it; 1 and 1.0 are of one kind."""
-    kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string"}
-    return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
 
 
 def _loads(path: Path, text: str, line: int) -> Any:
@@ -145,20 +148,20 @@ def _loads(path: Path, text: str, line: int) -> Any:
         raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
 
 
-def objects(file: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
-    """(position, value) of each filled line of a JSONL file."""
+def _objects(values: Iterable[tuple[str, Any]], path: Path) -> Rows:
+    for where, row in values:
+        if not isinstance(row, dict) or not row:
+            raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
+        yield where, row
+
+
+def _jsonl(file: BinaryIO, path: Path) -> Rows:
     filled = ((number, line) for number, line in lines(file, path) if line.strip())
-    return ((f"line {n}", _loads(path, line, n)) for n, line in filled)
+    return _objects(((f"line {n}", _loads(path, line, n)) for n, line in filled), path)
 
 
-def _jsonl(path: Path) -> Dataset:
-    with path.open("rb") as file:
-        return _records(path, objects(file, path))
-
-
-def _json(path: Path) -> Dataset:
-    with path.open("rb") as file:
-        content = _loads(path, "\n".join(line for _, line in lines(file, path)), 1)
+def _json(file: BinaryIO, path: Path) -> Rows:
+    content = _loads(path, "\n".join(line for _, line in lines(file, path)), 1)
     inner = content.get("data") if isinstance(content, dict) else None
     if isinstance(inner, list) and all(isinstance(row, dict) for row in inner):
         content = inner
@@ -166,15 +169,11 @@ def _json(path: Path) -> Dataset:
         if len({len(values) for values in content.values()}) > 1:
             counts = ", ".join(f"{key}: {len(values)}" for key, values in content.items())
             raise UserError(f"{path}: columns of different length ({counts}); fix the file")
-        return dataset(content, path)
+        cells = zip(*content.values(), strict=True)
+        content = [dict(zip(content, row, strict=True)) for row in cells]
     if not isinstance(content, list):
         raise UserError(f"{path}: neither a list of objects nor an object of lists")
-    return _records(path, ((f"row {n}", row) for n, row in enumerate(content, start=1)))
-
-
-def _parquet(path: Path) -> Dataset:
-    with parquet(path):
-        return Dataset(InMemoryTable(pq.read_table(path)))
+    return _objects(((f"row {n}", row) for n, row in enumerate(content, start=1)), path)
 
 
 @contextmanager
@@ -187,42 +186,39 @@ def parquet(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not readable as Parquet ({reason})") from None
 
 
-def _plain(path: Path) -> Dataset:
-    with path.open("rb") as file:
-        return dataset({"text": [line for _, line in lines(file, path) if line.strip()]}, path)
+def _text(file: BinaryIO, path: Path) -> Rows:
+    return ((f"line {n}", {"text": line}) for n, line in lines(file, path) if line.strip())
 
 
-def _conll(path: Path) -> Dataset:
+def _conll(file: BinaryIO, path: Path) -> Rows:
     """Reads sentences separated by blank lines, with a word first and its tag last on each line."""
-    sentences: list[tuple[list[str], list[str]]] = [([], [])]
-    with path.open("rb") as file:
-        numbered = list(lines(file, path))
-    for number, line in numbered:
+    words, tags = list[str](), list[str]()
+    for number, line in chain(lines(file, path), [(0, "")]):
         if line.startswith("-DOCSTART-"):
             continue
         cells = line.split("\t") if "\t" in line else line.split()
         if not line.strip():
-            sentences.append(([], []))
+            if words:
+                yield f"line {number}", {"tokens": words, "tags": tags}
+            words, tags = [], []
         elif len(cells) < 2 or not cells[0].strip() or not cells[-1].strip():
             raise UserError(f"{path}, line {number}: a word without a tag; write 'word TAG'")
         else:
-            sentences[-1][0].append(cells[0])
-            sentences[-1][1].append(cells[-1])
-    filled = [pair for pair in sentences if pair[0]]
-    return dataset({"tokens": [words for words, _ in filled], "tags": [t for _, t in filled]}, path)
+            words.append(cells[0])
+            tags.append(cells[-1])
 
 
 READERS: dict[str, Reader] = {
-    ".csv": _delimited(csv_rows),
-    ".tsv": _delimited(tsv_rows),
+    ".csv": partial(_delimited, _csv_cells),
+    ".tsv": partial(_delimited, tsv_cells),
     ".json": _json,
     ".jsonl": _jsonl,
-    ".parquet": _parquet,
-    ".txt": _plain,
+    ".txt": _text,
     ".conll": _conll,
     ".bio": _conll,
     ".iob": _conll,
 }
+FORMATS = (*READERS, ".parquet")
 
 
 def kind(path: Path) -> str:

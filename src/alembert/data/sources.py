@@ -9,7 +9,7 @@ import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
-from alembert.data.formats import READERS, dataset, kind, tsv_rows
+from alembert.data.formats import FORMATS, dataset, kind, read_file, tsv_cells
 from alembert.io import hub
 from alembert.io.errors import UserError
 
@@ -25,11 +25,10 @@ def read(path: str, split: str = "train") -> Dataset:
     if file.is_dir():
         return _folder(file, split)
     if file.is_file():
-        reader = READERS.get(kind(file))
-        if reader is None:
-            known = " ".join(READERS)
+        if kind(file) not in FORMATS:
+            known = " ".join(FORMATS)
             raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}")
-        data = reader(file)
+        data = read_file(file)
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
         return data
@@ -167,7 +166,7 @@ def _rows(file: Path, header: bool) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of each row; a row of another width than the first is skipped and logged."""
     width = 0
     with file.open("rb") as opened:
-        for line, row in tsv_rows(opened, file):
+        for line, row in tsv_cells(opened, file):
             width = width or len(row)
             if len(row) != width:  # the official QQP has a few lines broken in two
                 logging.getLogger(__name__).warning(

@@ -8,8 +8,9 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
+from alembert.data.encoded import Encoded, concat
 from alembert.data.labels import Columns, find_columns, is_list
-from alembert.data.tasks import Encoded, Task, concat, encode, hold_out, infer_task
+from alembert.data.tasks import Task, encode, hold_out, infer_task
 from alembert.io.errors import UserError
 
 HUB = "hub"  # as Files.train: a GLUE task comes from there

@@ -9,11 +9,10 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from alembert.data.encoded import IGNORED, Encoded, concat, tokenize
+from alembert.data.encoded import IGNORED, Encoded, tokenize
 from alembert.data.labels import (
     SCORES,
     Columns,
-    find_columns,
     is_list,
     label_column,
     label_ids,
@@ -25,19 +24,6 @@ from alembert.data.labels import (
 from alembert.data.sources import GLUE
 from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
-
-__all__ = [
-    "Columns",
-    "Encoded",
-    "Kind",
-    "Task",
-    "concat",
-    "encode",
-    "find_columns",
-    "hold_out",
-    "infer_task",
-    "texts_in",
-]
 
 Kind = Literal["classification", "regression", "multilabel", "tokens"]
 METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless another is named
@@ -168,11 +154,11 @@ def encode(
 
 
 def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
-    """The texts, or lists of words, of a column. Raises UserError for an empty row."""
+    """The texts, or lists of words, of a column. Raises UserError for an empty row or word."""
     words = is_list(data, column)
     values = data[column][:]
     for row, value in enumerate(values, start=1):
-        if not value if words else value is None or not str(value).strip():
+        if not value or None in value if words else value is None or not str(value).strip():
             raise UserError(f"{source}, row {row}: {column!r} is empty; fill it or drop the row")
     if words:
         return [[str(word) for word in value] for value in values]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,26 +18,12 @@ from alembert.data.encoded import IGNORED, Encoded
 from alembert.evaluation.metrics import Logits
 from alembert.models.architectures import inputs_of
 
+Forward = Callable[[dict[str, Tensor]], NDArray[np.float32]]
+MaskedForward = Callable[[dict[str, Tensor], Tensor], NDArray[np.float32] | Tensor]
+
 
 def predict(
-    model: nn.Module,
-    data: Encoded,
-    pad_token_id: int,
-    batch_size: int = 64,
-    progress: str | None = None,
-) -> Logits:
-    """The logits of `predict_by` for a torch model, whose mode and device stay unchanged."""
-
-    def forward(batch: dict[str, Tensor]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = model(**_inputs(model, batch)).logits.float().cpu().numpy()
-        return logits
-
-    with _evaluating(model):
-        return predict_by(forward, data, pad_token_id, batch_size, progress)
-
-
-def predict_by(
-    forward: Callable[[dict[str, Tensor]], NDArray[np.float32]],
+    model: nn.Module | Forward,
     data: Encoded,
     pad_token_id: int,
     batch_size: int = 64,
@@ -44,12 +31,17 @@ def predict_by(
 ) -> Logits:
     """Logits in float32, rows in the order of the data: (N, C), or for tags N arrays (T, C).
 
-    forward maps a padded batch to logits (B, C) or (B, T, C). Rows of similar length share a
-    batch; `progress` is the title of a progress bar, if any.
+    model is a torch model, whose mode and device stay unchanged, or maps a padded batch to logits
+    (B, C) or (B, T, C). Rows of similar length share a batch; `progress` is the title of a progress
+    bar, if any.
     """
+    forward: Forward = partial(_forward, model) if isinstance(model, nn.Module) else model
     order = np.argsort(data.lengths, kind="stable")[::-1].tolist()
     logits: list[Any] = [None] * len(order)
-    with tqdm(total=len(order), desc=progress, disable=progress is None) as bar:
+    with (
+        _evaluating(model),
+        tqdm(total=len(order), desc=progress, disable=progress is None) as bar,
+    ):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = pad([data[i] for i in rows], pad_token_id)
@@ -59,9 +51,17 @@ def predict_by(
     return logits if data.per_token else np.stack(logits)
 
 
+def _forward(model: nn.Module, batch: dict[str, Tensor]) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = model(**_inputs(model, batch)).logits.float().cpu().numpy()
+    return logits
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients and fp32 within; the mode is restored afterwards."""
+def _evaluating(model: nn.Module | Callable[..., Any]) -> Iterator[None]:
+    """Eval mode, no gradients and fp32 within; the mode of a torch model is restored afterwards."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
     training = model.training
     model.eval()
     device = next(model.parameters()).device.type
@@ -79,24 +79,7 @@ def _inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def evaluate_masked_words(
-    model: nn.Module,
-    corpus: Corpus,
-    masking: Masking,
-    pad_token_id: int,
-    sequences: int = 2000,
-    seed: int = 0,
-    batch_size: int = 32,
-) -> dict[str, float]:
-    """The scores of `score_masked_words` for a torch model."""
-    with _evaluating(model):
-        return score_masked_words(
-            lambda batch, positions: logits_at(model, batch, positions).cpu(),
-            corpus, masking, pad_token_id, sequences, seed, batch_size,
-        )  # fmt: skip
-
-
-def score_masked_words(
-    predict_tokens: Callable[[dict[str, Tensor], Tensor], Tensor],
+    model: nn.Module | MaskedForward,
     corpus: Corpus,
     masking: Masking,
     pad_token_id: int,
@@ -106,21 +89,23 @@ def score_masked_words(
 ) -> dict[str, float]:
     """The MLM scores on a corpus: perplexity, top1 (accuracy) and tokens (the number masked).
 
-    predict_tokens maps a batch and its masked positions (B, T) to logits (N, V). The same seed
-    masks the same tokens of the same sequences for every model.
+    model is a torch model, or maps a batch and its masked positions (B, T) to logits (N, V). The
+    same seed masks the same tokens of the same sequences for every model.
     """
+    forward: MaskedForward = partial(logits_at, model) if isinstance(model, nn.Module) else model
     sample = np.random.default_rng(seed).permutation(len(corpus))[:sequences].tolist()
     by_length = sorted(sample, key=lambda i: corpus.lengths[i])
     generator = torch.Generator().manual_seed(seed)
     loss, correct, tokens = 0.0, 0, 0
-    for start in range(0, len(by_length), batch_size):
-        rows = [corpus[i] for i in by_length[start : start + batch_size]]
-        batch = masking(pad(rows, pad_token_id), generator)
-        labels = batch["labels"][batch["labels"] != IGNORED]
-        logits = predict_tokens(batch, batch["labels"] != IGNORED)
-        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-        correct += int((logits.argmax(1) == labels).sum())
-        tokens += len(labels)
+    with _evaluating(model):
+        for start in range(0, len(by_length), batch_size):
+            rows = [corpus[i] for i in by_length[start : start + batch_size]]
+            batch = masking(pad(rows, pad_token_id), generator)
+            labels = batch["labels"][batch["labels"] != IGNORED]
+            logits = torch.as_tensor(forward(batch, batch["labels"] != IGNORED)).cpu()
+            loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+            correct += int((logits.argmax(1) == labels).sum())
+            tokens += len(labels)
     return {"perplexity": math.exp(loss / tokens), "top1": correct / tokens, "tokens": tokens}
 
 

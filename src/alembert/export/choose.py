@@ -12,8 +12,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 from alembert.data.collate import pad
+from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare_file
-from alembert.data.tasks import Encoded, Task
+from alembert.data.tasks import Task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.export import export, fidelity, quantize
@@ -119,7 +120,7 @@ def timed(engines: dict[str, Engine], texts: Sequence[Ids]) -> dict[str, dict[st
 
 def _metric(work: Export, manifest: Manifest, criterion: Criterion, variant: Variant) -> float:
     engine = open_engine(work.folder, replace(manifest, variants=(variant,)), variant.backend, None)
-    logits = predict.predict_by(
+    logits = predict.predict(
         lambda batch: engine(fidelity.graph_inputs(batch, manifest.inputs)),
         criterion.data,
         criterion.pad,

@@ -73,6 +73,11 @@ def split_heads(vectors: Tensor, heads: int | None) -> Tensor:
     return again
 
 
+def rows_selected(batch: Batch, rows: str) -> Tensor:
+    """The positions (B, T), bool, whose rows count: the "masked" ones, or "all" real tokens."""
+    return batch["labels"] != -100 if rows == "masked" else batch["attention_mask"].bool()
+
+
 class _Stop(BaseException):
     """Raised by a hook to end a forward pass once all tensors are recorded; caught in this file."""
 
@@ -156,8 +161,7 @@ def _vocabulary_logits(
     model: PreTrainedModel, batch: Batch, inputs: dict[str, Tensor], reads: Reads, hooks: ExitStack
 ) -> VocabularyLogits:
     """The decoder's input at the rows that count; the loss applies the decoder."""
-    everywhere = batch["attention_mask"].bool()
-    selected = everywhere if reads.vocabulary == "all" else batch["labels"] != -100
+    selected = rows_selected(batch, reads.vocabulary)
     rows: list[Tensor] = []
 
     def select(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,5 +7,5 @@ and `attention_kl` compute the large ones in chunks; `recorded` turns a teacher'
 that can be cached, and back. No file is touched here. A new loss goes into `functional`, its term
 beside its kin.
 
-For other rooms: objective, recorded.
+For other rooms: label_terms, layer_terms, objective, recorded.
 """

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from alembert.models.layer_map import Pairs
-from alembert.models.trace import Batch, Reads, Trace
+from alembert.models.trace import Batch, Reads, Trace, rows_selected
 from alembert.objectives import functional, fused_linear, top_k
 from alembert.objectives.term import Term
 
@@ -47,7 +47,7 @@ class HardLabels(Term):
     ) -> fused_linear.VocabularyTerm | None:
         if student.vocabulary is None:
             return None
-        masked = batch["labels"] != -100
+        masked = rows_selected(batch, "masked")
         return fused_linear.hard_labels(batch["labels"][masked], student.vocabulary.numbers(masked))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
@@ -81,9 +81,7 @@ class SoftLabels(Term):
     ) -> fused_linear.VocabularyTerm | None:
         if student.vocabulary is None:
             return None
-        selected = batch["attention_mask"].bool()
-        if self.rows == "masked":
-            selected = batch["labels"] != -100
+        selected = rows_selected(batch, self.rows)
         rows = student.vocabulary.numbers(selected)
         if teacher.top_k is not None:
             return top_k.top_k_soft_labels(teacher.top_k.only(selected), self.temperature, rows)
@@ -116,7 +114,7 @@ class LogitsMSE(Term):
     ) -> fused_linear.VocabularyTerm | None:
         if student.vocabulary is None or teacher.vocabulary is None:
             return None
-        selected = batch["attention_mask"].bool()
+        selected = rows_selected(batch, "all")
         return fused_linear.logits_mse(
             teacher.vocabulary.only(selected), student.vocabulary.numbers(selected)
         )

@@ -1,5 +1,6 @@
 """Terms that compare layers: hidden states, and attention in its forms."""
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -34,18 +35,28 @@ class LayerTerm(Term):
 
 
 class _Hidden(LayerTerm):
-    """A term that compares hidden states."""
+    """A term that compares hidden states by `loss`, summed over pairs."""
+
+    @staticmethod
+    @abstractmethod
+    def loss(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """The loss of one pair's states (B, T, H)."""
 
     def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         return Reads(hidden=frozenset(s for s, _ in pairs)), Reads(
             hidden=frozenset(t for _, t in pairs)
         )
 
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        mask = batch["attention_mask"]
+        return _sum([self.loss(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs])
+
 
 class HiddenCosine(_Hidden):
     """Cosine distance of hidden states, by default those of the last layers (DistilBERT, L_cos)."""
 
     kind: Literal["HiddenCosine"] = "HiddenCosine"
+    loss = staticmethod(functional.hidden_cosine)
     layers: Map = "output"
 
     def pairs(self, student: int, teacher: int) -> Pairs:
@@ -54,27 +65,19 @@ class HiddenCosine(_Hidden):
         return super().pairs(student, teacher)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        mask = batch["attention_mask"]
-        gaps = [
-            functional.hidden_cosine(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs
-        ]
-        return _sum(gaps) / len(gaps)
+        return super().__call__(student, teacher, pairs, batch) / len(pairs)
 
 
 class HiddenMSE(_Hidden):
     """Squared error of hidden states, summed over pairs (TinyBERT, eq. 8 and, for (0, 0), 9)."""
 
     kind: Literal["HiddenMSE"] = "HiddenMSE"
+    loss = staticmethod(functional.hidden_mse)
     embeddings: bool = True
 
     def pairs(self, student: int, teacher: int) -> Pairs:
         pairs = super().pairs(student, teacher)
         return ((0, 0), *pairs) if self.embeddings and (0, 0) not in pairs else pairs
-
-    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        mask = batch["attention_mask"]
-        gaps = [functional.hidden_mse(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs]
-        return _sum(gaps)
 
 
 class _Attention(LayerTerm):
@@ -95,11 +98,10 @@ class _Attention(LayerTerm):
 
     def scaled(self, student: Trace, teacher: Trace, s: int, t: int) -> Scaled:
         """Scaled queries and keys of both layers, in fp32: scores are large beside their gaps."""
-        student_parts, teacher_parts = student.scaled(s, self.heads), teacher.scaled(t, self.heads)
-        return (student_parts[0].float(), student_parts[1].float()), (
-            teacher_parts[0].float(),
-            teacher_parts[1].float(),
+        (q, k), (teacher_q, teacher_k) = (
+            trace.scaled(layer, self.heads) for trace, layer in ((student, s), (teacher, t))
         )
+        return (q.float(), k.float()), (teacher_q.float(), teacher_k.float())
 
 
 class AttentionMSE(_Attention):
@@ -128,13 +130,7 @@ class FeatureMap(_Hidden):
     """
 
     kind: Literal["FeatureMap"] = "FeatureMap"
-
-    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        mask = batch["attention_mask"]
-        gaps = [
-            functional.feature_map(student.hidden[s], teacher.hidden[t], mask) for s, t in pairs
-        ]
-        return _sum(gaps)
+    loss = staticmethod(functional.feature_map)
 
 
 class AttentionKL(_Attention):
@@ -161,16 +157,12 @@ class Relations(_Attention):
         mask = batch["attention_mask"]
         gaps = [
             relations(
-                split_heads(student_vectors[s], self.heads),
-                split_heads(teacher_vectors[t], self.heads),
+                split_heads(getattr(student, vectors)[s], self.heads),
+                split_heads(getattr(teacher, vectors)[t], self.heads),
                 mask,
             )
             for s, t in pairs
-            for student_vectors, teacher_vectors in (
-                (student.queries, teacher.queries),
-                (student.keys, teacher.keys),
-                (student.values, teacher.values),
-            )
+            for vectors in ("queries", "keys", "values")
         ]
         return _sum(gaps) / len(pairs)
 

@@ -16,25 +16,8 @@ from alembert.objectives.layer_terms import (
     FeatureMap,
     HiddenCosine,
     HiddenMSE,
-    LayerTerm,
     Relations,
 )
-
-__all__ = [
-    "AttentionKL",
-    "AttentionMSE",
-    "FeatureMap",
-    "HardLabels",
-    "HiddenCosine",
-    "HiddenMSE",
-    "LayerTerm",
-    "LogitsMSE",
-    "Objective",
-    "Relations",
-    "SoftLabels",
-    "reads",
-    "total",
-]
 
 AnyTerm = Annotated[
     HardLabels

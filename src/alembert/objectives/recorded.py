@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alembert.models.logits import TopK
-from alembert.models.trace import Batch, Reads, Trace
+from alembert.models.trace import Batch, Reads, Trace, rows_selected
 from alembert.objectives import top_k
 from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import Relations
@@ -86,9 +86,7 @@ def rows_to_trace(batch: Batch, spec: TraceSpec) -> Trace:
 def _top_k(batch: Batch, spec: TraceSpec) -> TopK | None:
     if not spec.reads.vocabulary:
         return None
-    selected = batch["attention_mask"].bool()
-    if spec.reads.vocabulary == "masked":
-        selected = batch["labels"] != -100
+    selected = rows_selected(batch, spec.reads.vocabulary)
     counts = selected.sum(dim=1, keepdim=True)
     real = torch.arange(batch[TOP_IDS].shape[1], device=counts.device) < counts
     masses = batch[REST][real].unbind(dim=1)

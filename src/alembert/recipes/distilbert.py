@@ -6,7 +6,8 @@ from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
-from alembert.objectives.objective import HardLabels, HiddenCosine, SoftLabels
+from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import tinybert
 from alembert.recipes.length import STUDENT
 from alembert.recipes.schema import Init, Masking, Recipe, Stage

@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedConfig
 
-from alembert.objectives.objective import HardLabels
+from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.length import TEACHER
 from alembert.recipes.schema import Init, Masking, Recipe, Stage
 

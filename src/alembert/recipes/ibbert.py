@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.objectives.objective import AttentionKL, FeatureMap
+from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.recipes.mobilebert import PAPER, PRETRAINING, checked_shape, shared_fields
 from alembert.recipes.schema import Init, Masking, Recipe, Stage
 

@@ -5,7 +5,8 @@ import math
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
-from alembert.objectives.objective import HardLabels, Relations, SoftLabels
+from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.layer_terms import Relations
 from alembert.recipes.length import STUDENT
 from alembert.recipes.schema import Init, Recipe, Stage
 from alembert.recipes.tinybert import student_config

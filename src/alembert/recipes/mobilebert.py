@@ -7,7 +7,9 @@ from transformers import PreTrainedConfig
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked, offset
 from alembert.models.layer_map import Pairs, layer_map
-from alembert.objectives.objective import AttentionKL, FeatureMap, HardLabels, Objective, SoftLabels
+from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.layer_terms import AttentionKL, FeatureMap
+from alembert.objectives.objective import Objective
 from alembert.recipes.length import STUDENT
 from alembert.recipes.schema import Init, Masking, Recipe, Stage
 

@@ -6,7 +6,8 @@ from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
-from alembert.objectives.objective import AttentionMSE, HiddenMSE, SoftLabels
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
 from alembert.recipes.length import STUDENT
 from alembert.recipes.schema import Augment, Init, Recipe, Stage
 

@@ -10,7 +10,7 @@ from alembert.data.labels import list_names
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.io.errors import UserError
-from alembert.objectives.objective import HardLabels
+from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.schema import Stage
 
 

@@ -1,11 +1,12 @@
 """Metrics of finished models, teacher and student, on data that had no part in training."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alembert.bench import bench, show
@@ -93,22 +94,29 @@ def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
+    model = _model(path, backend, task.kind, files.train)
+    return metrics_of(task, predict.predict(model, data, pad_token_id), data)
+
+
+def _model(path: str, backend: str, kind: str, source: str) -> Any:
+    """Return a saved model of torch, or an exported one as a function of a padded batch.
+
+    The function of an MLM takes the masked positions (B, T) too.
+    """
     if backend == "torch":
-        logits = predict.predict(load_model(path, task.kind), data, pad_token_id)
-    else:
-        engine = _exported(path, backend, task.kind, files.train)
-        logits = predict.predict_by(engine, data, pad_token_id)
-    return metrics_of(task, logits, data)
-
-
-def _exported(path: str, backend: str, kind: str, source: str) -> Callable[[Any], Any]:
-    """Return the exported model as a function from a padded batch to its logits."""
+        return load_model(path, kind)
     folder = Path(model_path(path))
     manifest = read_manifest(folder)
     if manifest.kind != kind:
         raise UserError(f"{source}: is for {kind}, and {path} is exported for {manifest.kind}")
     engine = open_engine(folder, manifest, backend, None)
-    return lambda batch: engine(fidelity.graph_inputs(batch, manifest.inputs))
+
+    def forward(batch: dict[str, Tensor], places: Tensor | None = None) -> NDArray[np.float32]:
+        if places is not None:
+            batch = {**batch, "places": places.flatten().nonzero()[:, 0]}
+        return engine(fidelity.graph_inputs(batch, manifest.inputs))
+
+    return forward
 
 
 def evaluate_mlm(
@@ -120,16 +128,8 @@ def evaluate_mlm(
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
-    model = load_model(path, "words") if backend == "torch" else None
-    engine = None if model else _exported(path, backend, "words", corpus)
+    model = _model(path, backend, "words", corpus)
     rows = read_corpus(corpus, tokenizer, max_length)
     masking = masking_for(tokenizer, Masking.share, 0.0, rows.counts)
-    settings = rows, masking, int(tokenizer.pad_token_id or 0), sequences
-    if model is not None:
-        return predict.evaluate_masked_words(model, *settings)
-
-    def guess(batch: dict[str, Tensor], places: Tensor) -> Tensor:
-        assert engine is not None
-        return torch.from_numpy(engine({**batch, "places": places.flatten().nonzero()[:, 0]}))
-
-    return predict.score_masked_words(guess, *settings)
+    pad_token_id = int(tokenizer.pad_token_id or 0)
+    return predict.evaluate_masked_words(model, rows, masking, pad_token_id, sequences)

@@ -16,7 +16,8 @@ from alembert.models.cpu_attention import use_fused
 from alembert.models.trace import Batch, Reads, Trace, no_grad_trace, trace
 from alembert.objectives import objective as terms
 from alembert.objectives import recorded
-from alembert.objectives.objective import AttentionKL, AttentionMSE, LayerTerm, Objective, Relations
+from alembert.objectives.layer_terms import AttentionKL, AttentionMSE, LayerTerm, Relations
+from alembert.objectives.objective import Objective
 
 Projections = Literal["none", "layer", "shared"]
 

@@ -4,8 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,18 +11,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.formats import (
-    READERS,
-    Rows,
-    csv_rows,
-    dataset,
-    kind,
-    objects,
-    parquet,
-    table,
-    tsv_rows,
-    unpacked,
-)  # fmt: skip
+from alembert.data.formats import FORMATS, READERS, dataset, kind, parquet, unpacked
 from alembert.data.labels import find_columns, is_list
 from alembert.data.sources import read
 from alembert.io.errors import UserError
@@ -75,7 +62,7 @@ class Source:
 
 def open_source(path: str) -> Source:
     file = Path(path).expanduser()
-    if file.is_file() and (kind(file) in STREAMS or kind(file) not in READERS):
+    if file.is_file() and (kind(file) in STREAMS or kind(file) not in FORMATS):
         return Source(file)
     data = read(path)
     return Source(file, data.select_columns([_column(data, path)]))
@@ -117,22 +104,12 @@ def _of_cells(cells: Iterable[Any]) -> Iterator[str]:
             yield ""
 
 
-def _delimited(rows: Rows, file: BinaryIO, path: Path) -> Iterator[str]:
-    cells = table(rows, file, path)
-    header, first = next(cells), next(cells)
-    data = dataset({name: [cell] for name, cell in zip(header, first, strict=True)}, path)
-    index = header.index(_column(data, path))
-    return _of_cells(row[index] for row in chain([first], cells))
-
-
-def _jsonl(file: BinaryIO, path: Path) -> Iterator[str]:
-    """Paragraphs of a JSONL file, whose rows need the text's key and may differ in others."""
+def _rows(file: BinaryIO, path: Path) -> Iterator[str]:
+    """Paragraphs of rows, which need the text's column and may differ in others."""
 
     def cells() -> Iterator[str | None]:
         column = ""
-        for where, row in objects(file, path):
-            if not isinstance(row, dict) or not row:
-                raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
+        for where, row in READERS[kind(path)](file, path):
             column = column or _column(dataset({k: [v] for k, v in row.items()}, path), path)
             if column not in row:
                 raise UserError(f"{path}, {where}: key {column!r} is missing; give every row one")
@@ -155,8 +132,8 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[str]:
 
 STREAMS: dict[str, Callable[[BinaryIO, Path], Iterator[str]]] = {
     ".txt": _text,
-    ".csv": partial(_delimited, csv_rows),
-    ".tsv": partial(_delimited, tsv_rows),
-    ".jsonl": _jsonl,
+    ".csv": _rows,
+    ".tsv": _rows,
+    ".jsonl": _rows,
     ".parquet": _parquet,
 }
