@@ -22,7 +22,7 @@ from alembert.models.loading import load_config, load_model
 from alembert.objectives.functional import soft_labels
 from alembert.objectives.objective import HiddenCosine, SoftLabels
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs import ensemble, run
 from alembert.runs.encoded_task import encode_task
 from alembert.runs.job import Job
@@ -205,8 +205,7 @@ def test_rows_of_another_length_are_never_averaged(
 ) -> None:
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
-    stages = made.stages()
-    (member,) = ensemble.members(made, stages, encode_task(made, stages, first))
+    (member,) = ensemble.members(made, encode_task(made, first))
     assert member.order == (1, 2, 0)
     assert member.task.splits is not None
     rows = member.task.splits.train
