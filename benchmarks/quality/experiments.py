@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from alembert.recipes.length import TEACHER as TEACHER_LENGTH
+from alembert.recipes.stages import TEACHER as TEACHER_LENGTH
 
 LAYERS, WIDTH = 6, 384  # of the pretrained model
 Settings = Mapping[str, str]

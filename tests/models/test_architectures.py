@@ -23,10 +23,10 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import ANATOMIES
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import with_settings
+from alembert.recipes.choose import choose_recipe
+from alembert.recipes.overrides import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.stage import recipe_named
 
 PAGE = Path(__file__).parents[2] / "docs" / "teachers.md"
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
@@ -80,7 +80,7 @@ def distilled(
     task, words = (teacher(house, kind, head) for head in ("classification", "words"))
     config = load_config(task)
     narrow = config.hidden_size // 2 if recipe in ("tinybert", "minilm") else None
-    chosen = with_settings(recipe_named(recipe, config, None, 1, narrow), SHORT | settings)
+    chosen = with_settings(choose_recipe(recipe, config, None, 1, narrow), SHORT | settings)
     job = Job(
         chosen, out, task, words, corpus=str(house / "corpus.txt"),
         files=Files(str(house / "train.csv")),
@@ -161,7 +161,7 @@ def test_of_another_tokenizer_answers_are_learnt_and_nothing_else(
     files = Files(str(house / "train.csv"))
 
     def learnt(recipe: str, **settings: str) -> list[str]:
-        chosen = recipe_named(recipe, load_config(master), student, None, None)
+        chosen = choose_recipe(recipe, load_config(master), student)
         chosen = with_settings(chosen, SHORT | settings)
         run(Job(chosen, tmp_path / recipe, master, student=student, files=files))
         return trained(tmp_path / recipe)

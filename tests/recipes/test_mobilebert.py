@@ -36,7 +36,7 @@ from alembert.objectives.attention_kl import attention_kl
 from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs import stage as beginning
 from alembert.runs.job import Job
 from alembert.runs.run import run

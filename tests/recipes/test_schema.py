@@ -8,7 +8,8 @@ from transformers import BertConfig
 from alembert.io.errors import UserError
 from alembert.recipes import RECIPES, recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import from_yaml, to_yaml, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import from_yaml, to_yaml
 
 TEACHERS = [
     BertConfig(),

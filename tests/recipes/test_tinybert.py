@@ -28,11 +28,12 @@ from alembert.objectives import functional
 from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
 from alembert.recipes import recipe_of
+from alembert.recipes.choose import choose_recipe
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import Recipe, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Recipe
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.stage import recipe_named
 from alembert.training.distillation import Distillation
 
 SHORT = {
@@ -365,11 +366,11 @@ def test_a_student_that_is_named_has_its_own_shape_and_the_recipes_dropout(
     teacher = saved(tmp_path / "teacher", tokenizer, "classification", num_hidden_layers=3)
     start = saved(tmp_path / "start", tokenizer, num_hidden_layers=2, hidden_size=8)
     config = load_config(teacher)
-    recipe = recipe_named("tinybert", config, start, None, None)
+    recipe = choose_recipe("tinybert", config, start)
     shape = (recipe.student["num_hidden_layers"], recipe.student["hidden_size"])
     assert shape == (2, 8)
     with pytest.raises(UserError, match=r"--hidden-size 12: the student .* has 8"):
-        recipe_named("tinybert", config, start, None, 12)
+        choose_recipe("tinybert", config, start, None, 12)
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
     job = Job(with_settings(recipe, SHORT), tmp_path / "run", teacher, student=start, files=files)
     run(job)
@@ -388,7 +389,7 @@ def test_a_student_of_another_family_can_be_named(
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     start = saved(tmp_path / "start", tokenizer, "words", kind, num_hidden_layers=1, hidden_size=8)
-    recipe = recipe_named(name, load_config(teacher), start, None, None)
+    recipe = choose_recipe(name, load_config(teacher), start)
     recipe = with_settings(recipe, {"stages.*.steps": "2", "stages.*.max_length": "32"})
     files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
     job = Job(recipe, tmp_path / "run", teacher, student=start, files=files)

@@ -26,7 +26,7 @@ from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.report import analysis, comparison, errors, model_card, page, plots
 from alembert.runs.job import Job
 from alembert.runs.record import RunRecord

@@ -21,7 +21,8 @@ from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import Stage, from_yaml, to_yaml, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Stage, from_yaml, to_yaml
 from alembert.runs.class_weights import balanced, describe, with_class_weights
 from alembert.runs.job import Job
 from alembert.runs.run import run

@@ -23,7 +23,7 @@ from alembert.objectives.functional import soft_labels
 from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs import ensemble, run
 from alembert.runs.encoded_task import encode_task
 from alembert.runs.job import Job
@@ -206,8 +206,7 @@ def test_rows_of_another_length_are_never_averaged(
 ) -> None:
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
-    stages = made.stages()
-    (member,) = ensemble.members(made, stages, encode_task(made, stages, first))
+    (member,) = ensemble.members(made, encode_task(made, first))
     assert member.order == (1, 2, 0)
     assert member.task.splits is not None
     rows = member.task.splits.train

@@ -12,11 +12,11 @@ from transformers import BertTokenizerFast
 from alembert.data.splits import Files
 from alembert.models.loading import load_config, load_model
 from alembert.recipes import recipe_of
+from alembert.recipes.choose import choose_recipe
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.runs.stage import recipe_named
 
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
 
@@ -49,7 +49,7 @@ def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
     teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
     config = load_config(teacher)
     files = Files(pairs(tmp_path / "p.csv"), evaluation=pairs(tmp_path / "e.csv"))
-    recipe = recipe_named("distilbert", config, None, None, None, files)
+    recipe = choose_recipe("distilbert", config, files=files)
     said = "keeps the teacher's token types" in capsys.readouterr().out
     if kind == "roberta":  # it has one type only
         assert recipe.name == "distilbert"
@@ -59,7 +59,7 @@ def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
     assert said
     assert recipe == recipe_of("distilbert-pairs", config)
     single = Files(task_file(tmp_path / "single.csv"))
-    assert recipe_named("distilbert", config, None, None, None, single).name == "distilbert"
+    assert choose_recipe("distilbert", config, files=single).name == "distilbert"
     start = {"init.start": "scratch"} if kind == "mobilebert" else {}
     short = with_settings(recipe, SHORT | start | {"stages.task.learning_rate": "1e-12"})
     run(Job(short, tmp_path / "run", teacher=teacher, files=files))

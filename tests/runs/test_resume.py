@@ -18,7 +18,7 @@ from alembert.training import loop
 loop.SAVE_SECONDS = 0.05  # so that a short run has many checkpoints
 from alembert.data.splits import Files
 from alembert.models.loading import load_config
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.recipes import recipe_of
 from alembert.runs.job import Job
 from alembert.runs.run import run

@@ -13,7 +13,8 @@ from alembert.io.errors import UserError
 from alembert.models.loading import load_config, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import Recipe, from_yaml, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Recipe, from_yaml
 from alembert.runs.job import Job
 from alembert.runs.run import run
 

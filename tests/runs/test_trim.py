@@ -22,7 +22,7 @@ from alembert.io.errors import UserError
 from alembert.models import tokenizer_pruning
 from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs.checks import check_teacher
 from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job

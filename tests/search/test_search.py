@@ -18,13 +18,14 @@ from transformers import BertConfig, BertTokenizerFast
 
 from alembert.cli import main
 from alembert.cli import search as search_verb
+from alembert.cli.train import finish
 from alembert.data.splits import Files
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
 from alembert.models.building import config_of
 from alembert.models.loading import load_model
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs.record import RunRecord
 from alembert.search import halving, identity, latency, phases, trials
 from alembert.search.latency import Latency
@@ -220,7 +221,7 @@ def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
     files = Files(str(home / "train.csv"), evaluation=str(home / test))
     return search(
         budget, str(home / "teacher"), files, out, 32, 0, "fp32",
-        search_verb.present,
+        finish,
     )  # fmt: skip
 
 

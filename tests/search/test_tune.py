@@ -12,7 +12,8 @@ from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import from_yaml, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import from_yaml
 from alembert.runs.job import Job
 from alembert.search import tune
 

@@ -15,7 +15,8 @@ from alembert.cli.main import _print_news
 from alembert.data.splits import Files
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import Recipe, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Recipe
 from alembert.runs.job import Job
 from alembert.runs.run import run
 

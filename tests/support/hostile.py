@@ -27,7 +27,8 @@ from alembert.data.splits import Files, prepare, prepare_file
 from alembert.io.errors import UserError
 from alembert.models.building import config_of
 from alembert.recipes import RECIPES, recipe_of
-from alembert.recipes.schema import from_yaml, to_yaml, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import from_yaml, to_yaml
 
 NAMES = [
     "text",

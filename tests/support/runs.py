@@ -6,7 +6,8 @@ from pathlib import Path
 from support.models import tiny
 from transformers import BertTokenizerFast
 
-from alembert.recipes.schema import Recipe, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Recipe
 
 WORDS = {"up": ["good", "very", "film"], "down": ["bad", "not", "book"], "flat": ["table", "music"]}
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from alembert.training import checkpoint
 from alembert.data.splits import Files
 from alembert.runs.job import Job
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.runs.run import run
 sys.path.insert(0, sys.argv[4])
 from support.distributed_worker import short

@@ -23,7 +23,8 @@ from alembert.io.errors import UserError
 from alembert.io.tensors import save_part
 from alembert.models.loading import load_config, load_model
 from alembert.objectives.label_terms import SoftLabels
-from alembert.recipes.schema import Init, Recipe, Stage, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Init, Recipe, Stage
 from alembert.recipes.tinybert import student_config
 from alembert.runs import run
 from alembert.runs import stage as beginning

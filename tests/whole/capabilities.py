@@ -35,7 +35,7 @@ from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
 from alembert.evaluation.predict import evaluate_masked_words
-from alembert.export.files import FILES
+from alembert.export.export import FILES
 from alembert.inference import Session
 from alembert.inference.manifest import KINDS, Manifest, Variant
 from alembert.io import answers

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from alembert.cli.options import Label, Pair, Text, option
+from alembert.cli import options as o
+from alembert.cli.options import option
 from alembert.io.errors import UserError
 
 
@@ -41,8 +42,8 @@ def bench(
     batch: Annotated[int, option("--batch", "texts in a batch")] = 1,
     length: Annotated[int, option("--length", "tokens of a text; with --data, the most")] = 128,
     data: Annotated[str | None, option("--data", "texts to time; default: random ones")] = None,
-    text: Text = None,
-    text_pair: Pair = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
     baseline: Annotated[
         list[str] | None, option("--baseline", "MODEL:BACKEND to compare with")
     ] = None,
@@ -176,9 +177,9 @@ def export(
         float | None, option("--keep", "least share of the metric for --auto; default 0.99")
     ] = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text of --data")] = 128,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    label: o.Label = None,
 ) -> None:
     """Export a model to ONNX, int8 or OpenVINO, to run without torch."""
     from alembert.data.splits import Files

@@ -10,17 +10,9 @@ import typer
 
 from alembert import __version__
 from alembert.cli import deploy, search, serve
+from alembert.cli import options as o
 from alembert.cli import train as verbs
-from alembert.cli.options import (  # fmt: skip
-    CorpusFile,
-    Label,
-    Mlm,
-    Pair,
-    Seed,
-    Text,
-    Vectors,
-    option,
-)
+from alembert.cli.options import option
 from alembert.io.errors import UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
@@ -87,7 +79,7 @@ def _main(
 def quickstart(
     out: Annotated[Path, option("--out", "folder of the runs")] = Path("runs/quickstart"),
     teacher: Annotated[str | None, option("--teacher", "pretrained BERT to fine-tune")] = None,
-    seed: Seed = 0,
+    seed: o.Seed = 0,
 ) -> None:
     """Fine-tune, distil and compare models on built-in texts."""
     from alembert.cli.quickstart import quickstart as run_quickstart
@@ -110,8 +102,8 @@ def recipes(context: typer.Context) -> None:
 def show(
     name: str,
     teacher: Annotated[str | None, option("--teacher", "teacher that the recipe is for")] = None,
-    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
+    layers: o.Layers = None,
+    hidden_size: o.HiddenSize = None,
 ) -> None:
     """Print a recipe as YAML; without --teacher, for BERT-base."""
     from transformers import BertConfig
@@ -145,17 +137,17 @@ app.command(
 def augment(
     train: Annotated[str, option("--train", "texts to augment: file, folder or hub id")],
     out: Annotated[Path, option("--out", "output file: .csv .tsv .jsonl .parquet")],
-    mlm: Mlm = None,
-    vectors: Vectors = None,
+    mlm: o.Mlm = None,
+    vectors: o.Vectors = None,
     embeddings: Annotated[
         str | None, option("--embeddings", "model whose input embeddings are the word vectors")
     ] = None,
     copies: Annotated[int, option("--copies", "most variants of a text")] = 20,
     share: Annotated[float, option("--share", "probability that a word is replaced")] = 0.4,
     candidates: Annotated[int, option("--candidates", "candidates to replace a word")] = 15,
-    text: Text = None,
-    text_pair: Pair = None,
-    seed: Seed = 0,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    seed: o.Seed = 0,
 ) -> None:
     """Write texts and variants with replaced words (TinyBERT)."""
     from alembert.augmentation.augment_file import augment_file
@@ -199,8 +191,8 @@ def trim(
     coverage: Annotated[
         float, option("--coverage", "share of all token occurrences to keep")
     ] = 1.0,
-    text: Text = None,
-    text_pair: Pair = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
 ) -> None:
     """Trim a saved model's vocabulary to the tokens of texts like these."""
     from alembert.runs.trim import trim_model
@@ -216,10 +208,10 @@ def trim(
 def evaluate_(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
     data: Annotated[str | None, option("--data", "labelled texts: file, folder or hub id")] = None,
-    corpus: CorpusFile = None,
-    text: Text = None,
-    text_pair: Pair = None,
-    label: Label = None,
+    corpus: o.CorpusFile = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    label: o.Label = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[

@@ -31,6 +31,9 @@ GeneralTeacher = Annotated[
 Mlm = Annotated[str | None, option("--mlm", "masked language model (MLM) that augments texts")]
 Vectors = Annotated[str | None, option("--vectors", "GloVe word vectors that augment texts")]
 CorpusFile = Annotated[str | None, option("--corpus", "text, or a folder of `alembert corpus`")]
+Student = Annotated[str | None, option("--student", "saved student to start from")]
+Layers = Annotated[int | None, option("--layers", "number of student layers")]
+HiddenSize = Annotated[int | None, option("--hidden-size", "width of the student")]
 Glue = Annotated[str | None, option("--task", "GLUE task; --train is then its folder")]
 Text = Annotated[str | None, option("--text", "name of the text's column")]
 Pair = Annotated[str | None, option("--text-pair", "name of the second text's column")]
@@ -113,7 +116,7 @@ def caching_of(cache: bool, top: int | None, precision: str | None) -> Any:
 
 
 def changed(recipe: Any, changes: dict[str, str]) -> Any:
-    from alembert.recipes.schema import with_settings
+    from alembert.recipes.overrides import with_settings
 
     return with_settings(recipe, changes) if changes else recipe
 

@@ -16,7 +16,7 @@ from alembert.io.files import read_json, write_json
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
-from alembert.recipes.schema import with_settings
+from alembert.recipes.overrides import with_settings
 from alembert.report import model_card, page
 from alembert.runs.job import Job
 from alembert.runs.run import run

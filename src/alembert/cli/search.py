@@ -2,20 +2,20 @@
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alembert.cli import options
+from alembert.cli import options as o
 from alembert.cli.options import option
 from alembert.cli.serve import serve as answer
+from alembert.cli.train import finish
 from alembert.io.errors import UserError, leads
 
 
 def search(
     teacher: Annotated[str, option("--teacher", "fine-tuned teacher: folder or hub id")],
-    out: options.Out,
+    out: o.Out,
     max_latency_ms: Annotated[
         float | None, option("--max-latency-ms", "most ms of a text in int8, one thread")
     ] = None,
@@ -25,13 +25,13 @@ def search(
     min_speedup: Annotated[
         float | None, option("--min-speedup", "least speedup over the teacher in torch: 30")
     ] = None,
-    train: options.Train = None,
-    valid: options.Valid = None,
-    evaluation: options.Eval = None,
-    task: options.Glue = None,
-    text: options.Text = None,
-    text_pair: options.Pair = None,
-    label: options.Label = None,
+    train: o.Train = None,
+    valid: o.Valid = None,
+    evaluation: o.Eval = None,
+    task: o.Glue = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    label: o.Label = None,
     length: Annotated[int, option("--length", "tokens of the text that is timed")] = 32,
     trials: Annotated[int, option("--trials", "candidates that are trained briefly")] = 9,
     steps: Annotated[int, option("--steps", "steps of the first rung; each next triples")] = 100,
@@ -43,8 +43,8 @@ def search(
         str, option("--vocabulary", "task (only tokens of the texts), all, or both")
     ] = "both",
     max_length: Annotated[int, option("--max-length", "most tokens of a text in training")] = 128,
-    seed: options.Seed = 0,
-    precision: options.Precision = "auto",
+    seed: o.Seed = 0,
+    precision: o.Precision = "auto",
     serve: Annotated[
         int | None, option("--serve", "port at which the student is served afterwards")
     ] = None,
@@ -59,7 +59,7 @@ def search(
     from alembert.search.search import search as find
     from alembert.search.space import VOCABULARIES, Budget
 
-    files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    files = o.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     if files is None:
         raise UserError("a search needs texts to learn from: give --train")
     if vocabulary not in ("both", *VOCABULARIES):
@@ -68,21 +68,11 @@ def search(
     names = tuple(dict.fromkeys(recipes.split(",")))
     bounds = (max_latency_ms, min_retention, trials, steps, epochs, length, names, vocabularies)
     budget = Budget(*bounds, min_speedup)
-    precision = options.precision_of(precision)
-    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, present))
+    precision = o.precision_of(precision)
+    typer.echo(find(budget, teacher, files, out, max_length, seed, precision, finish))
     if serve is not None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-") or "student"
         answer([f"{name}={out}"], port=serve, api_key=os.environ.get("ALEMBERT_API_KEY") or None)
-
-
-def present(out: Path) -> None:
-    """Write the student's card and the search's page, unless they exist."""
-    from alembert.report import model_card, page
-
-    if not (out / "student" / "README.md").is_file():
-        model_card.write(out)
-    if not (out / "report.html").is_file():
-        page.attempt([out], None)
 
 
 def _check_serving(port: int) -> None:
@@ -98,42 +88,43 @@ def _check_serving(port: int) -> None:
 
 def tune(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
-    teacher: options.Teachers,
+    teacher: o.Teachers,
     train: Annotated[str, option("--train", "labelled training texts: file, folder or hub id")],
-    out: options.Out,
+    out: o.Out,
     tries: Annotated[list[str], option("--try", "recipe setting FIELD=V1,V2; all mixes are tried")],
     trials: Annotated[
         int | None, option("--trials", "number of random mixes to try; default: all")
     ] = None,
-    valid: options.Valid = None,
-    unlabelled: options.Unlabelled = None,
-    student: Annotated[str | None, option("--student", "saved student to start from")] = None,
-    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
-    text: options.Text = None,
-    text_pair: options.Pair = None,
-    label: options.Label = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.Rate = None,
-    max_length: options.Length = None,
-    settings: options.Settings = None,
-    seed: options.Seed = 0,
-    precision: options.Precision = "auto",
+    valid: o.Valid = None,
+    unlabelled: o.Unlabelled = None,
+    student: o.Student = None,
+    layers: o.Layers = None,
+    hidden_size: o.HiddenSize = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    label: o.Label = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    learning_rate: o.Rate = None,
+    max_length: o.Length = None,
+    settings: o.Settings = None,
+    seed: o.Seed = 0,
+    precision: o.Precision = "auto",
 ) -> None:
     """Find a recipe's best settings by texts held out of --train."""
     from rich.console import Console
 
+    from alembert.models.loading import load_config
+    from alembert.recipes.choose import choose_recipe
     from alembert.runs.job import Job
-    from alembert.runs.stage import choose_recipe
     from alembert.search import tune as tuning
 
-    files = options.files_of(train, valid, None, unlabelled, None, text, text_pair, label)
-    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files)
-    changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    files = o.files_of(train, valid, None, unlabelled, None, text, text_pair, label)
+    chosen = choose_recipe(recipe, load_config(teacher[0]), student, layers, hidden_size, files)
+    changes = o.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     base = Job(
-        options.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
-        precision=options.precision_of(precision), more_teachers=tuple(teacher[1:]),
+        o.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
+        precision=o.precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
     done = tuning.tune(base, tries, trials)
     if leads():

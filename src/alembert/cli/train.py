@@ -1,32 +1,32 @@
 """The verbs that train: finetune and distill. Nothing heavy is imported before one is called."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alembert.cli import options
-from alembert.cli.options import option
+from alembert.cli import options as o
 from alembert.io.errors import UserError, leads
 
 
 def finetune(
     model: Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")],
-    out: options.Out,
-    train: options.Train = None,
-    valid: options.Valid = None,
-    evaluation: options.Eval = None,
-    corpus: options.CorpusFile = None,
-    task: options.Glue = None,
-    text: options.Text = None,
-    text_pair: options.Pair = None,
-    label: options.Label = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.Rate = None,
-    max_length: options.Length = None,
-    settings: options.Settings = None,
-    seed: options.Seed = 0,
-    precision: options.Precision = "auto",
+    out: o.Out,
+    train: o.Train = None,
+    valid: o.Valid = None,
+    evaluation: o.Eval = None,
+    corpus: o.CorpusFile = None,
+    task: o.Glue = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    label: o.Label = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    learning_rate: o.Rate = None,
+    max_length: o.Length = None,
+    settings: o.Settings = None,
+    seed: o.Seed = 0,
+    precision: o.Precision = "auto",
 ) -> None:
     """Fine-tune a teacher on a task (--train) or by MLM (--corpus)."""
     from alembert.models.loading import load_config
@@ -35,64 +35,65 @@ def finetune(
     from alembert.runs.run import run
 
     recipe = recipe_for(load_config(model))
-    changes = options.settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
+    changes = o.settings_of(recipe, epochs, batch_size, learning_rate, max_length, settings)
     shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
     _check_unshaped(
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
-    files = options.files_of(train, valid, evaluation, None, task, text, text_pair, label)
+    files = o.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
-        options.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
-        precision=options.precision_of(precision), model_at=".",
+        o.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
+        precision=o.precision_of(precision), model_at=".",
     )  # fmt: skip
     _present(job, run(job), reported=False)
 
 
 def distill(
     recipe: Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
-    teacher: options.Teachers,
-    out: options.Out,
-    train: options.Train = None,
-    valid: options.Valid = None,
-    evaluation: options.Eval = None,
-    corpus: options.CorpusFile = None,
-    unlabelled: options.Unlabelled = None,
-    student: Annotated[str | None, option("--student", "saved student to start from")] = None,
-    general_teacher: options.GeneralTeacher = None,
-    mlm: options.Mlm = None,
-    vectors: options.Vectors = None,
-    layers: Annotated[int | None, option("--layers", "number of student layers")] = None,
-    hidden_size: Annotated[int | None, option("--hidden-size", "width of the student")] = None,
-    task: options.Glue = None,
-    text: options.Text = None,
-    text_pair: options.Pair = None,
-    label: options.Label = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.Rate = None,
-    max_length: options.Length = None,
-    settings: options.Settings = None,
-    vocabulary: options.Vocabulary = None,
-    cache_teacher: options.CacheTeacher = False,
-    cache_top: options.CacheTop = None,
-    cache_precision: options.CachePrecision = None,
-    seed: options.Seed = 0,
-    precision: options.Precision = "auto",
+    teacher: o.Teachers,
+    out: o.Out,
+    train: o.Train = None,
+    valid: o.Valid = None,
+    evaluation: o.Eval = None,
+    corpus: o.CorpusFile = None,
+    unlabelled: o.Unlabelled = None,
+    student: o.Student = None,
+    general_teacher: o.GeneralTeacher = None,
+    mlm: o.Mlm = None,
+    vectors: o.Vectors = None,
+    layers: o.Layers = None,
+    hidden_size: o.HiddenSize = None,
+    task: o.Glue = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    label: o.Label = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    learning_rate: o.Rate = None,
+    max_length: o.Length = None,
+    settings: o.Settings = None,
+    vocabulary: o.Vocabulary = None,
+    cache_teacher: o.CacheTeacher = False,
+    cache_top: o.CacheTop = None,
+    cache_precision: o.CachePrecision = None,
+    seed: o.Seed = 0,
+    precision: o.Precision = "auto",
 ) -> None:
     """Distil a teacher into a student, on a corpus, a task, or both."""
+    from alembert.models.loading import load_config
+    from alembert.recipes.choose import choose_recipe
     from alembert.runs.job import Job
     from alembert.runs.run import run
-    from alembert.runs.stage import choose_recipe
 
-    files = options.files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
-    chosen = choose_recipe(recipe, teacher[0], student, layers, hidden_size, files)
-    changes = options.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
+    files = o.files_of(train, valid, evaluation, unlabelled, task, text, text_pair, label)
+    chosen = choose_recipe(recipe, load_config(teacher[0]), student, layers, hidden_size, files)
+    changes = o.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     if student:
         _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
     job = Job(
-        options.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
-        mlm, vectors, seed, options.precision_of(precision), vocabulary,
-        options.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
+        o.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
+        mlm, vectors, seed, o.precision_of(precision), vocabulary,
+        o.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
     _present(job, run(job), reported=True)
 
@@ -108,14 +109,19 @@ def _present(job: Any, metrics: dict[str, Any], reported: bool) -> None:
     """Write model card and report, and print one line with the model's path and metrics."""
     if not leads():
         return
-    from alembert.report import model_card, page
-
-    model_card.write(job.out)
-    if reported and not (job.out / "report.html").is_file():
-        page.attempt([job.out], None)
+    finish(job.out, reported)
     figures, name = "", metrics.get("metric", "")
     if name:
         figures = f": {name} {metrics['student'][name]:.4f}"
     if "retention" in metrics:
         figures += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
     typer.echo(f"{job.result}: made{figures}")
+
+
+def finish(out: Path, reported: bool = True) -> None:
+    """Write the model card of a run, and its report unless there is one."""
+    from alembert.report import model_card, page
+
+    model_card.write(out)
+    if reported and not (out / "report.html").is_file():
+        page.attempt([out], None)

@@ -109,23 +109,29 @@ def evaluate_masked_words(
     return {"perplexity": math.exp(loss / tokens), "top1": correct / tokens, "tokens": tokens}
 
 
-def logits_at(model: nn.Module, batch: dict[str, Tensor], positions: Tensor) -> Tensor:
-    """The logits (N, V) at positions (B, T), bool; the head computes no others."""
+@contextmanager
+def mlm_head_at(body: nn.Module, rows: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within the block, the head on `body` reads only rows (N, H) of hidden states (B, T, H)."""
 
     def select(module: nn.Module, _: Any, output: Any) -> Any:
-        hidden = output.last_hidden_state
-        output.last_hidden_state = hidden[positions.to(hidden.device)][None]
+        output.last_hidden_state = rows(output.last_hidden_state)[None]
         return output
 
+    hook = body.register_forward_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def logits_at(model: nn.Module, batch: dict[str, Tensor], positions: Tensor) -> Tensor:
+    """The logits (N, V) at positions (B, T), bool; the head computes no others."""
     body = getattr(model, getattr(model, "base_model_prefix", ""), None)
     if body is None:
         logits: Tensor = model(**_inputs(model, batch)).logits[positions].float()
         return logits
-    hook = body.register_forward_hook(select)
-    try:
+    with mlm_head_at(body, lambda hidden: hidden[positions.to(hidden.device)]):
         logits = model(**_inputs(model, batch)).logits[0].float()
-    finally:
-        hook.remove()
     return logits
 
 

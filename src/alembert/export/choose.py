@@ -18,8 +18,7 @@ from alembert.data.tasks import Task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.export import export, fidelity, quantize
-from alembert.export.export import Export
-from alembert.export.files import FILES
+from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError

@@ -1,5 +1,6 @@
 """The export of a saved model to files that run without torch, each checked against torch."""
 
+import importlib.util
 import logging
 import shutil
 import time
@@ -18,31 +19,26 @@ from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
 from alembert.export import fidelity, quantize
 from alembert.export import onnx as onnx_export
-from alembert.export.files import (  # fmt: skip
-    FILES,
-    check_installed,
-    check_ours,
-    exporter_versions,
-    files_of,
-    megabytes,
-)
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
+from alembert.io.environment import versions
 from alembert.io.errors import UserError
 from alembert.io.files import naming
-from alembert.models import checks
+from alembert.models import checks, loading
 from alembert.models.heads import kind_of, pooling_of
-from alembert.models.loading import (
-    label_names_of,
-    load_config,
-    load_model,
-    load_tokenizer,
-    model_path,
-)
 
 log = logging.getLogger(__name__)
 
+FILES = {  # backend: file, runtime, precision
+    "onnx": ("onnx/model.onnx", "onnxruntime", "fp32"),
+    "int8": ("onnx/model_int8.onnx", "onnxruntime", "int8"),
+    "openvino": ("onnx/model.onnx", "openvino", "fp32"),
+    "openvino-bf16": ("onnx/model.onnx", "openvino", "bf16"),
+    "openvino-int8": ("openvino/model_int8.xml", "openvino", "int8"),
+    "attentions": ("onnx/model_attentions.onnx", "onnxruntime", "fp32"),
+}
+PACKAGES = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
 MAX_ERROR = 1e-4  # of fp32, as a share of torch's largest number
 MIN_CORRELATION = 0.5  # of bf16's or int8's numbers with torch's
 CALIBRATING, COMPARED = 200, 200  # texts that calibrate int8, texts for fidelity
@@ -91,24 +87,24 @@ def prepared_export(
 
     Raises UserError for a model that cannot be exported, and where its folder cannot be written.
     """
-    check_installed(backends)
-    folder = Path(model_path(path))
+    _check_installed(backends)
+    folder = Path(loading.model_path(path))
     if not folder.is_dir():
         raise UserError(
             f"{path}: no such folder: an export goes beside a saved model: save a model of the hub "
             "with its save_pretrained, and its tokenizer, and name that folder"
         )
-    check_ours(folder, backends)
-    config, tokenizer = load_config(path), load_tokenizer(path)
+    _check_ours(folder, backends)
+    config, tokenizer = loading.load_config(path), loading.load_tokenizer(path)
     checks.check_vocabulary(tokenizer, config, path)
     max_positions, kind = checks.positions(config), kind_of(config, path)
-    model = load_model(path, kind)
+    model = loading.load_model(path, kind)
     pooling = pooling_of(folder) if kind == "encoder" else ""
     names = onnx_export.input_names(model, kind)
-    labels = tuple(label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
     manifest = Manifest(
         kind, labels, max_positions, names, model.num_parameters(), "", (),
-        exporter_versions(backends), onnx_export.OPSET, pooling, config.vocab_size,
+        _exporter_versions(backends), onnx_export.OPSET, pooling, config.vocab_size,
         config.hidden_size,
     )  # fmt: skip
     texts = _texts(files, tokenizer, min(max_length, max_positions), names) if files else []
@@ -170,7 +166,7 @@ def make_variant(
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.folder / file, work.pooling, both)
     variant = Variant(
-        backend, file, runtime, precision, megabytes(work.folder, file), kept_fp32=in_fp32, how=how
+        backend, file, runtime, precision, _megabytes(work.folder, file), kept_fp32=in_fp32, how=how
     )
     measured = _checked(work, manifest, variant)
     error, correlation = measured["max_error"], measured.get("correlation", 1.0)
@@ -184,19 +180,18 @@ def make_variant(
 def _checked(work: Export, manifest: Manifest, variant: Variant) -> dict[str, float]:
     """Return a variant's fidelity; UserError for NaN, and for fp32 that differs from torch."""
     engine = open_engine(work.folder, replace(manifest, variants=(variant,)), variant.backend, None)
-    outputs = fidelity.engine_outputs(engine, work.kind, work.shapes)
-    on_shapes = fidelity.fidelity(work.kind, outputs, work.shapes_reference)
-    outputs = fidelity.engine_outputs(engine, work.kind, work.batches)
-    on_texts = fidelity.fidelity(work.kind, outputs, work.reference)
     limit = MAX_ERROR if variant.precision == "fp32" else np.inf
-    for measured in (on_shapes, on_texts):
+    pairs = ((work.shapes, work.shapes_reference), (work.batches, work.reference))
+    for batches, reference in pairs:
+        outputs = fidelity.engine_outputs(engine, work.kind, batches)
+        measured = fidelity.fidelity(work.kind, outputs, reference)
         if not measured["max_error"] <= limit:
             raise UserError(
                 f"{variant.file} differs from torch (largest difference "
                 f"{measured['max_error']:.2g} of the largest number) in {variant.backend}: nothing "
                 "was written; this model cannot be exported so"
             )
-    return on_texts
+    return measured  # on texts
 
 
 def _write_calibrated(work: Export, manifest: Manifest) -> str:
@@ -219,8 +214,8 @@ def _write_calibrated(work: Export, manifest: Manifest) -> str:
 def publish(work: Export, manifest: Manifest) -> None:
     """Move the files beside the model, the manifest last, and remove those of an older export."""
     target = work.folder.parent
-    new = {each for variant in manifest.variants for each in files_of(variant.file)}
-    old = {each for file, _, _ in FILES.values() for each in files_of(file)}
+    new = {each for variant in manifest.variants for each in _files_of(variant.file)}
+    old = {each for file, _, _ in FILES.values() for each in _files_of(file)}
     exported_before = (target / MANIFEST).is_file()
     write_manifest(work.folder, manifest)
     for each in sorted(new):
@@ -248,3 +243,41 @@ def _texts(
     data = encode(sample, task, columns, tokenizer, max_length, files.train, labelled=False)
     pad_id = int(tokenizer.pad_token_id or 0)
     return [fidelity.graph_inputs(pad([data[i]], pad_id), names) for i in range(len(data))]
+
+
+def _check_installed(backends: Sequence[str]) -> None:
+    """Raise UserError for a backend whose packages are not installed."""
+    for runtime in sorted({FILES[backend][1] for backend in backends}):
+        for name in PACKAGES[runtime]:
+            if importlib.util.find_spec(name) is None:
+                raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+
+
+def _check_ours(folder: Path, backends: Sequence[str]) -> None:
+    """Raise UserError where another program's export would be overwritten."""
+    if (folder / MANIFEST).is_file():
+        return
+    for file in (FILES[backend][0] for backend in backends):
+        if (folder / file).exists():
+            raise UserError(
+                f"{folder / file}: is there already, and no {MANIFEST} says that it is an "
+                "export of this model: move it away"
+            )
+
+
+def _files_of(file: str) -> list[str]:
+    """Return a variant's files: OpenVINO has the weights in a second one."""
+    return [file, file.removesuffix(".xml") + ".bin"] if file.endswith(".xml") else [file]
+
+
+def _megabytes(at: Path, file: str) -> float:
+    """Return a variant's size in megabytes."""
+    return sum((at / each).stat().st_size for each in _files_of(file)) / 1e6
+
+
+def _exporter_versions(backends: Sequence[str]) -> dict[str, str]:
+    """Return the versions of the packages that make an export."""
+    names = ["alembert", "torch", "transformers", *PACKAGES["onnxruntime"]]
+    if any(FILES[backend][1] == "openvino" for backend in backends):
+        names += PACKAGES["openvino"]
+    return versions(names)

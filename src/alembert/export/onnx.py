@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from alembert.evaluation.predict import mlm_head_at
 from alembert.export.folding import folded
 from alembert.io.errors import UserError
 from alembert.models.architectures import inputs_of
@@ -106,7 +107,7 @@ class _Graph(nn.Module):
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         if places is not None:
-            with _mlm_head_at(self.model, places):
+            with mlm_head_at(self.model.base_model, lambda hidden: hidden.flatten(0, 1)[places]):
                 output = self.model(**inputs, output_attentions=self.attentions)
         else:
             output = self.model(**inputs, output_attentions=self.attentions)
@@ -125,21 +126,6 @@ def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
         weights = mask[:, :, None].to(hidden.dtype)
         vectors = (hidden * weights).sum(1) / weights.sum(1)
     return nn.functional.normalize(vectors, dim=-1) if pooling.endswith("+norm") else vectors
-
-
-@contextmanager
-def _mlm_head_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
-    """Within the block, the MLM head reads only the hidden states at `places`, (N,)."""
-
-    def select(module: nn.Module, inputs: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state.flatten(0, 1)[places][None]
-        return output
-
-    hook = model.base_model.register_forward_hook(select)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _name_products(proto: Any) -> None:

@@ -15,16 +15,9 @@ from alembert.inference.engine import Ids, check_threads
 from alembert.inference.manifest import Manifest
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
-from alembert.models import checks
+from alembert.models import checks, loading
 from alembert.models.architectures import inputs_of
 from alembert.models.heads import kind_of, pooling_of
-from alembert.models.loading import (
-    label_names_of,
-    load_config,
-    load_model,
-    load_tokenizer,
-    model_path,
-)
 
 
 def torch_session(
@@ -37,16 +30,16 @@ def torch_session(
     check_threads(threads)
     if threads is not None:
         torch.set_num_threads(threads)
-    config = load_config(path)
-    checks.check_vocabulary(load_tokenizer(path), config, path)
+    config = loading.load_config(path)
+    checks.check_vocabulary(loading.load_tokenizer(path), config, path)
     kind = kind_of(config, path)
-    folder = Path(model_path(path))
+    folder = Path(loading.model_path(path))
     if kind == "encoder" and not folder.is_dir():
         raise UserError(f"{path}: an encoder's pooling is read from its folder: save it in one")
     pooling = pooling_of(folder) if kind == "encoder" else ""
-    model = load_model(path, kind)
+    model = loading.load_model(path, kind)
     parameters = sum(each.numel() for each in model.parameters())
-    labels = tuple(label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
     facts = Manifest(
         kind, labels, checks.positions(config), (), parameters, "torch", (), pooling=pooling,
         width=config.hidden_size,

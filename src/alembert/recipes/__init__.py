@@ -1,11 +1,12 @@
 """Recipes: a whole distillation as a frozen value, and one declarative file a paper.
 
-Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out, single settings changed.
-Then read a paper: `distilbert`, `tinybert`, `mobilebert` with `ibbert`, or `minilm`; each is a
-function of the teacher's shape. `finetune` trains a teacher; `length` holds the length of the
-task stages. A new recipe is a file here and a line in `RECIPES`.
+Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out. Then read a paper:
+`distilbert`, `tinybert`, `mobilebert` with `ibbert`, or `minilm`; each is a function of the
+teacher's shape. `finetune` trains a teacher; `stages` has the stages that papers share.
+`choose` finds the recipe that a user names, and `overrides` changes single settings of it. A new
+recipe is a file here and a line in `RECIPES`.
 
-For other rooms: RECIPES, recipe_of, schema, finetune.
+For other rooms: RECIPES, recipe_of, schema, finetune, choose, overrides.
 """
 
 from collections.abc import Callable

@@ -6,17 +6,12 @@ from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
-from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import tinybert
-from alembert.recipes.length import STUDENT
-from alembert.recipes.schema import Init, Masking, Recipe, Stage
+from alembert.recipes.schema import Init, Masking, Recipe
+from alembert.recipes.stages import LABELS, on_corpus, on_task, rate_for
 
-TRIPLE_LOSS = (
-    SoftLabels(weight=5.0, temperature=2.0),
-    HardLabels(weight=2.0),
-    HiddenCosine(weight=1.0),
-)
+TRIPLE_LOSS = (*LABELS, HiddenCosine(weight=1.0))
 
 
 def distilbert(
@@ -37,12 +32,19 @@ def distilbert(
             f"--hidden-size {hidden_size}: a DistilBERT student is as wide as its teacher "
             f"({teacher.hidden_size}); a narrower one is another recipe's"
         )
+    width = int(teacher.hidden_size)
+    general = on_corpus(
+        "general", TRIPLE_LOSS, 5e-4, micro_batch_size=8, warmup=0.05,
+        betas=(0.9, 0.98), epsilon=1e-6, weight_decay=0.0, clip=5.0, max_length=512,
+        masking=Masking(),
+    )  # fmt: skip
+    cosines = HiddenCosine(weight=15.0, layers="uniform")
     return Recipe(
         name="distilbert",
         paper="DistilBERT, a distilled version of BERT (arXiv 1910.01108)",
         student=student_config(teacher, layers),
         init=Init(start="teacher", layers="uniform"),
-        stages=(_general(), _task(int(teacher.hidden_size))),
+        stages=(general, on_task((*LABELS, cosines), rate_for(width, 7.5e-5, 5e-4))),
         deviations=(
             "task: hidden cosine at every layer, weight 15, beside soft and hard labels; the "
             "paper's second distillation (SQuAD) has soft and hard labels only",
@@ -89,38 +91,3 @@ def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
         "pad_token_id": int(teacher.pad_token_id or 0),
         **({"tie_word_embeddings": False} if untied else {}),
     }
-
-
-def _general() -> Stage:
-    return Stage(
-        name="general",
-        data="corpus",
-        objective=TRIPLE_LOSS,
-        epochs=3,
-        batch_size=256,
-        micro_batch_size=8,
-        learning_rate=5e-4,
-        warmup=0.05,
-        betas=(0.9, 0.98),
-        epsilon=1e-6,
-        clip=5.0,
-        max_length=512,
-        masking=Masking(),
-    )
-
-
-def _task(width: int) -> Stage:
-    return Stage(
-        name="task",
-        data="task",
-        objective=(
-            SoftLabels(weight=5.0, temperature=2.0),
-            HardLabels(weight=2.0),
-            HiddenCosine(weight=15.0, layers="uniform"),
-        ),
-        until=STUDENT,
-        batch_size=32,
-        learning_rate=min(7.5e-5 * (768 / width) ** 2, 5e-4),
-        warmup=0.1,
-        weight_decay=0.01,
-    )

@@ -3,42 +3,25 @@
 from transformers import PreTrainedConfig
 
 from alembert.objectives.label_terms import HardLabels
-from alembert.recipes.length import TEACHER
-from alembert.recipes.schema import Init, Masking, Recipe, Stage
+from alembert.recipes.schema import Init, Masking, Recipe
+from alembert.recipes.stages import TEACHER, on_corpus, on_task
 
 
 def finetune(model: PreTrainedConfig) -> Recipe:
     """Return the recipe that fine-tunes a model of this shape (BERT, sections 3 and A.3)."""
     width = int(model.hidden_size)
+    general = on_corpus(
+        "general", (HardLabels(),), 1e-4 * 768 / width, epochs=1, batch_size=64,
+        micro_batch_size=16, warmup=0.05, masking=Masking(rare_words=0.0),
+    )  # fmt: skip
     return Recipe(
         name="finetune",
         paper="BERT (arXiv 1810.04805)",
         student={"model_type": model.model_type},
         init=Init(start="checkpoint"),
         stages=(
-            Stage(
-                name="general",
-                data="corpus",
-                objective=(HardLabels(),),
-                epochs=1,
-                batch_size=64,
-                micro_batch_size=16,
-                learning_rate=1e-4 * 768 / width,
-                warmup=0.05,
-                weight_decay=0.01,
-                max_length=128,
-                masking=Masking(rare_words=0.0),
-            ),
-            Stage(
-                name="task",
-                data="task",
-                objective=(HardLabels(),),
-                until=TEACHER,
-                batch_size=32,
-                learning_rate=5e-5 * 768 / width,
-                warmup=0.1,
-                weight_decay=0.01,
-            ),
+            general,
+            on_task((HardLabels(),), 5e-5 * 768 / width, until=TEACHER),
         ),
         deviations=(
             "learning rate in inverse proportion to the width (5e-5 at 768 on a task)",

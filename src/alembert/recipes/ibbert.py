@@ -5,8 +5,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.objectives.layer_terms import AttentionKL, FeatureMap
-from alembert.recipes.mobilebert import PAPER, PRETRAINING, checked_shape, shared_fields
-from alembert.recipes.schema import Init, Masking, Recipe, Stage
+from alembert.recipes.mobilebert import PAPER, checked_shape, pretraining, shared_fields
+from alembert.recipes.schema import Init, Recipe
+from alembert.recipes.stages import on_corpus
 
 
 def ibbert(
@@ -18,13 +19,14 @@ def ibbert(
     """
     width = int(teacher.hidden_size)
     layers, between = checked_shape("an IB-BERT", teacher, layers, hidden_size, 2 * width // 3)
+    compared = (FeatureMap(weight=100.0), AttentionKL(weight=1.0))
     return Recipe(
         name="ibbert",
         paper=PAPER,
         student=student_config(teacher, layers, between),
         init=Init(start="teacher", layers="uniform"),
         projections="none" if between == width else "layer",
-        stages=(_transfer(), _pretraining()),
+        stages=(on_corpus("transfer", compared, 2e-4), pretraining(5e-4)),
         deviations=(
             "the authors train IB-BERT_LARGE from scratch by MLM; here it imitates a BERT, layer "
             "by layer and then its logits (init.start: scratch and HardLabels alone give the "
@@ -45,20 +47,3 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
-
-
-def _transfer() -> Stage:
-    return Stage(
-        name="transfer", data="corpus",
-        objective=(FeatureMap(weight=100.0), AttentionKL(weight=1.0)),
-        epochs=3, batch_size=256, micro_batch_size=32, learning_rate=2e-4, warmup=0.1,
-        weight_decay=0.01, max_length=128,
-    )  # fmt: skip
-
-
-def _pretraining() -> Stage:
-    return Stage(
-        name="pretraining", data="corpus", objective=PRETRAINING, epochs=3, batch_size=256,
-        micro_batch_size=32, learning_rate=5e-4, warmup=0.1, weight_decay=0.01, max_length=128,
-        masking=Masking(rare_words=0.0),
-    )  # fmt: skip

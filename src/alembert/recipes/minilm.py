@@ -5,10 +5,9 @@ import math
 from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError
-from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.objectives.layer_terms import Relations
-from alembert.recipes.length import STUDENT
-from alembert.recipes.schema import Init, Recipe, Stage
+from alembert.recipes.schema import Init, Recipe
+from alembert.recipes.stages import LABELS, on_corpus, on_task, rate_for
 from alembert.recipes.tinybert import student_config
 
 HEADS = 48  # the paper's relation heads for BERT-base
@@ -32,14 +31,19 @@ def minilm(
         raise UserError(
             f"--hidden-size {hidden_size}: a MiniLM student of this teacher is 1 to {width} wide"
         )
-    student = student_config(teacher, layers, hidden_size)
+    # layer 21 of 24 is the best to imitate (table 7), and the last of 12
+    imitated = depth if depth <= 12 else round(depth * 21 / 24)
+    relations = Relations(layers=((layers, imitated),), heads=math.gcd(HEADS, hidden_size, width))
     return Recipe(
         name="minilm",
         paper="MiniLMv2: multi-head self-attention relation distillation (arXiv 2012.15828)",
-        student=student,
+        student=student_config(teacher, layers, hidden_size),
         init=Init(start="teacher", layers="uniform"),
         projections="none",
-        stages=(_general(layers, depth, math.gcd(HEADS, hidden_size, width)), _task(hidden_size)),
+        stages=(
+            on_corpus("general", (relations,), 6e-4, warmup=0.01, epsilon=1e-6),
+            on_task(LABELS, rate_for(hidden_size, 7.5e-5, 5e-4)),
+        ),
         deviations=(
             "start: the teacher's layers, narrowed; the authors' students start at random "
             "(init.start: scratch)",
@@ -47,23 +51,3 @@ def minilm(
             "the task stage learns soft and hard labels; the paper fine-tunes",
         ),
     )
-
-
-def _general(layers: int, depth: int, heads: int) -> Stage:
-    # layer 21 of 24 is the best to imitate (table 7), and the last of 12
-    teacher_layer = depth if depth <= 12 else round(depth * 21 / 24)
-    return Stage(
-        name="general", data="corpus",
-        objective=(Relations(layers=((layers, teacher_layer),), heads=heads),),
-        epochs=3, batch_size=256, micro_batch_size=32, learning_rate=6e-4, warmup=0.01,
-        weight_decay=0.01, epsilon=1e-6, max_length=128,
-    )  # fmt: skip
-
-
-def _task(width: int) -> Stage:
-    return Stage(
-        name="task", data="task",
-        objective=(SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0)),
-        until=STUDENT, batch_size=32,
-        learning_rate=min(7.5e-5 * (768 / width) ** 2, 5e-4), warmup=0.1, weight_decay=0.01,
-    )  # fmt: skip

@@ -10,8 +10,8 @@ from alembert.models.layer_map import Pairs, layer_map
 from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.objectives.objective import Objective
-from alembert.recipes.length import STUDENT
 from alembert.recipes.schema import Init, Masking, Recipe, Stage
+from alembert.recipes.stages import LABELS, on_corpus, on_task
 
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
 PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
@@ -34,7 +34,7 @@ def mobilebert(
     student, pairs = _student(teacher, layers, hidden_size)
     transfer = tuple(_progressive(pairs[:k], len(pairs), not bottlenecked(teacher))
                      for k in range(1, len(pairs) + 1))  # fmt: skip
-    return _recipe("mobilebert", teacher, student, (*transfer, _pretraining(), *_task(pairs)))
+    return _recipe("mobilebert", teacher, student, (*transfer, pretraining(RATE), *_task(pairs)))
 
 
 def mobilebert_tiny(
@@ -55,7 +55,7 @@ def mobilebert_joint(
     student, pairs = _student(teacher, layers, hidden_size)
     rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not bottlenecked(teacher)), ("", 0.0))
     stage = _transfer("transfer", _compared(pairs), 3.0, rates)
-    return _recipe("mobilebert-joint", teacher, student, (stage, _pretraining(), *_task(pairs)))
+    return _recipe("mobilebert-joint", teacher, student, (stage, pretraining(RATE), *_task(pairs)))
 
 
 def mobilebert_auxiliary(
@@ -63,7 +63,7 @@ def mobilebert_auxiliary(
 ) -> Recipe:
     """Return the recipe that adds the layers' losses to pre-training distillation, in one stage."""
     student, pairs = _student(teacher, layers, hidden_size)
-    stage = _pretraining((*PRETRAINING, *_compared(pairs)))
+    stage = pretraining(RATE, (*PRETRAINING, *_compared(pairs)))
     return _recipe("mobilebert-auxiliary", teacher, student, (stage, *_task(pairs)))
 
 
@@ -198,26 +198,15 @@ def _progressive(pairs: Pairs, depth: int, embeddings: bool) -> Stage:
 def _transfer(
     name: str, objective: Objective, epochs: float, rates: tuple[tuple[str, float], ...]
 ) -> Stage:
-    return Stage(
-        name=name, data="corpus", objective=objective, epochs=epochs, batch_size=256,
-        micro_batch_size=32, learning_rate=RATE, warmup=0.1, weight_decay=0.01, max_length=128,
-        rates=rates,
-    )  # fmt: skip
+    return on_corpus(name, objective, RATE, epochs=epochs, rates=rates)
 
 
-def _pretraining(objective: Objective = PRETRAINING) -> Stage:
-    return Stage(
-        name="pretraining", data="corpus", objective=objective, epochs=3, batch_size=256,
-        micro_batch_size=32, learning_rate=RATE, warmup=0.1, weight_decay=0.01, max_length=128,
-        masking=Masking(rare_words=0.0),
-    )  # fmt: skip
+def pretraining(learning_rate: float, objective: Objective = PRETRAINING) -> Stage:
+    """Return the stage of MLM and soft labels, to which a paper may add its layers' losses."""
+    masking = Masking(rare_words=0.0)
+    return on_corpus("pretraining", objective, learning_rate, masking=masking)
 
 
 def _task(pairs: Pairs) -> tuple[Stage, Stage]:
-    labels = (SoftLabels(weight=5.0, temperature=2.0), HardLabels(weight=2.0))
-    layers = Stage(
-        name="intermediate", data="task", objective=_compared(pairs), until=STUDENT,
-        batch_size=32, learning_rate=TASK_RATE, warmup=0.1, weight_decay=0.01,
-    )  # fmt: skip
-    changes = {"name": "task", "objective": labels, "learning_rate": LABELS_RATE}
-    return layers, layers.model_copy(update=changes)
+    layers = on_task(_compared(pairs), TASK_RATE, "intermediate")
+    return layers, on_task(LABELS, LABELS_RATE)

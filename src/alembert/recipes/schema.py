@@ -2,7 +2,6 @@
 
 import math
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alembert.io.errors import UserError
 from alembert.objectives.objective import Objective
 
-LENGTHS = ("steps", "epochs", "until")  # of a stage: exactly one
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -111,6 +109,17 @@ class Stage(_Frozen):
         """Whether a term reads the logits of a head: of the MLM's, or of a task's."""
         return any(term.over in ("labels", "answers") for term in self.objective)
 
+    @property
+    def imitates(self) -> bool:
+        """Whether a term imitates a teacher."""
+        return any(term.kind != "HardLabels" for term in self.objective)
+
+    def head(self, task: str) -> str:
+        """Return the head that the stage's models need; `task` is the kind of the run's task."""
+        if self.data == "task":
+            return task
+        return "words" if self.reads_logits else "encoder"
+
     def rate(self, parameter: str) -> float:
         """Return the learning rate's factor for the parameter of this name."""
         return next((f for pattern, f in self.rates if re.search(pattern, parameter)), 1.0)
@@ -204,59 +213,3 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
             where = ".".join(map(str, parts[: parts.index("layers") + 1]))
             message = "write a name, or pairs of student and teacher layers such as [[1,3],[2,6]]"
         raise UserError(f"{source}: {where}: {message}{shown}") from error
-
-
-def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
-    """Return a validated copy changed by {"stages.NAME.FIELD" or "FIELD.FIELD": YAML value}.
-
-    A NAME may have stars: stages.transfer-*.steps sets the steps of all stages that it matches. A
-    term or a stage that is set to null is removed.
-    """
-    plain = recipe.model_dump(mode="json")
-    for key, text in settings.items():
-        *path, last = key.split(".")
-        targets: list[Any] = [plain]
-        for part in path:
-            targets = _step_into(targets, part, key)
-        lists = [target for target in targets if isinstance(target, list)]
-        if text == "null" and any(last in _named(target) for target in lists):
-            for target in lists:
-                target[:] = [entry for entry in target if last not in _named([entry])]
-            continue
-        for target in targets:
-            _set(target, last, text, key, plain)
-    return validated(plain, "--set")
-
-
-def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> None:
-    if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
-        known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
-        raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
-    try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
-    if last in LENGTHS and "batch_size" in target and target[last] is not None:
-        target |= dict.fromkeys(set(LENGTHS) - {last})
-
-
-def _named(entries: list[Any]) -> dict[Any, Any]:
-    """Return stages by their names, or terms by their kinds."""
-    return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
-
-
-def _step_into(targets: list[Any], part: str, key: str) -> list[Any]:
-    """Return the values that a part of a key names in the targets; UserError for none."""
-    values: list[Any] = []
-    named: dict[Any, Any] = {}
-    for target in targets:
-        entries = _named(target) if isinstance(target, list) else {}
-        named |= entries
-        values += [entries[name] for name in entries if fnmatchcase(name, part)]
-        if isinstance(target, dict) and part in target:
-            values.append(target[part])
-    if values:
-        return values
-    if named:
-        raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
-    raise UserError(f"--set {key}: there is no field '{part}' in the recipe")

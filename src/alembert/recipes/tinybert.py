@@ -8,8 +8,8 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
 from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
-from alembert.recipes.length import STUDENT
-from alembert.recipes.schema import Augment, Init, Recipe, Stage
+from alembert.recipes.schema import Augment, Init, Recipe
+from alembert.recipes.stages import on_corpus, on_task, rate_for
 
 LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
 
@@ -32,6 +32,7 @@ def tinybert(
         raise UserError(
             f"--hidden-size {hidden_size}: a TinyBERT student of this teacher is 1 to {width} wide"
         )
+    rate, soft = rate_for(hidden_size, 5e-5, 1e-3), (SoftLabels(temperature=1.0),)
     return Recipe(
         name="tinybert",
         paper="TinyBERT: distilling BERT for natural language understanding (arXiv 1909.10351)",
@@ -39,7 +40,11 @@ def tinybert(
         init=Init(start="teacher", layers="uniform"),
         projections="none" if hidden_size == width else "layer",
         augment=Augment(),
-        stages=(_general(hidden_size), *_task(hidden_size)),
+        stages=(
+            on_corpus("general", LAYERS, rate),
+            on_task(LAYERS, rate, "intermediate"),
+            on_task(soft, rate_for(hidden_size, 3e-5, 5e-4), "prediction"),
+        ),
         deviations=(
             "losses over layers count real tokens only; the authors average padding in, and set "
             "masked scores to 0",
@@ -104,35 +109,3 @@ def _inner(teacher: PreTrainedConfig, hidden_size: int) -> int:
     """Return the paper's 1200 at width 312 of 768, else the teacher's multiple of the width."""
     width, inner = int(teacher.hidden_size), inner_size(teacher)
     return 1200 if (hidden_size, width) == (312, 768) else inner * hidden_size // width
-
-
-def _general(width: int) -> Stage:
-    return Stage(
-        name="general",
-        data="corpus",
-        objective=LAYERS,
-        epochs=3,
-        batch_size=256,
-        micro_batch_size=32,
-        learning_rate=min(5e-5 * (768 / width) ** 2, 1e-3),
-        warmup=0.1,
-        weight_decay=0.01,
-        max_length=128,
-    )
-
-
-def _task(width: int) -> tuple[Stage, Stage]:
-    layers = Stage(
-        name="intermediate",
-        data="task",
-        objective=LAYERS,
-        until=STUDENT,
-        batch_size=32,
-        learning_rate=min(5e-5 * (768 / width) ** 2, 1e-3),
-        warmup=0.1,
-        weight_decay=0.01,
-    )
-    rate = min(3e-5 * (768 / width) ** 2, 5e-4)
-    soft = (SoftLabels(temperature=1.0),)
-    changes = {"name": "prediction", "objective": soft, "learning_rate": rate}
-    return layers, layers.model_copy(update=changes)

@@ -10,7 +10,7 @@ from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights
 from alembert.runs.encoded_task import EncodedTask
-from alembert.runs.job import Job, head_of
+from alembert.runs.job import Job
 from alembert.training.distillation import check_layers
 
 
@@ -36,20 +36,20 @@ def check_teacher(
     check_vocabulary(teacher_tokenizer, config, path)
 
 
-def check_job(job: Job, stages: list[Stage], student_task: EncodedTask) -> str:
+def check_job(job: Job, student_task: EncodedTask) -> str:
     """Raise UserError for a stage that cannot work; return a line on the student's start."""
-    source = job.student or job.teacher_for(stages[0]) or ""
+    source = job.tokenizer_source
     config = load_config(job.student) if job.student else checked_config(job.recipe.student)
     teachers: set[tuple[str, str]] = set()
-    first, line = job.imitated_teacher(stages[0]) or job.teacher, ""
+    first, line = job.imitated_teacher(job.stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":
         first_config = load_config(first)
         line = describe_start(config, first_config)
         start_map(job.recipe.init.layers, config, first_config)
-    for stage in stages:
+    for stage in job.stages:
         class_weights.with_class_weights(stage, student_task.splits)
         if teacher := job.imitated_teacher(stage):
-            head = head_of(stage, student_task.splits)
+            head = student_task.head(stage)
             check_teacher(stage, head, teacher, source, student_task.tokenizer)
             teacher_config = load_config(teacher)
             check_precision(job.precision, teacher_config, teacher)

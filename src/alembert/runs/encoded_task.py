@@ -19,17 +19,10 @@ from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
-from alembert.models import tokenizer_pruning
-from alembert.models.loading import (
-    has_head,
-    label_names_of,
-    load_config,
-    load_model,
-    load_tokenizer,
-)
+from alembert.models import loading, tokenizer_pruning
 from alembert.recipes.schema import Stage
 from alembert.runs import folder, trim
-from alembert.runs.job import Job, longest, teacher_counts
+from alembert.runs.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -46,51 +39,43 @@ class EncodedTask:
         """The id of the padding token."""
         return int(self.tokenizer.pad_token_id or 0)
 
+    def head(self, stage: Stage) -> str:
+        """Return the head that a stage's models need."""
+        return stage.head(self.splits.task.kind if self.splits else "")
 
-def encode_task(job: Job, stages: list[Stage], path: str) -> EncodedTask:
+
+def encode_task(job: Job, path: str) -> EncodedTask:
     """Return the job's files as the tokenizer of the model at `path` encodes them."""
-    tokenizer = load_tokenizer(path)
+    tokenizer = loading.load_tokenizer(path)
     if job.files is None:
         return EncodedTask(tokenizer, None)
-    known = None
-    if job.teacher is not None and teacher_counts(stages):
-        known = label_names_of(load_config(job.teacher))
-    return EncodedTask(tokenizer, prepare(job.files, tokenizer, longest(stages), known, job.seed))
+    teacher = job.task_teacher
+    known = loading.label_names_of(loading.load_config(teacher)) if teacher else None
+    return EncodedTask(tokenizer, prepare(job.files, tokenizer, job.max_length, known, job.seed))
 
 
-def encode_for_teacher(
-    job: Job, stages: list[Stage], student_task: EncodedTask, path: str | None = None
-) -> EncodedTask:
+def encode_for_teacher(job: Job, student_task: EncodedTask, path: str | None = None) -> EncodedTask:
     """Return `student_task` as the teacher encodes it, unchanged where both vocabularies agree.
 
     `path` names a teacher other than the task's first.
     """
-    path = path or job.teacher
-    if (
-        path is None
-        or job.files is None
-        or student_task.splits is None
-        or not teacher_counts(stages)
-    ):
+    path = path or job.task_teacher
+    if path is None or student_task.splits is None:
         return student_task
-    if load_tokenizer(path).get_vocab() == student_task.tokenizer.get_vocab():
+    if loading.load_tokenizer(path).get_vocab() == student_task.tokenizer.get_vocab():
         return student_task
-    return _with_same_rows(student_task.splits, encode_task(job, stages, path), job, stages)
+    return _with_rows(job, encode_task(job, path), student_task.splits.rows)
 
 
-def _with_same_rows(
-    splits: Splits, task: EncodedTask, job: Job, stages: list[Stage]
-) -> EncodedTask:
-    """Return the task with the training rows of `splits`, which may have augmented texts."""
-    if task.splits is None or job.files is None or len(task.splits.rows) == len(splits.rows):
+def _with_rows(job: Job, task: EncodedTask, rows: Dataset) -> EncodedTask:
+    """Return the task with these labelled training rows, which may have augmented texts."""
+    if task.splits is None or job.files is None or len(task.splits.rows) == len(rows):
         return task
-    source, length = job.files.train, longest(stages)
-    return replace(task, splits=with_rows(task.splits, splits.rows, task.tokenizer, length, source))
+    length, source = job.max_length, job.files.train
+    return replace(task, splits=with_rows(task.splits, rows, task.tokenizer, length, source))
 
 
-def trim_to_task(
-    job: Job, stages: list[Stage], student_task: EncodedTask, leads: bool
-) -> tuple[Job, EncodedTask]:
+def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job, EncodedTask]:
     """Return the job with teachers trimmed to the tokens of its texts, and the texts encoded anew.
 
     The trimmed teachers are written to RUN/vocabulary; their outputs on training texts and corpus
@@ -107,13 +92,13 @@ def trim_to_task(
         )
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in full}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
-        ids = _ids_needed(job, stages, student_task, list(full.values()))
+        ids = _ids_needed(job, student_task, list(full.values()))
         folder.open_run(job.out, job.recipe, job.arguments)
         for name in missing:
             with atomic(at[name]) as partial:
                 trim.write(full[name], ids, partial)
     first = str(next(iter(at.values())))
-    config = load_config(first)
+    config = loading.load_config(first)
     log.info(f"vocabulary: {config.vocab_size:,} tokens of {len(student_task.tokenizer):,} stay")
     ids_of_student = {
         name: getattr(config, name)
@@ -123,62 +108,52 @@ def trim_to_task(
     recipe = job.recipe.model_copy(update={"student": job.recipe.student | ids_of_student})
     paths: dict[str, Any] = {name: str(path) for name, path in at.items()}
     smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
-    task = encode_task(smaller, stages, first)
+    task = encode_task(smaller, first)
     if student_task.splits is not None:
-        task = _with_same_rows(student_task.splits, task, job, stages)
+        task = _with_rows(job, task, student_task.splits.rows)
     return smaller, task
 
 
-def _ids_needed(
-    job: Job, stages: list[Stage], student_task: EncodedTask, teachers: list[str]
-) -> list[int]:
+def _ids_needed(job: Job, student_task: EncodedTask, teachers: list[str]) -> list[int]:
     """Return the token ids of all training texts; UserError for teachers of two vocabularies."""
     state, required = tokenizer_pruning.state_of(student_task.tokenizer, teachers[0]), set[int]()
     for path in teachers:
-        if load_tokenizer(path).get_vocab() != student_task.tokenizer.get_vocab():
+        if loading.load_tokenizer(path).get_vocab() != student_task.tokenizer.get_vocab():
             raise UserError(
                 f"--vocabulary: {path} has another vocabulary than {teachers[0]}: leave it out"
             )
-        required |= trim.required_ids(state, load_config(path))
-    counts = np.zeros(max(load_config(path).vocab_size for path in teachers), np.int64)
+        required |= trim.required_ids(state, loading.load_config(path))
+    counts = np.zeros(max(loading.load_config(path).vocab_size for path in teachers), np.int64)
     if student_task.splits is not None:
         for part in (student_task.splits.train, student_task.splits.valid):
             counts += np.bincount(part.input_ids, minlength=len(counts))
-    for stage in stages:
+    for stage in job.stages:
         if stage.data == "corpus" and job.corpus is not None:
             of_corpus = read_corpus(job.corpus, student_task.tokenizer, stage.max_length).counts
             counts[: len(of_corpus)] += of_corpus
     return tokenizer_pruning.choose_ids(state, required, None, 1.0, counts.tolist())
 
 
-def augmented(
-    job: Job,
-    stages: list[Stage],
-    splits: Splits | None,
-    tokenizer: PreTrainedTokenizerBase,
-) -> Splits | None:
-    """Return the splits with augmented texts among the labelled training rows, where possible."""
-    settings = job.recipe.augment
+def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
+    """Return the task with augmented texts among the labelled training rows, where possible."""
+    settings, splits = job.recipe.augment, student_task.splits
     if splits is None or job.files is None or settings is None:
-        return splits
+        return student_task
     mlm = job.mlm
-    if mlm is None and job.general_teacher and has_head(job.general_teacher, "words"):
+    if mlm is None and job.general_teacher and loading.has_head(job.general_teacher, "words"):
         mlm = job.general_teacher
-    if not teacher_counts(stages) or (mlm is None and job.vectors is None):
-        why = (
-            "a masked language model, or word vectors: --mlm DIR"
-            if teacher_counts(stages)
-            else "a teacher"
-        )
-        log.info(f"augmentation is left out: it needs {why}")
-        return splits
+    if job.task_teacher is None or (mlm is None and job.vectors is None):
+        needed = "a masked language model, or word vectors: --mlm DIR"
+        needed = "a teacher" if job.task_teacher is None else needed
+        log.info(f"augmentation is left out: it needs {needed}")
+        return student_task
     rows = _numbers_as_text(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
     source = job.out / "train.parquet"
     variants = _read_variants(made)
     if variants is None:
         if mlm is not None:  # a wrong name raises UserError before the run folder is written
-            load_model(mlm, "words")
+            loading.load_model(mlm, "words")
         if job.vectors is not None:
             read_vectors(Path(job.vectors))
         folder.open_run(job.out, job.recipe, job.arguments)
@@ -193,7 +168,7 @@ def augmented(
         variants = sources.read(str(made))
     _remove_old(job.out, made)
     log.info(f"augmentation: {len(rows):,} rows became {len(variants):,}")
-    return with_rows(splits, variants, tokenizer, longest(stages), job.files.train)
+    return _with_rows(job, student_task, variants)
 
 
 def _read_variants(made: Path) -> Dataset | None:

@@ -15,7 +15,6 @@ from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
-from alembert.recipes.schema import Stage
 from alembert.runs.encoded_task import EncodedTask, encode_for_teacher
 from alembert.runs.job import Job
 from alembert.training.logit_cache import WithTeacherLogits, cached_logits
@@ -28,6 +27,20 @@ class EnsembleMember:
     path: str
     order: tuple[int, ...]
     task: EncodedTask
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """A run's texts as its student and its teachers encode them.
+
+    `teacher` is the one that the stages imitate, with a vocabulary that may be trimmed;
+    `full_teacher` is the same before trimming, for its evaluation.
+    """
+
+    student: EncodedTask
+    teacher: EncodedTask
+    full_teacher: EncodedTask
+    others: tuple[EnsembleMember, ...] = ()
 
 
 def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -48,13 +61,12 @@ def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
     return rounded
 
 
-def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
+def check(job: Job, student_task: EncodedTask) -> None:
     """Raise UserError for teachers that no stage imitates, or that cannot be averaged."""
     if not job.more_teachers:
         return
-    imitating = [
-        s for s in stages if s.data == "task" and any(t.over == "answers" for t in s.objective)
-    ]
+    tasks = [stage for stage in job.stages if stage.data == "task"]
+    imitating = [stage for stage in tasks if any(t.over == "answers" for t in stage.objective)]
     if not imitating or student_task.splits is None or job.teacher is None:
         raise UserError(
             f"--teacher {job.more_teachers[0]}: several teachers are averaged by their logits "
@@ -74,7 +86,7 @@ def check(job: Job, stages: list[Stage], student_task: EncodedTask) -> None:
             )
 
 
-def members(job: Job, stages: list[Stage], student_task: EncodedTask) -> tuple[EnsembleMember, ...]:
+def members(job: Job, student_task: EncodedTask) -> tuple[EnsembleMember, ...]:
     """Return the further teachers, each with the run's texts as it encodes them."""
     if not job.more_teachers:
         return ()
@@ -82,9 +94,7 @@ def members(job: Job, stages: list[Stage], student_task: EncodedTask) -> tuple[E
     assert job.teacher is not None
     first, kind = job.teacher, student_task.splits.task.kind
     return tuple(
-        EnsembleMember(
-            path, _order(first, path, kind), encode_for_teacher(job, stages, student_task, path)
-        )
+        EnsembleMember(path, _order(first, path, kind), encode_for_teacher(job, student_task, path))
         for path in job.more_teachers
     )
 

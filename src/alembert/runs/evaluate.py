@@ -1,7 +1,6 @@
 """Metrics of finished models, teacher and student, on data that had no part in training."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +31,18 @@ from alembert.models.loading import (
     model_path,
 )
 from alembert.runs import ensemble
-from alembert.runs.encoded_task import EncodedTask
+from alembert.runs.ensemble import RunTexts
+from alembert.runs.job import Job
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_run(
-    out: Path,
-    student: Path,
-    teacher: str | None,
-    student_task: EncodedTask,
-    teacher_task: EncodedTask,
-    others: Sequence[ensemble.EnsembleMember],
-) -> dict[str, Any]:
+def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     """Measure teacher and student on --eval; write metrics.json and return its content.
 
-    The tasks have the texts as each model encodes them; `others` are averaged with the teacher.
     Predictions and the time of a few texts are written beside the metrics.
     """
-    splits = student_task.splits
+    out, splits = job.out, texts.student.splits
     if splits is None or splits.test is None:
         if splits is not None:
             log.info("no --eval file: the result is not evaluated")
@@ -61,8 +53,8 @@ def evaluate_run(
     logits: dict[str, Logits] = {}
     models, data = {}, {}
     for role, path, task in (
-        ("teacher", teacher, teacher_task),
-        ("student", str(student), student_task),
+        ("teacher", job.task_teacher, texts.full_teacher),
+        ("student", str(job.result), texts.student),
     ):
         if path is not None and task.splits is not None and task.splits.test is not None:
             model, data[role] = load_model(path, splits.task.kind), task.splits.test
@@ -70,13 +62,13 @@ def evaluate_run(
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
-    if others and "teacher" in logits:
-        average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, others)
+    if texts.others and "teacher" in logits:
+        average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, texts.others)
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     if "teacher" in metrics and metrics["teacher"][name]:
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
-    save(out, predictions_of(splits.task, splits.texts, data, logits, student_task.tokenizer))
+    save(out, predictions_of(splits.task, splits.texts, data, logits, texts.student.tokenizer))
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alembert.data.splits import Files, Splits
+from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.recipes.schema import Recipe, Stage
 from alembert.training.trace_cache import Caching
@@ -70,26 +70,48 @@ class Job:
         apart = ("recipe", "out", "model_at")
         return {name: value for name, value in asdict(self).items() if name not in apart}
 
+    @property
     def stages(self) -> list[Stage]:
-        """Return the stages whose data is there; UserError for data that no stage reads."""
-        available = {"corpus": self.corpus is not None, "task": self.files is not None}
+        """The stages whose data is there."""
+        return [stage for stage in self.recipe.stages if self._has(stage.data)]
+
+    def _has(self, data: str) -> bool:
+        return (self.corpus if data == "corpus" else self.files) is not None
+
+    def check_stages(self) -> None:
+        """Raise UserError for data that no stage reads, and where no stage has its data."""
         for data, option in OPTIONS.items():
-            if available[data] and all(stage.data != data for stage in self.recipe.stages):
+            if self._has(data) and all(stage.data != data for stage in self.recipe.stages):
                 raise UserError(
                     f"{option}: recipe '{self.recipe.name}' has no stage that reads it: leave it "
                     "out"
                 )
         for stage in self.recipe.stages:
-            if not available[stage.data]:
+            if stage not in self.stages:
                 log.info(
                     f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
                 )
-        if chosen := [stage for stage in self.recipe.stages if available[stage.data]]:
-            return chosen
-        raise UserError(
-            f"nothing to run: recipe '{self.recipe.name}' has no stage for the data given: give "
-            + " or ".join(sorted({OPTIONS[stage.data] for stage in self.recipe.stages}))
-        )
+        if not self.stages:
+            raise UserError(
+                f"nothing to run: recipe '{self.recipe.name}' has no stage for the data given: "
+                "give " + " or ".join(sorted({OPTIONS[stage.data] for stage in self.recipe.stages}))
+            )
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a text in the task stages."""
+        return max((stage.max_length for stage in self.stages if stage.data == "task"), default=128)
+
+    @property
+    def task_teacher(self) -> str | None:
+        """The teacher if a task stage imitates it; its label order and metrics then count."""
+        imitated = any(stage.imitates for stage in self.stages if stage.data == "task")
+        return self.teacher if imitated else None
+
+    @property
+    def tokenizer_source(self) -> str:
+        """The model whose tokenizer the student has."""
+        return self.student or self.teacher_for(self.stages[0]) or ""
 
     def teacher_for(self, stage: Stage) -> str | None:
         """Return the teacher for a stage's kind of data, whether or not the stage imitates it."""
@@ -97,7 +119,7 @@ class Job:
 
     def imitated_teacher(self, stage: Stage) -> str | None:
         """Return the teacher that a stage imitates, or None; UserError where it is missing."""
-        if not imitates(stage):
+        if not stage.imitates:
             return None
         if (path := self.teacher_for(stage)) is None:
             raise UserError(f"stage '{stage.name}' imitates a teacher: name one with --teacher")
@@ -117,26 +139,3 @@ def _check_caching(job: Job) -> None:
                 "tokens, and only the largest are cached: take SoftLabels, or leave "
                 "--cache-teacher out"
             )
-
-
-def imitates(stage: Stage) -> bool:
-    """Return whether a stage imitates a teacher."""
-    return any(term.kind != "HardLabels" for term in stage.objective)
-
-
-def teacher_counts(stages: list[Stage]) -> bool:
-    """Return whether a task stage has a teacher, whose label order and metrics then count."""
-    return any(imitates(stage) for stage in stages if stage.data == "task")
-
-
-def head_of(stage: Stage, splits: Splits | None) -> str:
-    """Return the head that a stage's models need."""
-    if stage.data == "task":
-        assert splits is not None
-        return splits.task.kind
-    return "words" if stage.reads_logits else "encoder"
-
-
-def longest(stages: list[Stage]) -> int:
-    """Return the greatest max_length of the task stages, in tokens."""
-    return max((stage.max_length for stage in stages if stage.data == "task"), default=128)

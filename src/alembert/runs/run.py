@@ -3,7 +3,6 @@
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,9 @@ from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights, ensemble, evaluate, folder, validation
 from alembert.runs.checks import check_job
-from alembert.runs.encoded_task import (
-    EncodedTask,
-    augmented,
-    encode_for_teacher,
-    encode_task,
-    trim_to_task,
-)
-from alembert.runs.job import Job, teacher_counts
+from alembert.runs.encoded_task import augmented, encode_for_teacher, encode_task, trim_to_task
+from alembert.runs.ensemble import RunTexts
+from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
 from alembert.training import checkpoint, distributed
 from alembert.training.loop import train
@@ -35,8 +29,6 @@ from alembert.training.monitor import Schedule, length_of
 from alembert.training.sparse_embedding import restore, restrict, token_ids_in
 
 log = logging.getLogger(__name__)
-
-Others = tuple[ensemble.EnsembleMember, ...]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -48,30 +40,27 @@ def run(job: Job) -> dict[str, Any]:
     timeout = timedelta(hours=4)  # for the other processes while the main one evaluates
     state = distributed.init_distributed(timeout)
     leads = state.is_main_process
-    stages = job.stages()
+    job.check_stages()
     with ExitStack() as held:
         distributed.main_process_first(state, lambda: _claim(job, held) if leads else None)
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
-        work, tasks, full_teacher_task, others = distributed.main_process_first(
-            state, lambda: _texts(job, stages, leads)
-        )
-        accelerator, splits = _accelerator(job), tasks[0].splits
+        work, texts = distributed.main_process_first(state, lambda: _texts(job, leads))
+        accelerator, splits = _accelerator(job), texts.student.splits
         if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
             log.info(cut)
         last: Path | None = None
-        for number, stage in enumerate(stages, start=1):
+        for number, stage in enumerate(job.stages, start=1):
             stage_folder = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (stage_folder / "model" / "config.json").is_file():
-                _run_stage(work, stage, stage_folder, last, tasks, others, accelerator)
+                _run_stage(work, stage, stage_folder, last, texts, accelerator)
             state.wait_for_everyone()
             last = stage_folder / "model"
         assert last is not None
         if leads:
             folder.copy_model(last, job.result)
-            teacher = job.teacher if teacher_counts(stages) else None
-            evaluate.evaluate_run(job.out, job.result, teacher, tasks[0], full_teacher_task, others)
+            evaluate.evaluate_run(job, texts)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
 
@@ -86,28 +75,22 @@ def _accelerator(job: Job) -> Accelerator:
     return distributed.accelerator(precision_of(job.precision, device), device.type == "cpu")
 
 
-def _texts(
-    job: Job, stages: list[Stage], leads: bool
-) -> tuple[Job, tuple[EncodedTask, EncodedTask], EncodedTask, Others]:
-    """Return the job that the stages run, and its texts as student and teacher encode them there.
+def _texts(job: Job, leads: bool) -> tuple[Job, RunTexts]:
+    """Return the job that the stages run, and its texts as their models encode them.
 
-    The job differs from `job` where the vocabulary is trimmed. The third value has the texts as
-    the full teacher encodes them, for its evaluation; the last has the further teachers.
+    The job differs from `job` where the vocabulary is trimmed.
     """
-    student_task = encode_task(job, stages, job.student or job.teacher_for(stages[0]) or "")
-    if line := check_job(job, stages, student_task):
+    student_task = encode_task(job, job.tokenizer_source)
+    if line := check_job(job, student_task):
         log.info(line)
-    ensemble.check(job, stages, student_task)
-    student_task = replace(
-        student_task,
-        splits=augmented(job, stages, student_task.splits, student_task.tokenizer),
-    )
-    teacher_task = encode_for_teacher(job, stages, student_task)
-    others = ensemble.members(job, stages, student_task)
+    ensemble.check(job, student_task)
+    student_task = augmented(job, student_task)
+    teacher_task = encode_for_teacher(job, student_task)
+    others = ensemble.members(job, student_task)
     if job.vocabulary is None:
-        return job, (student_task, teacher_task), teacher_task, others
-    work, trimmed = trim_to_task(job, stages, student_task, leads)
-    return work, (trimmed, trimmed), teacher_task, others
+        return job, RunTexts(student_task, teacher_task, teacher_task, others)
+    work, trimmed = trim_to_task(job, student_task, leads)
+    return work, RunTexts(trimmed, trimmed, teacher_task, others)
 
 
 def _run_stage(
@@ -115,19 +98,13 @@ def _run_stage(
     stage: Stage,
     stage_folder: Path,
     last: Path | None,
-    tasks: tuple[EncodedTask, EncodedTask],
-    others: Others,
+    texts: RunTexts,
     accelerator: Accelerator,
 ) -> None:
-    """Train one stage and save its model; `tasks` has the texts as student and teacher read them.
-
-    last: the model of the stage before. others: the further teachers.
-    """
-    stage = class_weights.with_class_weights(stage, tasks[0].splits)
-    distillation, rows, masking = prepare_stage(
-        job, stage, stage_folder, last, tasks, others, accelerator
-    )
-    student_task, splits = tasks[0], tasks[0].splits
+    """Train one stage and save its model; `last` is the model of the stage before."""
+    student_task, splits = texts.student, texts.student.splits
+    stage = class_weights.with_class_weights(stage, splits)
+    distillation, rows, masking = prepare_stage(job, stage, stage_folder, last, texts, accelerator)
     batches = Batches(rows, stage.batch_size, job.seed, student_task.pad, masking)
     of_task = splits if stage.data == "task" else None
     length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from alembert.data.batches import Rows
 from alembert.data.collate import Masking, masking_for, pad, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
-from alembert.data.splits import Files, are_pairs
 from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.student import from_scratch, from_teacher
 from alembert.io.errors import UserError
@@ -20,11 +19,10 @@ from alembert.models.architectures import bottlenecked
 from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
 from alembert.models.trace import Batch, Reads
-from alembert.recipes import recipe_of
-from alembert.recipes.schema import Init, Recipe, Stage, from_yaml
+from alembert.recipes.schema import Stage
 from alembert.runs import ensemble
 from alembert.runs.encoded_task import EncodedTask
-from alembert.runs.job import Job, head_of
+from alembert.runs.job import Job
 from alembert.training import checkpoint, trace_cache
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import RowSubset, WithTeacherLogits, cached_logits
@@ -41,16 +39,15 @@ def prepare_stage(
     stage: Stage,
     stage_folder: Path,
     last: Path | None,
-    tasks: tuple[EncodedTask, EncodedTask],
-    others: tuple[ensemble.EnsembleMember, ...],
+    texts: ensemble.RunTexts,
     accelerator: Accelerator,
 ) -> tuple[Distillation, Rows, Masking | None]:
     """Return a stage's models, its rows, and how their tokens are masked.
 
-    last: the model of the stage before. tasks: the texts as student and teacher encode them.
+    last: the model of the stage before.
     """
-    student_task, teacher_task = tasks
-    on_corpus, head = stage.data == "corpus", head_of(stage, student_task.splits)
+    student_task, on_corpus = texts.student, stage.data == "corpus"
+    head = student_task.head(stage)
     labels = () if student_task.splits is None or on_corpus else student_task.splits.task.labels
     with accelerator.main_process_first():
         rows, masking = _rows(job, stage, student_task)
@@ -68,15 +65,16 @@ def prepare_stage(
         if teacher is not None and reads.vocabulary and _new_mlm_head(job, student, last):
             random = torch.Generator().manual_seed(job.seed)
             fit_mlm_head(student, teacher, masking(dict(sample), random) if masking else sample)
-    cacheable = reads == LOGITS or (others and reads.logits)
+    cacheable = reads == LOGITS or (texts.others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and cacheable:
-        assert teacher_task.splits is not None
+        assert texts.teacher.splits is not None
         subset = _rows_read(stage, rows, len(labels), job.seed)
         cached = cached_logits(
-            teacher, teacher_task.splits.train, teacher_task.pad, accelerator, subset
+            teacher, texts.teacher.splits.train, texts.teacher.pad, accelerator, subset
         )
-        if others:
-            cached = ensemble.with_average(cached, teacher_task.splits.task, others, accelerator)
+        if texts.others:
+            task = texts.teacher.splits.task
+            cached = ensemble.with_average(cached, task, texts.others, accelerator)
         rows = WithTeacherLogits(rows, cached.logits, subset)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _with_traces(
@@ -139,64 +137,6 @@ def _rows(job: Job, stage: Stage, student_task: EncodedTask) -> tuple[Rows, Mask
         return corpus, None
     share, rare_words = stage.masking.share, stage.masking.rare_words
     return corpus, masking_for(student_task.tokenizer, share, rare_words, corpus.counts)
-
-
-def choose_recipe(
-    recipe: str,
-    teacher: str,
-    student: str | None,
-    layers: int | None,
-    hidden_size: int | None,
-    files: Files | None = None,
-) -> Recipe:
-    """Return the recipe of a name or a YAML file, for the teacher at a path."""
-    config = load_config(teacher)
-    if not recipe.endswith((".yaml", ".yml")):
-        return recipe_named(recipe, config, student, layers, hidden_size, files)
-    if layers is not None or hidden_size is not None:
-        raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
-    return from_yaml(Path(recipe))
-
-
-def recipe_named(
-    name: str,
-    teacher: PreTrainedConfig,
-    student: str | None,
-    layers: int | None,
-    hidden_size: int | None,
-    files: Files | None = None,
-) -> Recipe:
-    """Return a shipped recipe for a teacher, in the shape of the saved student if there is one."""
-    if student is None:
-        has_types = getattr(teacher, "type_vocab_size", 0) > 1
-        if name == "distilbert" and has_types and files is not None and are_pairs(files):
-            name = "distilbert-pairs"
-            log.info(
-                "pairs of texts: the student keeps the teacher's token types (distilbert-pairs)"
-            )
-        return recipe_of(name, teacher, layers=layers, hidden_size=hidden_size)
-    config = load_config(student)
-    for option, size, actual in (
-        ("--layers", layers, int(config.num_hidden_layers)),
-        ("--hidden-size", hidden_size, int(config.hidden_size)),
-    ):
-        if size is not None and size != actual:
-            raise UserError(
-                f"{option} {size}: the student {student} has {actual}; leave the option out"
-            )
-    recipe = recipe_of(name, teacher, layers=config.num_hidden_layers)
-    if config.hidden_size != teacher.hidden_size and name.startswith("tinybert"):
-        recipe = recipe_of(
-            name, teacher, layers=config.num_hidden_layers, hidden_size=config.hidden_size
-        )
-    width = int(config.hidden_size)
-    shape = {"hidden_size": width, "dim": width}
-    changes = {
-        "student": {name: shape.get(name, value) for name, value in recipe.student.items()},
-        "init": Init(start="checkpoint"),
-        "projections": "none" if width == teacher.hidden_size else "layer",
-    }
-    return recipe.model_copy(update=changes)
 
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from alembert.bench.worker import eager, ids_of
 from alembert.export import onnx as onnx_export
 from alembert.export import quantize
-from alembert.export.files import FILES
+from alembert.export.export import FILES
 from alembert.inference.engine import Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.initialization.student import from_scratch

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from alembert.io.errors import DivergedError, UserError, leads
 from alembert.io.files import read_json, write_json, write_text
-from alembert.recipes.schema import Recipe, to_yaml, with_settings
+from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Recipe, to_yaml
 from alembert.runs.job import Job
 from alembert.runs.run import run
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from alembert.io.errors import UserError, leads
 from alembert.io.files import atomic, fsync
 from alembert.io.tensors import damage_of, facts_of, save_tensors
-from alembert.training.sharded import like, unsharded
+from alembert.training.distributed import like, unsharded
 
 STATE, BEST = "state.safetensors", "best.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -94,7 +94,13 @@ def _damage(path: Path) -> str:
 
 def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
     """Load a checkpoint into module and optimizer, in place, and return its facts."""
-    with _opened(path) as file, torch.no_grad():
+    try:
+        opened = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: the checkpoint cannot be read ({error}): delete it and run the stage again"
+        ) from error
+    with opened as file, torch.no_grad():
         names = set(file.keys())
         for name, parameter in module.named_parameters():
             parameter.copy_(like(parameter, file.get_tensor(f"parameter:{name}")))
@@ -105,12 +111,3 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None)
                     for m, t in moments.items()
                 }
     return facts_of(path)
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: the checkpoint cannot be read ({error}): delete it and run the stage again"
-        ) from error

@@ -1,7 +1,12 @@
-"""Several processes of one run: each computes its share of a batch; the main one writes."""
+"""Several processes of one run: each computes its share of a batch; the main one writes.
 
+With DDP each process has all weights; with FSDP2 it holds its shard of a student's weights,
+gradients and moments.
+"""
+
+import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -10,12 +15,13 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, patch_environment
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from alembert.io.errors import UserError
-from alembert.training import sharded
 
 T = TypeVar("T")
 
@@ -45,7 +51,7 @@ def accelerator(precision: str, cpu: bool) -> Accelerator:
 
     Raises UserError for fp16 with FSDP.
     """
-    if precision == "fp16" and sharded.fsdp_requested():
+    if precision == "fp16" and _fsdp_requested():
         raise UserError("--precision fp16: a student in shards is trained in bf16 or fp32")
     AcceleratorState._reset_state()  # of an earlier run in this process, with another precision
     with patch_environment(accelerate_use_fsdp="false"):
@@ -116,24 +122,75 @@ def wrap_model(
 
     In one process both are `module`; DDP wraps the second; with FSDP both are a sharded copy.
     """
-    if accelerator.num_processes == 1 or not sharded.fsdp_requested():
+    if accelerator.num_processes == 1 or not _fsdp_requested():
         return module, *accelerator.prepare(module, optimizer_of(module))
-    shards = sharded.fsdp_shard(module, parts, shared, accelerator.device)
+    shards = _fsdp_shard(module, parts, shared, accelerator.device)
     return shards, shards, accelerator.prepare(optimizer_of(shards))
 
 
+def _fsdp_requested() -> bool:
+    """Return whether the run was launched with `accelerate launch --use_fsdp`."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def _fsdp_shard(
+    module: nn.Module, parts: Iterable[str], shared: nn.Module | None, device: torch.device
+) -> nn.Module:
+    """Return a sharded copy of a module; the module itself stays unsharded, on the CPU.
+
+    parts: paths of submodules that are reduced one by one during backward. shared: a submodule
+    that is not copied. Weights are gathered once a step, since a part whose output is unused would
+    not be gathered again for backward.
+    """
+    shards = copy.deepcopy(module, {id(shared): shared})
+    module.to("cpu")
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for part in (*(shards.get_submodule(path) for path in parts), shards):
+        fully_shard(part, mesh=mesh, reshard_after_forward=False)
+    return shards
+
+
 def gather_weights(trained: nn.Module, full: nn.Module, accelerator: Accelerator) -> None:
-    """Copy the weights of a sharded copy into the unsharded module of the main process."""
-    if trained is not full:
-        sharded.gather(trained, full, accelerator.is_main_process, accelerator.device)
+    """Copy the weights of a sharded copy into the unsharded module of the main process.
+
+    All processes must call it.
+    """
+    if trained is full:
+        return
+    leads, names = accelerator.is_main_process, dict(trained.named_parameters())
+    if leads:
+        full.to(accelerator.device)
+    with torch.no_grad():
+        for name, parameter in full.named_parameters():
+            weight = unsharded(names[name])
+            if leads:
+                parameter.copy_(weight)
 
 
 def gradient_sync(module: nn.Module, accelerator: Accelerator, last: bool) -> Any:
-    """Return a context that reduces gradients over processes with the last micro batch alone."""
+    """Return a context that reduces gradients over processes with the last micro batch alone.
+
+    With FSDP, weights are freed there too: every process gathers and reduces once a step, for any
+    number of micro batches.
+    """
     if isinstance(module, FSDPModule):
-        sharded.set_sync(module, last)
+        module.set_requires_gradient_sync(last)
+        module.set_reshard_after_backward(last)
         return torch.enable_grad()
     return torch.enable_grad() if last else accelerator.no_sync(module)
+
+
+def unsharded(tensor: Tensor) -> Tensor:
+    """Return the full tensor; all processes must call it for a shard."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(tensor: Tensor, full: Tensor) -> Tensor:
+    """Return a full tensor on the device of `tensor`, as this process's shard if that is one."""
+    full = full.to(tensor.device)
+    if not isinstance(tensor, DTensor):
+        return full
+    return distribute_tensor(full, tensor.device_mesh, tensor.placements, src_data_rank=None)
 
 
 def freeze_unused(module: nn.Module, batch: Mapping[str, Tensor], accelerator: Accelerator) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from alembert.io.errors import DivergedError, UserError
 from alembert.io.seeds import DROPOUT, torch_seed
 from alembert.recipes.schema import Stage
-from alembert.training import checkpoint, distributed, sharded
+from alembert.training import checkpoint, distributed
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Log, Schedule, Validator
 
@@ -146,7 +146,7 @@ def _step(
     norm = accelerator.clip_grad_norm_(module.parameters(), stage.clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return sums | ({} if norm is None else {"gradient_norm": sharded.unsharded(norm)})
+    return sums | ({} if norm is None else {"gradient_norm": distributed.unsharded(norm)})
 
 
 def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:

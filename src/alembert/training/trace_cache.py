@@ -80,11 +80,33 @@ class _Reader:
     """Computes a teacher's traces of sequences, in the precision of the file."""
 
     teacher: PreTrainedModel
+    corpus: Corpus
     rows: Corpus | Masked
     spec: recorded.TraceSpec
     caching: Caching
     pad_token_id: int
     accelerator: Accelerator
+
+    def key(self) -> str:
+        """Return a digest of all that the traces depend on."""
+        caching, reads = self.caching, self.spec.reads
+        plain: list[Any] = [2, self.accelerator.mixed_precision, caching.top, caching.precision]
+        plain += [sorted(reads.hidden), sorted(reads.attention), reads.vocabulary]
+        plain += [self.spec.attention, self.spec.temperatures, self.corpus.tokenizer]
+        digest = hashlib.sha256()
+        if isinstance(self.rows, Masked):
+            masking = self.rows.masking
+            plain += [self.rows.seed, masking.share, masking.replace, masking.mask_token_id]
+            plain += [masking.vocab_size, masking.special_ids]
+            if masking.weights is not None:
+                digest.update(masking.weights.numpy().data)
+        digest.update(json.dumps(plain).encode())
+        # no term reads a pooler, which is random where the teacher was saved without one
+        add_weights(digest, self.teacher, unread="pooler.")
+        digest.update(np.ascontiguousarray(self.corpus.lengths).data)
+        with (self.corpus.folder / IDS).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:32]
 
     def read(self, numbers: list[int]) -> list[dict[str, Tensor]]:
         """Return the recorded trace of each of these sequences."""
@@ -143,10 +165,10 @@ def cached_traces(
     teacher = distillation.teacher
     assert teacher is not None
     spec = recorded.trace_spec(distillation.objective, distillation.reads[1])
-    home = cache("traces") / _key(teacher, rows, masking, spec, caching, seed, accelerator)
     masked = rows if masking is None else Masked(rows, masking, seed)
+    reader = _Reader(teacher, rows, masked, spec, caching, pad_token_id, accelerator)
+    home = cache("traces") / reader.key()
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
-    reader = _Reader(teacher, masked, spec, caching, pad_token_id, accelerator)
     sizes = _sizes(reader)
     size = max(int(FILE // sizes.max()), 1)
     parts = Parts(home, ".safetensors", len(rows), size, damage_of_part)
@@ -213,31 +235,3 @@ def _log_outside(parts: Parts, spec: recorded.TraceSpec, k: int) -> None:
             f"soft labels at temperature {temperature:g}: {mean:.2%} of the teacher's mass lies "
             f"outside the {k:,} top tokens and is learned as one class (mean of {rows:,} rows)"
         )
-
-
-def _key(
-    teacher: PreTrainedModel,
-    rows: Corpus,
-    masking: Masking | None,
-    spec: recorded.TraceSpec,
-    caching: Caching,
-    seed: int,
-    accelerator: Accelerator,
-) -> str:
-    reads = spec.reads
-    plain: list[Any] = [2, accelerator.mixed_precision, caching.top, caching.precision]
-    plain += [sorted(reads.hidden), sorted(reads.attention), reads.vocabulary]
-    plain += [spec.attention, spec.temperatures, rows.tokenizer]
-    digest = hashlib.sha256()
-    if masking is not None:
-        plain += [seed, masking.share, masking.replace, masking.mask_token_id]
-        plain += [masking.vocab_size, masking.special_ids]
-        if masking.weights is not None:
-            digest.update(masking.weights.numpy().data)
-    digest.update(json.dumps(plain).encode())
-    # no term reads a pooler, which is random where the teacher was saved without one
-    add_weights(digest, teacher, unread="pooler.")
-    digest.update(np.ascontiguousarray(rows.lengths).data)
-    with (rows.folder / IDS).open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]

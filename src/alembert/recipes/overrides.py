@@ -1,0 +1,67 @@
+"""Single settings of a recipe that are changed: --set, and the options that stand for one."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import yaml
+
+from alembert.io.errors import UserError
+from alembert.recipes.schema import Recipe, validated
+
+LENGTHS = ("steps", "epochs", "until")  # of a stage: exactly one
+
+
+def with_settings(recipe: Recipe, settings: dict[str, str]) -> Recipe:
+    """Return a validated copy changed by {"stages.NAME.FIELD" or "FIELD.FIELD": YAML value}.
+
+    A NAME may have stars: stages.transfer-*.steps sets the steps of all stages that it matches. A
+    term or a stage that is set to null is removed.
+    """
+    plain = recipe.model_dump(mode="json")
+    for key, text in settings.items():
+        *path, last = key.split(".")
+        targets: list[Any] = [plain]
+        for part in path:
+            targets = _step_into(targets, part, key)
+        lists = [target for target in targets if isinstance(target, list)]
+        if text == "null" and any(last in _named(target) for target in lists):
+            for target in lists:
+                target[:] = [entry for entry in target if last not in _named([entry])]
+            continue
+        for target in targets:
+            _set(target, last, text, key, plain)
+    return validated(plain, "--set")
+
+
+def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> None:
+    if not isinstance(target, dict) or (last not in target and target is not plain["student"]):
+        known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
+        raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
+    if last in LENGTHS and "batch_size" in target and target[last] is not None:
+        target |= dict.fromkeys(set(LENGTHS) - {last})
+
+
+def _named(entries: list[Any]) -> dict[Any, Any]:
+    """Return stages by their names, or terms by their kinds."""
+    return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
+
+
+def _step_into(targets: list[Any], part: str, key: str) -> list[Any]:
+    """Return the values that a part of a key names in the targets; UserError for none."""
+    values: list[Any] = []
+    named: dict[Any, Any] = {}
+    for target in targets:
+        entries = _named(target) if isinstance(target, list) else {}
+        named |= entries
+        values += [entries[name] for name in entries if fnmatchcase(name, part)]
+        if isinstance(target, dict) and part in target:
+            values.append(target[part])
+    if values:
+        return values
+    if named:
+        raise UserError(f"--set {key}: there is no '{part}': choose one of {', '.join(named)}")
+    raise UserError(f"--set {key}: there is no field '{part}' in the recipe")
