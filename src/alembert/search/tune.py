@@ -9,6 +9,7 @@ import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -111,9 +112,9 @@ def table(trials: Sequence[Trial], metric: str) -> Table:
     return rows
 
 
-def metric_of(base: Job) -> str:
+def metric_of(out: Path) -> str:
     """Return the metric that the trials were compared by, as named in their logs."""
-    for log in sorted(base.out.glob("trials/*/stages/*/log.jsonl"), reverse=True):
+    for log in sorted(out.glob("trials/*/stages/*/log.jsonl"), reverse=True):
         for line in log.read_text(encoding="utf-8").splitlines():
             for name in json.loads(line):
                 if name.startswith("valid_"):
@@ -156,7 +157,7 @@ def _write(base: Job, trials: Sequence[Trial], count: int) -> None:
          "value": trial.value, "step": trial.step, "seconds": trial.seconds, "run": trial.folder}
         for trial in trials
     ]  # fmt: skip
-    content = {"metric": metric_of(base), "planned": count, "trials": rows,
+    content = {"metric": metric_of(base.out), "planned": count, "trials": rows,
                "seconds": round(sum(trial.seconds for trial in trials), 1)}  # fmt: skip
     write_json(base.out / "trials.json", content)
     if trials[0].value is None:

@@ -1,0 +1,83 @@
+"""A saved model as a value: its metrics, what it predicts, its export."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembert.io.files import model_folder, read_json
+
+if TYPE_CHECKING:
+    from alembert.inference import Session
+
+
+class Model:
+    """The folder of a saved model, or of a run that made one.
+
+    An exported model answers by its engine, another one by torch. `predict`, `embed`, `tag` and
+    `fill_mask` are those of `Session`.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.folder)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The folder of the weights: `folder`, or student/ in a run's folder."""
+        return model_folder(self.folder)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics of the run: "student", "teacher", "retention"; empty without a run."""
+        file = self.folder / "metrics.json"
+        return dict(read_json(file)) if file.is_file() else {}
+
+    @cached_property
+    def session(self) -> "Session":
+        """The open model. Raises UserError for a folder that holds none."""
+        from alembert.inference.manifest import FILE, exported_folder
+
+        if (exported_folder(self.folder) / FILE).is_file():
+            from alembert.inference import Session
+
+            return Session(self.folder)
+        from alembert.export.torch_session import torch_session
+
+        return torch_session(str(self.folder))
+
+    def predict(self, texts: Any) -> Any:
+        """Return a Classification, Labels or Score for each text."""
+        return self.session.predict(texts)
+
+    def embed(self, texts: Any) -> Any:
+        """Return vectors (N, H), or (H,) for one text."""
+        return self.session.embed(texts)
+
+    def tag(self, texts: Any) -> Any:
+        """Return the Tags of each text."""
+        return self.session.tag(texts)
+
+    def fill_mask(self, texts: Any, top: int = 5) -> Any:
+        """Return the `top` Guesses for each mask of each text."""
+        return self.session.fill_mask(texts, top)
+
+    def export(self, *backends: str, data: str | None = None, max_length: int = 128) -> "Model":
+        """Export to ONNX and to other backends, such as "int8", each checked against torch.
+
+        data: texts like those it will read. Returns the model, which then answers by the export.
+        """
+        from alembert.data.splits import Files
+        from alembert.export.export import export
+
+        names: Sequence[str] = list(dict.fromkeys(("onnx", *backends)))
+        export(str(self.folder), names, Files(data) if data else None, max_length)
+        self.__dict__.pop("session", None)
+        return self
+
+
+def load(folder: str | Path) -> Model:
+    """Return the model in a folder: a saved model, an exported one, or a run's student."""
+    return Model(folder)

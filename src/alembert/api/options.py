@@ -1,0 +1,143 @@
+"""The keywords that training functions share, and the files and settings that they stand for."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from alembert.io.errors import UserError
+
+if TYPE_CHECKING:
+    from alembert.data.splits import Files
+    from alembert.recipes.schema import Recipe
+    from alembert.training.trace_cache import Caching
+
+
+class Texts(TypedDict, total=False):
+    """Texts of a task, each a file, a folder or a hub id, and the names of their columns."""
+
+    train: str | None  # with `task`, the folder of that GLUE task
+    valid: str | None  # selects the best checkpoint; by default a slice of train does
+    eval: str | None  # used for the final metrics alone
+    task: str | None
+    text: str | None
+    text_pair: str | None
+    label: str | None
+
+
+class Run(TypedDict, total=False):
+    """Settings of a run; epochs, batch_size and learning_rate are those of the task stages."""
+
+    epochs: float | None
+    batch_size: int | None
+    learning_rate: float | None
+    max_length: int | None
+    settings: Mapping[str, Any] | None  # of the recipe: {"stages.task.clip": 2}
+    seed: int
+    precision: str  # auto, fp32, bf16 or fp16
+
+
+class FinetuneOptions(Texts, Run, total=False):
+    """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`."""
+
+    corpus: str | None
+
+
+class TuneOptions(Texts, Run, total=False):
+    """Keywords of tune. layers and hidden_size: the shape of a new student."""
+
+    unlabelled: str | None
+    student: str | None
+    layers: int | None
+    hidden_size: int | None
+
+
+class DistillOptions(TuneOptions, FinetuneOptions, total=False):
+    """Keywords of distill. mlm and vectors augment texts; cache_* keep the teacher's outputs."""
+
+    general_teacher: str | None
+    mlm: str | None
+    vectors: str | None
+    vocabulary: str | None
+    cache_teacher: bool
+    cache_top: int | None
+    cache_precision: str | None
+
+
+class SearchOptions(Texts, total=False):
+    """Keywords of search: the budget, and how candidates are trained."""
+
+    max_latency_ms: float | None
+    min_retention: float | None
+    min_speedup: float | None
+    length: int
+    trials: int
+    steps: int
+    epochs: float | None
+    recipes: str
+    vocabulary: str
+    max_length: int
+    seed: int
+    precision: str
+
+
+def check_names(given: Mapping[str, Any], allowed: type, function: str) -> None:
+    """Raise TypeError, as Python does, for a keyword that a function does not have."""
+    for name in given:
+        if name not in allowed.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
+def files_of(given: Mapping[str, Any]) -> "Files | None":
+    """Return the files of a task, or None without one; UserError for others without train."""
+    from alembert.data.splits import HUB, Files
+
+    train = given.get("train") or (HUB if given.get("task") is not None else None)
+    rest = [given.get(name) for name in ("valid", "eval", "unlabelled")]
+    if train is None:
+        for name, value in zip(("valid", "eval", "unlabelled"), rest, strict=True):
+            if value is not None:
+                raise UserError(f"--{name} is for the task stages: it needs --train")
+        return None
+    columns = [given.get(name) for name in ("task", "text", "text_pair", "label")]
+    return Files(train, *rest, *columns)
+
+
+def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keywords as settings of a recipe: "stages.NAME.FIELD" -> YAML."""
+    changes: dict[str, str] = {}
+    for stage in recipe.stages:
+        task = ("epochs", "batch_size", "learning_rate") if stage.data == "task" else ()
+        for name in ("max_length", *task):
+            number = given.get(name)
+            if number is not None and not 0 < number < math.inf:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} {number:g}: must be over 0, and a finite number")
+            if number is not None:
+                changes[f"stages.{stage.name}.{name}"] = str(number)
+        if stage.data == "task" and given.get("epochs") is not None:
+            changes[f"stages.{stage.name}.min_steps"] = "0"
+    for key, value in (given.get("settings") or {}).items():
+        changes[key] = value if isinstance(value, str) else json.dumps(value)
+    return changes
+
+
+def caching_of(given: Mapping[str, Any]) -> "Caching | None":
+    """Return how the teacher's outputs are cached, or None where they are not."""
+    from alembert.training.trace_cache import Caching
+
+    fields = {"top": given.get("cache_top"), "precision": given.get("cache_precision")}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if given.get("cache_teacher"):
+        return Caching(**fields)  # type: ignore[arg-type]
+    for name in fields:
+        raise UserError(f"--cache-{name} needs --cache-teacher: give that too, or leave it out")
+    return None
+
+
+def precision_of(given: Mapping[str, Any]) -> str:
+    """Return the precision, auto by default; UserError for another word."""
+    choice = str(given.get("precision", "auto"))
+    if choice not in ("auto", "fp32", "bf16", "fp16"):
+        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
+    return choice

@@ -1,0 +1,165 @@
+"""Training as one call each: finetune, distill, tune and search."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from alembert.api import options as o
+from alembert.api.model import Model
+from alembert.io.errors import UserError
+
+if TYPE_CHECKING:
+    from alembert.recipes.schema import Recipe
+    from alembert.search.tune import Trial
+
+Named = str | Path | Model  # a model: a folder, a hub id, or what a function here returned
+
+
+def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]) -> Model:
+    """Fine-tune a model on a task (train) or by MLM (corpus), in the run folder `out`.
+
+    The same call resumes an interrupted run. Raises UserError that names what is wrong, and the
+    fix.
+    """
+    from alembert.models.loading import load_config
+    from alembert.recipes.finetune import finetune as recipe_for
+    from alembert.recipes.overrides import with_settings
+    from alembert.runs.job import Job
+    from alembert.runs.run import run
+
+    o.check_names(options, o.FinetuneOptions, "finetune")
+    recipe = recipe_for(load_config(_path(model)))
+    changes = o.changes_of(recipe, options)
+    shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
+    _check_unshaped(
+        shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
+    )
+    files = o.files_of(options)
+    recipe = with_settings(recipe, changes) if changes else recipe
+    run(Job(
+        recipe, Path(out), student=_path(model), corpus=options.get("corpus"), files=files,
+        seed=options.get("seed", 0), precision=o.precision_of(options), model_at=".",
+    ))  # fmt: skip
+    return Model(out)
+
+
+def distill(
+    teacher: Named | Sequence[Named],
+    recipe: str = "distilbert",
+    *,
+    out: str | Path,
+    **options: Unpack[o.DistillOptions],
+) -> Model:
+    """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
+
+    Several teachers are averaged. recipe is a name of `alembert recipes` or a YAML file. The same
+    call resumes an interrupted run. Raises UserError that names what is wrong, and the fix.
+    """
+    from alembert.runs.job import Job
+    from alembert.runs.run import run
+
+    o.check_names(options, o.DistillOptions, "distill")
+    first, *more = _paths(teacher)
+    chosen = _chosen(recipe, first, options)
+    run(Job(
+        chosen, Path(out), first, options.get("general_teacher"), options.get("student"),
+        options.get("corpus"), o.files_of(options), options.get("mlm"), options.get("vectors"),
+        options.get("seed", 0), o.precision_of(options), options.get("vocabulary"),
+        o.caching_of(options), tuple(more),
+    ))  # fmt: skip
+    return Model(out)
+
+
+def tune(
+    teacher: Named | Sequence[Named],
+    recipe: str,
+    tries: Sequence[str],
+    *,
+    out: str | Path,
+    trials: int | None = None,
+    **options: Unpack[o.TuneOptions],
+) -> "list[Trial]":
+    """Try values of a recipe's settings by texts held out of train; return the trials, best first.
+
+    tries are "FIELD=V1,V2"; all mixes are tried, or `trials` random ones. The best is written to
+    recipe.yaml in `out`. Raises UserError.
+    """
+    from alembert.runs.job import Job
+    from alembert.search.tune import tune
+
+    o.check_names(options, o.TuneOptions, "tune")
+    first, *more = _paths(teacher)
+    base = Job(
+        _chosen(recipe, first, options), Path(out), first, student=options.get("student"),
+        files=o.files_of(options), seed=options.get("seed", 0),
+        precision=o.precision_of(options), more_teachers=tuple(more),
+    )  # fmt: skip
+    return tune(base, tries, trials)
+
+
+def search(
+    teacher: Named,
+    out: str | Path,
+    present: Callable[[Path], None] = lambda out: None,
+    **options: Unpack[o.SearchOptions],
+) -> Model:
+    """Find a student for a latency, a speedup or a share of quality, in the run folder `out`.
+
+    present is called with `out` before the result is logged. Raises UserError for a budget that
+    no student meets.
+    """
+    from alembert.search.search import search
+    from alembert.search.space import VOCABULARIES, Budget
+
+    o.check_names(options, o.SearchOptions, "search")
+    files = o.files_of(options)
+    if files is None:
+        raise UserError("a search needs texts to learn from: give --train")
+    vocabulary = options.get("vocabulary", "both")
+    if vocabulary not in ("both", *VOCABULARIES):
+        raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
+    names = options.get("recipes", "distilbert,tinybert,minilm,mobilebert").split(",")
+    budget = Budget(
+        options.get("max_latency_ms"), options.get("min_retention"), options.get("trials", 9),
+        options.get("steps", 100), options.get("epochs"), options.get("length", 32),
+        tuple(dict.fromkeys(names)), VOCABULARIES if vocabulary == "both" else (vocabulary,),
+        options.get("min_speedup"),
+    )  # fmt: skip
+    search(
+        budget, _path(teacher), files, Path(out), options.get("max_length", 128),
+        options.get("seed", 0), o.precision_of(options), present,
+    )  # fmt: skip
+    return Model(out)
+
+
+def _chosen(recipe: str, teacher: str, options: o.TuneOptions) -> "Recipe":
+    """Return the recipe by its name or file, with the settings that the keywords change."""
+    from alembert.models.loading import load_config
+    from alembert.recipes.choose import choose_recipe
+    from alembert.recipes.overrides import with_settings
+
+    student = options.get("student")
+    chosen = choose_recipe(
+        recipe, load_config(teacher), student, options.get("layers"), options.get("hidden_size"),
+        o.files_of(options),
+    )  # fmt: skip
+    changes = o.changes_of(chosen, options)
+    if student:
+        _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
+    return with_settings(chosen, changes) if changes else chosen
+
+
+def _check_unshaped(changes: dict[str, str], why: str) -> None:
+    """Raise UserError for changes of a shape or start that a saved model decides."""
+    for key in changes:
+        if key.startswith(("student.", "init.")) and "dropout" not in key:
+            raise UserError(f"--set {key}: {why}")
+
+
+def _path(model: Named) -> str:
+    return str(model.folder if isinstance(model, Model) else model)
+
+
+def _paths(models: Named | Sequence[Named]) -> list[str]:
+    several = isinstance(models, Sequence) and not isinstance(models, str)
+    return [_path(each) for each in models] if several else [_path(models)]  # type: ignore[union-attr, arg-type]
