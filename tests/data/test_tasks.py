@@ -12,7 +12,7 @@ from transformers import BertTokenizerFast
 from alembert.data.encoded import concat
 from alembert.data.labels import Columns, find_columns
 from alembert.data.sources import glue
-from alembert.data.tasks import Task, encode, hold_out, infer_task, is_bio
+from alembert.data.tasks import Task, encode, hold_out, infer_task, is_bio, texts_in
 from alembert.io.errors import UserError
 
 SENTIMENT = Dataset.from_dict({"text": ["good film", "bad"], "label": ["pos", "neg"]})
@@ -229,6 +229,8 @@ def test_rows_that_cannot_be_encoded_are_said(tokenizer: BertTokenizerFast) -> N
         attempt(rows(text=["a", " \n"], label=["pos", "neg"]))
     with pytest.raises(UserError, match=r"^d\.csv, row 1: 'text' is empty"):
         attempt(rows(text=[None, "a"], label=["pos", "neg"]))
+    with pytest.raises(UserError, match=r"^d\.csv, row 2: 'words' is empty"):
+        texts_in(rows(words=[["a"], ["a", None]]), "words", "d.csv")
     with pytest.raises(UserError, match=r"^d\.csv, row 2: label 'meh' is none of the 2 known"):
         attempt(rows(text=["a", "b"], label=["pos", "meh"]))
     with pytest.raises(UserError, match=r"^--max-length 2: no token fits"):

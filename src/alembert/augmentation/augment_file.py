@@ -28,7 +28,7 @@ from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import atomic, write_text
 from alembert.io.locks import locked
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
@@ -52,19 +52,20 @@ def augment_file(
     text: str | None,
     text_pair: str | None,
     precision: str = "auto",
-    shown: str | None = None,
+    data: Dataset | None = None,
 ) -> int:
     """Write every row of `source` followed by its variants to `out`; return the number of rows.
 
     Candidates for a word are the predictions of `mlm`; for words of several tokens, or without
     `mlm` for all, the nearest by the word vectors of a file; or by a model's input embeddings.
-    Finished parts are reused. shown: the name of `source` in messages. Raises UserError.
+    Finished parts are reused. data: the rows of `source`, if they are read already. Raises
+    UserError.
     """
-    data = read(source)
+    data = read(source) if data is None else data
     columns = find_columns(data, source, text, text_pair, labelled=False)
     names = [name for name in (columns.text, columns.text_pair) if name is not None]
     rows: pa.Table = data.with_format("arrow")[:]
-    _check_texts(data, names, shown or source)
+    _check_texts(data, names, source)
     _check_out(rows, source, out)
     near, masked = _models(mlm, vectors, embeddings, precision)
     key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
@@ -183,8 +184,7 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
         if not mark.is_file() or mark.read_text() != key:
             for part in parts.glob("[k0-9]*"):
                 part.unlink()
-        with atomic(mark) as beside:
-            beside.write_text(key)
+        write_text(mark, key)
         yield parts
 
 

@@ -149,7 +149,6 @@ def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
         return student_task
     rows = _numbers_as_text(splits)
     made = job.out / f"augmented-{_digest(rows)}.parquet"
-    source = job.out / "train.parquet"
     variants = _read_variants(made)
     if variants is None:
         if mlm is not None:  # a wrong name raises UserError before the run folder is written
@@ -157,13 +156,10 @@ def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
         if job.vectors is not None:
             read_vectors(Path(job.vectors))
         folder.open_run(job.out, job.recipe, job.arguments)
-        with atomic(source) as partial:
-            rows.to_parquet(partial)
         augment_file(
-            str(source), made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
+            job.files.train, made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
             embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,
-            text_pair=splits.columns.text_pair, precision=job.precision,
-            shown=job.files.train,
+            text_pair=splits.columns.text_pair, precision=job.precision, data=rows,
         )  # fmt: skip
         variants = sources.read(str(made))
     _remove_old(job.out, made)
@@ -204,7 +200,6 @@ def _digest(rows: Dataset) -> str:
 
 def _remove_old(out: Path, made: Path) -> None:
     """Remove files of an interrupted augmentation, or of one of other rows."""
-    (out / "train.parquet").unlink(missing_ok=True)
     for path in out.glob("augmented-*"):
         if path.is_dir():
             shutil.rmtree(path)

@@ -106,18 +106,14 @@ def _of_cells(cells: Iterable[Any]) -> Iterator[str]:
 
 def _rows(file: BinaryIO, path: Path) -> Iterator[str]:
     """Paragraphs of rows, which need the text's column and may differ in others."""
-
-    def cells() -> Iterator[str | None]:
-        column = ""
-        for where, row in READERS[kind(path)](file, path):
-            column = column or _column(dataset({k: [v] for k, v in row.items()}, path), path)
-            if column not in row:
-                raise UserError(f"{path}, {where}: key {column!r} is missing; give every row one")
-            if not isinstance(row[column], str | None):
-                raise UserError(f"{path}, {where}: {column!r} is no string; fix the row")
-            yield row[column]
-
-    return _of_cells(cells())
+    column = ""
+    for where, row in READERS[kind(path)](file, path):
+        column = column or _column(dataset({k: [v] for k, v in row.items()}, path), path)
+        if column not in row:
+            raise UserError(f"{path}, {where}: key {column!r} is missing; give every row one")
+        if not isinstance(row[column], str | None):
+            raise UserError(f"{path}, {where}: {column!r} is no string; fix the row")
+        yield from _of_cells([row[column]])
 
 
 def _parquet(file: BinaryIO, path: Path) -> Iterator[str]:
