@@ -115,12 +115,6 @@ def caching_of(cache: bool, top: int | None, precision: str | None) -> Any:
     return None
 
 
-def changed(recipe: Any, changes: dict[str, str]) -> Any:
-    from alembert.recipes.overrides import with_settings
-
-    return with_settings(recipe, changes) if changes else recipe
-
-
 def precision_of(choice: str) -> str:
     if choice not in ("auto", "fp32", "bf16", "fp16"):
         raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")

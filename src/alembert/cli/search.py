@@ -116,6 +116,7 @@ def tune(
 
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
+    from alembert.recipes.overrides import with_settings
     from alembert.runs.job import Job
     from alembert.search import tune as tuning
 
@@ -123,7 +124,7 @@ def tune(
     chosen = choose_recipe(recipe, load_config(teacher[0]), student, layers, hidden_size, files)
     changes = o.settings_of(chosen, epochs, batch_size, learning_rate, max_length, settings)
     base = Job(
-        o.changed(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
+        with_settings(chosen, changes), out, teacher[0], student=student, files=files, seed=seed,
         precision=o.precision_of(precision), more_teachers=tuple(teacher[1:]),
     )  # fmt: skip
     done = tuning.tune(base, tries, trials)

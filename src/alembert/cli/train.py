@@ -31,6 +31,7 @@ def finetune(
     """Fine-tune a teacher on a task (--train) or by MLM (--corpus)."""
     from alembert.models.loading import load_config
     from alembert.recipes.finetune import finetune as recipe_for
+    from alembert.recipes.overrides import with_settings
     from alembert.runs.job import Job
     from alembert.runs.run import run
 
@@ -42,7 +43,7 @@ def finetune(
     )
     files = o.files_of(train, valid, evaluation, None, task, text, text_pair, label)
     job = Job(
-        o.changed(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
+        with_settings(recipe, changes), out, student=model, corpus=corpus, files=files, seed=seed,
         precision=o.precision_of(precision), model_at=".",
     )  # fmt: skip
     _present(job, run(job), reported=False)
@@ -82,6 +83,7 @@ def distill(
     """Distil a teacher into a student, on a corpus, a task, or both."""
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
+    from alembert.recipes.overrides import with_settings
     from alembert.runs.job import Job
     from alembert.runs.run import run
 
@@ -91,7 +93,7 @@ def distill(
     if student:
         _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
     job = Job(
-        o.changed(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
+        with_settings(chosen, changes), out, teacher[0], general_teacher, student, corpus, files,
         mlm, vectors, seed, o.precision_of(precision), vocabulary,
         o.caching_of(cache_teacher, cache_top, cache_precision), tuple(teacher[1:]),
     )  # fmt: skip
