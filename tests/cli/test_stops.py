@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.command_line import command
 
-from alembert.export import torch_session
+from alembert.recipes import choose
 from alembert.runs import checks, folder, stage
 
 DISTIL = (
@@ -40,7 +40,7 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     # first, so that no room is loaded while the others are in place, and keeps them
-    for room in (stage, checks, torch_session):
+    for room in (stage, checks, choose):
         monkeypatch.setattr(room, "load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_tokenizer", interrupted)

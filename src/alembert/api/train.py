@@ -35,9 +35,8 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
     files = o.files_of(options)
-    recipe = with_settings(recipe, changes) if changes else recipe
     run(Job(
-        recipe, Path(out), student=_path(model), corpus=options.get("corpus"), files=files,
+        with_settings(recipe, changes), Path(out), student=_path(model), corpus=options.get("corpus"), files=files,
         seed=options.get("seed", 0), precision=o.precision_of(options), model_at=".",
     ))  # fmt: skip
     return Model(out)
@@ -146,7 +145,7 @@ def _chosen(recipe: str, teacher: str, options: o.TuneOptions) -> "Recipe":
     changes = o.changes_of(chosen, options)
     if student:
         _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
-    return with_settings(chosen, changes) if changes else chosen
+    return with_settings(chosen, changes)
 
 
 def _check_unshaped(changes: dict[str, str], why: str) -> None:
