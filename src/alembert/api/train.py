@@ -36,8 +36,9 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
     )
     files = o.files_of(options)
     run(Job(
-        with_settings(recipe, changes), Path(out), student=_path(model), corpus=options.get("corpus"), files=files,
-        seed=options.get("seed", 0), precision=o.precision_of(options), model_at=".",
+        with_settings(recipe, changes), Path(out), student=_path(model),
+        corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
+        precision=o.precision_of(options), model_at=".",
     ))  # fmt: skip
     return Model(out)
 
