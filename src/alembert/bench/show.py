@@ -14,7 +14,7 @@ from alembert.io.environment import processor, versions
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, write_json
 
-PACKAGES = ("alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
+PACKAGES = ("python", "alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:

@@ -2,19 +2,18 @@
 
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """The versions of Python and of those packages that are installed."""
+    """The versions of those packages that are installed; "python" is that of Python."""
     found = {}
     for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | {"python": platform.python_version()}
+        with suppress(PackageNotFoundError):
+            found[name] = platform.python_version() if name == "python" else version(name)
+    return found
 
 
 def processor() -> str:

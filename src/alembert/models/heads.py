@@ -58,7 +58,7 @@ def pooling_of(folder: Path) -> str:
     modes += [POOLINGS.get(key, key) for key, on in file.items() if "_mode_" in key and on is True]
     if len(modes) != 1 or modes[0] not in POOLINGS.values():
         raise UserError(
-            f"{folder / '1_Pooling' / 'file.json'}: {' and '.join(modes) or 'no pooling'} cannot "
+            f"{folder / '1_Pooling' / 'config.json'}: {' and '.join(modes) or 'no pooling'} cannot "
             "be exported: mean and cls can"
         )
     return modes[0] + "+norm" * ("Normalize" in modules)

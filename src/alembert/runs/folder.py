@@ -16,7 +16,7 @@ from alembert.io.files import atomic, read_json, write_json, write_text
 from alembert.recipes.schema import Recipe, from_yaml, to_yaml
 
 PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
-PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets")
+PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets", "python")
 
 
 def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
