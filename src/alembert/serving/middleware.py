@@ -85,7 +85,7 @@ class Front:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         fields: dict[str, Any] = scope.get("alembert", {})
-        route = scope.get("alembert.route", "other")
+        route = getattr(scope.get("endpoint"), "path", "other")
         self._service.metrics.request(route, fields.get("model", ""), status, seconds)
         if LOG.isEnabledFor(logging.INFO):
             line = {
@@ -104,10 +104,9 @@ class Endpoint:
     """The ASGI application of one route, whose answer depends on the request and a model's name."""
 
     def __init__(self, path: str, answer: Answer) -> None:
-        self._path, self._answer = path, answer
+        self.path, self._answer = path, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["alembert.route"] = self._path
         request = Request(scope, receive)
         response = await self._answer(request, scope["path_params"].get("name"))
         await response(scope, receive, send)
