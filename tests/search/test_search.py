@@ -16,6 +16,7 @@ from support.models import tiny
 from support.runs import saved, task_file
 from transformers import BertConfig, BertTokenizerFast
 
+from alembert import api
 from alembert.cli import main
 from alembert.cli import search as search_verb
 from alembert.cli.train import finish
@@ -299,10 +300,10 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
     )
     monkeypatch.setenv("ALEMBERT_API_KEY", "key")
     out = tmp_path / "_found 1"
-    given = {"train": str(home / "train.csv"), "evaluation": str(home / "test.csv"), "trials": 1,
+    given = {"train": str(home / "train.csv"), "eval": str(home / "test.csv"), "trials": 1,
              "steps": 1, "epochs": 1.0, "recipes": "tinybert", "vocabulary": "task",
              "max_length": 32, "precision": "fp32"}  # fmt: skip
-    search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=8123, **given)  # type: ignore[arg-type]
+    search_verb._search(teacher=str(home / "teacher"), out=out, min_speedup=10, serve=8123, **given)
     done = json.loads((out / "search.json").read_text())
     assert {row["name"] for row in done["shapes"] if row["fits"]} == {
         "tinybert-2x4-h4-f8", "tinybert-2x8-h4-f8", "tinybert-2x8-h4-f16"
@@ -312,9 +313,13 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"^127.0.0.1:{port}: cannot be bound"):
-            search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=port, **given)  # type: ignore[arg-type]
+            search_verb._search(
+                teacher=str(home / "teacher"), out=out, min_speedup=10, serve=port, **given
+            )
     with pytest.raises(UserError, match=r"^--serve 65536: a port, 0 to 65535"):
-        search_verb.search(str(home / "teacher"), out, min_speedup=10, serve=65536, **given)  # type: ignore[arg-type]
+        search_verb._search(
+            teacher=str(home / "teacher"), out=out, min_speedup=10, serve=65536, **given
+        )
 
 
 def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
@@ -358,7 +363,7 @@ def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path)
 
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^a search needs texts to learn from: give --train"):
-        search_verb.search("teacher", tmp_path, 1.0)
+        api.search("teacher", tmp_path, max_latency_ms=1.0)
     with pytest.raises(UserError, match=r"^--vocabulary none: choose both, task or all"):
-        search_verb.search("teacher", tmp_path, 1.0, train="t.csv", vocabulary="none")
+        api.search("teacher", tmp_path, max_latency_ms=1.0, train="t.csv", vocabulary="none")
     assert "search" in main.GOES_ON

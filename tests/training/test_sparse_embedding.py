@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from support.models import tiny
 from support.stages import in_fp32
 from torch import Tensor
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 
 from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.recipes.schema import Stage
-from alembert.training import checkpoint, sparse_embedding
+from alembert.training import sparse_embedding
 from alembert.training.distillation import Distillation
 from alembert.training.loop import train
 from alembert.training.monitor import Length, Schedule
@@ -80,7 +81,7 @@ def test_all_weights_are_those_of_training_all_rows(
 def test_its_checkpoint_has_the_rows_that_are_read_alone(tmp_path: Path) -> None:
     student, table = trained("bert", stage(), tmp_path, narrow=True)
     assert table is not None
-    with checkpoint._opened(tmp_path / "checkpoint" / "state.safetensors") as file:
+    with safe_open(tmp_path / "checkpoint" / "state.safetensors", "pt") as file:
         name = "student.bert.embeddings.word_embeddings.weight"
         assert file.get_slice(f"exp_avg:{name}").get_shape() == [len(PIECES), 16]
         kept = file.get_tensor(f"parameter:{name}")
