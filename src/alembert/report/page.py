@@ -10,7 +10,7 @@ from typing import Any
 from alembert import __version__
 from alembert.bench.rows import pareto
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import write_text
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, TIMES, Entry
 from alembert.report.rejudge import predict_again
@@ -66,8 +66,7 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
         "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
-    with atomic(out) as partial:
-        partial.write_text(_rendered(content, parts), encoding="utf-8")
+    write_text(out, _rendered(content, parts))
     return out
 
 
