@@ -138,12 +138,9 @@ def disagreements(predictions: Predictions, most: int = 12) -> list[Disagreement
     labels and over the words that they tag differently; of scores it is their difference.
     """
     if predictions.kind == "tokens":
-        other = (
-            predicted(predictions, "teacher")
-            if "teacher" in predictions.logits
-            else predictions.known()
+        differ = _distance(predictions) * (
+            predicted(predictions, predictions.own) != _compared(predictions)
         )
-        differ = _distance(predictions) * (predicted(predictions, predictions.own) != other)
         parts = np.split(differ, np.cumsum([len(t) for t in predictions.truth])[:-1])
         distances = np.array([part.sum() for part in parts])
     else:
@@ -152,17 +149,24 @@ def disagreements(predictions: Predictions, most: int = 12) -> list[Disagreement
     return [_shown(predictions, int(i)) for i in worst if distances[i] > 0]
 
 
+def _compared(predictions: Predictions) -> NDArray[Any]:
+    """Return the answers that the student's are compared with: the teacher's, else the truth."""
+    if "teacher" in predictions.logits:
+        return predicted(predictions, "teacher")
+    return predictions.known()
+
+
 def _distance(predictions: Predictions) -> Floats:
     """Return a distance for each text, (N,); of tags for each word."""
     several = predictions.kind == "multilabel"
-    student, known = predictions.stacked(predictions.own), predictions.known()
     if predictions.kind == "regression":
-        other = predictions.stacked("teacher")[:, 0] if "teacher" in predictions.logits else known
-        return np.abs(np.asarray(student[:, 0] - other, np.float64))
-    p = softened(student, several=several)
+        gap = predicted(predictions, predictions.own) - _compared(predictions)
+        return np.abs(np.asarray(gap, np.float64))
+    p = softened(predictions.stacked(predictions.own), several=several)
     if "teacher" in predictions.logits:
         q = softened(predictions.stacked("teacher"), several=several)
     else:
+        known = predictions.known()
         q = known if several else np.eye(len(predictions.labels))[known]
     if several:  # each label is a distribution of two
         p, q = (np.stack((each, 1 - each), -1) for each in (p, q))

@@ -114,7 +114,7 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
         try:
             log.info(f"{name}: no {FILE} there: predicting again")
             predictions = predict_again(run)
-            if run.writable:
+            if os.access(run.path, os.W_OK):
                 save(run.path, predictions)
         except UserError as error:
             why = str(error)
@@ -159,16 +159,13 @@ def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
 
 
 def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric: str) -> list[Tile]:
+    tiles: list[Tile] = []
     if teacher is None:
-        tiles = (
-            [(f"{student.parameters / 1e6:.1f} M", "parameters", student.shape)]
-            if student.parameters
-            else []
-        )
+        if student.parameters:
+            tiles.append((f"{student.parameters / 1e6:.1f} M", "parameters", student.shape))
         if student.metric is not None:
             tiles.append((f"{student.metric:.3f}", metric, ""))
         return tiles
-    tiles = []
     if teacher.parameters and student.parameters:
         sizes = f"{teacher.parameters / 1e6:.1f} M → {student.parameters / 1e6:.1f} M parameters"
         tiles.append((f"{teacher.parameters / student.parameters:.1f}{TIMES}", "smaller", sizes))

@@ -160,10 +160,11 @@ def search_result(run: RunRecord) -> Section | None:
         for rung in rungs
     )
     head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs), "")
+    after = [{name: f"{x:.4f}" for name, x in rung["values"].items()} for rung in rungs]
     rows = [
         (
             row["name"], f"{row['latency_ms']:.3g}" if row["latency_ms"] else "not timed",
-            *(_value(rung, row["name"]) for rung in rungs), _outcome(row, rungs, winner),
+            *(values.get(row["name"], "") for values in after), _outcome(row, rungs, winner),
         )
         for row in sorted(done["shapes"], key=lambda row: row["latency_ms"] or float("inf"))
     ]  # fmt: skip
@@ -181,11 +182,6 @@ def _front(rung: dict[str, Any], ms: dict[str, float], metric: str) -> str:
     points = [(name, "student", ms[name], value) for name, value in rung["values"].items()]
     front = {i for i, point in enumerate(points) if point[0] in rung["front"]}
     return plots.against_latency(points, front, f"held-out {metric}", "CPU ms a text")
-
-
-def _value(rung: dict[str, Any], name: str) -> str:
-    value = rung["values"].get(name)
-    return "" if value is None else f"{value:.4f}"
 
 
 def _outcome(row: dict[str, Any], rungs: list[dict[str, Any]], winner: str) -> str:
