@@ -9,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import BertTokenizerFast
 
-from alembert.data.encoded import concat
+from alembert.data.encoded import Encoded, concat
 from alembert.data.labels import Columns, find_columns
 from alembert.data.sources import glue
 from alembert.data.tasks import Task, encode, hold_out, infer_task, is_bio, texts_in
@@ -213,6 +213,16 @@ def test_labels_follow_their_kind(tokenizer: BertTokenizerFast) -> None:
     assert labels(CLASSES, ["new"], labelled=False) == [-100]
     assert np.isnan(labels(scores, ["?"], labelled=False)).tolist() == [True]
     assert np.isnan(labels(several, [[]], labelled=False)).tolist() == [[True] * 3]
+
+
+def test_a_score_of_minus_100_is_a_label_and_a_missing_one_is_none() -> None:
+    ids, lengths = np.arange(3, dtype=np.int32), [1, 1, 1]
+    scores = Encoded(ids, lengths, np.array([-100, np.nan, 1], np.float32))
+    assert scores.labelled.tolist() == [True, False, True]
+    several = Encoded(ids, lengths, np.array([[0, 1], [np.nan] * 2, [0, 0]], np.float32))
+    assert several.labelled.tolist() == [True, False, True]
+    classes = Encoded(ids, lengths, np.array([1, -100, 0]))
+    assert classes.labelled.tolist() == [True, False, True]
 
 
 def test_unlabelled_words_have_no_tags(tokenizer: BertTokenizerFast) -> None:

@@ -296,15 +296,20 @@ def test_a_job_ends_well_without_the_extra(
     assert re.search(r"no report: matplotlib .*pip install 'alembert\[report\]'", news[0])
 
 
-def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
+def measured_by_export(run: Path, onnx: float, int8: float) -> None:
+    """Writes the manifest of a student whose variants `export --auto` measured."""
     variants = tuple(
         deployed.Variant(
             name, "a.onnx", "onnxruntime", name, 1.5, measured={"accuracy": right, "cpu_ms": 1.25}
         )
-        for name, right in (("onnx", 0.8), ("int8", 0.6))
-    )  # on texts of its own: int8 kept three quarters there
+        for name, right in (("onnx", onnx), ("int8", int8))
+    )
     exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
-    deployed.write_manifest(copied / "student", exported)
+    deployed.write_manifest(run / "student", exported)
+
+
+def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
+    measured_by_export(copied, 0.8, 0.6)  # on texts of its own: int8 kept three quarters there
     [row] = [row for row in comparison.entries(RunRecord(copied), "x") if row.backend == "int8"]
     metrics = json.loads((copied / "metrics.json").read_text())
     assert (row.size_mb, row.ms, row.faster) == (1.5, 1.25, None)  # timed at another hour
@@ -317,8 +322,10 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
 
 def test_an_estimate_stays_a_share_and_what_is_slower_is_called_so(copied: Path) -> None:
     student = comparison.Entry("s", "student", "torch", "", 1, 1.0, 0.98, ms=2.0, faster=0.5)
-    variant = comparison._with_export_figures(student, {"f1": 0.36}, {"f1": 0.34}, 0.98, "f1")
-    assert variant.metric == 1.0
+    measured_by_export(copied, 0.34, 0.36)
+    variants = comparison._exported_entries(RunRecord(copied), student)
+    assert [variant.metric for variant in variants] == pytest.approx([0.98, 1.0])
+    assert max(variant.metric or 0 for variant in variants) == 1.0
     teacher = comparison.Entry("t", "teacher", "torch", "", 2, 2.0, 0.99, ms=1.0)
     tiles = page._headline(student, teacher, None, "f1")
     assert ("2.0\u00d7", "slower", "2.0 ms a text in torch") in tiles

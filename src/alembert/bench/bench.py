@@ -10,7 +10,7 @@ import numpy as np
 
 from alembert.bench.rows import Round, Row, Subject, row, weights_mb
 from alembert.bench.side_by_side import FEWEST, measure
-from alembert.bench.worker import Spec, eager, ids_of
+from alembert.bench.worker import Spec, eager, ids_of, one_thread
 from alembert.inference import manifest as deployed
 from alembert.io import files, hub
 from alembert.io.errors import UserError
@@ -153,16 +153,12 @@ def quick(
     differ) goes through every model before the next row does, and timing ends after `seconds`.
     Peak memory is left out, as it would be that of the whole process.
     """
-    import torch
-
     from alembert.models.heads import kind_of
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     runners = {name: eager(each, kind_of(each.config, name)) for name, (each, _) in models.items()}
     rounds: dict[str, list[Round]] = {name: [] for name in models}
     began = time.monotonic()
-    try:
+    with one_thread():
         for i in [*range(5), *range(texts)]:  # the first five warm up
             for name in models:
                 rows = data[name] if isinstance(data, dict) else data
@@ -173,8 +169,6 @@ def quick(
                 rounds[name].append(Round([wall], [used], [], 1, ids["input_ids"].size))
             if time.monotonic() - began > seconds and len(rounds[name]) > 5 + FEWEST:
                 break
-    finally:
-        torch.set_num_threads(before)
     first = next(iter(models))
     result = []
     for name, (model, folder) in models.items():

@@ -96,13 +96,12 @@ def row(
     clock = "cpu" if subject.threads == 1 else "wall"
     own = per_round(rounds, clock)
     return Row(
-        subject.model, subject.backend, subject.threads, batch,
+        **vars(subject), batch=batch,
         length=int(np.median(np.divide(tokens, texts))),
         latency_ms=_ms([one.wall for one in rounds]), cpu_ms=_ms([one.cpu for one in rounds]),
         tokenize_ms=_ms(tokenize) if tokenize else None,
         throughput=float(np.median(np.divide(texts, seconds))),
         tokens_per_second=float(np.median(np.divide(tokens, seconds))),
-        size_mb=subject.size_mb, parameters=subject.parameters,
         peak_rss_mb=max(peaks) if peaks else None, rounds=len(rounds),
         ratios=tuple(ratio(name, clock, own, per_round(times, clock)) for name, times in others),
     )  # fmt: skip

@@ -106,7 +106,6 @@ def _times(
 ) -> dict[Spec, list[Round]]:
     """Times rounds until every ratio is precise enough, or the time is over."""
     times: dict[Spec, list[Round]] = {worker.spec: [] for worker in workers}
-    group = list(times)
     began, number = time.monotonic(), 0
     limit = max(1, round(seconds))
     with tqdm(total=limit, unit="s", desc="timing", leave=False) as bar:
@@ -117,17 +116,15 @@ def _times(
             spent = time.monotonic() - began
             bar.update(min(round(spent), limit) - bar.n)
             if number >= FEWEST and (
-                spent > seconds or (number % 5 == 0 and _precise(times, group, references))
+                spent > seconds or (number % 5 == 0 and _precise(times, references))
             ):
                 return times
 
 
-def _precise(
-    times: dict[Spec, list[Round]], group: Sequence[Spec], references: Sequence[str]
-) -> bool:
-    for spec in group:
+def _precise(times: dict[Spec, list[Round]], references: Sequence[str]) -> bool:
+    for spec in times:
         of = "cpu" if spec.threads == 1 else "wall"
-        for other in _others(spec, group, references):
+        for other in _others(spec, list(times), references):
             measured = ratio("", of, per_round(times[spec], of), per_round(times[other], of))
             if measured.high - measured.low > 2 * (NARROW + SPREAD) * measured.value:
                 return False

@@ -1,6 +1,7 @@
 """Encoded rows: the token ids and labels of a data set in a few flat arrays."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,7 @@ from alembert.io.errors import UserError
 IGNORED = -100  # the label that cross entropy ignores
 
 
+@dataclass(eq=False, repr=False)
 class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows of token ids with their labels, four bytes a token.
 
@@ -23,22 +25,23 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     rows one after another. A missing label is -100, or NaN where labels are floats.
     """
 
-    def __init__(
-        self,
-        input_ids: NDArray[np.int32],
-        lengths: list[int],
-        labels: NDArray[Any],
-        token_type_ids: NDArray[np.int8] | None = None,
-        per_token: bool = False,
-        truncated: int = 0,
-    ) -> None:
-        self.input_ids = input_ids
-        self.token_type_ids = token_type_ids
-        self.lengths = lengths
-        self.labels = labels
-        self.per_token = per_token
-        self.truncated = truncated
-        self.offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    input_ids: NDArray[np.int32]
+    lengths: list[int]
+    labels: NDArray[Any]
+    token_type_ids: NDArray[np.int8] | None = None
+    per_token: bool = False
+    truncated: int = 0
+
+    def __post_init__(self) -> None:
+        self.offsets = np.concatenate(([0], np.cumsum(self.lengths, dtype=np.int64)))
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether each row, or each token when `per_token`, has its label: bool (N,)."""
+        there: NDArray[np.bool_] = self.labels != IGNORED
+        if self.labels.dtype.kind == "f":
+            there = ~np.isnan(self.labels.reshape(len(self), -1)).any(1)
+        return there
 
     def __len__(self) -> int:
         return len(self.lengths)

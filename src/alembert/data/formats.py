@@ -99,19 +99,14 @@ def _csv_cells(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of each row of a CSV file; a quoted cell may hold commas and line breaks."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     with unpacked(file, path, newline="") as text:
-        rows = csv.reader(text, strict=True)
-        while True:
-            line = rows.line_num + 1  # the row's first line; line_num is the last line before it
-            try:
-                row = next(rows)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                raise UserError(
-                    f"{path}, line {line}: {error}; fix the quotes of this row"
-                ) from None
-            if row:
-                yield line, row
+        rows, line = csv.reader(text, strict=True), 1
+        try:
+            for row in rows:
+                if row:
+                    yield line, row
+                line = rows.line_num + 1  # the next row's first line; line_num is this row's last
+        except csv.Error as error:
+            raise UserError(f"{path}, line {line}: {error}; fix the quotes of this row") from None
 
 
 def tsv_cells(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -28,9 +28,7 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
         values = _token_classification(task, logits, data)
     else:
         outputs = np.asarray(logits)
-        labelled = data.labels != IGNORED
-        if task.kind != "classification":
-            labelled = ~np.isnan(data.labels.reshape(len(data), -1)).any(1)
+        labelled = data.labelled
         kinds = {
             "classification": _classification,
             "regression": _regression,

@@ -77,7 +77,10 @@ def predictions_of(
     if "teacher" not in logits:
         logits, encoded = {"model": logits["student"]}, {"model": encoded["student"]}
     data = encoded[student := next(reversed(encoded))]
-    labelled = [i for i in range(len(data)) if _labelled(data[i]["labels"])]
+    there = data.labelled
+    if data.per_token:
+        there = np.logical_or.reduceat(there, data.offsets[:-1])
+    labelled = np.flatnonzero(there).tolist()
     width = len(task.labels) * (sum(data.lengths) if data.per_token else len(labelled))
     step = -(-width // MOST) or 1
     chosen, words = labelled[::step], []
@@ -102,12 +105,6 @@ def predictions_of(
 
 def _tags(data: Encoded, row: int) -> NDArray[Any]:
     return np.array(data[row]["labels"])
-
-
-def _labelled(labels: Any) -> bool:
-    """Whether a row, or any word of it, has a label."""
-    values = np.atleast_1d(labels)
-    return bool((values != IGNORED).any() and not np.isnan(values).any())
 
 
 def _decode_words(

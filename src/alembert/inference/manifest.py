@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alembert.io.errors import UserError
-from alembert.io.files import atomic, model_folder
+from alembert.io.files import model_folder, write_text
 
 FILE = "deploy.json"
 FORMAT = 1
@@ -75,8 +75,7 @@ class Manifest:
 def write_manifest(folder: Path, facts: Manifest) -> None:
     """Writes deploy.json atomically."""
     text = json.dumps({"format": FORMAT, **asdict(facts)}, indent=2, ensure_ascii=False)
-    with atomic(folder / FILE) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / FILE, text + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from alembert.initialization.least_squares import least_squares, rescale, ridge, unwhiten, whiten
+from alembert.initialization.least_squares import (
+    assign,
+    least_squares,
+    rescale,
+    ridge,
+    rows_of_heads,
+    unwhiten,
+    whiten,
+)
 from alembert.initialization.pca import factors, principal
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, inputs_of, sharpness
@@ -107,8 +115,7 @@ def _fit(
 ) -> Tensor:  # fmt: skip
     """Fits one layer on its input (B, T, S) and returns its output, the next layer's input."""
     inner = _inside(acts, inside)
-    rows = stream[real]
-    inner = _bottlenecks(layer, rows, acts, inner)
+    inner = _bottlenecks(layer, stream[real], acts, inner)
     queries, keys, values, start = layer.bottleneck(stream)
     attn = layer.attention.self
     _scores(attn, queries[real], acts, heads)
@@ -164,8 +171,7 @@ def _reduced_rank(bottleneck: Any, rows: Tensor, targets: Tensor) -> None:
     fitted = (rows - rows.mean(dim=0)) @ weight.T
     projection = principal(fitted, len(dense.weight)).T @ weight
     spread = ((rows - rows.mean(dim=0)) @ projection.T).std()
-    dense.weight.copy_(projection / spread)
-    dense.bias.copy_(-(projection / spread) @ rows.mean(dim=0))
+    assign(dense, projection / spread, -(projection / spread) @ rows.mean(dim=0))
     _match_norm(bottleneck, rows)
 
 
@@ -191,9 +197,7 @@ def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None
     student, teacher = (len(w) // heads for w in (attn.query.weight, query))
     scale = math.sqrt(student / teacher)
     queries = torch.cat([query @ lower, (query @ mean + query_bias)[:, None]], dim=1)
-    for head in range(heads):
-        to = slice(head * student, (head + 1) * student)
-        source = slice(head * teacher, (head + 1) * teacher)
+    for to, source in rows_of_heads(heads, student, teacher):
         left, right = factors(queries[source].T @ (key[source] @ lower) * scale, student)
         weight = unwhiten(left[:-1].T, lower)
         attn.query.weight[to], attn.query.bias[to] = weight, left[-1] - weight @ mean
@@ -210,9 +214,7 @@ def _values(attn: Any, rows: Tensor, acts: LayerActivations, targets: Tensor, he
     value, _ = ridge(rows, acts.values, *DAMPINGS)
     out, _ = ridge(acts.contexts, targets, *DAMPINGS)
     student, teacher = len(attn.value.weight) // heads, len(value) // heads
-    for head in range(heads):
-        to = slice(head * student, (head + 1) * student)
-        source = slice(head * teacher, (head + 1) * teacher)
+    for to, source in rows_of_heads(heads, student, teacher):
         weight = unwhiten(factors(out[:, source] @ value[source] @ lower, student)[1], lower)
         attn.value.weight[to], attn.value.bias[to] = weight, -weight @ mean
 
@@ -247,9 +249,8 @@ def _widen(layer: Any, stream: Tensor, real: Tensor, state: Tensor, aim: Tensor)
     weight, bias = ridge(state, rows, *DAMPINGS)
     residual = rows - state @ weight.T - bias  # not explained by the state
     variance = residual.square().sum(dim=0).clamp(min=1e-6)
-    share = (residual * (aim - aim.mean(dim=0))).sum(dim=0) / variance
+    share = ((residual * (aim - aim.mean(dim=0))).sum(dim=0) / variance).clamp(0.3, 1.5)
     norm = part.LayerNorm
-    share = share.clamp(0.3, 1.5)
     if isinstance(norm, nn.LayerNorm):
         share = share.mean().expand_as(share)
     least_squares(part.dense, state, aim / share - rows, *DAMPINGS)

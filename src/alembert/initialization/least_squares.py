@@ -1,5 +1,7 @@
 """Closed-form fits to rows of activations: ridge regression, norm statistics, whitening."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -40,8 +42,19 @@ def least_squares(linear: nn.Module, inputs: Tensor, targets: Tensor, *dampings:
     """Sets a Linear to the ridge solution, in place."""
     weight, bias = ridge(inputs, targets, *dampings)
     with torch.no_grad():
-        linear.get_parameter("weight").copy_(weight)
-        linear.get_parameter("bias").copy_(bias)
+        assign(linear, weight, bias)
+
+
+def assign(part: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Sets weight and bias of a Linear or a norm, in place."""
+    part.get_parameter("weight").copy_(weight)
+    part.get_parameter("bias").copy_(bias)
+
+
+def rows_of_heads(heads: int, *sizes: int) -> Iterator[tuple[slice, ...]]:
+    """For each head, the slices of its rows in matrices whose heads have these sizes."""
+    for head in range(heads):
+        yield tuple(slice(head * size, (head + 1) * size) for size in sizes)
 
 
 def rescale(norm: nn.Module, outputs: Tensor, states: Tensor) -> None:

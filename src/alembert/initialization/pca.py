@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alembert.initialization import embeddings
-from alembert.initialization.least_squares import rescale
+from alembert.initialization.least_squares import assign, rescale, rows_of_heads
 from alembert.io.errors import UserError
 from alembert.models import architectures
 from alembert.models.architectures import anatomy, inner_size, inputs_of, positions
@@ -138,8 +138,8 @@ def _off_centre(basis: Tensor) -> Tensor:
 
 def _project_norm(norm: nn.Module, wide: nn.Module, projection: Projection) -> None:
     gain, bias = wide.get_parameter("weight"), dict(wide.named_parameters()).get("bias")
-    norm.get_parameter("weight").copy_((projection.basis.square().T @ gain) * projection.spread)
-    norm.get_parameter("bias").copy_(torch.zeros(1) if bias is None else bias @ projection.basis)
+    narrow_bias = torch.zeros(1) if bias is None else bias @ projection.basis
+    assign(norm, (projection.basis.square().T @ gain) * projection.spread, narrow_bias)
 
 
 def match_statistics(
@@ -164,8 +164,7 @@ def _attention(
     wide_size = len(query) // heads[1]
     scale = projection.sharpness * math.sqrt(size / wide_size)
     offset = projection.basis.T @ source[3].get_parameter("bias")
-    for head in range(min(heads)):
-        rows, wide = (slice(head * n, (head + 1) * n) for n in (size, wide_size))
+    for rows, wide in rows_of_heads(min(heads), size, wide_size):
         left, right = factors(query[wide].T @ key[wide] * scale, size)
         to[0].get_parameter("weight")[rows], to[0].get_parameter("bias")[rows] = _split(left.T)
         to[1].get_parameter("weight")[rows], to[1].get_parameter("bias")[rows] = _split(right)
@@ -229,10 +228,6 @@ def _feed_forward(
     importance = spread * out.norm(dim=0)
     kept = torch.zeros(len(mean), dtype=torch.bool)
     kept[importance.topk(count).indices] = True
-    first, bias = _split((_homogeneous(source[0]) @ projection.lifted(layer))[kept])
-    to[0].get_parameter("weight").copy_(first)
-    to[0].get_parameter("bias").copy_(bias)
-    to[1].get_parameter("weight").copy_(out[:, kept])
-    to[1].get_parameter("bias").copy_(
-        projection.basis.T @ source[1].get_parameter("bias") + out[:, ~kept] @ mean[~kept]
-    )
+    assign(to[0], *_split((_homogeneous(source[0]) @ projection.lifted(layer))[kept]))
+    constant = projection.basis.T @ source[1].get_parameter("bias") + out[:, ~kept] @ mean[~kept]
+    assign(to[1], out[:, kept], constant)

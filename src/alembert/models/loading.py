@@ -66,8 +66,7 @@ def model_path(path: str) -> str:
         raise UserError(f"{path}: a folder without config.json is not a saved model")
     if folder.is_file():
         raise UserError(f"{path}: a model is a folder or a hub id, not a file")
-    if not folder.is_dir():
-        hub.check_id(path, "folder")
+    hub.check_id(path, "folder")
     return path
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from alembert.models.layer_map import Pairs
+from alembert.models.logits import VocabularyLogits
 from alembert.models.trace import Batch, Reads, Trace, rows_selected
 from alembert.objectives import functional, fused_linear, top_k
 from alembert.objectives.term import Term
@@ -43,12 +44,10 @@ class HardLabels(Term):
         return (Reads(vocabulary="masked") if corpus else Reads(logits=True)), Reads()
 
     def vocabulary_term(
-        self, student: Trace, teacher: Trace, batch: Batch
-    ) -> fused_linear.VocabularyTerm | None:
-        if student.vocabulary is None:
-            return None
+        self, student: VocabularyLogits, teacher: Trace, batch: Batch
+    ) -> fused_linear.VocabularyTerm:
         masked = rows_selected(batch, "masked")
-        return fused_linear.hard_labels(batch["labels"][masked], student.vocabulary.numbers(masked))
+        return fused_linear.hard_labels(batch["labels"][masked], student.numbers(masked))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         labels, logits = batch["labels"], _logits(student)
@@ -77,12 +76,10 @@ class SoftLabels(Term):
         return read, read
 
     def vocabulary_term(
-        self, student: Trace, teacher: Trace, batch: Batch
-    ) -> fused_linear.VocabularyTerm | None:
-        if student.vocabulary is None:
-            return None
+        self, student: VocabularyLogits, teacher: Trace, batch: Batch
+    ) -> fused_linear.VocabularyTerm:
         selected = rows_selected(batch, self.rows)
-        rows = student.vocabulary.numbers(selected)
+        rows = student.numbers(selected)
         if teacher.top_k is not None:
             return top_k.top_k_soft_labels(teacher.top_k.only(selected), self.temperature, rows)
         assert teacher.vocabulary is not None
@@ -110,14 +107,12 @@ class LogitsMSE(Term):
         return read, read
 
     def vocabulary_term(
-        self, student: Trace, teacher: Trace, batch: Batch
+        self, student: VocabularyLogits, teacher: Trace, batch: Batch
     ) -> fused_linear.VocabularyTerm | None:
-        if student.vocabulary is None or teacher.vocabulary is None:
+        if teacher.vocabulary is None:
             return None
         selected = rows_selected(batch, "all")
-        return fused_linear.logits_mse(
-            teacher.vocabulary.only(selected), student.vocabulary.numbers(selected)
-        )
+        return fused_linear.logits_mse(teacher.vocabulary.only(selected), student.numbers(selected))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
         return functional.squared_error(

@@ -58,21 +58,21 @@ def total(
     values: dict[int, Tensor] = {}
     vocabulary_terms: dict[int, fused_linear.VocabularyTerm] = {}
     shares: list[float | Tensor] = []
-    loss = torch.zeros((), device=batch["input_ids"].device)
+    vocabulary, loss = student.vocabulary, torch.zeros((), device=batch["input_ids"].device)
     for i, (term, pairs_of) in enumerate(zip(objective, pairs, strict=True)):
         shares.append(1.0)
         if full_batch is not None:
             shares[i] = term.count(batch) / term.count(full_batch).clamp(min=1)
-        if (vocabulary_term := term.vocabulary_term(student, teacher, batch)) is not None:
-            vocabulary_terms[i] = vocabulary_term
+        in_chunks = None if vocabulary is None else term.vocabulary_term(vocabulary, teacher, batch)
+        if in_chunks is not None:
+            vocabulary_terms[i] = in_chunks
             continue
         values[i] = term(student, teacher, pairs_of, batch) * shares[i]
         loss = loss + term.weight * values[i]
-    if vocabulary_terms:
-        assert student.vocabulary is not None
+    if vocabulary is not None and vocabulary_terms:
         weights = [objective[i].weight * shares[i] for i in vocabulary_terms]
         vocabulary_loss, losses = fused_linear.fused_linear_losses(
-            student.vocabulary, list(vocabulary_terms.values()), weights
+            vocabulary, list(vocabulary_terms.values()), weights
         )
         loss = loss + vocabulary_loss
         values |= {

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from alembert.models.layer_map import Pairs
+from alembert.models.logits import VocabularyLogits
 from alembert.models.trace import Batch, Reads, Trace
 from alembert.objectives.fused_linear import VocabularyTerm
 
@@ -45,7 +46,7 @@ class Term(BaseModel, ABC):
         return mask.new_tensor(len(mask)) if self.over == "answers" and per_text else mask.sum()
 
     def vocabulary_term(
-        self, student: Trace, teacher: Trace, batch: Batch
+        self, student: VocabularyLogits, teacher: Trace, batch: Batch
     ) -> VocabularyTerm | None:
         """The loss over the vocabulary that stands in for a call; None when the term is called."""
         return None

@@ -4,11 +4,10 @@ import math
 
 from transformers import PreTrainedConfig
 
-from alembert.io.errors import UserError
 from alembert.objectives.layer_terms import Relations
 from alembert.recipes.schema import Init, Recipe
 from alembert.recipes.stages import LABELS, on_corpus, on_task, rate_for
-from alembert.recipes.tinybert import student_config
+from alembert.recipes.tinybert import checked_shape, student_config
 
 HEADS = 48  # the paper's relation heads for BERT-base
 
@@ -21,16 +20,8 @@ def minilm(
     It needs no projections and no layer map. Raises UserError where the student is the larger.
     """
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
-    heads = int(teacher.num_attention_heads)
-    layers = max(depth // 2, 1) if layers is None else layers
-    if hidden_size is None:
-        hidden_size = max(width // 2 // heads, 1) * heads
-    if not 1 <= layers <= depth:
-        raise UserError(f"--layers {layers}: a MiniLM student of this teacher has 1 to {depth}")
-    if not 1 <= hidden_size <= width:
-        raise UserError(
-            f"--hidden-size {hidden_size}: a MiniLM student of this teacher is 1 to {width} wide"
-        )
+    usual = max(depth // 2, 1), width // 2
+    layers, hidden_size = checked_shape("a MiniLM", teacher, layers, hidden_size, usual)
     # layer 21 of 24 is the best to imitate (table 7), and the last of 12
     imitated = depth if depth <= 12 else round(depth * 21 / 24)
     relations = Relations(layers=((layers, imitated),), heads=math.gcd(HEADS, hidden_size, width))

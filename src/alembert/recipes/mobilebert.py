@@ -54,7 +54,7 @@ def mobilebert_joint(
     """Return the recipe that transfers all layers at once, before pre-training and the task."""
     student, pairs = _student(teacher, layers, hidden_size)
     rates = ((r"layer\.\d+\.", 1.0), _moving(1.0, not bottlenecked(teacher)), ("", 0.0))
-    stage = _transfer("transfer", _compared(pairs), 3.0, rates)
+    stage = on_corpus("transfer", _compared(pairs), RATE, rates=rates)
     return _recipe("mobilebert-joint", teacher, student, (stage, pretraining(RATE), *_task(pairs)))
 
 
@@ -192,13 +192,8 @@ def _progressive(pairs: Pairs, depth: int, embeddings: bool) -> Stage:
     if k > 1:
         rates.insert(1, (rf"layer\.({earlier})\.", EARLIER))
     rates.insert(0, _moving(1.0 if k == 1 else EARLIER, embeddings))
-    return _transfer(f"transfer-{k}", _compared(pairs[-1:]), 3.0 / depth, tuple(rates))
-
-
-def _transfer(
-    name: str, objective: Objective, epochs: float, rates: tuple[tuple[str, float], ...]
-) -> Stage:
-    return on_corpus(name, objective, RATE, epochs=epochs, rates=rates)
+    compared = _compared(pairs[-1:])
+    return on_corpus(f"transfer-{k}", compared, RATE, epochs=3.0 / depth, rates=tuple(rates))
 
 
 def pretraining(learning_rate: float, objective: Objective = PRETRAINING) -> Stage:

@@ -22,16 +22,8 @@ def tinybert(
     Raises UserError where the student is larger than its teacher, or its heads do not divide it.
     """
     depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
-    layers = min(4, depth) if layers is None else layers
-    heads = int(teacher.num_attention_heads)
-    if hidden_size is None:
-        hidden_size = max(min(312, width) // heads, 1) * heads
-    if not 1 <= layers <= depth:
-        raise UserError(f"--layers {layers}: a TinyBERT student of this teacher has 1 to {depth}")
-    if not 1 <= hidden_size <= width:
-        raise UserError(
-            f"--hidden-size {hidden_size}: a TinyBERT student of this teacher is 1 to {width} wide"
-        )
+    usual = min(4, depth), min(312, width)
+    layers, hidden_size = checked_shape("a TinyBERT", teacher, layers, hidden_size, usual)
     rate, soft = rate_for(hidden_size, 5e-5, 1e-3), (SoftLabels(temperature=1.0),)
     return Recipe(
         name="tinybert",
@@ -74,6 +66,31 @@ def tinybert6(
         width if hidden_size is None else hidden_size,
     )
     return recipe.model_copy(update={"name": "tinybert6"})
+
+
+def checked_shape(
+    model: str,
+    teacher: PreTrainedConfig,
+    layers: int | None,
+    hidden_size: int | None,
+    usual: tuple[int, int],
+) -> tuple[int, int]:
+    """Return layers and hidden size, by default `usual`, whose width the heads then divide.
+
+    Raises UserError, which calls the student `model`, where it is larger than this teacher.
+    """
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    heads = int(teacher.num_attention_heads)
+    layers = usual[0] if layers is None else layers
+    if hidden_size is None:
+        hidden_size = max(usual[1] // heads, 1) * heads
+    if not 1 <= layers <= depth:
+        raise UserError(f"--layers {layers}: {model} student of this teacher has 1 to {depth}")
+    if not 1 <= hidden_size <= width:
+        raise UserError(
+            f"--hidden-size {hidden_size}: {model} student of this teacher is 1 to {width} wide"
+        )
+    return layers, hidden_size
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:

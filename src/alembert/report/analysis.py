@@ -1,7 +1,7 @@
 """Numbers behind the report: confusion, F1 of each class, disagreements, soft labels."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,25 +85,26 @@ class ClassScore:
 def class_scores(predictions: Predictions) -> list[ClassScore]:
     """Return the scores of every label that is true somewhere, the greatest loss first."""
     if predictions.kind == "tokens" and is_bio(predictions.labels):
-        rows = _spans(predictions)
+        names, f1, support = _spans(predictions)
     else:
-        known, ids = predictions.known().astype(int), range(len(predictions.labels))
+        names, known = predictions.labels, predictions.known().astype(int)
+        ids, several = range(len(names)), predictions.kind == "multilabel"
         f1 = {
             role: f1_score(
                 known, predicted(predictions, role), average=None, labels=ids, zero_division=0
             )
             for role in predictions.logits
         }
-        several = predictions.kind == "multilabel"
-        support = known.sum(0) if several else np.bincount(known, minlength=len(predictions.labels))
-        rows = [
-            ClassScore(name, {role: float(f1[role][c]) for role in f1}, int(support[c]))
-            for c, name in enumerate(predictions.labels)
-        ]
+        support = known.sum(0) if several else np.bincount(known, minlength=len(names))
+    rows = [
+        ClassScore(name, {role: float(f1[role][c]) for role in f1}, int(support[c]))
+        for c, name in enumerate(names)
+    ]
     return sorted((row for row in rows if row.support), key=lambda row: -row.lost)
 
 
-def _spans(predictions: Predictions) -> list[ClassScore]:
+def _spans(predictions: Predictions) -> tuple[Sequence[str], dict[str, Any], Any]:
+    """Return the kinds of spans, each model's F1 of them, and their counts."""
     names = np.array(predictions.labels)
     true = [names[row].tolist() for row in predictions.truth]
     reports = {
@@ -113,17 +114,11 @@ def _spans(predictions: Predictions) -> list[ClassScore]:
         for role, rows in predictions.logits.items()
     }
     kinds = [name for name in reports[predictions.own] if not re.fullmatch(r"\w+ avg", name)]
-    return [
-        ClassScore(
-            kind,
-            {
-                role: float(report.get(kind, {}).get("f1-score", 0))
-                for role, report in reports.items()
-            },
-            int(reports[predictions.own][kind]["support"]),
-        )
-        for kind in kinds
-    ]
+    f1 = {
+        role: [report.get(kind, {}).get("f1-score", 0) for kind in kinds]
+        for role, report in reports.items()
+    }
+    return kinds, f1, [reports[predictions.own][kind]["support"] for kind in kinds]
 
 
 @dataclass(frozen=True)
@@ -143,12 +138,9 @@ def disagreements(predictions: Predictions, most: int = 12) -> list[Disagreement
     labels and over the words that they tag differently; of scores it is their difference.
     """
     if predictions.kind == "tokens":
-        other = (
-            predicted(predictions, "teacher")
-            if "teacher" in predictions.logits
-            else predictions.known()
+        differ = _distance(predictions) * (
+            predicted(predictions, predictions.own) != _compared(predictions)
         )
-        differ = _distance(predictions) * (predicted(predictions, predictions.own) != other)
         parts = np.split(differ, np.cumsum([len(t) for t in predictions.truth])[:-1])
         distances = np.array([part.sum() for part in parts])
     else:
@@ -157,17 +149,24 @@ def disagreements(predictions: Predictions, most: int = 12) -> list[Disagreement
     return [_shown(predictions, int(i)) for i in worst if distances[i] > 0]
 
 
+def _compared(predictions: Predictions) -> NDArray[Any]:
+    """Return the answers that the student's are compared with: the teacher's, else the truth."""
+    if "teacher" in predictions.logits:
+        return predicted(predictions, "teacher")
+    return predictions.known()
+
+
 def _distance(predictions: Predictions) -> Floats:
     """Return a distance for each text, (N,); of tags for each word."""
     several = predictions.kind == "multilabel"
-    student, known = predictions.stacked(predictions.own), predictions.known()
     if predictions.kind == "regression":
-        other = predictions.stacked("teacher")[:, 0] if "teacher" in predictions.logits else known
-        return np.abs(np.asarray(student[:, 0] - other, np.float64))
-    p = softened(student, several=several)
+        gap = predicted(predictions, predictions.own) - _compared(predictions)
+        return np.abs(np.asarray(gap, np.float64))
+    p = softened(predictions.stacked(predictions.own), several=several)
     if "teacher" in predictions.logits:
         q = softened(predictions.stacked("teacher"), several=several)
     else:
+        known = predictions.known()
         q = known if several else np.eye(len(predictions.labels))[known]
     if several:  # each label is a distribution of two
         p, q = (np.stack((each, 1 - each), -1) for each in (p, q))
@@ -182,35 +181,28 @@ def _divergence(p: Floats, q: Floats) -> Floats:
 
 
 def _shown(predictions: Predictions, i: int) -> Disagreement:
-    text, truth = predictions.texts[i], predictions.truth[i]
-    if predictions.kind == "regression":
-        scores = {role: float(rows[i][0]) for role, rows in predictions.logits.items()}
-        answers = {role: f"{score:.2f}" for role, score in scores.items()}
+    text, truth, kind = predictions.texts[i], predictions.truth[i], predictions.kind
+    logits = {role: rows[i] for role, rows in predictions.logits.items()}
+    if kind == "regression":
+        answers = {role: f"{float(row[0]):.2f}" for role, row in logits.items()}
         return Disagreement(text, f"{float(truth):.2f}", answers, dict.fromkeys(answers))
-    if predictions.kind == "tokens":
-        names = np.array(predictions.labels)
-        ids = {role: rows[i].argmax(1) for role, rows in predictions.logits.items()}
-        tags = {"truth": truth, **ids}
+    names, several = np.array(predictions.labels), kind == "multilabel"
+    ids = {role: row > 0 if several else row.argmax(-1) for role, row in logits.items()}
+    right = {role: bool((row == truth).all()) for role, row in ids.items()}
+    given: dict[str, Any] = {"truth": truth > 0 if several else truth, **ids}
+    if kind == "tokens":
         # words on which the truth and all models agree are left out
-        differing = [k for k in range(len(truth)) if len({int(t[k]) for t in tags.values()}) > 1]
-        lines = {
+        differing = [k for k in range(len(truth)) if len({int(t[k]) for t in given.values()}) > 1]
+        answers = {
             role: ", ".join(f"{predictions.words[i][k]}: {names[row[k]]}" for k in differing)
-            for role, row in tags.items()
+            for role, row in given.items()
         }
-        right = {role: bool((row == truth).all()) for role, row in ids.items()}
-        return Disagreement(text, lines.pop("truth"), lines, right)
-    if predictions.kind == "multilabel":
-        names = np.array(predictions.labels)
-        ids = {role: rows[i] > 0 for role, rows in predictions.logits.items()}
-        answers = {role: ", ".join(names[row]) or "none" for role, row in ids.items()}
-        right = {role: bool((row == (truth > 0)).all()) for role, row in ids.items()}
-        return Disagreement(text, ", ".join(names[truth > 0]) or "none", answers, right)
-    soft = {role: softened(rows[i]) for role, rows in predictions.logits.items()}
-    answers = {
-        role: f"{predictions.labels[int(p.argmax())]} {p.max():.0%}" for role, p in soft.items()
-    }
-    right = {role: int(p.argmax()) == int(truth) for role, p in soft.items()}
-    return Disagreement(text, predictions.labels[int(truth)], answers, right)
+    elif several:
+        answers = {role: ", ".join(names[row]) or "none" for role, row in given.items()}
+    else:
+        answers = {role: f"{names[ids[role]]} {softened(row).max():.0%}"
+                   for role, row in logits.items()} | {"truth": str(names[int(truth)])}  # fmt: skip
+    return Disagreement(text, answers.pop("truth"), answers, right)
 
 
 def example_index(predictions: Predictions) -> int:

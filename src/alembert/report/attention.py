@@ -24,14 +24,13 @@ Attention = NDArray[np.float32]
 class Inspection:
     """One text as the models read it.
 
-    layers: a student layer, its attention (T, T), a teacher layer, its attention, both averaged
-    over heads; the last two are None without a teacher. guesses: an MLM's logits (V,) at the token
-    `masked`, which is -1 for other models.
+    layers: for each layer shown, {role: (its number, its attention (T, T) averaged over heads)}.
+    guesses: an MLM's logits (V,) at the token `masked`, which is -1 for other models.
     """
 
     text: str
     tokens: list[str]
-    layers: list[tuple[int, Attention, int | None, Attention | None]]
+    layers: list[dict[str, tuple[int, Attention]]]
     guesses: dict[str, NDArray[np.float32]]
     vocabulary: list[str]
     masked: int
@@ -48,8 +47,7 @@ def inspect_text(run: RunRecord, text: str) -> Inspection:
     tokenizer, paths = load_tokenizer(str(run.student)), {}
     if run.teacher and load_tokenizer(run.teacher).get_vocab() == tokenizer.get_vocab():
         paths["teacher"] = run.teacher  # other tokens cannot be compared with the student's
-    own_role = "student" if paths else "model"
-    paths[own_role] = str(run.student)
+    paths["student" if paths else "model"] = str(run.student)
     if head == "words" and not all(has_head(path, "words") for path in paths.values()):
         head = "encoder"
     eager = {"attn_implementation": "eager"}  # fused kernels return no attention
@@ -76,7 +74,7 @@ def inspect_text(run: RunRecord, text: str) -> Inspection:
     return Inspection(
         text,
         list(tokenizer.convert_ids_to_tokens(ids.tolist())),
-        _paired_layers(attention[own_role], attention.get("teacher")),
+        _paired_layers(attention),
         guesses,
         list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
         masked,
@@ -90,14 +88,15 @@ def _outputs(model: PreTrainedModel, batch: Any) -> Any:
 
 
 def _paired_layers(
-    student: list[Attention], teacher: list[Attention] | None
-) -> list[tuple[int, Attention, int | None, Attention | None]]:
+    attention: dict[str, list[Attention]],
+) -> list[dict[str, tuple[int, Attention]]]:
     """Return evenly spaced student layers, each with the teacher's at the same relative depth."""
-    shown = sorted({round(k) for k in np.linspace(1, len(student), min(LAYERS, len(student)))})
-    if teacher is None:
-        return [(k, student[k - 1], None, None) for k in shown]
-    same = {k: max(1, round_half_up(k * len(teacher), len(student))) for k in shown}
-    return [(k, student[k - 1], same[k], teacher[same[k] - 1]) for k in shown]
+    *_, depth = map(len, attention.values())  # the student's, which comes last
+    shown = []
+    for k in sorted({round(k) for k in np.linspace(1, depth, min(LAYERS, depth))}):
+        numbers = {r: max(1, round_half_up(k * len(x), depth)) for r, x in attention.items()}
+        shown.append({role: (n, attention[role][n - 1]) for role, n in numbers.items()})
+    return shown
 
 
 def overlap(student: Attention, teacher: Attention) -> float:

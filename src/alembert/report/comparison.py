@@ -1,6 +1,6 @@
 """Teacher and students of one or more runs side by side: size, quality and speed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,17 +59,14 @@ class Entry:
 
 def entries(run: RunRecord, name: str) -> list[Entry]:
     """Return the teacher, if the run has one, the student, and the student's exported variants."""
-    rows = [_torch_entry(run, role, title) for role, title in _models(run, name).items()]
-    teacher = next((entry for entry in rows if entry.role == "teacher"), None)
-    students = [entry for entry in rows if entry.role == "student"]
-    if students:
-        rows += _exported_entries(run, students[0])
+    rows, teacher = list[Entry](), None
+    if run.teacher:
+        teacher = _torch_entry(run, "teacher", Path(run.teacher).resolve().name)
+        rows.append(teacher)
+    if run.student:
+        student = _torch_entry(run, "student", name)
+        rows += [student, *_exported_entries(run, student)]
     return [_with_ratios(entry, teacher) for entry in rows]
-
-
-def _models(run: RunRecord, name: str) -> dict[str, str]:
-    models = {"teacher": Path(run.teacher).resolve().name} if run.teacher else {}
-    return models | ({"student": name} if run.student else {})
 
 
 def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
@@ -77,48 +74,35 @@ def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
     path = run.student if role == "student" else run.teacher
     size = size_of(path or "") or Size("", "", 0, 0)
     values = run.metrics.get(role, {})
-    row = _row(run, role, "torch")
     return Entry(
         title, role, "torch", ", ".join(filter(None, (size.kind, size.shape))),
         run.metrics.get("parameters", {}).get(role) or size.parameters or None,
-        size.size_mb or None, values.get(run.metrics.get("metric")), ms=_ms(row),
-        **_timed(row, run),
+        size.size_mb or None, values.get(run.metrics.get("metric")), **_timed(run, role, "torch"),
     )  # fmt: skip
 
 
 def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
+    """Return the exported variants; what only export --auto measured is marked as such."""
     variants = run.deployed.variants if run.deployed else ()
     fp32 = next((v.measured for v in variants if v.backend == "onnx"), {})
     metric, rows = str(run.metrics.get("metric", "")), []
     for variant in variants:
-        row = _row(run, "student", variant.backend)
         entry = replace(
             student, backend=variant.backend, size_mb=variant.size_mb,
-            metric=None, ms=_ms(row), **_timed(row, run),
+            metric=None, **_timed(run, "student", variant.backend),
         )  # fmt: skip
-        rows.append(_with_export_figures(entry, variant.measured, fp32, student.metric, metric))
+        if student.metric is not None and metric in variant.measured and fp32.get(metric):
+            estimate = student.metric * variant.measured[metric] / fp32[metric]
+            entry = replace(entry, metric=min(estimate, 1.0), estimated=True)  # at most 1
+        if entry.ms is None and "cpu_ms" in variant.measured:
+            entry = replace(entry, ms=variant.measured["cpu_ms"], elsewhere=True)
+        rows.append(entry)
     return rows
-
-
-def _with_export_figures(
-    entry: Entry,
-    measured: Mapping[str, float],
-    fp32: Mapping[str, float],
-    student: float | None,
-    metric: str,
-) -> Entry:
-    """Add the figures that export --auto measured, the metric in proportion to ONNX in fp32."""
-    if student is not None and metric in measured and fp32.get(metric):
-        estimate = min(student * measured[metric] / fp32[metric], 1.0)  # the most of any metric
-        entry = replace(entry, metric=estimate, estimated=True)
-    if entry.ms is None and "cpu_ms" in measured:
-        entry = replace(entry, ms=measured["cpu_ms"], elsewhere=True)
-    return entry
 
 
 def _with_ratios(entry: Entry, teacher: Entry | None) -> Entry:
     """Add a student's retention and speedup, as far as both models were measured."""
-    if teacher is None or entry is teacher or entry.role == "teacher":
+    if teacher is None or entry is teacher:
         return entry
     if entry.metric is not None and teacher.metric:
         entry = replace(entry, retention=entry.metric / teacher.metric)
@@ -127,13 +111,27 @@ def _with_ratios(entry: Entry, teacher: Entry | None) -> Entry:
     return entry
 
 
-def _row(run: RunRecord, role: str, backend: str) -> dict[str, Any] | None:
-    """Return the row of bench.json with the fewest threads; it names models by role or path."""
+def _timed(run: RunRecord, role: str, backend: str) -> dict[str, Any]:
+    """Return a model's time in bench.json at the fewest threads.
+
+    The speedup over the teacher in torch is there too, where it was measured with its noise.
+    """
+    figures: dict[str, Any] = {"ms": None, "faster": None, "same": False}
     rows = [r for r in run.bench if r["backend"] == backend and _is(run, role, r["model"])]
-    return min(rows, key=lambda row: row["threads"], default=None)
+    if not rows:
+        return figures
+    row = min(rows, key=lambda row: row["threads"])
+    spent = row["cpu_ms"] if row["threads"] == 1 else row["latency_ms"]
+    figures["ms"] = float(spent["median"]) / int(row["batch"])
+    for ratio in row.get("ratios", ()):
+        name, _, reference = ratio["to"].rpartition(":")
+        if reference == "torch" and _is(run, "teacher", name):
+            return figures | {"faster": ratio["value"], "same": ratio["same"]}
+    return figures
 
 
 def _is(run: RunRecord, role: str, name: str) -> bool:
+    """Return whether bench.json, which names models by role or path, means this model."""
     if name == role:
         return True
     if role == "teacher":
@@ -141,22 +139,6 @@ def _is(run: RunRecord, role: str, name: str) -> bool:
     else:
         paths = {run.path, run.path / "student"}
     return Path(run.resolved(name)).resolve() in {path.resolve() for path in paths}
-
-
-def _ms(row: dict[str, Any] | None) -> float | None:
-    if row is None:
-        return None
-    spent = row["cpu_ms"] if row["threads"] == 1 else row["latency_ms"]
-    return float(spent["median"]) / int(row["batch"])
-
-
-def _timed(row: dict[str, Any] | None, run: RunRecord) -> dict[str, Any]:
-    """Return the speedup over the teacher in torch where bench.json has it with its noise."""
-    for ratio in (row or {}).get("ratios", ()):
-        name, _, backend = ratio["to"].rpartition(":")
-        if backend == "torch" and _is(run, "teacher", name):
-            return {"faster": ratio["value"], "same": ratio["same"]}
-    return {"faster": None, "same": False}
 
 
 def all_entries(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Entry]:

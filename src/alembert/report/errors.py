@@ -115,19 +115,12 @@ def disagreements(predictions: Predictions) -> Section | None:
     rows = analysis.disagreements(predictions)
     if not rows:
         return None
-    models = list(predictions.logits)
-
-    def marked(row: analysis.Disagreement, role: str) -> str:
-        right = row.right[role]
-        return (
-            row.answers[role] if right is None else f"{'✓' if right else '✗'} {row.answers[role]}"
-        )
-
+    models, marks = list(predictions.logits), {True: "✓ ", False: "✗ ", None: ""}
     table = tuple(
         (
             row.text if len(row.text) <= CUT else row.text[:CUT] + " …",
             row.truth,
-            *(marked(row, role) for role in models),
+            *(marks[row.right[role]] + row.answers[role] for role in models),
         )
         for row in rows
     )

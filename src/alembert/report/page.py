@@ -10,7 +10,7 @@ from typing import Any
 from alembert import __version__
 from alembert.bench.rows import pareto
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import write_text
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, TIMES, Entry
 from alembert.report.rejudge import predict_again
@@ -66,8 +66,7 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
         "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
-    with atomic(out) as partial:
-        partial.write_text(_rendered(content, parts), encoding="utf-8")
+    write_text(out, _rendered(content, parts))
     return out
 
 
@@ -115,7 +114,7 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
         try:
             log.info(f"{name}: no {FILE} there: predicting again")
             predictions = predict_again(run)
-            if run.writable:
+            if os.access(run.path, os.W_OK):
                 save(run.path, predictions)
         except UserError as error:
             why = str(error)
@@ -160,16 +159,13 @@ def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
 
 
 def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric: str) -> list[Tile]:
+    tiles: list[Tile] = []
     if teacher is None:
-        tiles = (
-            [(f"{student.parameters / 1e6:.1f} M", "parameters", student.shape)]
-            if student.parameters
-            else []
-        )
+        if student.parameters:
+            tiles.append((f"{student.parameters / 1e6:.1f} M", "parameters", student.shape))
         if student.metric is not None:
             tiles.append((f"{student.metric:.3f}", metric, ""))
         return tiles
-    tiles = []
     if teacher.parameters and student.parameters:
         sizes = f"{teacher.parameters / 1e6:.1f} M → {student.parameters / 1e6:.1f} M parameters"
         tiles.append((f"{teacher.parameters / student.parameters:.1f}{TIMES}", "smaller", sizes))

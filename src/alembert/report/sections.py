@@ -59,13 +59,12 @@ def example(run: RunRecord, predictions: Predictions | None) -> list[Section]:
     """Return the attention and the soft labels on one example."""
     row = analysis.example_index(predictions) if predictions is not None else 0
     text = predictions.texts[row] if predictions is not None else _sentence(run)
+    inspection = None
     try:
         inspection = inspect_text(run, text)
-    except UserError as error:
-        inspection, lead = None, f"Left out: {error}."
-    parts = [Section("attention", "Attention", lead)] if inspection is None else []
-    if inspection is not None:
         parts = [_attention(inspection)]
+    except UserError as error:
+        parts = [Section("attention", "Attention", f"Left out: {error}.")]
     if predictions is not None and predictions.kind != "regression":
         parts.append(_soft(predictions, row))
     elif inspection is not None and inspection.guesses:
@@ -88,14 +87,16 @@ def _sentence(run: RunRecord) -> str:
 
 def _attention(inspection: Inspection) -> Section:
     figures: list[tuple[tuple[str, ...], str]] = []
-    for student, weights, teacher, teacher_weights in inspection.layers:
-        role = "model" if teacher is None else "student"
-        drawn = [plots.attention(weights, inspection.tokens, role, student)]
+    for layers in inspection.layers:
+        drawn = tuple(
+            plots.attention(weights, inspection.tokens, role, number)
+            for role, (number, weights) in layers.items()
+        )
         caption = ""
-        if teacher is not None and teacher_weights is not None:
-            drawn.insert(0, plots.attention(teacher_weights, inspection.tokens, "teacher", teacher))
-            caption = f"{overlap(weights, teacher_weights):.0%} of the attention is shared"
-        figures.append((tuple(drawn), caption))
+        if len(layers) > 1:
+            shared = overlap(layers["student"][1], layers["teacher"][1])
+            caption = f"{shared:.0%} of the attention is shared"
+        figures.append((drawn, caption))
     lead = (
         "A row is a token, and the stronger a column, the more of its attention goes there; heads "
         "averaged."
@@ -159,10 +160,11 @@ def search_result(run: RunRecord) -> Section | None:
         for rung in rungs
     )
     head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs), "")
+    after = [{name: f"{x:.4f}" for name, x in rung["values"].items()} for rung in rungs]
     rows = [
         (
             row["name"], f"{row['latency_ms']:.3g}" if row["latency_ms"] else "not timed",
-            *(_value(rung, row["name"]) for rung in rungs), _outcome(row, rungs, winner),
+            *(values.get(row["name"], "") for values in after), _outcome(row, rungs, winner),
         )
         for row in sorted(done["shapes"], key=lambda row: row["latency_ms"] or float("inf"))
     ]  # fmt: skip
@@ -180,11 +182,6 @@ def _front(rung: dict[str, Any], ms: dict[str, float], metric: str) -> str:
     points = [(name, "student", ms[name], value) for name, value in rung["values"].items()]
     front = {i for i, point in enumerate(points) if point[0] in rung["front"]}
     return plots.against_latency(points, front, f"held-out {metric}", "CPU ms a text")
-
-
-def _value(rung: dict[str, Any], name: str) -> str:
-    value = rung["values"].get(name)
-    return "" if value is None else f"{value:.4f}"
 
 
 def _outcome(row: dict[str, Any], rungs: list[dict[str, Any]], winner: str) -> str:

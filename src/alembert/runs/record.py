@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -151,10 +150,6 @@ class RunRecord:
         if self.student is None or not (self.student / deployed.FILE).is_file():
             return None
         return deployed.read_manifest(self.student)
-
-    @property
-    def writable(self) -> bool:
-        return os.access(self.path, os.W_OK)
 
 
 def size_of(model: str | Path) -> Size | None:

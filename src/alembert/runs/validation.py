@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from scipy.special import log_softmax
 
 from alembert.data.batches import Batches
-from alembert.data.encoded import IGNORED, Encoded
+from alembert.data.encoded import Encoded
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.evaluation import predict
@@ -91,14 +91,11 @@ def _by_objective(
 def loss(task: Task, logits: Logits, data: Encoded) -> float:
     """Return the mean loss on labelled rows: cross entropy, or squared error of scores."""
     rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)
-    values, labels = rows.astype(np.float64), data.labels
+    values, labels = rows.astype(np.float64)[data.labelled], data.labels[data.labelled]
     if task.kind in ("classification", "tokens"):
-        known = labels != IGNORED
-        log_p = log_softmax(values[known], axis=-1)
-        return float(-log_p[np.arange(known.sum()), labels[known]].mean())
-    labels = labels.reshape(len(data), -1)
-    known = ~np.isnan(labels).any(1)
-    values, labels = values.reshape(len(data), -1)[known], labels[known]
+        log_p = log_softmax(values, axis=-1)
+        return float(-log_p[np.arange(len(labels)), labels].mean())
+    labels = labels.reshape(values.shape)
     if task.kind == "regression":
         return float(((values - labels) ** 2).mean())
     return float((np.logaddexp(0, values) - labels * values).mean())

@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from transformers import PreTrainedModel
 
-from alembert.bench.worker import eager, ids_of
+from alembert.bench.worker import eager, ids_of, one_thread
 from alembert.export import onnx as onnx_export
 from alembert.export import quantize
 from alembert.export.export import FILES
@@ -78,12 +78,8 @@ def _random(
 
 def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:
     """Return the CPU milliseconds of one random text in torch: eager, fp32, one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return timed(eager(model.eval(), kind), length, int(model.config.vocab_size))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def timed(run: Callable[[Ids], Any], length: int, vocabulary: int) -> float:

@@ -1,11 +1,11 @@
 """The routes of text-embeddings-inference, for one model or several."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from starlette.middleware.cors import CORSMiddleware
@@ -21,6 +21,7 @@ from alembert.serving import schemas
 from alembert.serving.middleware import Answer, Endpoint, Front, Refusals, body_of, unless_gone
 from alembert.serving.openapi import Operation, document
 from alembert.serving.pages import pages, playground
+from alembert.serving.queue import Queue
 from alembert.serving.schemas import RefusedError
 from alembert.serving.served_model import (
     Row,
@@ -35,6 +36,10 @@ from alembert.serving.service import Limits, Opener, Service
 GUESSES = 20_000  # tokens predicted for a request, over all masks
 REFUSED = (401, 404, 408, 413, 422, 424, 429, 503)  # statuses of error responses
 INLINE = 16_000  # bytes of a body that is parsed on the event loop; larger ones would block it
+
+
+T = TypeVar("T")
+_Work = Callable[[Request, ServedModel, Limits, Queue], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,15 @@ def _model_routes(service: Service) -> dict[Operation, Answer]:
     """The routes that need a model: those of the first model, and of each model by name."""
     tokens, attentions = schemas.TokenizeRequest, schemas.AttentionsRequest
     routes: dict[str, tuple[Any, Any, Answer]] = {
-        "/" + verb.replace("_", "-"): (route.request, route.answer, _inference_route(service, verb))
+        "/" + verb.replace("_", "-"): (
+            route.request,
+            route.answer,
+            _route(service, partial(_infer, verb)),
+        )
         for verb, route in VERBS.items()
     }
-    routes["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _tokenize_route(service))
-    routes["/attentions"] = (attentions, schemas.Attentions, _attentions_route(service))
+    routes["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _route(service, _tokenize))
+    routes["/attentions"] = (attentions, schemas.Attentions, _route(service, _attend))
     return {
         Operation("POST", prefix + path, str(request.__doc__), answer, request, REFUSED): handle
         for prefix in ("", "/models/{name}")
@@ -124,49 +133,54 @@ def _model_routes(service: Service) -> dict[Operation, Answer]:
     }
 
 
-def _json(content: Any) -> Response:
-    return Response(to_json(content), media_type="application/json")
-
-
-def _inference_route(service: Service, verb: str) -> Answer:
-    route = VERBS[verb]
+def _route(service: Service, work: _Work) -> Answer:
+    """The route that answers with the JSON of a model's work on a request."""
 
     async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
-        request.scope["alembert"] = log_fields = dict[str, Any](model=model.name)
+        request.scope["alembert"] = {"model": model.name}  # fields of the access log
         with service.admitted() as queue:
-            model.check(verb)
-            body = await body_of(request, service.limits)
-            read = _reader(route, model, service.limits, body)
-            questions, one = read() if len(body) < INLINE else await asyncio.to_thread(read)
-            log_fields |= {"inputs": len(questions), "tokens": sum(map(len, questions))}
-            answers = await unless_gone(queue.ask(model, questions), request.receive)
-        return _json(answers[0] if one and not route.lists else answers)
+            content = await work(request, model, service.limits, queue)
+            return Response(to_json(content), media_type="application/json")
 
     return answer
 
 
-def _reader(
+async def _read(parse: Callable[[ServedModel, Limits, bytes], T], request: Request,
+                model: ServedModel, limits: Limits) -> T:  # fmt: skip
+    """The parsed body of a request; a large one is parsed on another thread."""
+    body = await body_of(request, limits)
+    if len(body) < INLINE:
+        return parse(model, limits, body)
+    return await asyncio.to_thread(parse, model, limits, body)
+
+
+async def _infer(
+    verb: str, request: Request, model: ServedModel, limits: Limits, queue: Queue
+) -> Any:
+    model.check(verb)
+    route = VERBS[verb]
+    questions, one = await _read(partial(_questions, route), request, model, limits)
+    tokens = sum(map(len, questions))
+    request.scope["alembert"] |= {"inputs": len(questions), "tokens": tokens}
+    answers = await unless_gone(queue.ask(model, questions), request.receive)
+    return answers[0] if one and not route.lists else answers
+
+
+def _questions(
     route: _Verb, model: ServedModel, limits: Limits, body: bytes
-) -> Callable[[], tuple[list[Any], bool]]:
-    """A function that parses a body into rows, and tells whether it had a single text."""
-
-    def read() -> tuple[list[Any], bool]:
-        fields = schemas.parsed(route.request, body)
-        texts = _texts(fields.inputs, limits)
-        if route.request is schemas.PredictRequest:
-            texts = [
-                text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts
-            ]
-        finish = partial(route.finish, model, fields)
-        questions = model.questions(texts, fields.truncate, finish)
-        if route.request is schemas.FillMaskRequest:
-            count = fields.top * sum(len(question.places) for question in questions)
-            if count > GUESSES:
-                raise RefusedError(413, f"{count:,} tokens would be predicted: at most {GUESSES:,}")
-        return questions, isinstance(fields.inputs, str)
-
-    return read
+) -> tuple[list[Any], bool]:
+    """Parses a body into rows, and tells whether it had a single text."""
+    fields = schemas.parsed(route.request, body)
+    texts = _texts(fields.inputs, limits)
+    if route.request is schemas.PredictRequest:
+        texts = [text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts]
+    questions = model.questions(texts, fields.truncate, partial(route.finish, model, fields))
+    if route.request is schemas.FillMaskRequest:
+        count = fields.top * sum(len(question.places) for question in questions)
+        if count > GUESSES:
+            raise RefusedError(413, f"{count:,} tokens would be predicted: at most {GUESSES:,}")
+    return questions, isinstance(fields.inputs, str)
 
 
 def _texts(inputs: Any, limits: Limits) -> list[Any]:
@@ -182,42 +196,21 @@ def _texts(inputs: Any, limits: Limits) -> list[Any]:
     return texts
 
 
-def _tokenize_route(service: Service) -> Answer:
-    async def answer(request: Request, name: str | None) -> Response:
-        model = service.model(name)
-        request.scope["alembert"] = {"model": model.name}
-
-        def read() -> Any:
-            texts = _texts(schemas.parsed(schemas.TokenizeRequest, body).inputs, service.limits)
-            return [
-                [
-                    {
-                        "id": t.id,
-                        "text": t.text,
-                        "special": t.special,
-                        "start": t.start,
-                        "stop": t.end,
-                    }
-                    for t in found.tokens
-                ]
-                for found in model.session.tokenize(texts)
-            ]
-
-        with service.admitted():
-            body = await body_of(request, service.limits)
-            return _json(read() if len(body) < INLINE else await asyncio.to_thread(read))
-
-    return answer
+async def _tokenize(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> Any:
+    return await _read(_tokens, request, model, limits)
 
 
-def _attentions_route(service: Service) -> Answer:
-    async def answer(request: Request, name: str | None) -> Response:
-        model = service.model(name)
-        request.scope["alembert"] = {"model": model.name}
-        with service.admitted():
-            fields = schemas.parsed(
-                schemas.AttentionsRequest, await body_of(request, service.limits)
-            )
-            return _json(await asyncio.to_thread(model.attentions, fields.inputs, fields.layer))
+def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[str, Any]]]:
+    texts = _texts(schemas.parsed(schemas.TokenizeRequest, body).inputs, limits)
+    return [
+        [
+            {"id": t.id, "text": t.text, "special": t.special, "start": t.start, "stop": t.end}
+            for t in found.tokens
+        ]
+        for found in model.session.tokenize(texts)
+    ]
 
-    return answer
+
+async def _attend(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> Any:
+    fields = schemas.parsed(schemas.AttentionsRequest, await body_of(request, limits))
+    return await asyncio.to_thread(model.attentions, fields.inputs, fields.layer)

@@ -53,11 +53,14 @@ class _Request:
     left: int
 
 
+_Entry = tuple[int, _Request, int, Any]  # arrival number, request, index in it, row
+
+
 @dataclass(eq=False)
 class _ModelQueue:
-    """The rows that wait for one model, by length: (arrival number, request, index in it, row)."""
+    """The rows that wait for one model, by length."""
 
-    lengths: dict[int, deque[tuple[int, _Request, int, Any]]] = field(default_factory=dict)
+    lengths: dict[int, deque[_Entry]] = field(default_factory=dict)
     tokens: int = 0
     rate: float = 0.0  # seconds per token, averaged over the latest batches
 
@@ -74,9 +77,9 @@ class _ModelQueue:
                 first = waiting[0][0], length
         return first
 
-    def take(self, longest: int, tokens: int, rows: int) -> list[tuple[int, _Request, int, Any]]:
+    def take(self, longest: int, tokens: int, rows: int) -> list[_Entry]:
         """Takes rows of length `longest` or a little less, with under CALL tokens of padding."""
-        taken: list[tuple[int, _Request, int, Any]] = []
+        taken: list[_Entry] = []
         padding = 0
         limit = max(1, min(rows, tokens // longest))
         for length in range(longest, max(0, longest - CALL), -1):
@@ -165,9 +168,8 @@ class Queue:
 
     def stop(self) -> None:
         """Computes the waiting rows, then ends the threads."""
-        with self._change:
-            self._stopped = True
-            self._change.notify_all()
+        self._stopped = True
+        self._wake()
         for thread in self._threads:
             thread.join()
 
@@ -188,7 +190,7 @@ class Queue:
             self._count(model, [len(row) for _, _, _, row in taken], seconds)
             self._loop.call_soon_threadsafe(_deliver, taken, answers, error)
 
-    def _next(self) -> tuple[Model, list[tuple[int, _Request, int, Any]]] | None:
+    def _next(self) -> tuple[Model, list[_Entry]] | None:
         """Waits for the next batch; None when the queue has stopped."""
         with self._change:
             self._idle += 1
@@ -201,11 +203,9 @@ class Queue:
                 if heads:
                     (_, longest), model = min(heads, key=lambda head: head[0])
                     queue = self._queues[model]
-                    tokens = (
-                        min(self._tokens, int(self._cap / queue.rate))
-                        if queue.rate
-                        else self._tokens
-                    )
+                    tokens = self._tokens
+                    if queue.rate:
+                        tokens = min(tokens, int(self._cap / queue.rate))
                     share = -(-sum(map(len, queue.lengths.values())) // self._idle)
                     if taken := queue.take(longest, tokens, share):
                         self._idle -= 1
@@ -223,9 +223,7 @@ class Queue:
         self._seen(Batch(model, len(lengths), tokens, tokens - sum(lengths), seconds))
 
 
-def _deliver(
-    taken: list[tuple[int, _Request, int, Any]], answers: Sequence[Any], error: Exception | None
-) -> None:
+def _deliver(taken: list[_Entry], answers: Sequence[Any], error: Exception | None) -> None:
     """Stores answers in their requests and resolves complete ones; runs on the event loop."""
     for (_, request, index, _), answer in zip(taken, answers, strict=True):
         request.answers[index] = answer

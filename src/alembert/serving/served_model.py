@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
 
 from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
@@ -91,8 +90,9 @@ class ServedModel:
         that is not valid.
         """
         rows, places = self.session.read(texts)
-        encodings: list[Encoding | _Cut] = []
-        for number, encoding in enumerate(rows.encodings, start=1):
+        questions = []
+        parts = zip(texts, rows.encodings, places, strict=True)
+        for number, (text, encoding, positions) in enumerate(parts, start=1):
             cut = bool(encoding.overflowing)
             if cut and not truncate:
                 raise RefusedError(
@@ -100,11 +100,9 @@ class ServedModel:
                     f"text {number}: over {self.session.max_length} tokens: shorten it, or set "
                     '"truncate": true',
                 )
-            encodings.append(_Cut(encoding.ids, encoding.type_ids) if cut else encoding)
-        return [
-            Row(text, encoding, positions, finish)
-            for text, encoding, positions in zip(texts, encodings, places, strict=True)
-        ]
+            kept = _Cut(encoding.ids, encoding.type_ids) if cut else encoding
+            questions.append(Row(text, kept, positions, finish))
+        return questions
 
     def check(self, verb: str) -> None:
         """Raises RefusedError, which names the right route, when a verb does not fit the model."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from alembert.io.files import atomic, naming
+from alembert.io.files import naming, write_text
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
 
@@ -101,8 +101,7 @@ class Log:
             return
         lines: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
         lines = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        with atomic(path) as partial:
-            partial.write_text("".join(line + "\n" for line in lines))
+        write_text(path, "".join(line + "\n" for line in lines))
 
     def count(self, batch: dict[str, Tensor]) -> None:
         self._tokens += int(batch["attention_mask"].sum())

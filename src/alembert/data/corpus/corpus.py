@@ -56,9 +56,7 @@ class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """{"input_ids": list of token ids}."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sequence {index} of {len(self)}")
-        length = int(self.lengths[index])
+        length = int(self.lengths[index])  # raises the IndexError that ends an iteration
         start = int(self._ends[index]) - length
         # not memory-mapped: pages once read would count as this process's memory
         ids = np.fromfile(self._ids, self._dtype, length, offset=start * self._dtype.itemsize)

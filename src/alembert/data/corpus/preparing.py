@@ -20,7 +20,7 @@ from tqdm import tqdm
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
 from alembert.io.errors import UserError
-from alembert.io.files import FIX, atomic, naming
+from alembert.io.files import FIX, naming, write_text
 from alembert.io.locks import waited_for
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
@@ -201,23 +201,21 @@ def _save(folder: Path, state: State) -> None:
     for name in (IDS, LENGTHS):
         with (folder / name).open("ab") as file:
             os.fsync(file.fileno())  # data must reach the disk before the state
-    with atomic(folder / STATE) as partial:
-        partial.write_text(json.dumps(vars(state)))
+    write_text(folder / STATE, json.dumps(vars(state)))
 
 
 def _finish(folder: Path, request: CorpusRequest, state: State) -> None:
-    with atomic(folder / FACTS) as partial:
-        facts = {
-            "key": state.key,
-            "tokenizer": request.tokenizer_hash,
-            "max_length": request.max_length,
-            "dtype": request.dtype.name,
-            "sequences": state.sequences,
-            "tokens": state.tokens,
-            "dropped": state.dropped,
-            "texts": [str(source.path) for source in request.sources],
-        }
-        partial.write_text(json.dumps(facts, indent=1) + "\n")
+    facts = {
+        "key": state.key,
+        "tokenizer": request.tokenizer_hash,
+        "max_length": request.max_length,
+        "dtype": request.dtype.name,
+        "sequences": state.sequences,
+        "tokens": state.tokens,
+        "dropped": state.dropped,
+        "texts": [str(source.path) for source in request.sources],
+    }
+    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
     (folder / STATE).unlink(missing_ok=True)
 
 
