@@ -1,6 +1,7 @@
 """The client: typed answers, and new attempts where they help."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,13 @@ def test_answers_of_a_real_application_are_typed(folder: Path) -> None:
     assert [type(guess) for guess in found["fills"][0][0]] == [Guess, Guess]
     assert len(found["embeds"][0]) == 3
     assert found["info"]["model_id"] == "sorts"
+
+
+def test_a_tuple_is_a_pair_as_in_a_session() -> None:
+    client, asked = told(lambda _: httpx.Response(200, json=GOOD))
+    assert len(client.predict(("a film", "a book"))) == 1
+    assert len(client.predict([("a film", "a book")])) == 1
+    assert [json.loads(each.content)["inputs"] for each in asked] == [[["a film", "a book"]]] * 2
 
 
 def test_what_the_server_has_no_room_for_is_asked_again_not_before_it_says(

@@ -28,9 +28,9 @@ def here(
     saved(tmp_path / "teacher", tokenizer, "classification")
     task_file(tmp_path / "train.csv")
     monkeypatch.chdir(tmp_path)
-    hub.reachable.cache_clear()
+    hub._seen.clear()
     yield tmp_path
-    hub.reachable.cache_clear()
+    hub._seen.clear()
 
 
 DISTIL = "distill distilbert --teacher teacher --train train.csv --max-length 32 --out run"
@@ -81,7 +81,7 @@ def test_a_teacher_of_numbers_is_taken(kind: str) -> None:
 def test_a_hub_that_does_not_answer_is_one_line_in_bounded_time(
     takes_calls: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hub.reachable.cache_clear()
+    hub._seen.clear()
     monkeypatch.setattr(hub, "SECONDS", 0.3)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

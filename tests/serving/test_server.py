@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from support.serving import (
 
 from alembert.client.client import Client
 from alembert.inference import Session
+from alembert.io.errors import UserError
 from alembert.serving.queue import _ModelQueue
-from alembert.serving.served_model import load_model
+from alembert.serving.served_model import AttentionModel, ServedModel, load_model
 from alembert.serving.server import LoopLag
 from alembert.serving.service import Limits
 
@@ -304,6 +306,49 @@ def test_while_models_load_the_answer_is_503(model: Path) -> None:
     health, predict, late = asyncio.run(run())
     assert (health.status_code, predict.status_code, late.status_code) == (503, 503, 200)
     assert predict.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("error", [FloatingPointError("not finite"), MemoryError(), OSError("x")])
+def test_a_model_that_fails_while_it_is_loaded_ends_the_server(
+    model: Path, error: Exception
+) -> None:
+    def fails(_: Any) -> Any:
+        raise error
+
+    async def run() -> tuple[UserError | None, list[str]]:
+        from alembert.serving.app import app_of
+
+        ended: list[str] = []
+        _, service = app_of([made_up(model, fails)], Limits())
+        await service.load(lambda: ended.append("ended"))
+        await service.stop()
+        return service.failed, ended
+
+    failed, ended = asyncio.run(run())
+    assert ended == ["ended"]
+    assert str(failed).startswith(f"a model cannot be loaded ({type(error).__name__}")
+    assert str(failed).endswith("): export it again")
+
+
+def test_attentions_wait_in_the_queue_as_other_rows_do(model: Path) -> None:
+    seen: list[str] = []
+
+    class Graph:
+        def outputs(self, inputs: Any) -> list[Any]:
+            seen.append(threading.current_thread().name)
+            tokens = inputs["input_ids"].shape[1]
+            return [None, np.full((2, 1, 3, tokens, tokens), 1 / tokens)]
+
+    def opened() -> ServedModel:
+        plain = made_up(model, counting)()
+        return replace(plain, attending=AttentionModel("made", lambda: Graph()))  # type: ignore[arg-type, return-value]
+
+    found = ask([opened], {"inputs": "good film", "layer": 2}, "/attentions").json()
+    assert (found["layers"], found["layer"], found["heads"]) == (2, 2, 3)
+    assert len(found["tokens"]) == len(found["attentions"][0]) == 4
+    assert seen[0].startswith("answers-")
+    many = ask([opened], {"inputs": "good film", "layer": 3}, "/attentions")
+    assert (many.status_code, many.json()["error"]) == (422, "layer: the model has 2")
 
 
 def test_where_there_is_no_room_the_answer_is_429_at_once(model: Path) -> None:

@@ -72,7 +72,7 @@ class _Core:
 
     async def _answers(self, route: str, texts: Any, **options: Any) -> list[Any]:
         """The JSON for each text, from a route of the chosen model."""
-        inputs = [texts] if isinstance(texts, str) else list(texts)
+        inputs = [texts] if isinstance(texts, str | tuple) else list(texts)  # a tuple is a pair
         return list(await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options}))
 
     async def _send(self, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -54,9 +54,10 @@ def _folder(path: Path, split: str) -> Dataset:
 
 def _hub(path: str, split: str) -> Dataset:
     name, _, configuration = path.partition(":")
-    # an unreachable hub would cost 20 seconds of retries; cached data sets are found offline
-    datasets.config.HF_HUB_OFFLINE = not hub.reachable()
+    before = datasets.config.HF_HUB_OFFLINE
     try:
+        # an unreachable hub would cost 20 seconds of retries; cached data sets are found offline
+        datasets.config.HF_HUB_OFFLINE = before or not hub.reachable()
         return load_dataset(name, configuration or None, split=split)
     except FileNotFoundError:  # datasets' DatasetNotFoundError is one
         raise UserError(f"{path}: neither a file nor a data set on the hub; check it") from None
@@ -67,6 +68,8 @@ def _hub(path: str, split: str) -> Dataset:
         ) from None
     except ValueError as error:  # an unknown split or configuration: the message lists those there
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
 
 
 @dataclass(frozen=True)

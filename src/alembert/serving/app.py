@@ -213,4 +213,16 @@ def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[s
 
 async def _attend(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> Any:
     fields = schemas.parsed(schemas.AttentionsRequest, await body_of(request, limits))
-    return await asyncio.to_thread(model.attentions, fields.inputs, fields.layer)
+    row = model.attention_row(fields.inputs)
+    assert model.attending is not None
+    (layers,) = await unless_gone(queue.ask(model.attending, [row]), request.receive)
+    if fields.layer > len(layers):
+        raise RefusedError(422, f"layer: the model has {len(layers)}")
+    chosen = layers[fields.layer - 1]
+    return {
+        "tokens": row.encoding.tokens,
+        "layers": len(layers),
+        "layer": fields.layer,
+        "heads": len(chosen),
+        "attentions": chosen.round(4).tolist(),
+    }

@@ -60,13 +60,29 @@ Finish = Callable[[Row, Floats], Any]
 
 
 @dataclass(frozen=True, eq=False)
+class AttentionModel:
+    """A model's graph with attentions, which the queue calls as it calls a ServedModel."""
+
+    name: str
+    engine: Callable[[], Engine]  # opens it when it is first needed
+
+    def __call__(self, rows: Sequence[Row]) -> list[Any]:
+        return [row.finish(row, self._layers(row)) for row in rows]
+
+    def _layers(self, row: Row) -> Floats:
+        inputs = Rows([row.encoding], [0], 1).batch([0]) | {"places": np.zeros(1, np.int64)}
+        layers: Floats = self.engine().outputs(inputs)[1][:, 0]
+        return layers
+
+
+@dataclass(frozen=True, eq=False)
 class ServedModel:
     """A named model; called with rows, it computes them as one batch and returns their answers."""
 
     name: str
     session: Session
     variant: Variant
-    attending: Callable[[], Engine] | None = None  # None unless exported with attentions
+    attending: "AttentionModel | None" = None  # None unless exported with attentions
 
     def __call__(self, questions: Sequence[Row]) -> list[Any]:
         count = range(len(questions))
@@ -112,25 +128,14 @@ class ServedModel:
             )
             raise RefusedError(424, f"{self.name} is a model of {self.session.kind}: use {right}")
 
-    def attentions(self, text: str, layer: int) -> dict[str, Any]:
-        """The tokens of a text, and the attention probabilities (A, T, T) of a layer."""
+    def attention_row(self, text: str) -> Row:
+        """A row for `attending`, whose answer is the attention probabilities (L, A, T, T)."""
         if self.attending is None:
             raise RefusedError(424, f"{self.name} was exported without --attentions")
         encoding = self.session.reader([text]).encodings[0]
         if len(encoding) > ATTENDING:
             raise RefusedError(413, f"attentions are shown for at most {ATTENDING} tokens")
-        inputs = Rows([encoding], [0], 1).batch([0]) | {"places": np.zeros(1, np.int64)}
-        layers = self.attending().outputs(inputs)[1]
-        if layer > len(layers):
-            raise RefusedError(422, f"layer: the model has {len(layers)}")
-        probabilities = layers[layer - 1, 0]
-        return {
-            "tokens": encoding.tokens,
-            "layers": len(layers),
-            "layer": layer,
-            "heads": len(probabilities),
-            "attentions": probabilities.round(4).tolist(),
-        }
+        return Row(text, encoding, [], lambda row, layers: layers)
 
     def warm(self) -> None:
         """Computes one row, so that the first request does not wait for memory."""
@@ -143,7 +148,8 @@ def load_model(name: str, folder: Path, backend: str | None = None) -> ServedMod
     session, root = Session(folder, backend), exported_folder(folder)
     facts = session.facts
     attends = any(variant.backend == "attentions" for variant in facts.variants)
-    attending = cache(lambda: open_engine(root, facts, "attentions")) if attends else None
+    engine = cache(lambda: open_engine(root, facts, "attentions"))
+    attending = AttentionModel(name, engine) if attends else None
     return ServedModel(name, session, facts.variant(backend, root), attending)
 
 

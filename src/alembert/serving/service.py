@@ -68,6 +68,13 @@ class Service:
         except UserError as error:
             self.failed = error
             failed()
+        except (
+            Exception
+        ) as error:  # any fault of a runtime: else /health would say "loading" for ever
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self.failed = UserError(f"a model cannot be loaded ({reason}): export it again")
+            self.failed.__cause__ = error
+            failed()
 
     async def stop(self) -> None:
         """Answers the admitted requests."""
