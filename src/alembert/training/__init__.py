@@ -1,7 +1,8 @@
 """One stage of training, from its first step to its last, resumable with the same weights.
 
-Read `loop` first. `distillation` is student, teacher and projections as one module whose forward
-is the loss; `monitor` has a stage's length, schedule, validation (early stopping) and log;
+Read `loop` first: the optimizer and the steps. `distillation` is student, teacher and projections
+as one module whose forward is the loss; `monitor` has a stage's length and learning rate, decides
+by validations when it stops (early stopping) and which student is kept, and writes its log;
 `checkpoint` saves and resumes. `logit_cache` and `trace_cache` (on `trace_file`) store a teacher's
 logits and traces. `sparse_embedding` trains only the word embeddings that occur; `distributed` is
 for several processes (DDP, FSDP).
