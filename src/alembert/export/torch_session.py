@@ -1,5 +1,7 @@
 """A Session on a saved model that is not exported: torch behind the same interface."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -25,11 +27,10 @@ def torch_session(
 ) -> Session:
     """Return a Session on a saved model, a folder or a hub id, in eager torch and fp32.
 
-    threads is set for the whole process. Raises UserError where there is no such model.
+    threads are those of torch while it computes; None leaves their number. Raises UserError where
+    there is no such model.
     """
     check_threads(threads)
-    if threads is not None:
-        torch.set_num_threads(threads)
     config = loading.load_config(path)
     checks.check_vocabulary(loading.load_tokenizer(path), config, path)
     kind = kind_of(config, path)
@@ -46,15 +47,17 @@ def torch_session(
     )  # fmt: skip
     if not folder.is_dir():  # a hub id, whose files are in the cache by now
         folder = Path(str(cached_file(path, "tokenizer.json"))).parent
-    engine = _Torch(model, kind, pooling)
+    engine = _Torch(model, kind, pooling, threads)
     return Session(folder, long=long, max_length=max_length, facts=facts, engine=engine)
 
 
 class _Torch:
     """An engine like those of inference.engine, for one call at a time."""
 
-    def __init__(self, model: PreTrainedModel, kind: str, pooling: str) -> None:
-        self._model, self._kind, self._pooling = model, kind, pooling
+    def __init__(
+        self, model: PreTrainedModel, kind: str, pooling: str, threads: int | None
+    ) -> None:
+        self._model, self._kind, self._pooling, self._threads = model, kind, pooling, threads
         self._takes = inputs_of(model)
         self._lock = Lock()  # a hook on the model selects the rows of the MLM head
 
@@ -62,7 +65,7 @@ class _Torch:
     def __call__(self, ids: Ids) -> NDArray[np.float32]:
         batch = {name: torch.from_numpy(each) for name, each in ids.items()}
         inputs = {name: batch[name] for name in self._takes}
-        with self._lock:
+        with self._lock, _limited(self._threads):
             if self._kind == "words":
                 output = predict.logits_of(self._model, inputs, batch["places"])
             elif self._kind == "encoder":
@@ -71,3 +74,14 @@ class _Torch:
             else:
                 output = self._model(**inputs).logits
         return output.numpy()
+
+
+@contextmanager
+def _limited(threads: int | None) -> Iterator[None]:
+    """So many threads of torch meanwhile; afterwards as many as there were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,7 +1,6 @@
 """Encodes texts as rows of token ids, cut to the model's length or in overlapping windows."""
 
 import json
-import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -85,8 +84,6 @@ class Reader:
     """The tokenizer of a folder, with truncation set anew; safe to share between threads."""
 
     def __init__(self, folder: Path, max_length: int, windows: bool) -> None:
-        # a batch is encoded on the calling thread: the pool would compete with computing threads
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise UserError(f"{folder}: there is no tokenizer.json: save the tokenizer there too")
@@ -120,7 +117,8 @@ class Reader:
         if self.windows and not words:
             self._check_pairs(inputs, first)
         try:
-            encodings = self.tokenizer.encode_batch(inputs, is_pretokenized=words)
+            # one by one, on the calling thread: a batch would take the pool of all threads
+            encodings = [self._encode(text, words) for text in inputs]
         except TypeError:  # raised for a text that cannot be encoded as UTF-8
             for number, text in enumerate(inputs, start=first + 1):
                 check_unicode(text, number)
@@ -129,6 +127,10 @@ class Reader:
             return Rows(encodings, list(range(len(encodings))), len(encodings))
         pairs = [(row, i) for i, each in enumerate(encodings) for row in (each, *each.overflowing)]
         return Rows([row for row, _ in pairs], [i for _, i in pairs], len(encodings))
+
+    def _encode(self, text: Any, words: bool) -> Encoding:
+        first, second = text if isinstance(text, tuple) else (text, None)
+        return self.tokenizer.encode(first, second, is_pretokenized=words)
 
     def masks(self, row: Encoding) -> list[tuple[int | None, tuple[int, int]] | None]:
         """For each token its position in the text if it is a mask, else None."""

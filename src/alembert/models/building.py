@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked
-from alembert.models.loading import HEADS
+from alembert.models.loading import HEADS, quiet
 
 
 def config_of(fields: dict[str, object]) -> PreTrainedConfig:
@@ -72,7 +72,8 @@ def draw_model(config: PreTrainedConfig, head: str, seed: int) -> PreTrainedMode
 def _config_errors() -> Iterator[None]:
     """Turns transformers' errors about a config into a UserError."""
     try:
-        yield
+        with quiet():
+            yield
     except (ValueError, TypeError, KeyError, AssertionError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
         reason = f"{reason} is unknown" if isinstance(error, KeyError) else reason

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
 from alembert.models.heads import PROBLEMS
 
-warnings.filterwarnings("ignore", "Initializing zero-element")  # MobileBERT with S = E
 # by kind of head: none, a token at each masked position, or a task's kind of label
 HEADS: dict[str, Any] = {
     "encoder": AutoModel,
@@ -136,11 +136,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
             "model again, as model.safetensors"
         )
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    transformers_logging.set_verbosity_error()  # missing keys are reported below, in a line
-    transformers_logging.disable_progress_bar()
-    try:
+    with quiet():
         model, info = _from_pretrained(
             path,
             HEADS[head].from_pretrained,
@@ -150,8 +146,6 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             ignore_mismatched_sizes=True,  # reported below, in a line
             **fields,
         )
-    finally:
-        logger.setLevel(level)
     prefix = "" if head == "encoder" else model.base_model_prefix + "."
     missing = sorted(info["missing_keys"])
     mismatched = sorted(str(entry[0]) for entry in info["mismatched_keys"])
@@ -164,6 +158,23 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
         )
     _check_numbers(model, path)
     return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings and progress bars of transformers meanwhile; afterwards they are as before."""
+    logger = logging.getLogger("transformers")
+    level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)  # missing keys are reported by `_load`, in a line
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element")  # MobileBERT, S = E
+            yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_numbers(model: PreTrainedModel, path: str) -> None:
