@@ -19,7 +19,7 @@ from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
 from alembert.export import fidelity, quantize
 from alembert.export import onnx as onnx_export
-from alembert.export.torch_session import described
+from alembert.export.torch_session import TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
@@ -124,8 +124,9 @@ def _export(
     Without texts, the random batches are compared.
     """
     compared = texts[CALIBRATING:] or texts or shapes
-    from_shapes = fidelity.torch_outputs(model, kind, pooling, shapes)
-    reference = fidelity.torch_outputs(model, kind, pooling, compared) if texts else from_shapes
+    engine = TorchEngine(model, kind, pooling)
+    from_shapes = fidelity.engine_outputs(engine, kind, shapes)
+    reference = fidelity.engine_outputs(engine, kind, compared) if texts else from_shapes
     calibration = texts[:CALIBRATING]
     return Export(at, model, kind, pooling, calibration, compared, reference, shapes, from_shapes)
 

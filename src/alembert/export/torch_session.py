@@ -34,7 +34,7 @@ def torch_session(
     folder = Path(loading.model_path(path))
     if not folder.is_dir():  # a hub id, whose files are in the cache by now
         folder = Path(str(cached_file(path, "tokenizer.json"))).parent
-    engine = _Torch(model, facts.kind, facts.pooling)
+    engine = TorchEngine(model, facts.kind, facts.pooling)
     return Session(folder, long=long, max_length=max_length, facts=facts, engine=engine)
 
 
@@ -57,7 +57,7 @@ def described(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Mani
     )  # fmt: skip
 
 
-class _Torch:
+class TorchEngine:
     """An engine like those of inference.engine, for one call at a time."""
 
     def __init__(self, model: PreTrainedModel, kind: str, pooling: str) -> None:
