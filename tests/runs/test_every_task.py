@@ -44,13 +44,13 @@ def test_it_goes_the_whole_way(kind: str, tmp_path: Path, tokenizer: BertTokeniz
 
 @pytest.mark.parametrize("kind", ["bert", "electra", "mobilebert", "roberta"])
 def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
-    kind: str, tmp_path: Path, tokenizer: BertTokenizerFast, capsys: pytest.CaptureFixture[str]
+    news: list[str], kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
     config = load_config(teacher)
     files = Files(pairs(tmp_path / "p.csv"), evaluation=pairs(tmp_path / "e.csv"))
     recipe = choose_recipe("distilbert", config, files=files)
-    said = "keeps the teacher's token types" in capsys.readouterr().out
+    said = any("keeps the teacher's token types" in line for line in news)
     if kind == "roberta":  # it has one type only
         assert recipe.name == "distilbert"
         assert not said

@@ -19,14 +19,14 @@ from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
 from alembert.export import fidelity, quantize
 from alembert.export import onnx as onnx_export
+from alembert.export.torch_session import TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
 from alembert.io.environment import versions
 from alembert.io.errors import UserError
 from alembert.io.files import naming
-from alembert.models import checks, loading
-from alembert.models.heads import kind_of, pooling_of
+from alembert.models import loading
 
 log = logging.getLogger(__name__)
 
@@ -95,28 +95,22 @@ def prepared_export(
             "with its save_pretrained, and its tokenizer, and name that folder"
         )
     _check_ours(folder, backends)
-    config, tokenizer = loading.load_config(path), loading.load_tokenizer(path)
-    checks.check_vocabulary(tokenizer, config, path)
-    max_positions, kind = checks.positions(config), kind_of(config, path)
-    model = loading.load_model(path, kind)
-    pooling = pooling_of(folder) if kind == "encoder" else ""
-    names = onnx_export.input_names(model, kind)
-    labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    manifest = Manifest(
-        kind, labels, max_positions, names, model.num_parameters(), "", (),
-        _exporter_versions(backends), onnx_export.OPSET, pooling, config.vocab_size,
-        config.hidden_size,
+    model, tokenizer, facts = described(path)
+    names = onnx_export.input_names(model, facts.kind)
+    manifest = replace(
+        facts, inputs=names, chosen="", versions=_exporter_versions(backends),
+        opset=onnx_export.OPSET, vocabulary=model.config.vocab_size,
     )  # fmt: skip
-    texts = _texts(files, tokenizer, min(max_length, max_positions), names) if files else []
-    pad_id = config.pad_token_id or 0
-    shapes = fidelity.random_batches(names, config.vocab_size, pad_id, max_positions)
+    texts = _texts(files, tokenizer, min(max_length, facts.max_length), names) if files else []
+    pad_id = model.config.pad_token_id or 0
+    shapes = fidelity.random_batches(names, manifest.vocabulary, pad_id, facts.max_length)
     at = folder / ".export.partial"
     with naming(folder, "free some space or make the folder writable, and export again"):
         shutil.rmtree(at, ignore_errors=True)
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
         try:
-            yield _export(at, model, kind, pooling, texts, shapes), manifest
+            yield _export(at, model, facts.kind, facts.pooling, texts, shapes), manifest
         finally:
             shutil.rmtree(at, ignore_errors=True)
 
@@ -130,8 +124,9 @@ def _export(
     Without texts, the random batches are compared.
     """
     compared = texts[CALIBRATING:] or texts or shapes
-    from_shapes = fidelity.torch_outputs(model, kind, pooling, shapes)
-    reference = fidelity.torch_outputs(model, kind, pooling, compared) if texts else from_shapes
+    engine = TorchEngine(model, kind, pooling)
+    from_shapes = fidelity.engine_outputs(engine, kind, shapes)
+    reference = fidelity.engine_outputs(engine, kind, compared) if texts else from_shapes
     calibration = texts[:CALIBRATING]
     return Export(at, model, kind, pooling, calibration, compared, reference, shapes, from_shapes)
 

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from alembert.export.onnx import pooled
 from alembert.inference.engine import Ids
 
 Numbers = NDArray[np.float32]
@@ -54,34 +51,12 @@ def _inputs(batch: Mapping[str, NDArray[np.int64]], names: Sequence[str]) -> Ids
     return inputs
 
 
-def torch_outputs(
-    model: PreTrainedModel, kind: str, pooling: str, batches: Sequence[Ids]
-) -> list[Numbers]:
-    """Return the model's output in torch for each batch, (N, C), without padding."""
-    outputs = []
-    with torch.inference_mode():
-        for batch in batches:
-            inputs = {k: torch.from_numpy(v) for k, v in batch.items() if k != "places"}
-            output = model(**inputs)
-            if kind == "encoder":
-                numbers = pooled(output.last_hidden_state, inputs["attention_mask"], pooling)
-            else:
-                numbers = output.logits
-            if kind == "words":
-                numbers = numbers.flatten(0, 1)[torch.from_numpy(batch["places"])]
-            outputs.append(_rows(kind, numbers.numpy(), batch))
-    return outputs
-
-
 def engine_outputs(
     engine: Callable[[Ids], Numbers], kind: str, batches: Sequence[Ids]
 ) -> list[Numbers]:
     """Return an engine's output for each batch, (N, C), without padding."""
-    return [_rows(kind, engine(batch), batch) for batch in batches]
-
-
-def _rows(kind: str, numbers: Numbers, batch: Ids) -> Numbers:
-    return numbers[batch["attention_mask"] == 1] if kind == "tokens" else numbers
+    outputs = ((batch, engine(batch)) for batch in batches)
+    return [x[batch["attention_mask"] == 1] if kind == "tokens" else x for batch, x in outputs]
 
 
 def fidelity(kind: str, outputs: Sequence[Numbers], true: Sequence[Numbers]) -> dict[str, float]:

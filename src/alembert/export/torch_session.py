@@ -8,7 +8,7 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from alembert.evaluation import predict
@@ -31,31 +31,38 @@ def torch_session(
     there is no such model.
     """
     check_threads(threads)
-    config = loading.load_config(path)
-    checks.check_vocabulary(loading.load_tokenizer(path), config, path)
-    kind = kind_of(config, path)
+    model, _, facts = described(path)
     folder = Path(loading.model_path(path))
-    if kind == "encoder" and not folder.is_dir():
-        raise UserError(f"{path}: an encoder's pooling is read from its folder: save it in one")
-    pooling = pooling_of(folder) if kind == "encoder" else ""
-    model = loading.load_model(path, kind)
-    parameters = sum(each.numel() for each in model.parameters())
-    labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    facts = Manifest(
-        kind, labels, checks.positions(config), (), parameters, "torch", (), pooling=pooling,
-        width=config.hidden_size,
-    )  # fmt: skip
     if not folder.is_dir():  # a hub id, whose files are in the cache by now
         folder = Path(str(cached_file(path, "tokenizer.json"))).parent
-    engine = _Torch(model, kind, pooling, threads)
+    engine = TorchEngine(model, facts.kind, facts.pooling, threads)
     return Session(folder, long=long, max_length=max_length, facts=facts, engine=engine)
 
 
-class _Torch:
+def described(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Manifest]:
+    """Load a saved model and its tokenizer; return them with a manifest that has no variants.
+
+    Raises UserError where there is none, or where it cannot be read as one that answers.
+    """
+    config, tokenizer = loading.load_config(path), loading.load_tokenizer(path)
+    checks.check_vocabulary(tokenizer, config, path)
+    length, kind = checks.positions(config), kind_of(config, path)
+    folder = Path(loading.model_path(path))
+    if kind == "encoder" and not folder.is_dir():
+        raise UserError(f"{path}: an encoder's pooling is read from its folder: save it in one")
+    model = loading.load_model(path, kind)
+    labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
+    return model, tokenizer, Manifest(
+        kind, labels, length, (), model.num_parameters(), "torch", (), width=config.hidden_size,
+        pooling=pooling_of(folder) if kind == "encoder" else "",
+    )  # fmt: skip
+
+
+class TorchEngine:
     """An engine like those of inference.engine, for one call at a time."""
 
     def __init__(
-        self, model: PreTrainedModel, kind: str, pooling: str, threads: int | None
+        self, model: PreTrainedModel, kind: str, pooling: str, threads: int | None = None
     ) -> None:
         self._model, self._kind, self._pooling, self._threads = model, kind, pooling, threads
         self._takes = inputs_of(model)
