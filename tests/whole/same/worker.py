@@ -17,6 +17,9 @@ import sys
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from threading import RLock
+
+from tqdm import tqdm
 
 from . import child, probes, seen, serving, words
 from .noise import quiet
@@ -180,6 +183,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that its child is ended, too
     house, entry = Path(task["house"]), str(task["entry"])
     _warm(entry.partition("=")[2].split(".")[0], home, house)
+    tqdm.set_lock(RLock())  # its own is shared with children, of which one is killed holding it
     worker = Worker(home, house, entry, task["renames"])
     found, times = probes.read(only=task["only"]), dict[str, float]()
     (home / "seen").mkdir()
