@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from alembert.export.torch_session import TorchEngine
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest, Variant
+from alembert.io import environment
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.models.heads import kind_of, pooling_of
@@ -195,6 +197,20 @@ def test_an_export_says_what_it_is(house: Path) -> None:
         size = (model / variant.file).stat().st_size / 1e6
         assert variant.size_mb == pytest.approx(size)
         assert str(Path.cwd()).encode() not in (model / variant.file).read_bytes()
+
+
+def test_int8_of_another_kind_of_processor_is_used_with_a_warning(
+    news: list[str], house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = deployed.read_manifest(house / "model")
+    made = here.variant("int8", house / "model")
+    assert made.bits == (7 if environment.int8_overflows() else 8)
+    for bits, overflows, warned in ((8, True, True), (7, True, False), (0, True, False)):
+        facts = replace(here, variants=(replace(made, bits=bits),))
+        monkeypatch.setattr("alembert.inference.engine.int8_overflows", lambda o=overflows: o)
+        news.clear()
+        open_engine(house / "model", facts, "int8")
+        assert any("made for a processor with VNNI" in line for line in news) is warned
 
 
 def test_attentions_are_those_of_torch(house: Path) -> None:

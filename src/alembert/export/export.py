@@ -23,7 +23,7 @@ from alembert.export.torch_session import TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
-from alembert.io.environment import versions
+from alembert.io.environment import int8_overflows, versions
 from alembert.io.errors import UserError
 from alembert.io.files import naming
 from alembert.models import loading
@@ -150,8 +150,10 @@ def make_variant(
     start = time.perf_counter()
     file, runtime, precision = FILES[backend]
     source, how = work.folder / FILES["onnx"][0], ""
+    bits = 0
     if backend == "int8":
         quantize.dynamic_int8(source, work.folder / file, in_fp32)
+        bits = 7 if int8_overflows() else 8
     elif backend == "openvino-int8":
         how = _write_calibrated(work, manifest)
     elif backend == "openvino-bf16" and not has_bf16():
@@ -161,8 +163,9 @@ def make_variant(
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.folder / file, work.pooling, both)
     variant = Variant(
-        backend, file, runtime, precision, _megabytes(work.folder, file), kept_fp32=in_fp32, how=how
-    )
+        backend, file, runtime, precision, _megabytes(work.folder, file), kept_fp32=in_fp32,
+        bits=bits, how=how,
+    )  # fmt: skip
     measured = _checked(work, manifest, variant)
     error, correlation = measured["max_error"], measured.get("correlation", 1.0)
     log.info(

@@ -1,6 +1,5 @@
 """Quantisation of an ONNX file to int8: dynamic by onnxruntime, calibrated by nncf."""
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from alembert.export.onnx import quiet
 from alembert.inference.engine import Ids, openvino
-from alembert.io.environment import has_vnni
+from alembert.io.environment import int8_overflows
 
 EMBEDDINGS = "word_embeddings"  # the only part of a graph that is no matrix product
 MIN_ROWS = 1000  # smaller tables stay in fp32
@@ -52,7 +51,7 @@ def dynamic_int8(
             to,
             op_types_to_quantize=["MatMul"],
             per_channel=True,
-            reduce_range=_saturates(),
+            reduce_range=int8_overflows(),
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[*excluded, *(f"{name}_MatMul" for name in excluded)],  # from Gemm
         )
@@ -138,8 +137,3 @@ def _quantised(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     """Return int8 rows (V, H) and their scales (V, 1)."""
     scales = np.maximum(np.abs(table).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
     return np.round(table / scales).astype(np.int8), scales
-
-
-def _saturates() -> bool:
-    """Return whether sums of 8-bit products may overflow 16 bits here: on x86 without VNNI."""
-    return platform.machine().lower() in ("x86_64", "amd64", "i686") and not has_vnni()

@@ -1,5 +1,6 @@
 """Engines that run an exported graph: token ids in, logits out, without torch."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.inference.manifest import FILE, Manifest, Variant
+from alembert.io.environment import int8_overflows
 from alembert.io.errors import UserError
+
+log = logging.getLogger(__name__)
 
 Ids = dict[str, NDArray[np.int64]]
 MANY = 8  # more threads a core than this are a mistake: thousands take all memory
@@ -43,6 +47,11 @@ def open_engine(
     path = folder / variant.file
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
+    if variant.bits == 8 and int8_overflows():
+        log.warning(
+            f"{path}: was made for a processor with VNNI, which this one lacks: its sums may "
+            "overflow, so export the model again on a processor like this one"
+        )
     engine_class = _OpenVino if variant.runtime == "openvino" else _Onnx
     engine = engine_class(path, variant, threads or os.cpu_count() or 1)
     rank, width = 2 + (facts.kind == "tokens"), str(len(facts.labels) or engine.shape[-1])

@@ -38,6 +38,7 @@ class Variant:
         default_factory=dict
     )  # by --auto: metric, latency_ms, cpu_ms
     kept_fp32: tuple[str, ...] = ()  # layers that are not quantised to int8
+    bits: int = 0  # of int8's weights: 8, or 7 where sums of 8 would overflow; 0: not recorded
     how: str = ""  # openvino-int8: with SmoothQuant or without; openvino-bf16: if not in bf16
 
 

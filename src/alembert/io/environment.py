@@ -21,9 +21,10 @@ def processor() -> str:
     return _cpuinfo("model name") or platform.processor()
 
 
-def has_vnni() -> bool:
-    """Whether the processor can add products of 8-bit numbers without overflow."""
-    return "vnni" in _cpuinfo("flags")
+def int8_overflows() -> bool:
+    """Whether sums of products of 8-bit numbers may overflow 16 bits here: on x86 without VNNI."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    return x86 and "vnni" not in _cpuinfo("flags")
 
 
 def _cpuinfo(field: str) -> str:
