@@ -9,7 +9,7 @@ from alembert.data.splits import Files, are_pairs
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import Init, Recipe, from_yaml
+from alembert.recipes.schema import Init, Recipe, from_yaml, replaced
 
 log = logging.getLogger(__name__)
 
@@ -57,4 +57,4 @@ def choose_recipe(
         "init": Init(start="checkpoint"),
         "projections": "none" if width == teacher.hidden_size else "layer",
     }
-    return recipe.model_copy(update=changes)
+    return replaced(recipe, **changes)

@@ -8,7 +8,7 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
 from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import tinybert
-from alembert.recipes.schema import Init, Masking, Recipe
+from alembert.recipes.schema import Init, Masking, Recipe, replaced
 from alembert.recipes.stages import LABELS, on_corpus, on_task, rate_for
 
 TRIPLE_LOSS = (*LABELS, HiddenCosine(weight=1.0))
@@ -70,9 +70,7 @@ def distilbert_pairs(
         "student: a BERT, which has the token types that the paper's student leaves out",
         *(line for line in recipe.deviations if "token type" not in line),
     )
-    return recipe.model_copy(
-        update={"name": "distilbert-pairs", "student": student, "deviations": deviations}
-    )
+    return replaced(recipe, name="distilbert-pairs", student=student, deviations=deviations)
 
 
 def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from alembert.models.layer_map import Pairs, layer_map
 from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.objectives.objective import Objective
-from alembert.recipes.schema import Init, Masking, Recipe, Stage
+from alembert.recipes.schema import Init, Masking, Recipe, Stage, replaced
 from alembert.recipes.stages import LABELS, on_corpus, on_task
 
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
@@ -45,7 +45,7 @@ def mobilebert_tiny(
     half = max(1, int(recipe.student["num_feedforward_networks"]) // 2)
     smaller = {"num_feedforward_networks": half, "use_bottleneck_attention": True}
     changes = {"name": "mobilebert-tiny", "student": recipe.student | smaller}
-    return recipe.model_copy(update=changes)
+    return replaced(recipe, **changes)
 
 
 def mobilebert_joint(

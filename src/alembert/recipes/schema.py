@@ -3,13 +3,15 @@
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from alembert.io.errors import UserError
 from alembert.objectives.objective import Objective
+
+Value = TypeVar("Value", bound=BaseModel)
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -192,6 +194,12 @@ def from_yaml(path: Path) -> Recipe:
     if not isinstance(plain, dict):
         raise UserError(f"{path}: a recipe is a mapping of fields (alembert recipes show NAME)")
     return validated(plain, str(path))
+
+
+def replaced(value: Value, **changes: Any) -> Value:
+    """Return a copy of a recipe, a stage or a term with other fields, validated as any is."""
+    fields = {name: getattr(value, name) for name in value.model_fields_set}
+    return type(value).model_validate(fields | changes)
 
 
 def validated(plain: dict[str, Any], source: str) -> Recipe:

@@ -8,7 +8,7 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
 from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
-from alembert.recipes.schema import Augment, Init, Recipe
+from alembert.recipes.schema import Augment, Init, Recipe, replaced
 from alembert.recipes.stages import on_corpus, on_task, rate_for
 
 LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
@@ -65,7 +65,7 @@ def tinybert6(
         max(depth // 2, 1) if layers is None else layers,
         width if hidden_size is None else hidden_size,
     )
-    return recipe.model_copy(update={"name": "tinybert6"})
+    return replaced(recipe, name="tinybert6")
 
 
 def checked_shape(

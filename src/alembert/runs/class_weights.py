@@ -11,7 +11,7 @@ from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.io.errors import UserError
 from alembert.objectives.label_terms import HardLabels
-from alembert.recipes.schema import Stage
+from alembert.recipes.schema import Stage, replaced
 
 
 def with_class_weights(stage: Stage, splits: Splits | None) -> Stage:
@@ -20,14 +20,12 @@ def with_class_weights(stage: Stage, splits: Splits | None) -> Stage:
     Raises UserError for data without classes, unknown names, and classes without a weight.
     """
     objective = tuple(
-        term.model_copy(update={"class_weights": _by_id(term, stage, splits)})
+        replaced(term, class_weights=_by_id(term, stage, splits))
         if isinstance(term, HardLabels) and term.class_weights is not None
         else term
         for term in stage.objective
     )
-    return stage if objective == stage.objective else stage.model_copy(
-        update={"objective": objective}
-    )  # fmt: skip
+    return stage if objective == stage.objective else replaced(stage, objective=objective)
 
 
 def describe(stage: Stage, splits: Splits | None) -> str | None:

@@ -20,7 +20,7 @@ from alembert.data.splits import Splits, prepare, with_rows
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
 from alembert.models import loading, tokenizer_pruning
-from alembert.recipes.schema import Stage
+from alembert.recipes.schema import Stage, replaced
 from alembert.runs import folder, trim
 from alembert.runs.job import Job
 
@@ -105,7 +105,7 @@ def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job,
         for name in job.recipe.student
         if name == "vocab_size" or name.endswith("_token_id")
     }
-    recipe = job.recipe.model_copy(update={"student": job.recipe.student | ids_of_student})
+    recipe = replaced(job.recipe, student=job.recipe.student | ids_of_student)
     paths: dict[str, Any] = {name: str(path) for name, path in at.items()}
     smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
     task = encode_task(smaller, first)

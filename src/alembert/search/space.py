@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 from alembert.io.errors import UserError
 from alembert.models.architectures import anatomy, inner_size
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import Recipe
+from alembert.recipes.schema import Recipe, replaced
 
 RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
 LAYERS = (1, 2, 3, 4, 6, 8, 12, 24)  # of students as wide as their teacher
@@ -85,7 +85,7 @@ class Shape:
         shape = {"num_attention_heads": self.heads, "intermediate_size": self.inner}
         student = recipe.student | (shape if self.recipe in RESHAPED else {})
         stages = tuple(stage for stage in recipe.stages if stage.data == "task")
-        return recipe.model_copy(update={"student": student, "stages": stages, "augment": None})
+        return replaced(recipe, student=student, stages=stages, augment=None)
 
 
 def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list[Shape]:

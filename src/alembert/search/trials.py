@@ -17,7 +17,7 @@ from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json, write_json
-from alembert.recipes.schema import Recipe, Stage
+from alembert.recipes.schema import Recipe, Stage, replaced
 from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
@@ -65,8 +65,8 @@ class Task:
 
 def _changed(recipe: Recipe, changes: list[dict[str, Any]]) -> Recipe:
     pairs = zip(recipe.stages, changes, strict=True)
-    stages: tuple[Stage, ...] = tuple(stage.model_copy(update=new) for stage, new in pairs)
-    return recipe.model_copy(update={"stages": stages})
+    stages: tuple[Stage, ...] = tuple(replaced(stage, **new) for stage, new in pairs)
+    return replaced(recipe, stages=stages)
 
 
 def shortened(recipe: Recipe, steps: int, rows: int, classes: int) -> Recipe:
