@@ -20,7 +20,7 @@ from transformers import BertTokenizerFast
 
 from alembert.inference import Session
 from alembert.serving.app import app_of
-from alembert.serving.served_model import ServedModel
+from alembert.serving.served_model import AttentionModel, ServedModel
 from alembert.serving.service import Limits, Opener
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -78,7 +78,8 @@ def openers_of(folder: Path, tokenizer: BertTokenizerFast) -> list[Opener]:
         facts = replace(facts_of(kind, labels), parameters=109_500_000 if large else 7_443)
         precision, size = ("fp32", 438.0) if large else ("int8", 0.0148)
         variant = replace(facts.variants[0], precision=precision, size_mb=size)
-        attending = (lambda: SimpleNamespace(outputs=looking)) if large else None
+        graph: Any = SimpleNamespace(outputs=looking)
+        attending = AttentionModel("teacher", lambda: graph) if large else None
         session = Session(folder, facts=facts, engine=engine)
         return lambda: ServedModel(name, session, variant, attending)
 

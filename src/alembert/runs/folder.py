@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from alembert.io.environment import versions
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json, write_json, write_text
+from alembert.models.loading import quiet
 from alembert.recipes.schema import Recipe, from_yaml, to_yaml
 
 PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
@@ -62,7 +63,7 @@ def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:
     """Save model and tokenizer in `to`, which appears complete or not at all."""
-    with atomic(to) as partial:
+    with atomic(to) as partial, quiet():
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
 

@@ -24,7 +24,14 @@ from alembert.io.files import atomic
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
-from alembert.models.loading import has_head, load_config, load_model, load_tokenizer, model_path
+from alembert.models.loading import (
+    has_head,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_path,
+    quiet,
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +92,9 @@ def write(path: str, ids: Sequence[int], to: Path) -> None:
     tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
     if kind == "words" and not has_head(path, kind):  # an ELECTRA discriminator
         kind = "encoder"
-    with_rows(load_model(path, kind), ids).save_pretrained(to)
-    tokenizer.save_pretrained(to)
+    with quiet():
+        with_rows(load_model(path, kind), ids).save_pretrained(to)
+        tokenizer.save_pretrained(to)
     state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), ids)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     settings = json.loads((to / "tokenizer_config.json").read_text(encoding="utf-8"))
