@@ -1,5 +1,6 @@
 """Training as one call each: finetune, distill, tune and search."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -11,6 +12,8 @@ from alembert.io.errors import UserError
 if TYPE_CHECKING:
     from alembert.recipes.schema import Recipe
     from alembert.search.tune import Trial
+
+log = logging.getLogger(__name__)
 
 Named = str | Path | Model  # a model: a folder, a hub id, or what a function here returned
 
@@ -125,10 +128,11 @@ def search(
         tuple(dict.fromkeys(names)), VOCABULARIES if vocabulary == "both" else (vocabulary,),
         options.get("min_speedup"),
     )  # fmt: skip
-    search(
+    result = search(
         budget, _path(teacher), files, Path(out), options.get("max_length", 128),
         options.get("seed", 0), o.precision_of(options), present,
     )  # fmt: skip
+    log.info(result)
     return Model(out)
 
 
