@@ -291,7 +291,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
 
 @pytest.mark.usefixtures("by_depth")
 def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be_served(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latency, "of_teacher", lambda *_: 9.0)
     served: list[Any] = []
@@ -304,6 +304,7 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
              "steps": 1, "epochs": 1.0, "recipes": "tinybert", "vocabulary": "task",
              "max_length": 32, "precision": "fp32"}  # fmt: skip
     search_verb._search(teacher=str(home / "teacher"), out=out, min_speedup=10, serve=8123, **given)
+    assert news[-1].startswith(f"{out}/student: made, tinybert-2x")
     done = json.loads((out / "search.json").read_text())
     assert {row["name"] for row in done["shapes"] if row["fits"]} == {
         "tinybert-2x4-h4-f8", "tinybert-2x8-h4-f8", "tinybert-2x8-h4-f16"
