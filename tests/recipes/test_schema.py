@@ -78,6 +78,7 @@ def test_a_wrong_setting_is_named(key: str, value: str, says: str) -> None:
     ("text", "says"),
     [
         ("name: x\nstages: []\nstudent: {}\n", "stages"),
+        ("name: x\nstudent: {}\n", "stages: Field required"),
         ("- 1\n", "mapping"),
         ("a: [", "not a readable recipe"),
         ("name: x\nstudent: {}\ntemprature: 3\nstages: []\n", "temprature|stages"),

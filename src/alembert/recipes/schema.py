@@ -209,7 +209,7 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         parts: list[Any] = list(first["loc"])
-        if parts[:1] == ["stages"] and isinstance(plain["stages"], list | tuple) and parts[1:]:
+        if parts[:1] == ["stages"] and parts[1:] and isinstance(plain["stages"], list | tuple):
             stage = plain["stages"][parts[1]]
             parts[1] = stage.get("name", parts[1]) if isinstance(stage, dict) else parts[1]
         where = ".".join(map(str, parts)) or "recipe"
