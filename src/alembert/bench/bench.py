@@ -10,7 +10,7 @@ import numpy as np
 
 from alembert.bench.rows import Round, Row, Subject, row, weights_mb
 from alembert.bench.side_by_side import FEWEST, measure
-from alembert.bench.worker import Spec, eager, ids_of, one_thread
+from alembert.bench.worker import Spec, eager, ids_of
 from alembert.inference import manifest as deployed
 from alembert.io import files, hub
 from alembert.io.errors import UserError
@@ -154,11 +154,12 @@ def quick(
     Peak memory is left out, as it would be that of the whole process.
     """
     from alembert.models.heads import kind_of
+    from alembert.models.precision import torch_threads
 
     runners = {name: eager(each, kind_of(each.config, name)) for name, (each, _) in models.items()}
     rounds: dict[str, list[Round]] = {name: [] for name in models}
     began = time.monotonic()
-    with one_thread():
+    with torch_threads(1):
         for i in [*range(5), *range(texts)]:  # the first five warm up
             for name in models:
                 rows = data[name] if isinstance(data, dict) else data

@@ -5,8 +5,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -126,19 +125,6 @@ def eager(model: "PreTrainedModel", kind: str) -> Run:
                 model(**{name: batch[name] for name in takes})
 
     return run
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within the block torch computes on one thread."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _check_length(spec: Spec, positions: int) -> None:

@@ -1,7 +1,5 @@
 """A Session on a saved model that is not exported: torch behind the same interface."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -20,6 +18,7 @@ from alembert.io.errors import UserError
 from alembert.models import checks, loading
 from alembert.models.architectures import inputs_of
 from alembert.models.heads import kind_of, pooling_of
+from alembert.models.precision import torch_threads
 
 
 def torch_session(
@@ -72,7 +71,7 @@ class TorchEngine:
     def __call__(self, ids: Ids) -> NDArray[np.float32]:
         batch = {name: torch.from_numpy(each) for name, each in ids.items()}
         inputs = {name: batch[name] for name in self._takes}
-        with self._lock, _limited(self._threads):
+        with self._lock, torch_threads(self._threads):
             if self._kind == "words":
                 output = predict.logits_of(self._model, inputs, batch["places"])
             elif self._kind == "encoder":
@@ -81,14 +80,3 @@ class TorchEngine:
             else:
                 output = self._model(**inputs).logits
         return output.numpy()
-
-
-@contextmanager
-def _limited(threads: int | None) -> Iterator[None]:
-    """So many threads of torch meanwhile; afterwards as many as there were."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

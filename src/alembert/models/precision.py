@@ -1,4 +1,7 @@
-"""The precision that suits a device."""
+"""How torch computes: the precision that suits a device, and the number of threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -18,3 +21,17 @@ def precision_of(choice: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
     capable = torch.cpu.get_capabilities()
     return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "no"
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Within the block torch computes on `count` threads; None leaves their number."""
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from transformers import PreTrainedModel
 
-from alembert.bench.worker import eager, ids_of, one_thread
+from alembert.bench.worker import eager, ids_of
 from alembert.export import onnx as onnx_export
 from alembert.export import quantize
 from alembert.export.export import FILES
@@ -24,6 +24,7 @@ from alembert.inference.manifest import Manifest, Variant
 from alembert.initialization.student import from_scratch
 from alembert.io.files import cache, read_json, write_json
 from alembert.models.loading import label_names_of
+from alembert.models.precision import torch_threads
 
 ROWS = 1024  # of the embedding matrix; reading from a larger one takes as long
 WARM, ROUNDS, PASSES = 20, 10, 20
@@ -78,7 +79,7 @@ def _random(
 
 def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:
     """Return the CPU milliseconds of one random text in torch: eager, fp32, one thread."""
-    with one_thread():
+    with torch_threads(1):
         return timed(eager(model.eval(), kind), length, int(model.config.vocab_size))
 
 
