@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alembert.io.files import CACHE_FIX, atomic
 from alembert.io.locks import waited_for
+from alembert.io.tensors import damage_of_part
 
 log = logging.getLogger(__name__)
 
@@ -15,15 +16,12 @@ log = logging.getLogger(__name__)
 class Parts:
     """The files of a cache in `folder`, each of `size` of its `rows` rows; the last may be shorter.
 
-    A run that is killed loses one part at most. damage_of returns a few words on the damage of a
-    part's file, "" when it is whole.
+    A part's file is written by `tensors.save_part`. A run that is killed loses one part at most.
     """
 
     folder: Path
-    suffix: str
     rows: int
     size: int
-    damage_of: Callable[[Path, range], str]
 
     @property
     def ranges(self) -> list[range]:
@@ -33,14 +31,14 @@ class Parts:
 
     def path(self, part: range) -> Path:
         """The part's file, named by its first row."""
-        return self.folder / f"{part.start:010d}{self.suffix}"
+        return self.folder / f"{part.start:010d}.safetensors"
 
     def is_whole(self, part: range) -> bool:
         """Whether the part's file is there and undamaged; a damaged one is named and removed."""
         path = self.path(part)
         if not path.is_file():
             return False
-        if damage := self.damage_of(path, part):
+        if damage := damage_of_part(path, part):
             log.warning(f"{path}: is damaged ({damage}): its {len(part):,} rows are made anew")
             path.unlink()
         return not damage

@@ -20,7 +20,7 @@ from alembert.data.encoded import Encoded
 from alembert.io.errors import UserError
 from alembert.io.files import cache
 from alembert.io.parts import Parts
-from alembert.io.tensors import damage_of_part, save_part
+from alembert.io.tensors import save_part
 from alembert.models.trace import Reads, no_grad_trace
 
 PART = 4096  # rows of a file; an interrupted run loses one file at most
@@ -76,7 +76,7 @@ def cached_logits(
     """
     order, count = subset or (np.arange(len(rows)), len(rows))
     home = cache("logits") / _key(teacher, rows, accelerator.mixed_precision, subset)
-    parts = Parts(home, ".safetensors", len(order), PART, damage_of_part)
+    parts = Parts(home, len(order), PART)
     needed = parts.ranges[
         : -(-count // PART)
     ]  # whole parts, so that a longer run goes on from them

@@ -26,7 +26,6 @@ from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, cache, naming
 from alembert.io.parts import Parts
-from alembert.io.tensors import damage_of_part
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
@@ -171,7 +170,7 @@ def cached_traces(
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     sizes = _sizes(reader)
     size = max(int(FILE // sizes.max()), 1)
-    parts = Parts(home, ".safetensors", len(rows), size, damage_of_part)
+    parts = Parts(home, len(rows), size)
     with naming(home, CACHE_FIX):
         home.mkdir(parents=True, exist_ok=True)
     checked = tqdm(parts.ranges, unit="file", desc="checking", disable=None, leave=False)
