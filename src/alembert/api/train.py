@@ -10,6 +10,7 @@ from alembert.api.model import Model
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
+    from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
     from alembert.search.tune import Trial
 
@@ -63,10 +64,11 @@ def distill(
 
     o.check_names(options, o.DistillOptions, "distill")
     first, *more = _paths(teacher)
-    chosen = _chosen(recipe, first, options)
+    files = o.files_of(options)
+    chosen = _chosen(recipe, first, files, options)
     run(Job(
         chosen, Path(out), first, options.get("general_teacher"), options.get("student"),
-        options.get("corpus"), o.files_of(options), options.get("mlm"), options.get("vectors"),
+        options.get("corpus"), files, options.get("mlm"), options.get("vectors"),
         options.get("seed", 0), o.precision_of(options), options.get("vocabulary"),
         o.caching_of(options), tuple(more),
     ))  # fmt: skip
@@ -92,9 +94,10 @@ def tune(
 
     o.check_names(options, o.TuneOptions, "tune")
     first, *more = _paths(teacher)
+    files = o.files_of(options)
     base = Job(
-        _chosen(recipe, first, options), Path(out), first, student=options.get("student"),
-        files=o.files_of(options), seed=options.get("seed", 0),
+        _chosen(recipe, first, files, options), Path(out), first, student=options.get("student"),
+        files=files, seed=options.get("seed", 0),
         precision=o.precision_of(options), more_teachers=tuple(more),
     )  # fmt: skip
     return tune(base, tries, trials)
@@ -136,7 +139,7 @@ def search(
     return Model(out)
 
 
-def _chosen(recipe: str, teacher: str, options: o.TuneOptions) -> "Recipe":
+def _chosen(recipe: str, teacher: str, files: "Files | None", options: o.TuneOptions) -> "Recipe":
     """Return the recipe by its name or file, with the settings that the keywords change."""
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
@@ -145,7 +148,7 @@ def _chosen(recipe: str, teacher: str, options: o.TuneOptions) -> "Recipe":
     student = options.get("student")
     chosen = choose_recipe(
         recipe, load_config(teacher), student, options.get("layers"), options.get("hidden_size"),
-        o.files_of(options),
+        files,
     )  # fmt: skip
     changes = o.changes_of(chosen, options)
     if student:

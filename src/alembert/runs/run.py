@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 def run(job: Job) -> dict[str, Any]:
     """Run the remaining steps of a job and return the content of metrics.json.
 
-    Of several processes (torchrun, accelerate launch), only the main one writes files and logs.
+    Of several processes (torchrun, accelerate launch), only the main one writes files; the command
+    line prints what that one logs.
     Raises UserError for a job that cannot be run.
     """
     timeout = timedelta(hours=4)  # for the other processes while the main one evaluates

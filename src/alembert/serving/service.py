@@ -65,15 +65,8 @@ class Service:
             gc.collect()
             gc.freeze()  # collections would scan the models, which takes 50 ms each time
             self.ready = True
-        except UserError as error:
-            self.failed = error
-            failed()
-        except (
-            Exception
-        ) as error:  # any fault of a runtime: else /health would say "loading" for ever
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            self.failed = UserError(f"a model cannot be loaded ({reason}): export it again")
-            self.failed.__cause__ = error
+        except Exception as error:  # any fault of a runtime: else /health would say "loading" on
+            self.failed = error if isinstance(error, UserError) else _fault(error)
             failed()
 
     async def stop(self) -> None:
@@ -111,3 +104,10 @@ class Service:
             yield self.queue
         finally:
             self.active -= 1
+
+
+def _fault(error: Exception) -> UserError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    fault = UserError(f"a model cannot be loaded ({reason}): export it again")
+    fault.__cause__ = error
+    return fault
