@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from alembert.io import hub
+from alembert.io import checksums, hub
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
@@ -72,6 +72,7 @@ def model_path(path: str) -> str:
 
 def load_config(path: str) -> PreTrainedConfig:
     """The config of a saved model. Raises UserError when there is none."""
+    checksums.check(Path(model_path(path)) / "config.json")
     config: PreTrainedConfig = _from_pretrained(path, AutoConfig.from_pretrained)
     return config
 
@@ -86,6 +87,7 @@ def label_names_of(config: PreTrainedConfig) -> list[str] | None:
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model. Raises UserError when there is none."""
+    checksums.check_folder(Path(model_path(path)), checksums.TOKENIZER)
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(path, AutoTokenizer.from_pretrained)
     if not tokenizer.is_fast:
         raise UserError(
@@ -136,6 +138,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
             "model again, as model.safetensors"
         )
+    checksums.check_folder(folder, checksums.MODEL)
     with quiet():
         model, info = _from_pretrained(
             path,

@@ -18,7 +18,7 @@ from alembert.data import sources
 from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import atomic, keep
 from alembert.models import loading, tokenizer_pruning
 from alembert.recipes.schema import Stage, replaced
 from alembert.runs import folder, trim
@@ -97,6 +97,7 @@ def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job,
         for name in missing:
             with atomic(at[name]) as partial:
                 trim.write(full[name], ids, partial)
+                keep(partial, sorted(path.name for path in partial.iterdir() if path.is_file()))
     first = str(next(iter(at.values())))
     config = loading.load_config(first)
     log.info(f"vocabulary: {config.vocab_size:,} tokens of {len(student_task.tokenizer):,} stay")
@@ -161,6 +162,7 @@ def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
             embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,
             text_pair=splits.columns.text_pair, precision=job.precision, data=rows,
         )  # fmt: skip
+        keep(job.out, [made.name])
         variants = sources.read(str(made))
     _remove_old(job.out, made)
     log.info(f"augmentation: {len(rows):,} rows became {len(variants):,}")

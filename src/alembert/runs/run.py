@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
-from alembert.io.files import read_json, write_json
+from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
@@ -68,6 +68,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def _claim(job: Job, held: ExitStack) -> None:
     held.enter_context(locked(job.out))
+    folder.repair(job.out, job.result)
     folder.check(job.out, job.recipe, job.arguments)
 
 
@@ -145,7 +146,7 @@ def _run_stage(
         )
         why += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
         log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
-    write_json(stage_folder / "facts.json", facts)
+    folder.keep_stage(stage_folder, facts)
     folder.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
     checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = (
