@@ -16,7 +16,7 @@ FIX = (
     "run the same command again, which makes it anew; a file that you changed yourself is taken "
     f"as it is without the {FILE} beside it"
 )
-MODEL = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER = (
     "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
 )  # fmt: skip

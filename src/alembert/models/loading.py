@@ -1,5 +1,7 @@
 """Loads saved models: a folder or a hub id becomes a config, a tokenizer or a model with a head."""
 
+import fnmatch
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -68,6 +70,21 @@ def model_path(path: str) -> str:
         raise UserError(f"{path}: a model is a folder or a hub id, not a file")
     hub.check_id(path, "folder")
     return path
+
+
+def digest_of(path: str) -> str:
+    """The sha256 of a saved model: of the files of its weights, config and tokenizer.
+
+    For a hub id, it is the revision. Raises UserError for a path that is no model.
+    """
+    folder = Path(model_path(path))
+    if not folder.is_dir():
+        return f"revision {load_config(path)._commit_hash}"
+    parts, state = (*checksums.MODEL, *checksums.TOKENIZER), hashlib.sha256()
+    for file in sorted(each for each in folder.iterdir() if each.is_file()):
+        if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in parts):
+            state.update(f"{file.name} {checksums.sha256_of(file)} ".encode())
+    return state.hexdigest()
 
 
 def load_config(path: str) -> PreTrainedConfig:

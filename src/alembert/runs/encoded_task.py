@@ -21,7 +21,8 @@ from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep
 from alembert.models import loading, tokenizer_pruning
 from alembert.recipes.schema import Stage, replaced
-from alembert.runs import folder, trim
+from alembert.runs import trim
+from alembert.runs.folder.writing import open_run
 from alembert.runs.job import Job
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job,
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in full}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
         ids = _ids_needed(job, student_task, list(full.values()))
-        folder.open_run(job.out, job.recipe, job.arguments)
+        open_run(job)
         for name in missing:
             with atomic(at[name]) as partial:
                 trim.write(full[name], ids, partial)
@@ -156,7 +157,7 @@ def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
             loading.load_model(mlm, "words")
         if job.vectors is not None:
             read_vectors(Path(job.vectors))
-        folder.open_run(job.out, job.recipe, job.arguments)
+        open_run(job)
         augment_file(
             job.files.train.name, made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
             embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,

@@ -1,103 +1,18 @@
-"""The files of a run folder: written with checksums, compared with a new command, repaired."""
+"""Damaged files of a run folder: each is named, and copied again or removed to be made again."""
 
-import json
 import logging
-import platform
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.io import checksums
-from alembert.io.environment import versions
-from alembert.io.errors import UserError
-from alembert.io.files import atomic, keep, keep_checksums, keep_json, keep_text, read_json, remove
+from alembert.io.files import remove
 from alembert.io.tensors import damage_of
-from alembert.models.loading import quiet
-from alembert.recipes.schema import Recipe, from_yaml, to_yaml
+from alembert.runs.folder import ANOTHER, ENVIRONMENT, LOG, METRICS, RECIPE, RESULTS
+from alembert.runs.folder.writing import copy_file
 from alembert.training import checkpoint
 
 log = logging.getLogger(__name__)
-
-RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
-LOG, FACTS = "log.jsonl", "facts.json"  # of a stage
-RESULTS = (METRICS, "predictions.parquet", "bench.json")  # of the evaluation
-ANOTHER = "choose another --out, or delete the folder"
-PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
-PACKAGES = ("alembert", "torch", "transformers", "accelerate", "tokenizers", "datasets", "python")
-
-
-def check(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
-    """Raise UserError for a folder of another recipe, other arguments or other files."""
-    at = out / RECIPE
-    if not at.is_file():
-        # left by a run that was killed in open_run
-        opening = (".lock", "environment.json", checksums.FILE)
-        others = sorted(
-            p.name for p in out.iterdir() if p.name not in opening and p.suffix != ".partial"
-        )
-        if others:
-            raise UserError(f"{out}: holds {others[0]} and no run: choose an empty or new folder")
-        return
-    there, here = (_flat(r.model_dump(mode="json", exclude=PROSE)) for r in (from_yaml(at), recipe))
-    there |= _flat(read_json(out / ENVIRONMENT)["arguments"], "arguments")
-    here |= _flat(json.loads(json.dumps(arguments)), "arguments")
-    for key in here | there:
-        if here.get(key) != there.get(key):
-            raise UserError(
-                f"{out}: holds another run: {key} is {there.get(key)!r} there and {here.get(key)!r}"
-                f" here: {ANOTHER}"
-            )
-
-
-def open_run(out: Path, recipe: Recipe, arguments: dict[str, Any]) -> None:
-    """Write recipe.yaml and environment.json, once."""
-    if (out / RECIPE).is_file():
-        return
-    environment = {
-        "arguments": arguments,
-        "command": sys.argv,
-        "versions": versions(PACKAGES),
-        "hardware": {
-            "machine": platform.machine(),
-            "cpu": torch.cpu.get_capabilities().get("cpu_name"),
-            "threads": torch.get_num_threads(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        },
-    }
-    keep_json(out / ENVIRONMENT, environment)
-    keep_text(out / RECIPE, to_yaml(recipe))
-
-
-def keep_stage(stage_folder: Path, facts: dict[str, Any]) -> None:
-    """Write the facts of a stage that is trained, and the checksums of its log and its facts."""
-    keep(stage_folder, [LOG])
-    keep_json(stage_folder / FACTS, facts)
-
-
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: Path) -> None:
-    """Save model and tokenizer in `to`, which appears complete or not at all, with checksums."""
-    with atomic(to) as partial, quiet():
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        keep(partial, sorted(path.name for path in partial.iterdir() if path.is_file()))
-
-
-def copy_model(source: Path, to: Path) -> None:
-    """Copy a saved model's files to `to`, config.json last, which marks the copy as complete.
-
-    Checksums are those of the source, so that an error of the copying shows too.
-    """
-    apart = (checksums.FILE, "config.json")
-    for name in sorted(path.name for path in source.iterdir() if path.name not in apart):
-        _copy(source / name, to / name)
-    if known := checksums.recorded(source):
-        keep_checksums(to, known)
-    _copy(source / "config.json", to / "config.json")
 
 
 def repair(out: Path, result: Path) -> None:
@@ -185,24 +100,6 @@ def _copied_again(path: Path, sources: Iterable[Path]) -> bool:
     for source in (folder / path.name for folder in sources):
         if source.is_file() and checksums.sha256_of(source) == checksum:
             log.warning(f"{path}: is damaged: it is copied again from {source.parent}")
-            _copy(source, path)
+            copy_file(source, path)
             return True
     return False
-
-
-def _copy(source: Path, to: Path) -> None:
-    with atomic(to) as partial:
-        shutil.copyfile(source, partial)
-
-
-def _flat(tree: Any, at: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict):
-        items: Any = tree.items()
-    elif isinstance(tree, list):
-        items = enumerate(tree)
-    else:
-        return {at: tree}
-    flat: dict[str, Any] = {}
-    for key, value in items:
-        flat |= _flat(value, f"{at}.{key}" if at else str(key))
-    return flat
