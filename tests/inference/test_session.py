@@ -414,6 +414,7 @@ def test_a_broken_folder_is_named(
 ) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(folders["classification"], folder)
+    (folder / "checksums.json").unlink()
     (folder / file).unlink()
     if content is not None:
         (folder / file).write_bytes(content)
@@ -445,12 +446,26 @@ def test_files_that_do_not_fit_each_other_are_named(
     folders: dict[str, Path], tmp_path: Path, field: str, value: Any, said: str, runtime: str
 ) -> None:
     shutil.copytree(folders["classification"], tmp_path / "mixed")
+    (tmp_path / "mixed" / "checksums.json").unlink()
     path = tmp_path / "mixed" / "deploy.json"
     content = json.loads(path.read_text()) | {field: value}
     content["variants"][0]["runtime"] = runtime
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=said):
         Session(tmp_path / "mixed")
+
+
+@pytest.mark.parametrize("file", ["deploy.json", "onnx/model.onnx", "checksums.json"])
+def test_a_flipped_byte_of_an_export_is_named(
+    file: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(folders["classification"], tmp_path / "flipped")
+    path = tmp_path / "flipped" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{path}: is damaged"):
+        Session(tmp_path / "flipped")
 
 
 def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
