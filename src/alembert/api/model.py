@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alembert.io.answers import Texts
 from alembert.io.files import model_folder, read_json
 
 if TYPE_CHECKING:
@@ -48,19 +49,19 @@ class Model:
 
         return torch_session(str(self.folder))
 
-    def predict(self, texts: Any) -> Any:
+    def predict(self, texts: Texts) -> Any:
         """Return a Classification, Labels or Score for each text."""
         return self.session.predict(texts)
 
-    def embed(self, texts: Any) -> Any:
+    def embed(self, texts: Texts) -> Any:
         """Return vectors (N, H), or (H,) for one text."""
         return self.session.embed(texts)
 
-    def tag(self, texts: Any) -> Any:
+    def tag(self, texts: Texts) -> Any:
         """Return the Tags of each text."""
         return self.session.tag(texts)
 
-    def fill_mask(self, texts: Any, top: int = 5) -> Any:
+    def fill_mask(self, texts: Texts, top: int = 5) -> Any:
         """Return the `top` Guesses for each mask of each text."""
         return self.session.fill_mask(texts, top)
 

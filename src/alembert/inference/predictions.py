@@ -1,7 +1,6 @@
 """Turns the logits of a graph into typed answers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +10,14 @@ from alembert.io.answers import Classification, Guess, Labels, Score, Tag
 Floats = NDArray[np.float32]
 
 
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+def softmax(logits: Floats | NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities that add up to 1 over the last dimension, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     probabilities: NDArray[np.float64] = shifted / shifted.sum(-1, keepdims=True)
     return probabilities
 
 
-def sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
+def sigmoid(logits: Floats | NDArray[np.float64]) -> NDArray[np.float64]:
     """Independent probabilities, in float64."""
     small = np.exp(-np.abs(logits.astype(np.float64)))
     probabilities: NDArray[np.float64] = np.where(logits > 0, 1.0, small) / (1 + small)
@@ -88,6 +87,6 @@ def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:
     return tuple(_span(text, run) for run in runs)
 
 
-def _span(text: str, run: Sequence[Any]) -> Tag:
-    start, end = run[0].start, run[-1].end
-    return Tag(text[start:end], run[0].label[2:], start, end, min(word.score for word in run))
+def _span(text: str, run: Sequence[Tag]) -> Tag:
+    start, end, label = run[0].start, run[-1].end, run[0].label or ""
+    return Tag(text[start:end], label[2:], start, end, min(word.score for word in run))

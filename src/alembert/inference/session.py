@@ -28,6 +28,8 @@ from alembert.io.answers import (
     Score,
     Tag,
     Tags,
+    Text,
+    Texts,
     Token,
     Tokens,
     is_bio,
@@ -101,7 +103,7 @@ class Session:
     def labels(self) -> tuple[str, ...]:
         return self.facts.labels
 
-    def predict(self, texts: Any) -> Any:
+    def predict(self, texts: Texts) -> Any:
         """A Classification, Labels (multi-label) or Score (regression) for each text."""
         self._check_verb("predict")
         inputs, one = as_list(texts)
@@ -114,7 +116,7 @@ class Session:
         answers = [answer for values in batches for answer in make[self.kind](values)]
         return answers[0] if one else answers
 
-    def embed(self, texts: Any) -> Floats:
+    def embed(self, texts: Texts) -> Floats:
         """Vectors (N, H) in float32; (H,) for one text."""
         self._check_verb("embed")
         vectors: Floats = self.logits(texts)
@@ -122,7 +124,7 @@ class Session:
             vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
         return vectors
 
-    def fill_mask(self, texts: Any, top: int = 5) -> Any:
+    def fill_mask(self, texts: Texts, top: int = 5) -> Any:
         """For each mask of each text, a list of the `top` most probable Guesses."""
         self._check_verb("fill_mask")
         if top < 1:
@@ -132,7 +134,7 @@ class Session:
         answers = list(self._per_token(inputs, finish))
         return answers[0] if one else answers
 
-    def tag(self, texts: Any) -> Any:
+    def tag(self, texts: Texts) -> Any:
         """The Tags of each text, split at white space, or of each list of words."""
         self._check_verb("tag")
         inputs, one = as_list(texts)
@@ -140,7 +142,7 @@ class Session:
         answers = [self.tagged(text, each) for text, each in zip(inputs, labels, strict=True)]
         return answers[0] if one else answers
 
-    def tagged(self, text: Any, answers: Sequence[tuple[int, float] | None]) -> Tags:
+    def tagged(self, text: Text, answers: Sequence[tuple[int, float] | None]) -> Tags:
         """The Tags of one text, from the label id and the probability of each word."""
         joined, limits = word_spans(text)
         words = []
@@ -151,14 +153,14 @@ class Session:
         spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
         return Tags(tuple(words), spans)
 
-    def logits(self, texts: Any) -> Any:
+    def logits(self, texts: Texts) -> Any:
         """The graph's output in float32, in the order of the texts.
 
         It is (N, C), or (N, H) of an encoder. Kind "tokens" gives (words, C) for each text, NaN
         for a word without tokens, and "words" gives (masks, V). One text has no N.
         """
         inputs, one = as_list(texts)
-        answers: Any
+        answers: Floats | list[Floats]
         if self.kind in TOKEN_KINDS:
             none = np.full(len(self.labels), np.nan, np.float32)
             answers = [
@@ -171,7 +173,7 @@ class Session:
             answers = np.concatenate(values) if values else np.empty((0, width), np.float32)
         return answers[0] if one else answers
 
-    def tokenize(self, texts: Any) -> Any:
+    def tokenize(self, texts: Texts) -> Any:
         """The Tokens of each text as the model reads them; with windows, those of the first."""
         inputs, one = as_list(texts)
         tokens_of = []
@@ -185,13 +187,13 @@ class Session:
                 tokens_of.append(Tokens(tokens, bool(row.overflowing)))
         return tokens_of[0] if one else tokens_of
 
-    def _per_text(self, texts: list[Any]) -> Iterator[Floats]:
+    def _per_text(self, texts: list[Text]) -> Iterator[Floats]:
         """Logits (n, C) of each chunk of texts."""
         for first, part in chunks(texts):
             yield per_text(self.reader(part, first=first), self.engine, self._budget)
 
     def _per_token(
-        self, texts: list[Any], finish: Callable[[Floats], Sequence[T]]
+        self, texts: list[Text], finish: Callable[[Floats], Sequence[T]]
     ) -> Iterator[list[T | None]]:
         """For each text, the answers of its words or masks."""
         for first, part in chunks(texts):
@@ -199,7 +201,7 @@ class Session:
             yield from per_token(rows, positions, self.engine, self._budget, finish)
 
     def read(
-        self, texts: Sequence[Any], first: int = 0
+        self, texts: Sequence[Text], first: int = 0
     ) -> tuple[Rows, list[list[tuple[int, int] | None]]]:
         """The rows of texts, and for each text the (row, column) of its words or masks.
 

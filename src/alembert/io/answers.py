@@ -1,8 +1,11 @@
 """The types of a model's answers, which every room shares, and the tags that mark spans."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+Text = str | Sequence[str]  # a text, a pair of texts, or the words of a text
+Texts = Text | Iterable[Text]  # a str, or a tuple that is a pair, is a single text
 
 
 @dataclass(frozen=True)
