@@ -90,4 +90,10 @@ def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:
 
 def _span(text: str, run: Sequence[Any]) -> Tag:
     start, end = run[0].start, run[-1].end
-    return Tag(text[start:end], run[0].label[2:], start, end, min(word.score for word in run))
+    return Tag(
+        text=text[start:end],
+        label=run[0].label[2:],
+        start=start,
+        end=end,
+        score=min(word.score for word in run),
+    )

@@ -28,7 +28,7 @@ class Model(Hashable, Protocol):
     def __call__(self, rows: Sequence[Any], /) -> Sequence[Any]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The size of a computed batch; tokens = rows x longest row, padding included."""
 
@@ -220,7 +220,15 @@ class Queue:
         queue = self._queues[model]
         rate = seconds / (tokens + CALL)
         queue.rate = rate if not queue.rate else 0.9 * queue.rate + 0.1 * rate
-        self._seen(Batch(model, len(lengths), tokens, tokens - sum(lengths), seconds))
+        self._seen(
+            Batch(
+                model=model,
+                rows=len(lengths),
+                tokens=tokens,
+                padding=tokens - sum(lengths),
+                seconds=seconds,
+            )
+        )
 
 
 def _deliver(taken: list[_Entry], answers: Sequence[Any], error: Exception | None) -> None:
