@@ -65,7 +65,7 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
     command = ["search", "--teacher", teacher, "--train", train, "--valid", valid, "--eval", test,
                "--out", found, *options.split(), "--serve", str(port)]  # fmt: skip
     metric, value = served(command, port, test)
-    taught = evaluate(teacher, Files(test), 128)[metric]
+    taught = evaluate(teacher, Files(train=test), 128)[metric]
     done = json.loads((Path(found) / "search.json").read_text())
     texts = texts_of(test, None, None)
     rows = bench([teacher, found], [], [1], 1, 128, texts, SECONDS, [f"{teacher}:torch"])

@@ -190,7 +190,15 @@ def test_a_plan_has_every_row_once_keeps_the_budget_and_pads_little(
 
 def fake(folder: Path, kind: str, engine: Any, **more: Any) -> Session:
     """A session on a tokenizer and numbers that were made up."""
-    facts = Manifest(kind, tuple(NAMES.get(kind, ())), 64, (), 0, "", ())
+    facts = Manifest(
+        kind=kind,
+        labels=tuple(NAMES.get(kind, ())),
+        max_length=64,
+        inputs=(),
+        parameters=0,
+        chosen="",
+        variants=(),
+    )
     return Session(folder, facts=facts, engine=engine, **more)
 
 
@@ -300,7 +308,10 @@ def test_spans_are_put_together_as_seqeval_counts_them(
     labels: str, spans: list[tuple[str, str]]
 ) -> None:
     names = [None if name == "-" else name for name in labels.split()]
-    words = [Tag("abcd"[i], name, 2 * i, 2 * i + 1, 0.9 - i / 10) for i, name in enumerate(names)]
+    words = [
+        Tag(text="abcd"[i], label=name, start=2 * i, end=2 * i + 1, score=0.9 - i / 10)
+        for i, name in enumerate(names)
+    ]
     found = spans_of("a b c d", words)
     assert [(span.text, span.label) for span in found] == spans
     assert all(span.score == min(w.score for w in words if span.start <= w.start < span.end) for span in found)  # fmt: skip  # noqa: E501

@@ -33,11 +33,13 @@ from alembert.search.latency import Latency
 from alembert.search.search import search
 from alembert.search.space import RECIPES, Budget, Shape, grid
 
-CAPPED = Budget(1.0, None, trials=2, steps=2, epochs=1, recipes=("tinybert",))
+CAPPED = Budget(
+    max_latency_ms=1.0, min_retention=None, trials=2, steps=2, epochs=1, recipes=("tinybert",)
+)
 
 
 def shape(recipe: str, layers: int) -> Shape:
-    return Shape(recipe, layers, 8, 4, 16)
+    return Shape(recipe=recipe, layers=layers, hidden_size=8, heads=4, inner=16)
 
 
 def test_the_grid_of_bert_base_holds_the_papers_students_shallow_ones_first() -> None:
@@ -166,36 +168,46 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         return {"name": which.name, "held_out": worth[which.name[:10]], "latency_ms": 1.0}
 
     monkeypatch.setattr(phases, "train_fully", full)
-    ran = phases.BriefTrainings(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
+    ran = phases.BriefTrainings(
+        shapes=named,
+        ms=ms,
+        rungs=[rung],
+        shares=[0.01],
+        first=min(ms, key=lambda n: ms[n]),
+        vocabulary="all",
+        trials=[],
+    )
     aim = {"metric": "accuracy", "held_out": 1.0}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
-        fulls = phases.train_winner(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
+        fulls = phases.train_winner(
+            Budget(max_latency_ms=None, min_retention=share), None, ran, aim
+        )  # type: ignore[arg-type]
         assert asked == list(worth)[:wanted]
         assert len(fulls) == wanted
 
 
 def test_the_narrower_of_two_bounds_counts_and_is_the_one_that_is_named() -> None:
-    both = Budget(2.0, None, min_speedup=10.0)
+    both = Budget(max_latency_ms=2.0, min_retention=None, min_speedup=10.0)
     assert both.within(10.0) == replace(both, max_latency_ms=1.0)
     assert both.within(30.0) == replace(both, min_speedup=None)
-    alone = Budget(2.0, None)
+    alone = Budget(max_latency_ms=2.0, min_retention=None)
     assert alone.within(1.0) == alone
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((None, None), "the search has no bound: give --max-latency-ms, --min-speedup or "),
-        ((0.0, None), "--max-latency-ms 0: must be over 0"),
-        ((None, 97), "--min-retention 97: a share, over 0 and at most 1"),
-        ((1.0, None, 0), "--trials 0: must be over 0"),
-        ((None, None, 9, 100, None, 32, RECIPES, ("all",), -3), "--min-speedup -3: must be over 0"),
+        ({}, "the search has no bound: give --max-latency-ms, --min-speedup or "),
+        ({"max_latency_ms": 0.0}, "--max-latency-ms 0: must be over 0"),
+        ({"min_retention": 97}, "--min-retention 97: a share, over 0 and at most 1"),
+        ({"max_latency_ms": 1.0, "trials": 0}, "--trials 0: must be over 0"),
+        ({"min_speedup": -3}, "--min-speedup -3: must be over 0"),
     ],
 )
-def test_budgets_that_make_no_sense_are_refused(options: tuple[Any, ...], said: str) -> None:
+def test_budgets_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        Budget(*options)
+        Budget(**{"max_latency_ms": None, "min_retention": None} | options)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +231,7 @@ def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
-    files = Files(str(home / "train.csv"), evaluation=str(home / test))
+    files = Files(train=str(home / "train.csv"), evaluation=str(home / test))
     return search(
         budget, str(home / "teacher"), files, out, 32, 0, "fp32",
         finish,
@@ -350,7 +362,7 @@ def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -
 
 
 def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path) -> None:
-    teacher, out, files = tmp_path / "teacher", tmp_path / "found", Files("t.csv")
+    teacher, out, files = tmp_path / "teacher", tmp_path / "found", Files(train="t.csv")
     teacher.mkdir()
     out.mkdir()
     for name in ("config.json", "model.safetensors", "vocab.txt"):

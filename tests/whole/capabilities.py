@@ -141,7 +141,12 @@ def measured() -> Iterator[str]:
     labels = {"classification": np.arange(2), "regression": np.arange(2.0),
               "multilabel": np.eye(2), "tokens": np.arange(2)}  # fmt: skip
     for kind, (headline, *_) in METRICS.items():
-        rows = Encoded(np.zeros(2, np.int32), [1, 1], labels[kind], per_token=kind == "tokens")
+        rows = Encoded(
+            input_ids=np.zeros(2, np.int32),
+            lengths=[1, 1],
+            labels=labels[kind],
+            per_token=kind == "tokens",
+        )
         logits = np.eye(2, 1 if kind == "regression" else 2, dtype=np.float32)
         said = [row[None] for row in logits] if rows.per_token else logits
         found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)

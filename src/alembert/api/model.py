@@ -74,7 +74,7 @@ class Model:
         from alembert.export.export import export
 
         names: Sequence[str] = list(dict.fromkeys(("onnx", *backends)))
-        export(str(self.folder), names, Files(data) if data else None, max_length)
+        export(str(self.folder), names, Files(train=data) if data else None, max_length)
         self.__dict__.pop("session", None)
         return self
 

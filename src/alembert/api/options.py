@@ -93,14 +93,19 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
     from alembert.data.splits import HUB, Files
 
     train = given.get("train") or (HUB if given.get("task") is not None else None)
-    rest = [given.get(name) for name in ("valid", "eval", "unlabelled")]
     if train is None:
-        for name, value in zip(("valid", "eval", "unlabelled"), rest, strict=True):
-            if value is not None:
+        for name in ("valid", "eval", "unlabelled"):
+            if given.get(name) is not None:
                 raise UserError(f"--{name} is for the task stages: it needs --train")
         return None
-    columns = [given.get(name) for name in ("task", "text", "text_pair", "label")]
-    return Files(train, *rest, *columns)
+    columns = {name: given.get(name) for name in ("task", "text", "text_pair", "label")}
+    return Files(
+        train=train,
+        valid=given.get("valid"),
+        evaluation=given.get("eval"),
+        unlabelled=given.get("unlabelled"),
+        **columns,
+    )
 
 
 def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:

@@ -40,7 +40,7 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
     )
     files = o.files_of(options)
     run(Job(
-        with_settings(recipe, changes), Path(out), student=_path(model),
+        recipe=with_settings(recipe, changes), out=Path(out), student=_path(model),
         corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
         precision=o.precision_of(options), model_at=".",
     ))  # fmt: skip
@@ -66,12 +66,24 @@ def distill(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     chosen = _chosen(recipe, first, files, options)
-    run(Job(
-        chosen, Path(out), first, options.get("general_teacher"), options.get("student"),
-        options.get("corpus"), files, options.get("mlm"), options.get("vectors"),
-        options.get("seed", 0), o.precision_of(options), options.get("vocabulary"),
-        o.caching_of(options), tuple(more),
-    ))  # fmt: skip
+    run(
+        Job(
+            recipe=chosen,
+            out=Path(out),
+            teacher=first,
+            general_teacher=options.get("general_teacher"),
+            student=options.get("student"),
+            corpus=options.get("corpus"),
+            files=files,
+            mlm=options.get("mlm"),
+            vectors=options.get("vectors"),
+            seed=options.get("seed", 0),
+            precision=o.precision_of(options),
+            vocabulary=options.get("vocabulary"),
+            caching=o.caching_of(options),
+            more_teachers=tuple(more),
+        )
+    )
     return Model(out)
 
 
@@ -96,10 +108,15 @@ def tune(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     base = Job(
-        _chosen(recipe, first, files, options), Path(out), first, student=options.get("student"),
-        files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), more_teachers=tuple(more),
-    )  # fmt: skip
+        recipe=_chosen(recipe, first, files, options),
+        out=Path(out),
+        teacher=first,
+        student=options.get("student"),
+        files=files,
+        seed=options.get("seed", 0),
+        precision=o.precision_of(options),
+        more_teachers=tuple(more),
+    )
     return tune(base, tries, trials)
 
 
@@ -126,15 +143,26 @@ def search(
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
     names = options.get("recipes", "distilbert,tinybert,minilm,mobilebert").split(",")
     budget = Budget(
-        options.get("max_latency_ms"), options.get("min_retention"), options.get("trials", 9),
-        options.get("steps", 100), options.get("epochs"), options.get("length", 32),
-        tuple(dict.fromkeys(names)), VOCABULARIES if vocabulary == "both" else (vocabulary,),
-        options.get("min_speedup"),
-    )  # fmt: skip
+        max_latency_ms=options.get("max_latency_ms"),
+        min_retention=options.get("min_retention"),
+        trials=options.get("trials", 9),
+        steps=options.get("steps", 100),
+        epochs=options.get("epochs"),
+        length=options.get("length", 32),
+        recipes=tuple(dict.fromkeys(names)),
+        vocabularies=VOCABULARIES if vocabulary == "both" else (vocabulary,),
+        min_speedup=options.get("min_speedup"),
+    )
     result = search(
-        budget, _path(teacher), files, Path(out), options.get("max_length", 128),
-        options.get("seed", 0), o.precision_of(options), present,
-    )  # fmt: skip
+        budget,
+        _path(teacher),
+        files,
+        Path(out),
+        options.get("max_length", 128),
+        options.get("seed", 0),
+        o.precision_of(options),
+        present,
+    )
     log.info(result)
     return Model(out)
 

@@ -188,7 +188,7 @@ def export(
     if not auto and (keep is not None or label is not None):
         name = "--label" if keep is None else "--keep"
         raise UserError(f"{name} is for choosing among variants: it needs --auto")
-    files = Files(data, text=text, text_pair=text_pair, label=label) if data else None
+    files = Files(train=data, text=text, text_pair=text_pair, label=label) if data else None
     if auto:
         if files is None:
             raise UserError("--auto needs --data F: the texts that the variants are measured on")

@@ -230,7 +230,7 @@ def evaluate_(
     if corpus is not None:
         metrics = evaluate_mlm(model, corpus, max_length, sequences, backend)
     else:
-        files = Files(str(data), text=text, text_pair=text_pair, label=label)
+        files = Files(train=str(data), text=text, text_pair=text_pair, label=label)
         metrics = evaluate(model, files, max_length, backend)
     line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     typer.echo(json.dumps(metrics) if json_ else line)

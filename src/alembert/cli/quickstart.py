@@ -58,12 +58,22 @@ def quickstart(out: Path, teacher: str | None, seed: int) -> None:
     """Fine-tune the teacher, distil the students and print the table; finished runs are reused."""
     start = time.perf_counter()
     intents = Path(str(files("alembert") / "data" / "intents"))
-    data = Files(*(str(intents / f"{name}.csv") for name in ("train", "valid", "test")))
+    train, valid, test = (str(intents / f"{name}.csv") for name in ("train", "valid", "test"))
+    data = Files(train=train, valid=valid, evaluation=test)
     pretrained = teacher or builtin_teacher()
     count = 1 + len(STUDENTS)
     typer.echo(f"1/{count} fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
     tuning = with_settings(finetune(load_config(pretrained)), TEACHER)
-    run(Job(tuning, out / "teacher", student=pretrained, files=data, seed=seed, model_at="."))
+    run(
+        Job(
+            recipe=tuning,
+            out=out / "teacher",
+            student=pretrained,
+            files=data,
+            seed=seed,
+            model_at=".",
+        )
+    )
     tuned, models = str(out / "teacher"), {"teacher": out / "teacher"}
     config = load_config(tuned)
     width = int(config.hidden_size) // config.num_attention_heads // 2 * config.num_attention_heads
@@ -71,7 +81,7 @@ def quickstart(out: Path, teacher: str | None, seed: int) -> None:
         typer.echo(f"{number}/{count} distilling it into a {shown} student ({shape})")
         sizes = {"hidden_size": width} if name == "tinybert" else {}
         recipe = with_settings(recipe_of(name, config, **sizes), settings)
-        run(Job(recipe, out / name, teacher=tuned, files=data, seed=seed))
+        run(Job(recipe=recipe, out=out / name, teacher=tuned, files=data, seed=seed))
         models[shown] = out / name / "student"
     _table(out, models, data)
     runs = [out / name for name in STUDENTS]

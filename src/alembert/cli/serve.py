@@ -57,7 +57,12 @@ def serve(
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
     limits = Limits(
-        threads or os.cpu_count() or 1, batch_tokens, max_requests, max_inputs, max_wait, max_body
+        threads=threads or os.cpu_count() or 1,
+        tokens=batch_tokens,
+        requests=max_requests,
+        inputs=max_inputs,
+        wait=max_wait,
+        body=max_body,
     )
     named = [(name, folder, backend) for name, folder in _named(models).items()]
     for _, folder, _ in named:

@@ -16,7 +16,7 @@ from alembert.io.errors import UserError
 HUB = "hub"  # as Files.train: a GLUE task comes from there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Files:
     """The user's files and columns. If task names a GLUE task, `train` is its folder, or HUB."""
 
@@ -30,7 +30,7 @@ class Files:
     label: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Splits:
     """The encoded splits of a task: train, valid (for checkpoints) and test (for metrics)."""
 
@@ -87,7 +87,15 @@ def prepare(
         source = files.evaluation or files.train
         where = find_columns(test_rows, source, *names)
         test, texts = encoded(test_rows, where, source), readable_texts(test_rows, where)
-    return Splits(task, train, valid, test, train_rows, columns, texts)
+    return Splits(
+        task=task,
+        train=train,
+        valid=valid,
+        test=test,
+        rows=train_rows,
+        columns=columns,
+        texts=texts,
+    )
 
 
 def are_pairs(files: Files) -> bool:

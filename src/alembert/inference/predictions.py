@@ -89,4 +89,5 @@ def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:
 
 def _span(text: str, run: Sequence[Tag]) -> Tag:
     start, end, label = run[0].start, run[-1].end, run[0].label or ""
-    return Tag(text[start:end], label[2:], start, end, min(word.score for word in run))
+    score = min(word.score for word in run)
+    return Tag(text=text[start:end], label=label[2:], start=start, end=end, score=score)

@@ -148,7 +148,9 @@ class Session:
         words = []
         for (start, end), answer in zip(limits, answers, strict=True):
             label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
-            words.append(Tag(joined[start:end], label, start, end, score))
+            words.append(
+                Tag(text=joined[start:end], label=label, start=start, end=end, score=score)
+            )
         bio = is_bio(self.labels)
         spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
         return Tags(tuple(words), spans)
@@ -183,7 +185,10 @@ class Session:
             for text in range(rows.texts):
                 row = starts[text]
                 fields = zip(row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True)
-                tokens = tuple(Token(i, name, *span, bool(flag)) for i, name, span, flag in fields)
+                tokens = tuple(
+                    Token(id=i, text=name, start=span[0], end=span[1], special=bool(flag))
+                    for i, name, span, flag in fields
+                )
                 tokens_of.append(Tokens(tokens, bool(row.overflowing)))
         return tokens_of[0] if one else tokens_of
 

@@ -40,7 +40,7 @@ class Guess:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tag:
     """A word or a span of words, the characters start to end of the text (words joined by " ").
 
@@ -66,7 +66,7 @@ class Tags:
     spans: tuple[Tag, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Token:
     """A token and its characters start to end (in the second text for that of a pair)."""
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 OPTIONS = {"corpus": "--corpus", "task": "--train"}  # kind of a stage's data: its option
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One run: a recipe, its models, its data; general_teacher is the teacher on the corpus."""
 

@@ -106,7 +106,13 @@ def _run_stage(
     student_task, splits = texts.student, texts.student.splits
     stage = class_weights.with_class_weights(stage, splits)
     distillation, rows, masking = prepare_stage(job, stage, stage_folder, last, texts, accelerator)
-    batches = Batches(rows, stage.batch_size, job.seed, student_task.pad, masking)
+    batches = Batches(
+        rows=rows,
+        batch_size=stage.batch_size,
+        seed=job.seed,
+        pad_token_id=student_task.pad,
+        masking=masking,
+    )
     of_task = splits if stage.data == "task" else None
     length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
     validator = None

@@ -73,7 +73,7 @@ def _by_objective(
     distillation: Distillation, data: Encoded, pad: int, accelerator: Accelerator
 ) -> Callable[[], Validation]:
     """Return a function that measures the stage's own loss on held-out texts."""
-    batches = Batches(data, BATCH_SIZE, 0, pad)
+    batches = Batches(rows=data, batch_size=BATCH_SIZE, seed=0, pad_token_id=pad)
 
     def measure() -> Validation:
         total = 0.0

@@ -48,8 +48,11 @@ def search(
             log.info(f"{out}: this was searched before; nothing to do")
         else:
             splits, aim = _aim(teacher, files, max_length, seed, out)
-            sizes = len(splits.train), len(splits.task.labels)
-            task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
+            task = Task(
+                out=out, teacher=teacher, config=config, files=files, rows=len(splits.train),
+                classes=len(splits.task.labels), max_length=max_length, seed=seed,
+                precision=precision,
+            )  # fmt: skip
             if budget.min_speedup is not None:
                 aim["latency_ms"] = _teacher_ms(budget, task, splits)
                 budget = budget.within(aim["latency_ms"])

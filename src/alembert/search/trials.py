@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 HOME = "searched"  # folder in that of a search: its identity and a record of each training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """The teacher, texts and settings that all candidates share; `rows` are for training."""
 
@@ -50,9 +50,14 @@ class Task:
 
     def job(self, recipe: Recipe, vocabulary: str, out: Path, files: Files) -> Job:
         return Job(
-            recipe, out, self.teacher, files=files, seed=self.seed, precision=self.precision,
+            recipe=recipe,
+            out=out,
+            teacher=self.teacher,
+            files=files,
+            seed=self.seed,
+            precision=self.precision,
             vocabulary="task" if vocabulary == "task" else None,
-        )  # fmt: skip
+        )
 
     def recipe(self, shape: Shape, epochs: float | None) -> Recipe:
         """Return a shape's recipe for these texts, of its usual length or of so many epochs."""

@@ -128,7 +128,14 @@ def _model_routes(service: Service) -> dict[Operation, Answer]:
     routes["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _route(service, _tokenize))
     routes["/attentions"] = (attentions, schemas.Attentions, _route(service, _attend))
     return {
-        Operation("POST", prefix + path, str(request.__doc__), answer, request, REFUSED): handle
+        Operation(
+            method="POST",
+            path=prefix + path,
+            summary=str(request.__doc__),
+            answer=answer,
+            request=request,
+            errors=REFUSED,
+        ): handle
         for prefix in ("", "/models/{name}")
         for path, (request, answer, handle) in routes.items()
     }

@@ -14,7 +14,7 @@ REF = "#/components/schemas/{model}"
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of a path; answer is its type, or None for plain text, and errors are statuses."""
 

@@ -40,7 +40,7 @@ class Model(Hashable, Protocol[R_contra, A_co]):
 Mixed = Model[Any, Any]  # the queue holds the rows of all models, and reads only their lengths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The size of a computed batch; tokens = rows x longest row, padding included."""
 
@@ -232,7 +232,15 @@ class Queue:
         queue = self._queues[model]
         rate = seconds / (tokens + CALL)
         queue.rate = rate if not queue.rate else 0.9 * queue.rate + 0.1 * rate
-        self._seen(Batch(model, len(lengths), tokens, tokens - sum(lengths), seconds))
+        self._seen(
+            Batch(
+                model=model,
+                rows=len(lengths),
+                tokens=tokens,
+                padding=tokens - sum(lengths),
+                seconds=seconds,
+            )
+        )
 
 
 def _deliver(taken: list[_Entry], answers: Sequence[object], error: Exception | None) -> None:
