@@ -368,6 +368,10 @@ def test_the_number_of_a_bad_text_counts_from_the_first_of_all(folders: dict[str
     session = fake(folders["classification"], "classification", lambda x: x["input_ids"][:, :3])
     with pytest.raises(UserError, match="text 2501 "):
         session.logits(["a"] * 2500 + [""])
+    for ask, kind in ((Session.predict, "classification"), (Session.embed, "encoder"),
+                      (Session.tag, "tokens"), (Session.fill_mask, "words")):  # fmt: skip
+        with pytest.raises(UserError, match=r"^text 1202 .*: is empty"):
+            ask(Session(folders[kind]), ["a [MASK]", " "], first=1200)
 
 
 def test_no_text_has_no_answer(folders: dict[str, Path]) -> None:

@@ -1,9 +1,9 @@
 """The verbs that put a model to work on CPU. Nothing heavy is imported before one is called."""
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,18 +111,13 @@ def predict(
     methods: dict[str, Any] = {
         "encoder": session.embed,
         "tokens": session.tag,
-        "words": lambda texts: session.fill_mask(texts, top),
+        "words": partial(session.fill_mask, top=top),
     }
     predict_texts = methods.get(session.kind, session.predict)
     show = lines.json_line if json_ else lines.line
     done = 0
     for batch in _inputs(texts, pair):
-        try:
-            answers = predict_texts(batch)
-        except UserError as error:  # its number counts within the batch
-            match = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
-            raise UserError(f"text {done + int(match[1])}{match[2]}") if match else error from error
-        for text, answer in zip(batch, answers, strict=True):
+        for text, answer in zip(batch, predict_texts(batch, first=done), strict=True):
             typer.echo(show(text, answer))
         done += len(batch)
 

@@ -50,7 +50,8 @@ class Session:
     """One exported model. Every method may be called from several threads at once.
 
     texts is a list of texts, or of pairs (text, text). A str, or a tuple that is a pair, gives one
-    answer instead of a list. An empty or invalid text raises UserError with its number.
+    answer instead of a list. An empty or invalid text raises UserError with its number, counted
+    from `first`, the index of texts[0] among all texts of a caller who gives them in parts.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Session:
     def labels(self) -> tuple[str, ...]:
         return self.facts.labels
 
-    def predict(self, texts: Texts) -> Any:
+    def predict(self, texts: Texts, *, first: int = 0) -> Any:
         """A Classification, Labels (multi-label) or Score (regression) for each text."""
         self._check_verb("predict")
         inputs, one = as_list(texts)
@@ -112,33 +113,33 @@ class Session:
             "multilabel": lambda values: labelled(values, self.labels),
             "regression": scored,
         }
-        batches = self._per_text(inputs)
+        batches = self._per_text(inputs, first)
         answers = [answer for values in batches for answer in make[self.kind](values)]
         return answers[0] if one else answers
 
-    def embed(self, texts: Texts) -> Floats:
+    def embed(self, texts: Texts, *, first: int = 0) -> Floats:
         """Vectors (N, H) in float32; (H,) for one text."""
         self._check_verb("embed")
-        vectors: Floats = self.logits(texts)
+        vectors: Floats = self.logits(texts, first=first)
         if self.facts.pooling.endswith("+norm"):  # the mean of windows has a length below 1
             vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
         return vectors
 
-    def fill_mask(self, texts: Texts, top: int = 5) -> Any:
+    def fill_mask(self, texts: Texts, top: int = 5, *, first: int = 0) -> Any:
         """For each mask of each text, a list of the `top` most probable Guesses."""
         self._check_verb("fill_mask")
         if top < 1:
             raise UserError(f"top {top}: must be 1 or more")
         inputs, one = as_list(texts)
         finish = partial(guesses, top=top, word=self.reader.word)
-        answers = list(self._per_token(inputs, finish))
+        answers = list(self._per_token(inputs, first, finish))
         return answers[0] if one else answers
 
-    def tag(self, texts: Texts) -> Any:
+    def tag(self, texts: Texts, *, first: int = 0) -> Any:
         """The Tags of each text, split at white space, or of each list of words."""
         self._check_verb("tag")
         inputs, one = as_list(texts)
-        labels = self._per_token(inputs, surest)
+        labels = self._per_token(inputs, first, surest)
         answers = [self.tagged(text, each) for text, each in zip(inputs, labels, strict=True)]
         return answers[0] if one else answers
 
@@ -155,7 +156,7 @@ class Session:
         spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
         return Tags(tuple(words), spans)
 
-    def logits(self, texts: Texts) -> Any:
+    def logits(self, texts: Texts, *, first: int = 0) -> Any:
         """The graph's output in float32, in the order of the texts.
 
         It is (N, C), or (N, H) of an encoder. Kind "tokens" gives (words, C) for each text, NaN
@@ -167,10 +168,10 @@ class Session:
             none = np.full(len(self.labels), np.nan, np.float32)
             answers = [
                 np.stack([none if row is None else row for row in rows])
-                for rows in self._per_token(inputs, lambda values: list(values.copy()))
+                for rows in self._per_token(inputs, first, lambda values: list(values.copy()))
             ]
         else:
-            values = list(self._per_text(inputs))
+            values = list(self._per_text(inputs, first))
             width = len(self.labels) or self.facts.width
             answers = np.concatenate(values) if values else np.empty((0, width), np.float32)
         return answers[0] if one else answers
@@ -192,17 +193,17 @@ class Session:
                 tokens_of.append(Tokens(tokens, bool(row.overflowing)))
         return tokens_of[0] if one else tokens_of
 
-    def _per_text(self, texts: list[Text]) -> Iterator[Floats]:
+    def _per_text(self, texts: list[Text], first: int) -> Iterator[Floats]:
         """Logits (n, C) of each chunk of texts."""
-        for first, part in chunks(texts):
-            yield per_text(self.reader(part, first=first), self.engine, self._budget)
+        for start, part in chunks(texts):
+            yield per_text(self.reader(part, first=first + start), self.engine, self._budget)
 
     def _per_token(
-        self, texts: list[Text], finish: Callable[[Floats], Sequence[T]]
+        self, texts: list[Text], first: int, finish: Callable[[Floats], Sequence[T]]
     ) -> Iterator[list[T | None]]:
         """For each text, the answers of its words or masks."""
-        for first, part in chunks(texts):
-            rows, positions = self.read(part, first)
+        for start, part in chunks(texts):
+            rows, positions = self.read(part, first + start)
             yield from per_token(rows, positions, self.engine, self._budget, finish)
 
     def read(
