@@ -13,6 +13,7 @@ _HOMES = {  # public name: the module that has it, imported when the name is use
     "Stage": "alembert.recipes.schema",
     "Session": "alembert.inference",
     "Client": "alembert.client",
+    "Prediction": "alembert.io.answers",
     "UserError": "alembert.io.errors",
 }
 __all__ = [*_HOMES]

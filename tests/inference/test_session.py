@@ -31,10 +31,10 @@ from alembert.export.torch_session import torch_session
 from alembert.inference import Session
 from alembert.inference.batching import CALL, plan
 from alembert.inference.manifest import Manifest
-from alembert.inference.predictions import labelled, likeliest, softmax, spans_of
+from alembert.inference.predictions import likeliest, predictions, softmax, spans_of
 from alembert.inference.texts import word_spans
 from alembert.inference.tokenization import Reader
-from alembert.io.answers import Tag
+from alembert.io.answers import Labels, Tag
 from alembert.io.errors import UserError
 from alembert.models.loading import load_model
 
@@ -320,7 +320,7 @@ def test_spans_are_put_together_as_seqeval_counts_them(
 def test_probabilities_hold_for_numbers_that_overflow() -> None:
     large = np.array([[-2000.0, 2000.0]], np.float32)
     assert softmax(large).tolist() == [[0, 1]]
-    assert list(labelled(large, "ab")[0].scores.values()) == [0, 1]
+    assert predictions("multilabel", large, "ab") == [Labels(("b",), {"a": 0, "b": 1})]
     assert likeliest(large, 9) == [[(1, 1.0), (0, 0.0)]]
 
 

@@ -26,7 +26,7 @@ from whole.entries import fields, methods, options, parameters, routes, said, ty
 import alembert
 from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
-from alembert.client.client import AsyncClient, Client, LabelScore
+from alembert.client.client import AsyncClient, Client
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
 from alembert.data.formats import FORMATS, PACKED
@@ -131,7 +131,7 @@ def tables() -> Iterator[str]:
             if loss.__module__ == module.__name__ and not name.startswith("_"):
                 yield f"loss {name}{parameters(loss)}"
     kinds = [kind for _, kind in inspect.getmembers(answers, dataclasses.is_dataclass)]
-    for kind in (*kinds, LabelScore, Manifest, Variant, Row, Ratio):
+    for kind in (*kinds, Manifest, Variant, Row, Ratio):
         for field in dataclasses.fields(kind):
             yield f"record {kind.__name__}.{field.name}: {typed(field.type)}"
 

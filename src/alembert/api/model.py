@@ -50,7 +50,7 @@ class Model:
         return torch_session(str(self.folder))
 
     def predict(self, texts: Texts) -> Any:
-        """Return a Classification, Labels or Score for each text."""
+        """Return a Prediction, Labels or Score for each text."""
         return self.session.predict(texts)
 
     def embed(self, texts: Texts) -> Any:

@@ -11,29 +11,10 @@ from alembert.inference import manifest as facts_of
 from alembert.inference.batching import Forward, per_text, per_token
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
-from alembert.inference.predictions import (
-    Floats,
-    classified,
-    guesses,
-    labelled,
-    scored,
-    spans_of,
-    surest,
-)
-from alembert.inference.texts import as_list, chunks, word_spans
+from alembert.inference.predictions import Floats, guesses, predictions, spans_of, surest
+from alembert.inference.texts import chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
-from alembert.io.answers import (
-    Classification,
-    Labels,
-    Score,
-    Tag,
-    Tags,
-    Text,
-    Texts,
-    Token,
-    Tokens,
-    is_bio,
-)
+from alembert.io.answers import Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
 from alembert.io.errors import UserError
 
 T = TypeVar("T")
@@ -104,17 +85,20 @@ class Session:
     def labels(self) -> tuple[str, ...]:
         return self.facts.labels
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns of logits: the labels, or "score" where there are none."""
+        return self.labels or ("score",)
+
     def predict(self, texts: Texts, *, first: int = 0) -> Any:
-        """A Classification, Labels (multi-label) or Score (regression) for each text."""
+        """A Prediction, Labels (multi-label) or Score (regression) for each text."""
         self._check_verb("predict")
         inputs, one = as_list(texts)
-        make: dict[str, Callable[[Floats], Sequence[Classification | Labels | Score]]] = {
-            "classification": lambda values: classified(values, self.labels),
-            "multilabel": lambda values: labelled(values, self.labels),
-            "regression": scored,
-        }
-        batches = self._per_text(inputs, first)
-        answers = [answer for values in batches for answer in make[self.kind](values)]
+        answers = [
+            answer
+            for values in self._per_text(inputs, first)
+            for answer in predictions(self.kind, values, self.names)
+        ]
         return answers[0] if one else answers
 
     def embed(self, texts: Texts, *, first: int = 0) -> Floats:

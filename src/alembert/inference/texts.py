@@ -1,22 +1,13 @@
-"""A caller's texts: taken as a list, checked, in chunks, split into words."""
+"""A caller's texts: checked, in chunks, split into words."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from alembert.io.answers import Text, Texts
+from alembert.io.answers import Text
 from alembert.io.errors import UserError
 
 SHOWN = 30  # characters of a text that an error quotes
 TEXTS, CHARACTERS = 1000, 250_000  # the size of a chunk, which bounds the memory
-
-
-def as_list(texts: Texts) -> tuple[list[Text], bool]:
-    """The texts as a list, and whether a single text (a str, or a pair's tuple) was given."""
-    if isinstance(texts, str | tuple):
-        return [texts], True
-    if isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
-        raise UserError(f"{type(texts).__name__}: give a text or a list of texts")
-    return list(texts), False
 
 
 def chunks(texts: list[Text]) -> Iterator[tuple[int, list[Text]]]:

@@ -149,7 +149,8 @@ def _route(service: Service, work: _Work) -> Answer:
         request.scope["alembert"] = {"model": model.name}  # fields of the access log
         with service.admitted() as queue:
             content = await work(request, model, service.limits, queue)
-            return Response(to_json(content), media_type="application/json")
+            kind = {"alembert-kind": model.session.kind}  # tells a client which answer this is
+            return Response(to_json(content), headers=kind, media_type="application/json")
 
     return answer
 

@@ -6,13 +6,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant, exported_folder
-from alembert.inference.predictions import Floats, guesses, sigmoid, softmax, surest
+from alembert.inference.predictions import Floats, guesses, probabilities, ranking, surest
 from alembert.inference.session import TOKEN_KINDS, VERBS, Session
 from alembert.inference.tokenization import Cut, batch_of
 from alembert.io.answers import Guess, Tags, Text
@@ -142,14 +141,10 @@ def label_scores(
     model: ServedModel, fields: PredictRequest, question: Row, values: Floats
 ) -> list[dict[str, object]]:
     """Labels with their scores, the highest first; `raw_scores` are the logits."""
-    labels, kind = model.session.labels or ("score",), model.session.kind
-    scores: Floats | NDArray[np.float64] = values
-    if not fields.raw_scores and kind == "classification":
-        scores = softmax(values)
-    elif not fields.raw_scores and kind == "multilabel":
-        scores = sigmoid(values)
-    order, numbers = values.argsort(kind="stable")[::-1].tolist(), scores.tolist()
-    return [{"score": numbers[i], "label": labels[i]} for i in order]
+    session = model.session
+    scores = values if fields.raw_scores else probabilities(session.kind, values)
+    numbers = scores.tolist()
+    return [{"score": numbers[i], "label": session.names[i]} for i in ranking(values).tolist()]
 
 
 def vector(model: ServedModel, fields: EmbedRequest, question: Row, values: Floats) -> list[float]:
