@@ -11,6 +11,7 @@ _HOMES = {  # public name: the module that has it, imported when the name is use
     "Model": "alembert.api",
     "Recipe": "alembert.recipes.schema",
     "Stage": "alembert.recipes.schema",
+    "Term": "alembert.objectives.term",
     "Session": "alembert.inference",
     "Client": "alembert.client",
     "Prediction": "alembert.io.answers",

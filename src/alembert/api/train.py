@@ -49,15 +49,16 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
 
 def distill(
     teacher: Named | Sequence[Named],
-    recipe: str = "distilbert",
+    recipe: "str | Recipe" = "distilbert",
     *,
     out: str | Path,
     **options: Unpack[o.DistillOptions],
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name of `alembert recipes` or a YAML file. The same
-    call resumes an interrupted run. Raises UserError that names what is wrong, and the fix.
+    Several teachers are averaged. recipe is a name, a YAML file or a Recipe.
+    The same call resumes an interrupted run. Raises UserError that names what is wrong, with the
+    fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -89,7 +90,7 @@ def distill(
 
 def tune(
     teacher: Named | Sequence[Named],
-    recipe: str,
+    recipe: "str | Recipe",
     tries: Sequence[str],
     *,
     out: str | Path,
@@ -167,8 +168,10 @@ def search(
     return Model(out)
 
 
-def _chosen(recipe: str, teacher: str, files: "Files | None", options: o.TuneOptions) -> "Recipe":
-    """Return the recipe by its name or file, with the settings that the keywords change."""
+def _chosen(
+    recipe: "str | Recipe", teacher: str, files: "Files | None", options: o.TuneOptions
+) -> "Recipe":
+    """Return the recipe, given or by its name or file, with what the keywords change."""
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
     from alembert.recipes.overrides import with_settings

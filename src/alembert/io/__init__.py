@@ -5,7 +5,7 @@ or option and how to fix it. `files` writes files atomically, `locks` locks a fo
 process, and a cache consists of `parts`, whose `tensors` have a checksum. `answers` has the types
 of a model's answers in every room (`Prediction`, `Tags` ...). `environment` has versions and
 the processor. `seeds` turns the seed of a run into a seed for each draw. `hub` knows whether a
-name may be asked of the Hugging Face hub.
+name may be asked of the Hugging Face hub, and `named` finds a user's own class or function.
 
-For other rooms: errors, files, locks, parts, tensors, environment, answers, seeds, hub.
+For other rooms: errors, files, locks, parts, tensors, environment, answers, seeds, hub, named.
 """

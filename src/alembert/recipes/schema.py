@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from alembert.io.errors import UserError
 from alembert.objectives.objective import Objective
+from alembert.objectives.term import ANY_PAIR
 
 Value = TypeVar("Value", bound=BaseModel)
 
@@ -109,12 +110,13 @@ class Stage(_Frozen):
     @property
     def reads_logits(self) -> bool:
         """Whether a term reads the logits of a head: of the MLM's, or of a task's."""
-        return any(term.over in ("labels", "answers") for term in self.objective)
+        reads = [term.reads(ANY_PAIR, self.data == "corpus")[0] for term in self.objective]
+        return any(read.logits or read.vocabulary for read in reads)
 
     @property
     def imitates(self) -> bool:
         """Whether a term imitates a teacher."""
-        return any(term.kind != "HardLabels" for term in self.objective)
+        return any(term.imitates for term in self.objective)
 
     def head(self, task: str) -> str:
         """Return the head that the stage's models need; `task` is the kind of the run's task."""
@@ -137,7 +139,7 @@ class Stage(_Frozen):
         if self.patience and self.data != "task":
             raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
-        hard = any(term.kind == "HardLabels" for term in self.objective)
+        hard = any(term.over == "labels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):
             raise ValueError(
                 "HardLabels on a corpus, or rows 'masked', need masked words: set masking"

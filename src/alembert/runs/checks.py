@@ -7,6 +7,8 @@ from alembert.io.errors import UserError
 from alembert.models.building import checked_config
 from alembert.models.checks import check_finite, check_length, check_precision, check_vocabulary
 from alembert.models.loading import load_config, load_model, load_tokenizer
+from alembert.models.trace import Reads
+from alembert.objectives.term import ANY_PAIR
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights
 from alembert.runs.encoded_task import EncodedTask
@@ -25,7 +27,12 @@ def check_teacher(
     config, teacher_tokenizer = load_config(path), load_tokenizer(path)
     check_length(stage.max_length, config, path)
     by_text = head not in ("words", "encoder", "tokens")
-    paired = [t.kind for t in stage.objective if not by_text or t.over not in ("labels", "answers")]
+    of_texts = (Reads(), Reads(logits=True))
+    paired = [
+        term.kind
+        for term in stage.objective
+        if not by_text or term.reads(ANY_PAIR, False)[1] not in of_texts
+    ]
     if paired and teacher_tokenizer.get_vocab() != tokenizer.get_vocab():
         soft = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
         raise UserError(

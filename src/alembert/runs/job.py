@@ -7,6 +7,8 @@ from typing import Any
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.term import ANY_PAIR
 from alembert.recipes.schema import Recipe, Stage
 from alembert.training.trace_cache import Caching
 
@@ -133,9 +135,10 @@ def _check_caching(job: Job) -> None:
             "are cached anyhow: give --corpus, or leave it out"
         )
     for stage in job.recipe.stages:
-        if stage.data == "corpus" and any(term.kind == "LogitsMSE" for term in stage.objective):
-            raise UserError(
-                f"--cache-teacher: LogitsMSE of stage '{stage.name}' compares the logits of all "
-                "tokens, and only the largest are cached: take SoftLabels, or leave "
-                "--cache-teacher out"
-            )
+        for term in stage.objective if stage.data == "corpus" else ():
+            if term.reads(ANY_PAIR, True)[1].vocabulary and not isinstance(term, SoftLabels):
+                raise UserError(
+                    f"--cache-teacher: {term.kind} of stage '{stage.name}' compares the logits of "
+                    "all tokens, and only the largest are cached: take SoftLabels, or leave "
+                    "--cache-teacher out"
+                )
