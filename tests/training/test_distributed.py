@@ -47,7 +47,7 @@ def save(path, module, optimizer, facts, keep=False):
 checkpoint.save = save
 recipe = with_settings(short("tinybert", str(home / "teacher"), 50),
                        {"stages.*.evaluations": "5", "augment": "null"})
-files = Files(str(home / "train.csv"), str(home / "valid.csv"))
+files = Files(train=str(home / "train.csv"), valid=str(home / "valid.csv"))
 run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))
 """
 

@@ -90,7 +90,8 @@ def check_names(given: Mapping[str, Any], allowed: type, function: str) -> None:
 
 def files_of(given: Mapping[str, Any]) -> "Files | None":
     """Return the files of a task, or None without one; UserError for others without train."""
-    from alembert.data.splits import HUB, Files
+    from alembert.data.sources import HUB
+    from alembert.data.splits import Files
 
     train = given.get("train") or (HUB if given.get("task") is not None else None)
     if train is None:

@@ -1,7 +1,8 @@
 """Turns files, hub data sets and GLUE folders into tasks and batches, without any model.
 
-Read in the order that a row passes through: `sources` finds the file, `formats` reads it, `labels`
-finds its columns and checks its labels, `tasks` infers the task, holds rows out and encodes them,
+Read in the order that a row passes through: `sources` has `Source`, the rows that a person gives,
+and finds the file; `formats` reads it, `tables` takes rows that are in memory; `labels` finds their
+columns and checks their labels, `tasks` infers the task, holds rows out and encodes them,
 `encoded` holds them, and `splits` joins training, validation and evaluation files. `collate` draws
 the order of an epoch's batches, pads rows and masks tokens; `batches` gives the batch of a step as
 a function of (seed, step). `corpus` is the inner part for plain text of any size. `intents` holds

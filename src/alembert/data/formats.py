@@ -30,7 +30,7 @@ Cells = Callable[[BinaryIO, Path], Iterator[tuple[int, list[str]]]]  # (line, ce
 PACKED = {".zst": "zstd", ".gz": "gzip"}
 
 
-def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
+def dataset(columns: dict[str, list[Any]], path: Path | str) -> Dataset:
     """A Dataset of columns of equal length. Raises UserError for a column of mixed types."""
     arrays = {}
     for name, values in columns.items():
@@ -52,13 +52,13 @@ def read_file(path: Path) -> Dataset:
         with parquet(path):
             return Dataset(InMemoryTable(pq.read_table(path)))
     with path.open("rb") as file:
-        columns = _columns(READERS[kind(path)](file, path), path)
+        columns = columns_of(READERS[kind(path)](file, path), path)
     if kind(path) in (".csv", ".tsv"):
         columns = {name: typed(cells) for name, cells in columns.items()}
     return dataset(columns, path)
 
 
-def _columns(rows: Rows, path: Path) -> dict[str, list[Any]]:
+def columns_of(rows: Rows, path: Path | str) -> dict[str, list[Any]]:
     """The columns of rows, whose names are the keys of the first row."""
     columns: dict[str, list[Any]] = {}
     for where, row in rows:

@@ -1,17 +1,90 @@
-"""Reads a path, a hub id or a GLUE task into `datasets.Dataset`s with their own columns."""
+"""Reads a path, a hub id, a GLUE task or rows in memory into Datasets with their own columns."""
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
 from alembert.data.formats import FORMATS, dataset, kind, read_file, tsv_cells
+from alembert.data.tables import InMemory, digest_of, from_memory, kind_of_rows
 from alembert.io import hub
 from alembert.io.errors import UserError
+
+Given: TypeAlias = str | Path | InMemory
+SPLITS = {"train": "train", "valid": "validation", "eval": "test", "unlabelled": "train"}
+HUB = "hub"  # in place of the folder of a GLUE task: it comes from there
+
+
+class Source:
+    """The rows given as train, valid, eval or unlabelled: by a path, or in memory.
+
+    They are read once, when they are first needed, and kept. `task` names the GLUE task whose
+    folder, or HUB, is given.
+    """
+
+    def __init__(self, given: Given, role: str = "train", task: str | None = None) -> None:
+        self.given = str(given) if isinstance(given, Path) else given
+        self.role, self.task = role, task
+        in_memory = not isinstance(self.given, str)
+        self.name = (
+            f"the {kind_of_rows(given, role)} given as {role}" if in_memory else str(given)
+        )  # for messages
+        self._read: dict[str, Dataset] = {}  # by split
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows were given as a value, and not by a path."""
+        return not isinstance(self.given, str)
+
+    def with_role(self, role: str) -> "Source":
+        """The same path or value as another split; what is read already is not read again."""
+        other = Source(self.given, role, self.task)
+        other.name, other._read = self.name, self._read
+        return other
+
+    @property
+    def rows(self) -> Dataset:
+        """The rows. Raises UserError that names the file and the line, or the row."""
+        split = self._split
+        if split not in self._read:
+            self._read |= self._load(split)
+        return self._read[split]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the rows' content, the same for another path or kind of file."""
+        return digest_of(self.rows)
+
+    @property
+    def identity(self) -> str:
+        """The name, and for rows in memory, whose content no path tells, the digest too."""
+        return f"{self.name} (sha256 {self.digest[:16]})" if self.in_memory else self.name
+
+    @property
+    def _split(self) -> str:
+        """The split to read; "" where there is one alone, as in a file."""
+        if isinstance(self.given, str):
+            one = self.task is None and Path(self.given).expanduser().is_file()
+        else:
+            one = not isinstance(self.given, DatasetDict)
+        return "" if one else SPLITS[self.role]
+
+    def _load(self, split: str) -> dict[str, Dataset]:
+        if not isinstance(self.given, str):
+            return {split: from_memory(self.given, self.name, split)}
+        if self.task is None:
+            return {split: read(self.given, split)}
+        splits = glue(self.task, None if self.given == HUB else self.given)
+        return {SPLITS[role]: rows for role, rows in splits.items()}
 
 
 def read(path: str, split: str = "train") -> Dataset:

@@ -1,7 +1,7 @@
 """Reads the files of a task into training, validation and evaluation splits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from datasets import Dataset
@@ -10,24 +10,82 @@ from transformers import PreTrainedTokenizerBase
 from alembert.data import sources
 from alembert.data.encoded import Encoded, concat
 from alembert.data.labels import Columns, find_columns, is_list
+from alembert.data.sources import Given, Source
 from alembert.data.tasks import Task, encode, hold_out, infer_task
 from alembert.io.errors import UserError
 
-HUB = "hub"  # as Files.train: a GLUE task comes from there
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Files:
-    """The user's files and columns. If task names a GLUE task, `train` is its folder, or HUB."""
+    """The user's texts and their columns, each text file or value in memory as a `Source`.
 
-    train: str
-    valid: str | None = None
-    evaluation: str | None = None
-    unlabelled: str | None = None
-    task: str | None = None
-    text: str | None = None
-    text_pair: str | None = None
-    label: str | None = None
+    If task names a GLUE task, `train` is its folder, or HUB.
+    """
+
+    train: Source
+    valid: Source | None
+    evaluation: Source | None
+    unlabelled: Source | None
+    task: str | None
+    text: str | None
+    text_pair: str | None
+    label: str | None
+
+    def __init__(
+        self,
+        *,
+        train: Given | Source,
+        valid: Given | Source | None = None,
+        evaluation: Given | Source | None = None,
+        unlabelled: Given | Source | None = None,
+        task: str | None = None,
+        text: str | None = None,
+        text_pair: str | None = None,
+        label: str | None = None,
+    ) -> None:
+        by_path: dict[str, Source] = {}  # a file given twice is read once
+
+        def source(given: Given | Source | None, role: str, task: str | None) -> Source | None:
+            if given is None or isinstance(given, Source):
+                return given
+            made = Source(given, role, task)
+            if not isinstance(made.given, str) or task is not None:
+                return made
+            return by_path.setdefault(made.given, made).with_role(role)
+
+        given = {"train": train, "valid": valid, "eval": evaluation, "unlabelled": unlabelled}
+        values: dict[str, Source | str | None] = {
+            "evaluation" if role == "eval" else role: source(
+                each, role, task if role == "train" else None
+            )
+            for role, each in given.items()
+        }
+        values |= {"task": task, "text": text, "text_pair": text_pair, "label": label}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def test(self) -> Source | None:
+        """The rows for the final metrics: of the evaluation file, or of the GLUE task."""
+        if self.evaluation is None and self.task is not None:
+            return self.train.with_role("eval")
+        return self.evaluation
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The sources that are given, by their names here."""
+        named = {"train": self.train, "valid": self.valid, "evaluation": self.test}
+        named["unlabelled"] = self.unlabelled
+        return {name: source for name, source in named.items() if source is not None}
+
+    @property
+    def arguments(self) -> dict[str, str | None]:
+        """The fields as texts, as environment.json has them: a path, or the identity of rows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.identity if isinstance(value, Source) else value
+            for name, value in values.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,38 +113,31 @@ def prepare(
     Raises UserError that names the file, and the row or column.
     """
     names = (files.text, files.text_pair, files.label)
-    if files.task is not None:
-        glue = sources.glue(files.task, None if files.train == HUB else files.train)
-        train_rows, test_rows = glue["train"], glue["eval"]
-        if files.evaluation is not None:
-            test_rows = sources.read(files.evaluation)
-    else:
-        train_rows = sources.read(files.train)
-        test_rows = sources.read(files.evaluation, "test") if files.evaluation else None
-    columns = find_columns(train_rows, files.train, *names)
-    task = infer_task(train_rows, columns, files.train, known_labels, glue=files.task)
+    train_rows, source = files.train.rows, files.train.name
+    test_rows = files.test.rows if files.test is not None else None
+    columns = find_columns(train_rows, source, *names)
+    task = infer_task(train_rows, columns, source, known_labels, glue=files.task)
     if files.valid is not None:
-        valid_rows = sources.read(files.valid, "validation")
-        valid_columns = find_columns(valid_rows, files.valid, *names)
+        valid_rows = files.valid.rows
+        valid_columns = find_columns(valid_rows, files.valid.name, *names)
     else:
-        train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=files.train)
+        train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=source)
         valid_columns = columns
 
-    def encoded(rows: Any, where: Columns, source: str, labelled: bool = True) -> Encoded:
-        _check_shape(columns, is_list(train_rows, columns.text), where, rows, source)
-        return encode(rows, task, where, tokenizer, max_length, source, labelled)
+    def encoded(rows: Any, where: Columns, source: Source, labelled: bool = True) -> Encoded:
+        _check_shape(columns, is_list(train_rows, columns.text), where, rows, source.name)
+        return encode(rows, task, where, tokenizer, max_length, source.name, labelled)
 
     train = encoded(train_rows, columns, files.train)
     if files.unlabelled is not None:
-        rows = sources.read(files.unlabelled)
-        where = find_columns(rows, files.unlabelled, files.text, files.text_pair, labelled=False)
-        train = concat(train, encoded(rows, where, files.unlabelled, labelled=False))
+        more = files.unlabelled
+        where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
+        train = concat(train, encoded(more.rows, where, more, labelled=False))
     valid = encoded(valid_rows, valid_columns, files.valid or files.train)
     test, texts = None, tuple[str, ...]()
-    if test_rows is not None:
-        source = files.evaluation or files.train
-        where = find_columns(test_rows, source, *names)
-        test, texts = encoded(test_rows, where, source), readable_texts(test_rows, where)
+    if test_rows is not None and files.test is not None:
+        where = find_columns(test_rows, files.test.name, *names)
+        test, texts = encoded(test_rows, where, files.test), readable_texts(test_rows, where)
     return Splits(
         task=task,
         train=train,
@@ -102,9 +153,8 @@ def are_pairs(files: Files) -> bool:
     """Whether the training rows hold two texts each."""
     if files.task is not None:
         return sources.has_pairs(files.task)
-    rows = sources.read(files.train)
-    columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
-    return columns.text_pair is not None
+    names = (files.text, files.text_pair, files.label)
+    return find_columns(files.train.rows, files.train.name, *names).text_pair is not None
 
 
 def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
@@ -145,7 +195,7 @@ def prepare_file(
     known_labels: Sequence[str] | None,
 ) -> tuple[Encoded, Task]:
     """Encodes the file `files.train` to evaluate a model with these labels on."""
-    rows = sources.read(files.train, "test")
-    columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
-    task = infer_task(rows, columns, files.train, known_labels)
-    return encode(rows, task, columns, tokenizer, max_length, files.train), task
+    source = files.train.with_role("eval")
+    columns = find_columns(source.rows, source.name, files.text, files.text_pair, files.label)
+    task = infer_task(source.rows, columns, source.name, known_labels)
+    return encode(source.rows, task, columns, tokenizer, max_length, source.name), task

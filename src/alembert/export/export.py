@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert.data import sources
 from alembert.data.collate import pad
 from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
@@ -252,15 +251,16 @@ def _texts(
     files: Files, tokenizer: PreTrainedTokenizerBase, max_length: int, names: Sequence[str]
 ) -> list[Ids]:
     """Return texts of the file in random order, one a batch; labels are not read."""
-    rows = sources.read(files.train, "test")
-    columns = find_columns(rows, files.train, files.text, files.text_pair, labelled=False)
+    source = files.train.with_role("eval")
+    rows, name = source.rows, source.name
+    columns = find_columns(rows, name, files.text, files.text_pair, labelled=False)
     kind: Kind = "tokens" if is_list(rows, columns.text) else "classification"
     task = Task(kind, (), "", columns.text_pair is not None)
     for column in filter(None, (columns.text, columns.text_pair)):
-        texts_in(rows, column, files.train)  # an error names the row of the file, not the sample's
+        texts_in(rows, column, name)  # an error names the row of the file, not the sample's
     order = np.random.default_rng(0).permutation(len(rows))[: CALIBRATING + COMPARED]
     sample = rows.select(order.tolist())
-    data = encode(sample, task, columns, tokenizer, max_length, files.train, labelled=False)
+    data = encode(sample, task, columns, tokenizer, max_length, name, labelled=False)
     pad_id = int(tokenizer.pad_token_id or 0)
     return [fidelity.graph_inputs(pad([data[i]], pad_id), names) for i in range(len(data))]
 

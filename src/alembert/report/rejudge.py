@@ -2,7 +2,7 @@
 
 from alembert.data import sources
 from alembert.data.labels import find_columns
-from alembert.data.splits import HUB, readable_texts
+from alembert.data.splits import readable_texts
 from alembert.data.tasks import encode, infer_task
 from alembert.evaluation import predict
 from alembert.evaluation.predictions import Predictions, predictions_of
@@ -23,7 +23,9 @@ def predict_again(run: RunRecord) -> Predictions:
         raise UserError("the run has not made its student yet")
     source = run.resolved(files["evaluation"] or files["train"])
     if files["evaluation"] is None:
-        rows = sources.glue(files["task"], None if files["train"] == HUB else source)["eval"]
+        rows = sources.glue(files["task"], None if files["train"] == sources.HUB else source)[
+            "eval"
+        ]
     else:
         rows = sources.read(source, "test")
     columns = find_columns(rows, source, files["text"], files["text_pair"], files["label"])

@@ -71,7 +71,7 @@ def _with_rows(job: Job, task: EncodedTask, rows: Dataset) -> EncodedTask:
     """Return the task with these labelled training rows, which may have augmented texts."""
     if task.splits is None or job.files is None or len(task.splits.rows) == len(rows):
         return task
-    length, source = job.max_length, job.files.train
+    length, source = job.max_length, job.files.train.name
     return replace(task, splits=with_rows(task.splits, rows, task.tokenizer, length, source))
 
 
@@ -157,7 +157,7 @@ def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
             read_vectors(Path(job.vectors))
         folder.open_run(job.out, job.recipe, job.arguments)
         augment_file(
-            job.files.train, made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
+            job.files.train.name, made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
             embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,
             text_pair=splits.columns.text_pair, precision=job.precision, data=rows,
         )  # fmt: skip

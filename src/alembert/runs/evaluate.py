@@ -86,7 +86,7 @@ def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
-    model = _model(path, backend, task.kind, files.train)
+    model = _model(path, backend, task.kind, files.train.name)
     return metrics_of(task, predict.predict(model, data, pad_token_id), data)
 
 

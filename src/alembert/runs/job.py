@@ -1,7 +1,7 @@
 """One run as a value: a recipe, its models, its data, and the needs of each stage."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,12 @@ class Job:
     def arguments(self) -> dict[str, Any]:
         """The arguments of the run beside the recipe, as environment.json has them."""
         apart = ("recipe", "out", "model_at")
-        return {name: value for name, value in asdict(self).items() if name not in apart}
+        names = [field.name for field in fields(self) if field.name not in apart]
+        return {
+            **{name: getattr(self, name) for name in names},
+            "files": self.files and self.files.arguments,
+            "caching": self.caching and asdict(self.caching),
+        }
 
     @property
     def stages(self) -> list[Stage]:

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def checked(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> 
 def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> None:
     """Raise UserError for a folder of other content, or of a search of other inputs."""
     at = out / HOME / "identity.json"
-    named = {name: value for name, value in asdict(files).items() if value is not None}
+    named = {name: value for name, value in files.arguments.items() if value is not None}
     identity = {"teacher": _digest(Path(model_path(teacher)))} | {
         name: [value, _digest(Path(value))] for name, value in named.items()
     }
