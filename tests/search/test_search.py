@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import socket
 import time
 from dataclasses import replace
@@ -281,7 +282,8 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     monkeypatch.setattr("alembert.report.page.attempt", lambda *given: pages.append(given))
     find(home, out, replace(CAPPED, max_latency_ms=0.95))
     assert (len(runs), len(pages)) == (5, 1)
-    with pytest.raises(UserError, match=r"found: holds a search with another --eval: choose"):
+    said = r"^\S+train.csv: its rows are not those that the search in \S+found was started with: "
+    with pytest.raises(UserError, match=said):
         find(home, out, CAPPED, test="train.csv")
     # with texts of another length the student is timed anew, and a lost card is made anew
     monkeypatch.setattr(trials, "timed", lambda _, length, __: length / 1000)
@@ -361,17 +363,51 @@ def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -
         find(home, out, replace(CAPPED, length=100))
 
 
-def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path) -> None:
-    teacher, out, files = tmp_path / "teacher", tmp_path / "found", Files(train="t.csv")
-    teacher.mkdir()
+def test_a_search_of_other_inputs_is_refused_by_their_names(
+    home: Path, tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "found"
     out.mkdir()
-    for name in ("config.json", "model.safetensors", "vocab.txt"):
-        (teacher / name).write_text("{}")
-    identity.check(out, str(teacher), files, {})
-    identity.check(out, str(teacher), files, {})
-    (teacher / "vocab.txt").write_text("other")
-    with pytest.raises(UserError, match=r"holds a search with another --teacher: choose another"):
-        identity.check(out, str(teacher), files, {})
+    saved(teacher, tokenizer, "classification")
+    text = Path(home / "train.csv").read_text()
+    train = tmp_path / "train.csv"
+
+    def check(model: Path = teacher, rows: Path = train, seed: int = 0) -> None:
+        identity.check(out, str(model), Files(train=str(rows)), {"seed": seed})
+
+    train.write_text(text)
+    check()
+    check()
+    for change in (text.replace(",up", ",down", 1), text.replace("the", "is", 1), text + "a,up\n"):
+        train.write_text(change)
+        with pytest.raises(UserError, match=r"train.csv: its rows are not those that the search "):
+            check()
+    train.write_text(text)
+    with pytest.raises(UserError, match=r"found: holds another search: seed is 0 there and 1 here"):
+        check(seed=1)
+    shutil.copytree(teacher, tmp_path / "moved-teacher")
+    train.rename(tmp_path / "moved.csv")
+    check(tmp_path / "moved-teacher", tmp_path / "moved.csv")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        whole = (teacher / name).read_bytes()
+        (teacher / name).write_bytes(whole + b" ")
+        with pytest.raises(UserError, match=r"teacher: its weights, config or tokenizer are not"):
+            check(rows=tmp_path / "moved.csv")
+        (teacher / name).write_bytes(whole)
+    check(rows=tmp_path / "moved.csv")
+
+
+def test_a_search_of_the_first_version_goes_on_by_the_names_of_its_files(
+    news: list[str], home: Path, tmp_path: Path
+) -> None:
+    out, train = tmp_path / "found", str(home / "train.csv")
+    (out / "searched").mkdir(parents=True)
+    old = {"teacher": "3f", "train": [train, "a1"], "seed": 0}
+    (out / "searched/identity.json").write_text(json.dumps(old))
+    identity.check(out, str(home / "teacher"), Files(train=train), {"seed": 0})
+    assert news[-1].startswith(f"{out}: an earlier version began this search and kept no digests")
+    with pytest.raises(UserError, match=r"holds another search: files.train is '\S+train.csv' the"):
+        identity.check(out, str(home / "teacher"), Files(train=str(home / "test.csv")), {"seed": 0})
 
 
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:

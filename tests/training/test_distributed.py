@@ -48,7 +48,7 @@ checkpoint.save = save
 recipe = with_settings(short("tinybert", str(home / "teacher"), 50),
                        {"stages.*.evaluations": "5", "augment": "null"})
 files = Files(train=str(home / "train.csv"), valid=str(home / "valid.csv"))
-run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))
+run(Job(recipe=recipe, out=out, teacher=str(home / "teacher"), files=files, precision="fp32"))
 """
 
 

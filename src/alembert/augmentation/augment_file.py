@@ -27,8 +27,9 @@ from alembert.data.formats import typed
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
+from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import atomic, write_text
+from alembert.io.files import atomic, keep, write_text
 from alembert.io.locks import locked
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
@@ -177,12 +178,14 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
     """Lock and yield the folder of finished parts, emptied if its key is another job's."""
     mark = parts / "key"
     for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
-        if not re.fullmatch(r"(key|\.lock|\d{9})(\.partial)?", name):
+        if not re.fullmatch(r"(key|checksums\.json|\.lock|\d{9})(\.partial)?", name):
             raise UserError(f"{parts}: holds {name} and no augmentation: move it, or name an --out")
     with locked(parts):
         _check_free(out)
-        if not mark.is_file() or mark.read_text() != key:
-            for part in parts.glob("[k0-9]*"):
+        if damaged := checksums.damaged(parts, []):
+            log.warning(f"{parts / damaged[0]}: is damaged: the augmentation begins anew")
+        if damaged or not mark.is_file() or mark.read_text() != key:
+            for part in parts.glob("[ck0-9]*"):
                 part.unlink()
         write_text(mark, key)
         yield parts
@@ -201,10 +204,13 @@ def _parts(
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             parts.append(folder / f"{start:09}")
-            if not parts[-1].is_file():
+            if damaged := checksums.damaged(folder, [parts[-1].name]):
+                log.warning(f"{folder / damaged[0]}: is damaged: it is made again")
+            if damaged or not parts[-1].is_file():
                 varied = _varied(part, names, start, propose, vary)
                 with atomic(parts[-1]) as beside:
                     pq.write_table(varied, beside)
+                keep(folder, [parts[-1].name])
             bar.update(len(part))
     return parts
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.tasks import Task
 from alembert.evaluation.metrics import Logits
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
 
@@ -135,6 +136,7 @@ def load(run: Path) -> Predictions | None:
     path = run / FILE
     if not path.is_file():
         return None
+    checksums.check(path, "delete it, and the report makes it again")
     try:
         table = pq.read_table(path)
         metadata = json.loads(table.schema.metadata[b"alembert"])

@@ -1,11 +1,13 @@
 """Errors, files, caches, the hub, seeds and the types of answers, which every room may import.
 
 Read `errors` first: a user's mistake is one `UserError`, a line that names the file, row, column
-or option and how to fix it. `files` writes files atomically, `locks` locks a folder for one
-process, and a cache consists of `parts`, whose `tensors` have a checksum. `answers` has the types
-of a model's answers in every room (`Prediction`, `Tags` ...). `environment` has versions and
-the processor. `seeds` turns the seed of a run into a seed for each draw. `hub` knows whether a
-name may be asked of the Hugging Face hub, and `named` finds a user's own class or function.
+or option and how to fix it. `files` writes files atomically, `checksums` tells a damaged file of a
+finished folder, `locks` locks a folder for one process, and a cache consists of `parts`, whose
+`tensors` have a checksum. `answers` has the types of a model's answers in every room
+(`Prediction`, `Tags` ...). `environment` has versions and the processor. `seeds` turns the seed of
+a run into a seed for each draw. `hub` knows whether a name may be asked of the Hugging Face hub,
+and `named` finds a user's own class or function.
 
-For other rooms: errors, files, locks, parts, tensors, environment, answers, seeds, hub, named.
+For other rooms: errors, files, checksums, locks, parts, tensors, environment, answers, seeds, hub,
+named.
 """

@@ -1,5 +1,7 @@
 """Loads saved models: a folder or a hub id becomes a config, a tokenizer or a model with a head."""
 
+import fnmatch
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from alembert.io import hub
+from alembert.io import checksums, hub
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
@@ -70,8 +72,24 @@ def model_path(path: str) -> str:
     return path
 
 
+def digest_of(path: str) -> str:
+    """The sha256 of a saved model: of the files of its weights, config and tokenizer.
+
+    For a hub id, it is the revision. Raises UserError for a path that is no model.
+    """
+    folder = Path(model_path(path))
+    if not folder.is_dir():
+        return f"revision {load_config(path)._commit_hash}"
+    parts, state = (*checksums.MODEL, *checksums.TOKENIZER), hashlib.sha256()
+    for file in sorted(each for each in folder.iterdir() if each.is_file()):
+        if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in parts):
+            state.update(f"{file.name} {checksums.sha256_of(file)} ".encode())
+    return state.hexdigest()
+
+
 def load_config(path: str) -> PreTrainedConfig:
     """The config of a saved model. Raises UserError when there is none."""
+    checksums.check(Path(model_path(path)) / "config.json")
     config: PreTrainedConfig = _from_pretrained(path, AutoConfig.from_pretrained)
     return config
 
@@ -86,6 +104,7 @@ def label_names_of(config: PreTrainedConfig) -> list[str] | None:
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model. Raises UserError when there is none."""
+    checksums.check_folder(Path(model_path(path)), checksums.TOKENIZER)
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(path, AutoTokenizer.from_pretrained)
     if not tokenizer.is_fast:
         raise UserError(
@@ -136,6 +155,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
             "model again, as model.safetensors"
         )
+    checksums.check_folder(folder, checksums.MODEL)
     with quiet():
         model, info = _from_pretrained(
             path,

@@ -18,10 +18,11 @@ from alembert.data import sources
 from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, prepare, with_rows
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import atomic, keep
 from alembert.models import loading, tokenizer_pruning
 from alembert.recipes.schema import Stage, replaced
-from alembert.runs import folder, trim
+from alembert.runs import trim
+from alembert.runs.folder.writing import open_run
 from alembert.runs.job import Job
 
 log = logging.getLogger(__name__)
@@ -93,10 +94,11 @@ def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job,
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in full}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
         ids = _ids_needed(job, student_task, list(full.values()))
-        folder.open_run(job.out, job.recipe, job.arguments)
+        open_run(job)
         for name in missing:
             with atomic(at[name]) as partial:
                 trim.write(full[name], ids, partial)
+                keep(partial, sorted(path.name for path in partial.iterdir() if path.is_file()))
     first = str(next(iter(at.values())))
     config = loading.load_config(first)
     log.info(f"vocabulary: {config.vocab_size:,} tokens of {len(student_task.tokenizer):,} stay")
@@ -155,12 +157,13 @@ def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
             loading.load_model(mlm, "words")
         if job.vectors is not None:
             read_vectors(Path(job.vectors))
-        folder.open_run(job.out, job.recipe, job.arguments)
+        open_run(job)
         augment_file(
             job.files.train.name, made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
             embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,
             text_pair=splits.columns.text_pair, precision=job.precision, data=rows,
         )  # fmt: skip
+        keep(job.out, [made.name])
         variants = sources.read(str(made))
     _remove_old(job.out, made)
     log.info(f"augmentation: {len(rows):,} rows became {len(variants):,}")

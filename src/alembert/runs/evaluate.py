@@ -16,12 +16,12 @@ from alembert.data.splits import Files, prepare_file
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
-from alembert.evaluation.predictions import predictions_of, save
+from alembert.evaluation.predictions import FILE, predictions_of, save
 from alembert.export import fidelity
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import read_manifest
 from alembert.io.errors import UserError
-from alembert.io.files import write_json
+from alembert.io.files import keep, keep_json
 from alembert.models import checks
 from alembert.models.loading import (
     label_names_of,
@@ -46,7 +46,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     if splits is None or splits.test is None:
         if splits is not None:
             log.info("no --eval file: the result is not evaluated")
-        write_json(out / "metrics.json", {})
+        keep_json(out / "metrics.json", {})
         return {}
     name = splits.task.metric
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
@@ -72,7 +72,8 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
-    write_json(out / "metrics.json", metrics)
+    keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
+    keep_json(out / "metrics.json", metrics)
     return metrics
 
 

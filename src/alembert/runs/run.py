@@ -13,14 +13,16 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
-from alembert.io.files import read_json, write_json
+from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
-from alembert.runs import class_weights, ensemble, evaluate, folder, validation
+from alembert.runs import class_weights, ensemble, evaluate, validation
 from alembert.runs.checks import check_job
 from alembert.runs.encoded_task import augmented, encode_for_teacher, encode_task, trim_to_task
 from alembert.runs.ensemble import RunTexts
+from alembert.runs.folder import identity, writing
+from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
 from alembert.training import checkpoint, distributed
@@ -60,7 +62,7 @@ def run(job: Job) -> dict[str, Any]:
             last = stage_folder / "model"
         assert last is not None
         if leads:
-            folder.copy_model(last, job.result)
+            writing.copy_model(last, job.result)
             evaluate.evaluate_run(job, texts)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
@@ -68,7 +70,8 @@ def run(job: Job) -> dict[str, Any]:
 
 def _claim(job: Job, held: ExitStack) -> None:
     held.enter_context(locked(job.out))
-    folder.check(job.out, job.recipe, job.arguments)
+    repair(job.out, job.result)
+    identity.check_run(job)
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -121,7 +124,7 @@ def _run_stage(
             stage, distillation, of_task, student_task.pad, length, len(rows), accelerator
         )
     if accelerator.is_main_process:
-        folder.open_run(job.out, job.recipe, job.arguments)
+        writing.open_run(job)
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         log.info(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     held_out = len(of_task.valid) if of_task else 0
@@ -151,8 +154,8 @@ def _run_stage(
         )
         why += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
         log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
-    write_json(stage_folder / "facts.json", facts)
-    folder.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
+    writing.keep_stage(stage_folder, facts)
+    writing.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
     checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = (
         f", best {validator.name} {facts['best']:.4f} at step {facts['best_step']}"

@@ -67,7 +67,8 @@ def train(
     # the stage had ended, and was killed before its facts were written
     over = validator is not None and stage.until is None and validator.over(facts)
     leads = accelerator.is_main_process
-    log = Log(folder / "log.jsonl" if leads else None, facts["step"])
+    logged_before = facts.pop("log", None)
+    log = Log(folder / "log.jsonl" if leads else None, facts["step"], logged_before)
     saved_at = time.monotonic()
     bar = tqdm(
         total=schedule.end, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
@@ -111,7 +112,7 @@ def train(
                         schedule = replace(schedule, cooling=facts["step"])
                         bar.total = schedule.end
             if due:
-                checkpoint.save(state, trained, optimizer, facts, keep=True)
+                checkpoint.save(state, trained, optimizer, facts | {"log": log.checksum}, keep=True)
                 _release_memory()
                 saved_at = time.monotonic()
             if over or facts["step"] == schedule.end:

@@ -23,6 +23,7 @@ from alembert.data.corpus.preparing import (
     CorpusRequest,
     prepare,
 )
+from alembert.io.checksums import sha256_of
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, FIX, cache, naming
 
@@ -99,6 +100,17 @@ def write_corpus(
     """Prepares a corpus in the folder `out`; an interrupted preparation is resumed there."""
     prepare(out, _request(paths, tokenizer, max_length), FIX)
     return Corpus(out)
+
+
+def corpus_digest(path: str) -> str:
+    """The sha256 of a corpus: of its text, or of the token ids of a prepared folder."""
+    if prepared(path):
+        folder, state = Path(path).expanduser(), hashlib.sha256()
+        for name in (IDS, LENGTHS):
+            if (folder / name).is_file():
+                state.update(sha256_of(folder / name).encode())
+        return state.hexdigest()
+    return open_source(path).digest().hex()
 
 
 def prepared(path: str) -> bool:
