@@ -10,6 +10,7 @@ from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.io.files import keep_json, read_json
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
@@ -76,7 +77,7 @@ def test_the_best_on_held_out_texts_becomes_a_recipe_and_nothing_is_run_twice(
         assert job.files.evaluation is None
         found = real(job)
         facts = job.out / "stages/01-task/facts.json"
-        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"best": values[heat]}))
+        keep_json(facts, read_json(facts) | {"best": values[heat]})
         return found
 
     monkeypatch.setattr(tune, "run", known)

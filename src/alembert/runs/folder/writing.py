@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.io import checksums
 from alembert.io.environment import versions
-from alembert.io.files import atomic, keep, keep_checksums, keep_json, keep_text
+from alembert.io.files import atomic, keep, keep_checksums, keep_json, keep_text, write_json
 from alembert.models.loading import quiet
 from alembert.recipes.schema import to_yaml
 from alembert.runs.folder import ENVIRONMENT, FACTS, LOG, RECIPE
@@ -38,7 +38,8 @@ def open_run(job: Job) -> None:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
-    keep_json(out / ENVIRONMENT, environment)
+    write_json(out / ENVIRONMENT, environment)
+    keep(out, [ENVIRONMENT])
     keep_text(out / RECIPE, to_yaml(job.recipe))
 
 
