@@ -18,9 +18,9 @@ from support.runs import saved, task_file
 from transformers import BertConfig, BertTokenizerFast
 
 from alembert import api
+from alembert.api.train import _present
 from alembert.cli import main
 from alembert.cli import search as search_verb
-from alembert.cli.train import finish
 from alembert.data.splits import Files
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
@@ -235,7 +235,7 @@ def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
     files = Files(train=str(home / "train.csv"), evaluation=str(home / test))
     return search(
         budget, str(home / "teacher"), files, out, 32, 0, "fp32",
-        finish,
+        _present,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from whole.entries import fields, methods, options, parameters, routes, said, ty
 
 # The one table of where things lie: when a thing moves, its line here changes and nothing else.
 import alembert
+from alembert import api
 from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client
@@ -71,6 +72,7 @@ def collected() -> list[str]:
         *measured(),
         *served(),
         *(entry for kind in (Session, Client, AsyncClient) for entry in methods(kind)),
+        *(f"python {name}{parameters(getattr(api, name))}" for name in api.__all__),
         *said(Path(str(alembert.__file__)).parent),
     }
     return sorted(found)

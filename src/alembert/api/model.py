@@ -39,15 +39,9 @@ class Model:
     @cached_property
     def session(self) -> "Session":
         """The open model. Raises UserError for a folder that holds none."""
-        from alembert.inference.manifest import FILE, exported_folder
+        from alembert.api.deploy import open_session
 
-        if (exported_folder(self.folder) / FILE).is_file():
-            from alembert.inference import Session
-
-            return Session(self.folder)
-        from alembert.export.torch_session import torch_session
-
-        return torch_session(str(self.folder))
+        return open_session(self.folder)
 
     def predict(self, texts: Texts) -> Any:
         """Return a Prediction, Labels or Score for each text."""

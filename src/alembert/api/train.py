@@ -1,13 +1,14 @@
 """Training as one call each: finetune, distill, tune and search."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from alembert.api import options as o
 from alembert.api.model import Model
-from alembert.io.errors import UserError
+from alembert.io.errors import UserError, leads
 
 if TYPE_CHECKING:
     from alembert.data.splits import Files
@@ -44,6 +45,7 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
         corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
         precision=o.precision_of(options), model_at=".",
     ))  # fmt: skip
+    _present(Path(out), reported=False)
     return Model(out)
 
 
@@ -85,6 +87,7 @@ def distill(
             more_teachers=tuple(more),
         )
     )
+    _present(Path(out))
     return Model(out)
 
 
@@ -124,14 +127,16 @@ def tune(
 def search(
     teacher: Named,
     out: str | Path,
-    present: Callable[[Path], None] = lambda out: None,
     **options: Unpack[o.SearchOptions],
 ) -> Model:
     """Find a student for a latency, a speedup or a share of quality, in the run folder `out`.
 
-    present is called with `out` before the result is logged. Raises UserError for a budget that
-    no student meets.
+    Raises UserError for a budget that no student meets.
     """
+    try:
+        import_module("onnx")
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
     from alembert.search.search import search
     from alembert.search.space import VOCABULARIES, Budget
 
@@ -162,10 +167,21 @@ def search(
         options.get("max_length", 128),
         options.get("seed", 0),
         o.precision_of(options),
-        present,
+        _present,
     )
     log.info(result)
     return Model(out)
+
+
+def _present(out: Path, reported: bool = True) -> None:
+    """Write the model card of a run, and its report unless there is one."""
+    if not leads():
+        return
+    from alembert.report import model_card, page
+
+    model_card.write(out)
+    if reported and not (out / "report.html").is_file():
+        page.attempt([out], None)
 
 
 def _chosen(
