@@ -42,7 +42,8 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
     run(Job(
         recipe=with_settings(recipe, changes), out=Path(out), student=_path(model),
         corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), model_at=".",
+        precision=o.precision_of(options), model_at=".", callbacks=o.callbacks_of(options),
+        track=tuple(options.get("track") or ()),
     ))  # fmt: skip
     return Model(out)
 
@@ -56,9 +57,8 @@ def distill(
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name, a YAML file or a Recipe.
-    The same call resumes an interrupted run. Raises UserError that names what is wrong, with the
-    fix.
+    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. The same call resumes
+    an interrupted run. Raises UserError that names what is wrong, and the fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -83,6 +83,8 @@ def distill(
             vocabulary=options.get("vocabulary"),
             caching=o.caching_of(options),
             more_teachers=tuple(more),
+            callbacks=o.callbacks_of(options),
+            track=tuple(options.get("track") or ()),
         )
     )
     return Model(out)
@@ -163,6 +165,7 @@ def search(
         options.get("seed", 0),
         o.precision_of(options),
         present,
+        o.metric_of(options),
     )
     log.info(result)
     return Model(out)

@@ -49,8 +49,11 @@ def prepare(
     max_length: int,
     known_labels: Sequence[str] | None,
     seed: int,
+    metric: str | None = None,
 ) -> Splits:
     """Reads, checks and encodes the files; without a validation file a slice of train is held out.
+
+    `metric` takes the place of the usual one of the task.
 
     Raises UserError that names the file, and the row or column.
     """
@@ -64,7 +67,7 @@ def prepare(
         train_rows = sources.read(files.train)
         test_rows = sources.read(files.evaluation, "test") if files.evaluation else None
     columns = find_columns(train_rows, files.train, *names)
-    task = infer_task(train_rows, columns, files.train, known_labels, glue=files.task)
+    task = infer_task(train_rows, columns, files.train, known_labels, metric, files.task)
     if files.valid is not None:
         valid_rows = sources.read(files.valid, "validation")
         valid_columns = find_columns(valid_rows, files.valid, *names)
@@ -143,9 +146,10 @@ def prepare_file(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     known_labels: Sequence[str] | None,
+    metric: str | None = None,
 ) -> tuple[Encoded, Task]:
     """Encodes the file `files.train` to evaluate a model with these labels on."""
     rows = sources.read(files.train, "test")
     columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
-    task = infer_task(rows, columns, files.train, known_labels)
+    task = infer_task(rows, columns, files.train, known_labels, metric)
     return encode(rows, task, columns, tokenizer, max_length, files.train), task
