@@ -5,6 +5,7 @@ their offline modes, without a server or an account.
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -83,9 +84,9 @@ def test_mlflow_shows_the_curves_of_a_run_and_a_resumed_one_goes_on(
     import mlflow
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    before = mlflow.get_tracking_uri()
     log = tracked("mlflow", tmp_path, kills=[13])
-    assert mlflow.get_tracking_uri() == before
+    assert not mlflow.is_tracking_uri_set()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/tracking/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'alembert'")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -111,6 +112,9 @@ def test_wandb_keeps_a_run_here_in_its_offline_mode(
     files = [*tmp_path.glob("tracking/wandb/offline-run-*/*.wandb")]
     assert {file.name for file in files} == {f"run-{ids['run']}.wandb"}
     assert b"s/loss" in b"".join(file.read_bytes() for file in files)
+    import wandb
+
+    wandb.teardown()  # else it stays offline in this process
 
 
 def test_wandb_without_a_key_is_refused_in_a_line(

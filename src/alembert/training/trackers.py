@@ -105,10 +105,9 @@ class Tracker(Callback):
     def _mlflow(self, ids: Mapping[str, str]) -> dict[str, Any]:
         import mlflow
 
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            before = mlflow.get_tracking_uri()
+        if not mlflow.is_tracking_uri_set():  # by MLFLOW_TRACKING_URI, or in Python
             mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
-            self._put_back = lambda: mlflow.set_tracking_uri(before)
+            self._put_back = _without_uri
         return {
             "experiment_name": PROJECT,
             "logging_dir": str(self.folder / "artifacts"),
@@ -123,3 +122,11 @@ class Tracker(Callback):
     def _trackio(self, ids: Mapping[str, str]) -> dict[str, Any]:
         name = f"{self.run_name}-{ids['run']}"
         return {"run_name": PROJECT, "name": name, "resume": "allow", "embed": False}
+
+
+def _without_uri() -> None:
+    """Leave MLflow as it was before it was told where a run is kept."""
+    import mlflow
+
+    mlflow.set_tracking_uri("")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow sets it, for child processes
