@@ -19,6 +19,8 @@ _HOMES = {  # public name: the module that has it, imported when the name is use
     "Recipe": "alembert.recipes.schema",
     "Stage": "alembert.recipes.schema",
     "Term": "alembert.objectives.term",
+    "Callback": "alembert.training.callbacks",
+    "Progress": "alembert.training.callbacks",
     "Session": "alembert.inference",
     "Client": "alembert.client",
     "Prediction": "alembert.io.answers",

@@ -43,7 +43,8 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
     run(Job(
         recipe=with_settings(recipe, changes), out=Path(out), student=_path(model),
         corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), model_at=".",
+        precision=o.precision_of(options), model_at=".", callbacks=o.callbacks_of(options),
+        track=tuple(options.get("track") or ()),
     ))  # fmt: skip
     _present(Path(out), reported=False)
     return Model(out)
@@ -58,9 +59,8 @@ def distill(
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name, a YAML file or a Recipe.
-    The same call resumes an interrupted run. Raises UserError that names what is wrong, with the
-    fix.
+    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. The same call resumes
+    an interrupted run. Raises UserError that names what is wrong, and the fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -85,6 +85,8 @@ def distill(
             vocabulary=options.get("vocabulary"),
             caching=o.caching_of(options),
             more_teachers=tuple(more),
+            callbacks=o.callbacks_of(options),
+            track=tuple(options.get("track") or ()),
         )
     )
     _present(Path(out))
@@ -168,6 +170,7 @@ def search(
         options.get("seed", 0),
         o.precision_of(options),
         _present,
+        o.metric_of(options),
     )
     log.info(result)
     return Model(out)

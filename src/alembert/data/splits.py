@@ -107,8 +107,11 @@ def prepare(
     max_length: int,
     known_labels: Sequence[str] | None,
     seed: int,
+    metric: str | None = None,
 ) -> Splits:
     """Reads, checks and encodes the files; without a validation file a slice of train is held out.
+
+    `metric` takes the place of the usual one of the task.
 
     Raises UserError that names the file, and the row or column.
     """
@@ -116,7 +119,7 @@ def prepare(
     train_rows, source = files.train.rows, files.train.name
     test_rows = files.test.rows if files.test is not None else None
     columns = find_columns(train_rows, source, *names)
-    task = infer_task(train_rows, columns, source, known_labels, glue=files.task)
+    task = infer_task(train_rows, columns, source, known_labels, metric, files.task)
     if files.valid is not None:
         valid_rows = files.valid.rows
         valid_columns = find_columns(valid_rows, files.valid.name, *names)
@@ -193,9 +196,10 @@ def prepare_file(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     known_labels: Sequence[str] | None,
+    metric: str | None = None,
 ) -> tuple[Encoded, Task]:
     """Encodes the file `files.train` to evaluate a model with these labels on."""
     source = files.train.with_role("eval")
     columns = find_columns(source.rows, source.name, files.text, files.text_pair, files.label)
-    task = infer_task(source.rows, columns, source.name, known_labels)
+    task = infer_task(source.rows, columns, source.name, known_labels, metric)
     return encode(source.rows, task, columns, tokenizer, max_length, source.name), task

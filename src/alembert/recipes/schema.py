@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from alembert.evaluation import own_metric
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 from alembert.objectives.objective import Objective
 from alembert.objectives.term import ANY_PAIR
 
@@ -168,6 +170,7 @@ class Recipe(_Frozen):
     projections: Literal["none", "layer", "shared"] = "none"
     augment: Augment | None = None  # of the task stages' texts
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    metric: str | None = None  # of the task; module:function is one's own; None = the usual one
     deviations: tuple[str, ...] = ()
 
     @field_validator("stages")
@@ -177,6 +180,16 @@ class Recipe(_Frozen):
         if len(set(names)) < len(names):
             raise ValueError(f"stage names must differ, not {names}")
         return stages
+
+    @field_validator("metric")
+    @classmethod
+    def _there(cls, metric: str | None) -> str | None:
+        if metric is not None and is_named(metric):
+            try:
+                own_metric.check(metric)
+            except UserError as error:
+                raise ValueError(str(error)) from None  # pydantic then says where
+        return metric
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -146,6 +146,8 @@ def reproduction(run: RunRecord) -> Section:
     cpu = run.environment.get("hardware", {}).get("cpu") or "CPU"
     lead = f"Recipe {run.recipe.get('name', '')}: {run.recipe.get('paper', '')}. "
     lead += f"Seed {run.arguments.get('seed', 0)}. " + (f"{packages}; {cpu}." if packages else "")
+    if told := run.arguments.get("callbacks"):
+        lead += f" Callbacks: {', '.join(told)}."
     return Section(
         key="made",
         title="How it was made",

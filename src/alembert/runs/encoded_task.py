@@ -52,7 +52,8 @@ def encode_task(job: Job, path: str) -> EncodedTask:
         return EncodedTask(tokenizer, None)
     teacher = job.task_teacher
     known = loading.label_names_of(loading.load_config(teacher)) if teacher else None
-    return EncodedTask(tokenizer, prepare(job.files, tokenizer, job.max_length, known, job.seed))
+    splits = prepare(job.files, tokenizer, job.max_length, known, job.seed, job.recipe.metric)
+    return EncodedTask(tokenizer, splits)
 
 
 def encode_for_teacher(job: Job, student_task: EncodedTask, path: str | None = None) -> EncodedTask:

@@ -77,13 +77,18 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     return metrics
 
 
-def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -> dict[str, float]:
-    """Return a saved model's metrics on a labelled file, in torch or an exported backend."""
+def evaluate(
+    path: str, files: Files, max_length: int, backend: str = "torch", metric: str | None = None
+) -> dict[str, float]:
+    """Return a saved model's metrics on a labelled file, in torch or an exported backend.
+
+    `metric` comes first, and may be one's own, as module:function.
+    """
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
-    data, task = prepare_file(files, tokenizer, max_length, labels)
+    data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)

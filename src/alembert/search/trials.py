@@ -45,6 +45,7 @@ class Task:
     max_length: int
     seed: int
     precision: str
+    metric: str | None = None  # None: the usual one of the task
 
     @property
     def home(self) -> Path:
@@ -67,6 +68,7 @@ class Task:
         changes: dict[str, Any] = {"max_length": self.max_length}
         if epochs is not None:
             changes |= {"epochs": epochs, "steps": None, "until": None, "min_steps": 0}
+        recipe = replaced(recipe, metric=self.metric)
         return _changed(recipe, [changes] * len(recipe.stages))
 
 
@@ -157,7 +159,7 @@ def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
     }  # fmt: skip
     if files.evaluation is not None:
         test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        result["int8"] = evaluate(str(student), test, task.max_length, "int8")
+        result["int8"] = evaluate(str(student), test, task.max_length, "int8", task.metric)
     return result
 
 
