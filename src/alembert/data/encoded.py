@@ -58,15 +58,18 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
         row["labels"] = self.labels[span if self.per_token else index].tolist()
         return row
 
-    def after(self, start: int) -> "Encoded":
-        """The rows from `start` on."""
-        token = self.offsets[start]
+    def take(self, rows: NDArray[np.int64]) -> "Encoded":
+        """Each of these rows once, in this order; all of them, for `truncated` stays."""
+        lengths = np.asarray(self.lengths, np.int64)[rows]
+        ends = np.cumsum(lengths)
+        tokens = np.repeat(self.offsets[rows] - (ends - lengths), lengths) + np.arange(ends[-1])
         return Encoded(
-            input_ids=self.input_ids[token:],
-            lengths=self.lengths[start:],
-            labels=self.labels[token if self.per_token else start :],
-            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[token:],
+            input_ids=self.input_ids[tokens],
+            lengths=lengths.tolist(),
+            labels=self.labels[tokens if self.per_token else rows],
+            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[tokens],
             per_token=self.per_token,
+            truncated=self.truncated,
         )
 
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
@@ -96,9 +98,18 @@ class Splits:
     train: Encoded  # the labelled rows, then unlabelled ones
     valid: Encoded
     test: Encoded | None  # None without an evaluation file
-    rows: Dataset  # the labelled rows of train before encoding
+    rows: Dataset  # the labelled rows of train before encoding, without variants
     columns: Columns
     texts: tuple[str, ...] = ()  # the readable texts of test
+    variants: "Variants | None" = None  # those among train
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Rows with augmented texts, and the number of the labelled row that each is a variant of."""
+
+    rows: Dataset
+    of: NDArray[np.int64]
 
 
 def prepare(
@@ -162,20 +173,30 @@ def are_pairs(files: Files) -> bool:
 
 def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
     """Each row's text in readable form: words joined by spaces, a second text on a second line."""
-    parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]
+    parts = [rows[name][:] for name in columns.texts]
     return tuple(
         "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
         for row in zip(*parts, strict=True)
     )
 
 
-def with_rows(
-    splits: Splits, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, source: str
+def with_variants(
+    splits: Splits,
+    variants: Variants,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    source: str,
 ) -> Splits:
-    """The splits with other rows, such as augmented ones, in place of the labelled ones."""
-    train = encode(rows, splits.task, splits.columns, tokenizer, max_length, source)
-    rest = splits.train.after(len(splits.rows))
-    return replace(splits, train=concat(train, rest) if len(rest) else train, rows=rows)
+    """The splits with each labelled row followed by its variants, which alone are encoded."""
+    count, train = len(splits.rows), splits.train
+    if len(variants.of):
+        more = encode(variants.rows, splits.task, splits.columns, tokenizer, max_length, source)
+        train = concat(train, more)
+        numbers = np.concatenate((np.arange(count), variants.of))
+        labelled = np.delete(np.arange(len(train)), np.arange(count, len(splits.train)))
+        order = labelled[np.argsort(numbers, kind="stable")]
+        train = train.take(np.concatenate((order, np.arange(count, len(splits.train)))))
+    return replace(splits, train=train, variants=variants)
 
 
 def _check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:

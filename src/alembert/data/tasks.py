@@ -152,9 +152,8 @@ def encode(
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
         raise UserError(f"--max-length {max_length}: no token fits beside the special ones")
-    names = [name for name in (columns.text, columns.text_pair) if name is not None]
-    if len({is_list(data, name) for name in names}) > 1:
-        raise UserError(f"{source}: one of {names} holds lists of words; give text in both")
+    if len({is_list(data, name) for name in columns.texts}) > 1:
+        raise UserError(f"{source}: one of {columns.texts} holds lists of words; give text in both")
     texts = texts_in(data, columns.text, source)
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
     labels = _labels(data, task, columns, source) if labelled else _no_labels(texts, task)
@@ -212,7 +211,7 @@ def hold_out(
     stays in train. Both keep the order of the data. Raises UserError when there is nothing to hold
     out.
     """
-    for column in filter(None, (columns.text, columns.text_pair)):
+    for column in columns.texts:
         texts_in(data, column, source)  # here errors name row numbers of the file
     order = np.random.default_rng(seed).permutation(len(data))
     if task.kind == "regression":

@@ -256,7 +256,7 @@ def _texts(
     columns = find_columns(rows, name, files.text, files.text_pair, labelled=False)
     kind: Kind = "tokens" if is_list(rows, columns.text) else "classification"
     task = Task(kind, (), "", columns.text_pair is not None)
-    for column in filter(None, (columns.text, columns.text_pair)):
+    for column in columns.texts:
         texts_in(rows, column, name)  # an error names the row of the file, not the sample's
     order = np.random.default_rng(0).permutation(len(rows))[: CALIBRATING + COMPARED]
     sample = rows.select(order.tolist())

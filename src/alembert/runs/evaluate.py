@@ -52,12 +52,15 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
     logits: dict[str, Logits] = {}
     models, data = {}, {}
+    texts.teachers.release_others(job.task_teacher)
     for role, path, task in (
         ("teacher", job.task_teacher, texts.full_teacher),
         ("student", str(job.result), texts.student),
     ):
         if path is not None and task.splits is not None and task.splits.test is not None:
-            model, data[role] = load_model(path, splits.task.kind), task.splits.test
+            kind, data[role] = splits.task.kind, task.splits.test
+            of_teacher = role == "teacher"
+            model = texts.teachers[path].model(kind) if of_teacher else load_model(path, kind)
             models[role] = model, Path(model_path(path))
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])

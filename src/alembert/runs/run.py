@@ -30,6 +30,7 @@ from alembert.training.callbacks import Callbacks, Progress
 from alembert.training.loop import train
 from alembert.training.monitor import Schedule, length_of
 from alembert.training.sparse_embedding import restore, restrict, token_ids_in
+from alembert.training.teacher import Teachers
 from alembert.training.trackers import Tracker
 
 log = logging.getLogger(__name__)
@@ -109,17 +110,25 @@ def _texts(job: Job, leads: bool) -> tuple[Job, RunTexts]:
 
     The job differs from `job` where the vocabulary is trimmed.
     """
-    student_task = encode_task(job, job.tokenizer_source)
-    if line := check_job(job, student_task):
+    teachers = Teachers()
+    student_task = encode_task(job, teachers[job.tokenizer_source], teachers)
+    if line := check_job(job, student_task, teachers):
         log.info(line)
-    ensemble.check(job, student_task)
-    student_task = augmented(job, student_task)
-    teacher_task = encode_for_teacher(job, student_task)
-    others = ensemble.members(job, student_task)
+    ensemble.check(job, student_task, teachers)
+    student_task = augmented(job, student_task, teachers)
+    first = teachers[job.task_teacher] if job.task_teacher else None
+    teacher_task = encode_for_teacher(job, student_task, first, teachers)
+    others = ensemble.members(job, student_task, teachers)
     if job.vocabulary is None:
-        return job, RunTexts(student_task, teacher_task, teacher_task, others)
-    work, trimmed = trim_to_task(job, student_task, leads)
-    return work, RunTexts(trimmed, trimmed, teacher_task, others)
+        return job, RunTexts(
+            student=student_task, teacher=teacher_task, full_teacher=teacher_task,
+            teachers=teachers, others=others,
+        )  # fmt: skip
+    work, trimmed = trim_to_task(job, student_task, leads, teachers)
+    return work, RunTexts(
+        student=trimmed, teacher=trimmed, full_teacher=teacher_task, teachers=teachers,
+        others=others,
+    )  # fmt: skip
 
 
 def _run_stage(
