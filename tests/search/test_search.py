@@ -155,6 +155,20 @@ def test_a_shape_is_exported_once_and_other_heads_or_lengths_are_timed_anew() ->
     assert len(made) == 3
 
 
+def test_a_cached_latency_with_a_flipped_byte_is_named_and_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, news: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(latency, "_random", lambda *_: 123.456)
+    student = shape("tinybert", 1).recipe_for(tiny("bert").config).student
+    latency.latency_of(student, "classification", ("a", "b"), 5)
+    (file,) = tmp_path.rglob("latency.json")
+    file.write_text(file.read_text().replace("123", "122"))
+    timed, known = latency.latency_of(student, "classification", ("a", "b"), 5)
+    assert (timed.ms, known) == (123.456, False)
+    assert news == [f"{file}: is damaged: the shape is timed again"]
+
+
 def test_where_too_little_is_kept_the_next_slower_one_is_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

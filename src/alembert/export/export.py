@@ -22,9 +22,10 @@ from alembert.export.torch_session import TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
+from alembert.io import checksums
 from alembert.io.environment import int8_overflows, versions
 from alembert.io.errors import UserError
-from alembert.io.files import naming
+from alembert.io.files import keep, keep_checksums, naming
 from alembert.models import loading
 
 log = logging.getLogger(__name__)
@@ -244,6 +245,8 @@ def publish(work: Export, manifest: Manifest) -> None:
         (work.folder / each).replace(target / each)
     for each in old - new if exported_before else ():
         (target / each).unlink(missing_ok=True)
+    keep(target, sorted(new))
+    keep_checksums(target, {MANIFEST: checksums.sha256_of(work.folder / MANIFEST)})
     (work.folder / MANIFEST).replace(target / MANIFEST)
 
 

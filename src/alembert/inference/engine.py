@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.inference.manifest import FILE, Manifest, Variant
+from alembert.io import checksums
 from alembert.io.environment import int8_overflows
 from alembert.io.errors import UserError
 
+EXPORT_AGAIN = "export the model again"
 log = logging.getLogger(__name__)
 
 Ids = dict[str, NDArray[np.int64]]
@@ -47,6 +49,7 @@ def open_engine(
     path = folder / variant.file
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
+    checksums.check_folder(folder, [variant.file.rsplit(".", 1)[0] + ".*"], EXPORT_AGAIN)
     if variant.bits == 8 and int8_overflows():
         log.warning(
             f"{path}: was made for a processor with VNNI, which this one lacks: its sums may "

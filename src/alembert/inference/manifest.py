@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder, write_text
 
@@ -86,6 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{folder}: no such folder; check the path")
     if not path.is_file():
         raise UserError(f"{folder}: not exported: 'alembert export {folder}' makes {FILE}")
+    checksums.check(path, "export the model again")
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:

@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from alembert.inference.engine import Ids
 from alembert.inference.texts import check_unicode, checked, checked_words, named
+from alembert.io import checksums
 from alembert.io.answers import Text
 from alembert.io.errors import UserError
 
@@ -102,6 +103,7 @@ class Reader:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise UserError(f"{folder}: there is no tokenizer.json: save the tokenizer there too")
+        checksums.check_folder(folder, checksums.TOKENIZER)
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # its errors share no class but this

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ from alembert.data.corpus.preparing import (
     CorpusRequest,
     prepare,
 )
-from alembert.io.checksums import sha256_of
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, FIX, cache, naming
 
+log = logging.getLogger(__name__)
+
+AGAIN = "delete the folder and prepare it again"
 _VERSION = "2"  # the version of the format; cached corpora of another version are not used
 
 
@@ -87,6 +92,9 @@ def read_corpus(
     request = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
     parent = folder or cache("corpus")
     target = parent / request.key
+    for name in checksums.damaged(target):
+        log.warning(f"{target / name}: is damaged: the corpus is prepared again")
+        shutil.rmtree(target, ignore_errors=True)
     if not (target / FACTS).is_file():
         with naming(parent, CACHE_FIX):
             parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +116,7 @@ def corpus_digest(path: str) -> str:
         folder, state = Path(path).expanduser(), hashlib.sha256()
         for name in (IDS, LENGTHS):
             if (folder / name).is_file():
-                state.update(sha256_of(folder / name).encode())
+                state.update(checksums.sha256_of(folder / name).encode())
         return state.hexdigest()
     return open_source(path).digest().hex()
 
@@ -126,6 +134,7 @@ def _prepared(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     if not (folder / FACTS).is_file():
         raise UserError(f"{folder}: is not finished: run its 'alembert corpus' command again")
     corpus = Corpus(folder)
+    checksums.check_folder(folder, fix=AGAIN)
     again = f"'alembert corpus TEXT --tokenizer {tokenizer.name_or_path} --max-length {max_length}'"
     if corpus.tokenizer != _tokenizer_without_cuts(tokenizer)[1]:
         raise UserError(

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
+from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import FIX, naming, write_text
+from alembert.io.files import FIX, keep, keep_text, naming, write_text
 from alembert.io.locks import waited_for
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
@@ -92,8 +93,8 @@ def _lock(folder: Path, fix: str) -> Iterator[None]:
     with naming(folder, fix):
         folder.mkdir(parents=True, exist_ok=True)
         strange = {path.name for path in folder.iterdir()} - {
-            *(FACTS, IDS, LENGTHS, COUNTS, STATE, LOCK),
-            *(name + ".partial" for name in (FACTS, STATE)),
+            *(FACTS, IDS, LENGTHS, COUNTS, STATE, LOCK, checksums.FILE),
+            *(name + ".partial" for name in (FACTS, STATE, checksums.FILE)),
         }
         if strange:
             raise UserError(
@@ -215,7 +216,8 @@ def _finish(folder: Path, request: CorpusRequest, state: State) -> None:
         "dropped": state.dropped,
         "texts": [str(source.path) for source in request.sources],
     }
-    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    keep(folder, [IDS, LENGTHS, COUNTS])
+    keep_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
     (folder / STATE).unlink(missing_ok=True)
 
 
