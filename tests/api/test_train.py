@@ -10,7 +10,7 @@ from transformers import BertTokenizerFast
 
 import alembert
 from alembert.cli import main
-from alembert.io.answers import Classification
+from alembert.io.answers import Prediction
 
 SHORT = {"max_length": 32, "epochs": 1.0}
 
@@ -38,7 +38,7 @@ def test_a_teacher_is_made_distilled_exported_and_predicts_as_its_export(
     metrics = student.metrics
     assert metrics["retention"] == metrics["student"]["accuracy"] / metrics["teacher"]["accuracy"]
     first = student.predict(["good film", "bad book"])
-    assert all(isinstance(each, Classification) for each in first)
+    assert all(isinstance(each, Prediction) for each in first)
     second = alembert.load(student.export().folder).predict(["good film", "bad book"])
     assert [each.label for each in first] == [each.label for each in second]
     assert [each.score for each in first] == pytest.approx([x.score for x in second], abs=1e-4)

@@ -131,7 +131,7 @@ def test_a_missing_cell_is_refused_by_its_row_where_it_is_read(
     rows = [*ROWS[:2], {**ROWS[2], "text": missing}, *ROWS[3:]]
     for given, kind in ((rows, "list"), (pd.DataFrame(rows), "DataFrame")):
         with pytest.raises(UserError) as raised:
-            prepare(Files(given), tokenizer, 16, None, 0)
+            prepare(Files(train=given), tokenizer, 16, None, 0)
         assert str(raised.value) == (
             f"the {kind} given as train, row 3: 'text' is empty; fill it or drop the row"
         )
@@ -139,7 +139,7 @@ def test_a_missing_cell_is_refused_by_its_row_where_it_is_read(
     scores[4]["score"] = missing
     for given in (scores, pd.DataFrame(scores)):
         with pytest.raises(UserError, match="row 5: 'score' is None; give a number"):
-            prepare(Files(given), tokenizer, 16, None, 0)
+            prepare(Files(train=given), tokenizer, 16, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_rows_are_read_once_for_all_that_ask(
     real = sources.read_file
     monkeypatch.setattr(sources, "read_file", lambda path: reads.append(path.name) or real(path))
     path = csv_of(tmp_path / "rows.csv")
-    files = Files(path, path, path, unlabelled=csv_of(tmp_path / "more.csv"))
+    files = Files(train=path, valid=path, evaluation=path, unlabelled=csv_of(tmp_path / "more.csv"))
     for _ in range(2):
         prepare(files, tokenizer, 16, None, 0)
     assert {source.digest for source in files.sources.values()} == {Source(ROWS).digest}
@@ -227,7 +227,7 @@ def test_rows_are_read_once_for_all_that_ask(
 
 
 def test_files_of_rows_in_memory_are_told_by_name_and_digest() -> None:
-    files = Files("train.csv", ROWS, text="text")
+    files = Files(train="train.csv", valid=ROWS, text="text")
     told = files.arguments
     assert told["train"] == "train.csv"
     assert told["valid"] == f"the list given as valid (sha256 {Source(ROWS).digest[:16]})"

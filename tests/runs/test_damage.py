@@ -56,8 +56,8 @@ def a_job(home: Path, out: Path) -> Job:
     teacher = str(home / "teacher")
     recipe = shrunk(recipe_of("tinybert", load_config(teacher), layers=2))
     recipe = with_settings(recipe, {"stages.prediction.steps": "8"})
-    files = Files(str(home / "train.csv"), evaluation=str(home / "test.csv"))
-    return Job(recipe, out, teacher, files=files, mlm=str(home / "mlm"))
+    files = Files(train=str(home / "train.csv"), evaluation=str(home / "test.csv"))
+    return Job(recipe=recipe, out=out, teacher=teacher, files=files, mlm=str(home / "mlm"))
 
 
 def files_of(run_folder: Path) -> list[str]:
@@ -145,7 +145,7 @@ def test_who_takes_a_damaged_student_is_refused_by_its_file(
     asked: list[Callable[[], object]] = [
         lambda: load(tmp_path / "run").predict(["good"]),
         lambda: load(tmp_path / "run").export("int8"),
-        lambda: evaluate(str(tmp_path / "run"), Files(str(home / "test.csv")), 32),
+        lambda: evaluate(str(tmp_path / "run"), Files(train=str(home / "test.csv")), 32),
     ]
     for ask in asked:
         with pytest.raises(UserError, match=said):

@@ -35,10 +35,13 @@ class House:
         suffix |= {"corpus": ".txt", "vectors": ".txt"}
         return self.home / (name + suffix.get(name, ""))
 
+    def files(self, train: str, valid: str | None) -> Files:
+        return Files(train=train, valid=valid, evaluation=str(self.test), unlabelled=str(self.more))
+
     def job(self, **changes: object) -> Job:
         teacher = str(self.teacher)
         recipe = shrunk(recipe_of("tinybert", load_config(teacher), layers=2))
-        files = Files(str(self.train), str(self.valid), str(self.test), str(self.more))
+        files = self.files(str(self.train), str(self.valid))
         job = Job(
             recipe, self.run, teacher, general_teacher=str(self.general), corpus=str(self.corpus),
             files=files, mlm=str(self.general), vectors=str(self.vectors),
@@ -124,7 +127,7 @@ def test_a_run_of_another_recipe_or_seed_is_refused_by_the_field(house: House) -
     with pytest.raises(UserError, match=r"holds another run: arguments.seed is 0 there and 1 here"):
         run(replace(job, seed=1))
     with pytest.raises(UserError, match=r"another run: arguments.files.valid is '.*' there and No"):
-        run(replace(job, files=Files(str(house.train), None, str(house.test), str(house.more))))
+        run(replace(job, files=house.files(str(house.train), None)))
 
 
 def test_moved_inputs_and_the_same_rows_in_another_format_go_on(
@@ -135,7 +138,7 @@ def test_moved_inputs_and_the_same_rows_in_another_format_go_on(
     rows = pd.read_csv(house.train)
     rows.to_json(house.home / "same.jsonl", orient="records", lines=True)
     for train in (str(house.home / "same.jsonl"), rows):
-        run(house.job(files=Files(train, str(house.valid), str(house.test), str(house.more))))
+        run(house.job(files=house.files(train, str(house.valid))))
         assert news[-1] == f"{house.run}: finished before; nothing to do"
 
 

@@ -18,9 +18,9 @@ from support.runs import saved, task_file
 from transformers import BertConfig, BertTokenizerFast
 
 from alembert import api
+from alembert.api.train import _present
 from alembert.cli import main
 from alembert.cli import search as search_verb
-from alembert.cli.train import finish
 from alembert.data.splits import Files
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
@@ -34,11 +34,13 @@ from alembert.search.latency import Latency
 from alembert.search.search import search
 from alembert.search.space import RECIPES, Budget, Shape, grid
 
-CAPPED = Budget(1.0, None, trials=2, steps=2, epochs=1, recipes=("tinybert",))
+CAPPED = Budget(
+    max_latency_ms=1.0, min_retention=None, trials=2, steps=2, epochs=1, recipes=("tinybert",)
+)
 
 
 def shape(recipe: str, layers: int) -> Shape:
-    return Shape(recipe, layers, 8, 4, 16)
+    return Shape(recipe=recipe, layers=layers, hidden_size=8, heads=4, inner=16)
 
 
 def test_the_grid_of_bert_base_holds_the_papers_students_shallow_ones_first() -> None:
@@ -181,36 +183,46 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         return {"name": which.name, "held_out": worth[which.name[:10]], "latency_ms": 1.0}
 
     monkeypatch.setattr(phases, "train_fully", full)
-    ran = phases.BriefTrainings(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
+    ran = phases.BriefTrainings(
+        shapes=named,
+        ms=ms,
+        rungs=[rung],
+        shares=[0.01],
+        first=min(ms, key=lambda n: ms[n]),
+        vocabulary="all",
+        trials=[],
+    )
     aim = {"metric": "accuracy", "held_out": 1.0}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
-        fulls = phases.train_winner(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
+        fulls = phases.train_winner(
+            Budget(max_latency_ms=None, min_retention=share), None, ran, aim
+        )  # type: ignore[arg-type]
         assert asked == list(worth)[:wanted]
         assert len(fulls) == wanted
 
 
 def test_the_narrower_of_two_bounds_counts_and_is_the_one_that_is_named() -> None:
-    both = Budget(2.0, None, min_speedup=10.0)
+    both = Budget(max_latency_ms=2.0, min_retention=None, min_speedup=10.0)
     assert both.within(10.0) == replace(both, max_latency_ms=1.0)
     assert both.within(30.0) == replace(both, min_speedup=None)
-    alone = Budget(2.0, None)
+    alone = Budget(max_latency_ms=2.0, min_retention=None)
     assert alone.within(1.0) == alone
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((None, None), "the search has no bound: give --max-latency-ms, --min-speedup or "),
-        ((0.0, None), "--max-latency-ms 0: must be over 0"),
-        ((None, 97), "--min-retention 97: a share, over 0 and at most 1"),
-        ((1.0, None, 0), "--trials 0: must be over 0"),
-        ((None, None, 9, 100, None, 32, RECIPES, ("all",), -3), "--min-speedup -3: must be over 0"),
+        ({}, "the search has no bound: give --max-latency-ms, --min-speedup or "),
+        ({"max_latency_ms": 0.0}, "--max-latency-ms 0: must be over 0"),
+        ({"min_retention": 97}, "--min-retention 97: a share, over 0 and at most 1"),
+        ({"max_latency_ms": 1.0, "trials": 0}, "--trials 0: must be over 0"),
+        ({"min_speedup": -3}, "--min-speedup -3: must be over 0"),
     ],
 )
-def test_budgets_that_make_no_sense_are_refused(options: tuple[Any, ...], said: str) -> None:
+def test_budgets_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        Budget(*options)
+        Budget(**{"max_latency_ms": None, "min_retention": None} | options)
 
 
 @pytest.fixture(scope="module")
@@ -234,10 +246,10 @@ def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
-    files = Files(str(home / "train.csv"), evaluation=str(home / test))
+    files = Files(train=str(home / "train.csv"), evaluation=str(home / test))
     return search(
         budget, str(home / "teacher"), files, out, 32, 0, "fp32",
-        finish,
+        _present,
     )  # fmt: skip
 
 
@@ -375,7 +387,7 @@ def test_a_search_of_other_inputs_is_refused_by_their_names(
     train = tmp_path / "train.csv"
 
     def check(model: Path = teacher, rows: Path = train, seed: int = 0) -> None:
-        identity.check(out, str(model), Files(str(rows)), {"seed": seed})
+        identity.check(out, str(model), Files(train=str(rows)), {"seed": seed})
 
     train.write_text(text)
     check()
@@ -406,10 +418,10 @@ def test_a_search_of_the_first_version_goes_on_by_the_names_of_its_files(
     (out / "searched").mkdir(parents=True)
     old = {"teacher": "3f", "train": [train, "a1"], "seed": 0}
     (out / "searched/identity.json").write_text(json.dumps(old))
-    identity.check(out, str(home / "teacher"), Files(train), {"seed": 0})
+    identity.check(out, str(home / "teacher"), Files(train=train), {"seed": 0})
     assert news[-1].startswith(f"{out}: an earlier version began this search and kept no digests")
     with pytest.raises(UserError, match=r"holds another search: files.train is '\S+train.csv' the"):
-        identity.check(out, str(home / "teacher"), Files(str(home / "test.csv")), {"seed": 0})
+        identity.check(out, str(home / "teacher"), Files(train=str(home / "test.csv")), {"seed": 0})
 
 
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:

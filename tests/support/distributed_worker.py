@@ -43,13 +43,21 @@ def short(name: str, teacher: str, steps: int) -> Recipe:
 
 
 def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
-    files = Files(*(str(home / f"{name}.csv") for name in ("train", "valid", "valid")))
+    train, valid = str(home / "train.csv"), str(home / "valid.csv")
+    files = Files(train=train, valid=valid, evaluation=valid)
     teacher, words = str(home / "teacher"), str(home / "words")
     for name in names:
         recipe = short(name, teacher, steps)
         task = any(stage.data == "task" for stage in recipe.stages)
-        job = Job(recipe, out / name, teacher, words, corpus=str(home / "corpus.txt"),
-                  files=files if task else None, precision="fp32")  # fmt: skip
+        job = Job(
+            recipe=recipe,
+            out=out / name,
+            teacher=teacher,
+            general_teacher=words,
+            corpus=str(home / "corpus.txt"),
+            files=files if task else None,
+            precision="fp32",
+        )
         run(job)
 
 

@@ -24,9 +24,10 @@ from whole.entries import fields, methods, options, parameters, routes, said, ty
 
 # The one table of where things lie: when a thing moves, its line here changes and nothing else.
 import alembert
+from alembert import api
 from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
-from alembert.client.client import AsyncClient, Client, LabelScore
+from alembert.client.client import AsyncClient, Client
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
 from alembert.data.formats import FORMATS, PACKED
@@ -71,6 +72,7 @@ def collected() -> list[str]:
         *measured(),
         *served(),
         *(entry for kind in (Session, Client, AsyncClient) for entry in methods(kind)),
+        *(f"python {name}{parameters(getattr(api, name))}" for name in api.__all__),
         *said(Path(str(alembert.__file__)).parent),
     }
     return sorted(found)
@@ -131,7 +133,7 @@ def tables() -> Iterator[str]:
             if loss.__module__ == module.__name__ and not name.startswith("_"):
                 yield f"loss {name}{parameters(loss)}"
     kinds = [kind for _, kind in inspect.getmembers(answers, dataclasses.is_dataclass)]
-    for kind in (*kinds, LabelScore, Manifest, Variant, Row, Ratio):
+    for kind in (*kinds, Manifest, Variant, Row, Ratio):
         for field in dataclasses.fields(kind):
             yield f"record {kind.__name__}.{field.name}: {typed(field.type)}"
 
@@ -141,7 +143,12 @@ def measured() -> Iterator[str]:
     labels = {"classification": np.arange(2), "regression": np.arange(2.0),
               "multilabel": np.eye(2), "tokens": np.arange(2)}  # fmt: skip
     for kind, (headline, *_) in METRICS.items():
-        rows = Encoded(np.zeros(2, np.int32), [1, 1], labels[kind], per_token=kind == "tokens")
+        rows = Encoded(
+            input_ids=np.zeros(2, np.int32),
+            lengths=[1, 1],
+            labels=labels[kind],
+            per_token=kind == "tokens",
+        )
         logits = np.eye(2, 1 if kind == "regression" else 2, dtype=np.float32)
         said = [row[None] for row in logits] if rows.per_token else logits
         found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)

@@ -83,7 +83,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     a model that another page has exported has its graph already.
     """
     monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
-    monkeypatch.setattr("alembert.cli.quickstart.builtin_teacher", lambda: "bert-base-uncased")
+    monkeypatch.setattr("alembert.api.first_run.builtin_teacher", lambda: "bert-base-uncased")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     promising, made_up = halving.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(halving, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alembert.io.answers import Texts
 from alembert.io.files import model_folder, read_json
 
 if TYPE_CHECKING:
@@ -38,29 +39,23 @@ class Model:
     @cached_property
     def session(self) -> "Session":
         """The open model. Raises UserError for a folder that holds none."""
-        from alembert.inference.manifest import FILE, exported_folder
+        from alembert.api.deploy import open_session
 
-        if (exported_folder(self.folder) / FILE).is_file():
-            from alembert.inference import Session
+        return open_session(self.folder)
 
-            return Session(self.folder)
-        from alembert.export.torch_session import torch_session
-
-        return torch_session(str(self.folder))
-
-    def predict(self, texts: Any) -> Any:
-        """Return a Classification, Labels or Score for each text."""
+    def predict(self, texts: Texts) -> Any:
+        """Return a Prediction, Labels or Score for each text."""
         return self.session.predict(texts)
 
-    def embed(self, texts: Any) -> Any:
+    def embed(self, texts: Texts) -> Any:
         """Return vectors (N, H), or (H,) for one text."""
         return self.session.embed(texts)
 
-    def tag(self, texts: Any) -> Any:
+    def tag(self, texts: Texts) -> Any:
         """Return the Tags of each text."""
         return self.session.tag(texts)
 
-    def fill_mask(self, texts: Any, top: int = 5) -> Any:
+    def fill_mask(self, texts: Texts, top: int = 5) -> Any:
         """Return the `top` Guesses for each mask of each text."""
         return self.session.fill_mask(texts, top)
 
@@ -73,7 +68,7 @@ class Model:
         from alembert.export.export import export
 
         names: Sequence[str] = list(dict.fromkeys(("onnx", *backends)))
-        export(str(self.folder), names, Files(data) if data else None, max_length)
+        export(str(self.folder), names, Files(train=data) if data else None, max_length)
         self.__dict__.pop("session", None)
         return self
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from alembert.io.errors import UserError
@@ -10,6 +10,7 @@ from alembert.io.errors import UserError
 if TYPE_CHECKING:
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
+    from alembert.training.callbacks import Callback
     from alembert.training.trace_cache import Caching
 
 
@@ -23,6 +24,7 @@ class Texts(TypedDict, total=False):
     text: str | None
     text_pair: str | None
     label: str | None
+    metric: str | None  # chooses and is reported: a name, or one's own as module:function
 
 
 class Run(TypedDict, total=False):
@@ -37,7 +39,14 @@ class Run(TypedDict, total=False):
     precision: str  # auto, fp32, bf16 or fp16
 
 
-class FinetuneOptions(Texts, Run, total=False):
+class Watched(TypedDict, total=False):
+    """What watches a run: callbacks are objects, or "module:Class"; track names tools."""
+
+    callbacks: "Sequence[str | Callback] | None"
+    track: Sequence[str] | None  # tensorboard, wandb, mlflow or trackio
+
+
+class FinetuneOptions(Texts, Run, Watched, total=False):
     """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`."""
 
     corpus: str | None
@@ -94,14 +103,19 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
     from alembert.data.splits import Files
 
     train = given.get("train") or (HUB if given.get("task") is not None else None)
-    rest = [given.get(name) for name in ("valid", "eval", "unlabelled")]
     if train is None:
-        for name, value in zip(("valid", "eval", "unlabelled"), rest, strict=True):
-            if value is not None:
+        for name in ("valid", "eval", "unlabelled", "metric"):
+            if given.get(name) is not None:
                 raise UserError(f"--{name} is for the task stages: it needs --train")
         return None
-    columns = [given.get(name) for name in ("task", "text", "text_pair", "label")]
-    return Files(train, *rest, *columns)
+    columns = {name: given.get(name) for name in ("task", "text", "text_pair", "label")}
+    return Files(
+        train=train,
+        valid=given.get("valid"),
+        evaluation=given.get("eval"),
+        unlabelled=given.get("unlabelled"),
+        **columns,
+    )
 
 
 def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
@@ -118,9 +132,31 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and given.get("epochs") is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"
+    if (metric := metric_of(given)) is not None:
+        changes["metric"] = json.dumps(metric)
     for key, value in (given.get("settings") or {}).items():
         changes[key] = value if isinstance(value, str) else json.dumps(value)
     return changes
+
+
+def metric_of(given: Mapping[str, Any]) -> str | None:
+    """Return the metric, None for the task's usual one; UserError for a function not found."""
+    from alembert.evaluation import own_metric
+    from alembert.io.named import is_named
+
+    metric: str | None = given.get("metric")
+    if metric is not None and is_named(metric):
+        own_metric.check(metric, "--metric")
+    return metric
+
+
+def callbacks_of(given: Mapping[str, Any]) -> "tuple[Callback, ...]":
+    """Return the callbacks; UserError for what is none."""
+    if not (callbacks := given.get("callbacks")):
+        return ()
+    from alembert.training.callbacks import callback_of
+
+    return tuple(map(callback_of, callbacks))
 
 
 def caching_of(given: Mapping[str, Any]) -> "Caching | None":

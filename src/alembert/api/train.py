@@ -1,13 +1,14 @@
 """Training as one call each: finetune, distill, tune and search."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from alembert.api import options as o
 from alembert.api.model import Model
-from alembert.io.errors import UserError
+from alembert.io.errors import UserError, leads
 
 if TYPE_CHECKING:
     from alembert.data.splits import Files
@@ -40,24 +41,26 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
     )
     files = o.files_of(options)
     run(Job(
-        with_settings(recipe, changes), Path(out), student=_path(model),
+        recipe=with_settings(recipe, changes), out=Path(out), student=_path(model),
         corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), model_at=".",
+        precision=o.precision_of(options), model_at=".", callbacks=o.callbacks_of(options),
+        track=tuple(options.get("track") or ()),
     ))  # fmt: skip
+    _present(Path(out), reported=False)
     return Model(out)
 
 
 def distill(
     teacher: Named | Sequence[Named],
-    recipe: str = "distilbert",
+    recipe: "str | Recipe" = "distilbert",
     *,
     out: str | Path,
     **options: Unpack[o.DistillOptions],
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name of `alembert recipes` or a YAML file. The same
-    call resumes an interrupted run. Raises UserError that names what is wrong, and the fix.
+    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. The same call resumes
+    an interrupted run. Raises UserError that names what is wrong, and the fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -66,18 +69,33 @@ def distill(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     chosen = _chosen(recipe, first, files, options)
-    run(Job(
-        chosen, Path(out), first, options.get("general_teacher"), options.get("student"),
-        options.get("corpus"), files, options.get("mlm"), options.get("vectors"),
-        options.get("seed", 0), o.precision_of(options), options.get("vocabulary"),
-        o.caching_of(options), tuple(more),
-    ))  # fmt: skip
+    run(
+        Job(
+            recipe=chosen,
+            out=Path(out),
+            teacher=first,
+            general_teacher=options.get("general_teacher"),
+            student=options.get("student"),
+            corpus=options.get("corpus"),
+            files=files,
+            mlm=options.get("mlm"),
+            vectors=options.get("vectors"),
+            seed=options.get("seed", 0),
+            precision=o.precision_of(options),
+            vocabulary=options.get("vocabulary"),
+            caching=o.caching_of(options),
+            more_teachers=tuple(more),
+            callbacks=o.callbacks_of(options),
+            track=tuple(options.get("track") or ()),
+        )
+    )
+    _present(Path(out))
     return Model(out)
 
 
 def tune(
     teacher: Named | Sequence[Named],
-    recipe: str,
+    recipe: "str | Recipe",
     tries: Sequence[str],
     *,
     out: str | Path,
@@ -96,24 +114,31 @@ def tune(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     base = Job(
-        _chosen(recipe, first, files, options), Path(out), first, student=options.get("student"),
-        files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), more_teachers=tuple(more),
-    )  # fmt: skip
+        recipe=_chosen(recipe, first, files, options),
+        out=Path(out),
+        teacher=first,
+        student=options.get("student"),
+        files=files,
+        seed=options.get("seed", 0),
+        precision=o.precision_of(options),
+        more_teachers=tuple(more),
+    )
     return tune(base, tries, trials)
 
 
 def search(
     teacher: Named,
     out: str | Path,
-    present: Callable[[Path], None] = lambda out: None,
     **options: Unpack[o.SearchOptions],
 ) -> Model:
     """Find a student for a latency, a speedup or a share of quality, in the run folder `out`.
 
-    present is called with `out` before the result is logged. Raises UserError for a budget that
-    no student meets.
+    Raises UserError for a budget that no student meets.
     """
+    try:
+        import_module("onnx")
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
     from alembert.search.search import search
     from alembert.search.space import VOCABULARIES, Budget
 
@@ -126,21 +151,46 @@ def search(
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
     names = options.get("recipes", "distilbert,tinybert,minilm,mobilebert").split(",")
     budget = Budget(
-        options.get("max_latency_ms"), options.get("min_retention"), options.get("trials", 9),
-        options.get("steps", 100), options.get("epochs"), options.get("length", 32),
-        tuple(dict.fromkeys(names)), VOCABULARIES if vocabulary == "both" else (vocabulary,),
-        options.get("min_speedup"),
-    )  # fmt: skip
+        max_latency_ms=options.get("max_latency_ms"),
+        min_retention=options.get("min_retention"),
+        trials=options.get("trials", 9),
+        steps=options.get("steps", 100),
+        epochs=options.get("epochs"),
+        length=options.get("length", 32),
+        recipes=tuple(dict.fromkeys(names)),
+        vocabularies=VOCABULARIES if vocabulary == "both" else (vocabulary,),
+        min_speedup=options.get("min_speedup"),
+    )
     result = search(
-        budget, _path(teacher), files, Path(out), options.get("max_length", 128),
-        options.get("seed", 0), o.precision_of(options), present,
-    )  # fmt: skip
+        budget,
+        _path(teacher),
+        files,
+        Path(out),
+        options.get("max_length", 128),
+        options.get("seed", 0),
+        o.precision_of(options),
+        _present,
+        o.metric_of(options),
+    )
     log.info(result)
     return Model(out)
 
 
-def _chosen(recipe: str, teacher: str, files: "Files | None", options: o.TuneOptions) -> "Recipe":
-    """Return the recipe by its name or file, with the settings that the keywords change."""
+def _present(out: Path, reported: bool = True) -> None:
+    """Write the model card of a run, and its report unless there is one."""
+    if not leads():
+        return
+    from alembert.report import model_card, page
+
+    model_card.write(out)
+    if reported and not (out / "report.html").is_file():
+        page.attempt([out], None)
+
+
+def _chosen(
+    recipe: "str | Recipe", teacher: str, files: "Files | None", options: o.TuneOptions
+) -> "Recipe":
+    """Return the recipe, given or by its name or file, with what the keywords change."""
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
     from alembert.recipes.overrides import with_settings

@@ -51,6 +51,9 @@ OPTIONS: dict[str, Any] = {
     "text": Text,
     "text_pair": Pair,
     "label": Label,
+    "metric": Annotated[
+        TEXT, option("--metric", "metric that chooses: f1, or own module:function")
+    ],
     "epochs": Annotated[NUMBER, option("--epochs", "epochs of the task stages")],
     "batch_size": Annotated[INTEGER, option("--batch-size", "texts of a step in the task stages")],
     "learning_rate": Annotated[
@@ -73,6 +76,12 @@ OPTIONS: dict[str, Any] = {
     ],
     "cache_precision": Annotated[
         TEXT, option("--cache-precision", "precision of cached states: bf16 (default), fp32")
+    ],
+    "callbacks": Annotated[
+        list[str] | None, option("--callback", "own Callback that is told: module:Class")
+    ],
+    "track": Annotated[
+        list[str] | None, option("--track", "show in tensorboard, wandb, mlflow or trackio")
     ],
     "seed": Seed,
     "precision": Annotated[

@@ -3,28 +3,28 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
 from inspect import isawaitable
 from itertools import count
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import httpx
 
-from alembert.io.answers import Guess, Tag, Tags
+from alembert.io.answers import (
+    Guess,
+    Labels,
+    Prediction,
+    Score,
+    Tag,
+    Tags,
+    Texts,
+    as_list,
+    predicted,
+)
 from alembert.io.errors import UserError
 
-Text = str | tuple[str, str]
 BUSY = (429, 500, 502, 503, 504)  # a full queue, a loading server, or a proxy whose server died
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """A label and its probability, or the score of a regression."""
-
-    label: str
-    score: float
 
 
 class ServerError(Exception):
@@ -70,13 +70,18 @@ class _Core:
         }
         self._http = self._transport(**self._options)
 
-    async def _answers(self, route: str, texts: Any, **options: Any) -> list[Any]:
-        """The JSON for each text, from a route of the chosen model."""
-        inputs = [texts] if isinstance(texts, str | tuple) else list(texts)  # a tuple is a pair
-        return list(await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options}))
+    async def _answers(
+        self, route: str, texts: Texts, make: Callable[[Any, str], object], **options: object
+    ) -> Any:
+        """The answer of the chosen model to each text; make reads one's JSON, with the kind."""
+        inputs, one = as_list(texts)
+        response = await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options})
+        kind = response.headers.get("alembert-kind", "")
+        answers = [make(each, kind) for each in response.json()]
+        return answers[0] if one else answers
 
-    async def _send(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The JSON of the response to a POST, or to a GET where there is no body."""
+    async def _send(self, path: str, body: dict[str, object] | None = None) -> httpx.Response:
+        """The response to a POST, or to a GET where there is no body."""
         method = "GET" if body is None else "POST"
         for number in count():
             outcome: Outcome
@@ -86,14 +91,16 @@ class _Core:
                 outcome = error
             least = _retry_after(outcome)
             if least is None or number >= self._retries:
-                return _content(outcome)
+                break
             backoff = min(5.0, 0.1 * 2**number) * random.uniform(0.5, 1)  # with jitter
             await _result(self._sleep(max(backoff, least)))
+        return _successful(outcome)
 
 
 class AsyncClient(_Core):
-    """A client for asyncio; a text or a list of texts gives a list. aclose it, or use `async with`.
+    """A client for asyncio; it answers as a Session does. aclose it, or use `async with`.
 
+    A list of texts or pairs gives a list of answers; a str, or a tuple that is a pair, gives one.
     Raises ServerError when the server refuses, and httpx's errors when it cannot be reached.
     """
 
@@ -111,34 +118,32 @@ class AsyncClient(_Core):
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def predict(
-        self, texts: str | Sequence[Text], truncate: bool = False, raw_scores: bool = False
-    ) -> list[list[LabelScore]]:
-        """For each text or pair of texts its labels, the highest score first."""
+    async def predict(self, texts: Texts, truncate: bool = False, raw_scores: bool = False) -> Any:
+        """A Prediction, Labels (multi-label) or Score (regression) for each text or pair.
+
+        With raw_scores the scores are logits.
+        """
+        make = partial(_predicted, least=0.0 if raw_scores else 0.5)
         options = {"truncate": truncate, "raw_scores": raw_scores}
-        answers = await self._answers("predict", texts, **options)
-        return [[LabelScore(each["label"], each["score"]) for each in text] for text in answers]
+        return await self._answers("predict", texts, make, **options)
 
-    async def embed(self, texts: str | Sequence[str], truncate: bool = False) -> list[list[float]]:
-        """The vector of each text."""
-        return await self._answers("embed", texts, truncate=truncate)
+    async def embed(self, texts: Texts, truncate: bool = False, normalize: bool = False) -> Any:
+        """The vector of each text, a list of numbers; normalize gives all of them length 1."""
+        options = {"truncate": truncate, "normalize": normalize}
+        return await self._answers("embed", texts, lambda vector, _: vector, **options)
 
-    async def fill_mask(
-        self, texts: str | Sequence[str], top: int = 5, temperature: float = 1.0
-    ) -> list[list[list[Guess]]]:
-        """For each mask of each text, the `top` most probable tokens."""
-        answers = await self._answers("fill-mask", texts, top=top, temperature=temperature)
-        return [[[Guess(**guess) for guess in mask] for mask in text] for text in answers]
+    async def fill_mask(self, texts: Texts, top: int = 5, temperature: float = 1.0) -> Any:
+        """For each mask of each text, a list of the `top` most probable Guesses."""
+        options = {"top": top, "temperature": temperature}
+        return await self._answers("fill-mask", texts, _guesses, **options)
 
-    async def tag(
-        self, texts: str | Sequence[str | Sequence[str]], truncate: bool = False
-    ) -> list[Tags]:
-        """The tags of each text or list of words."""
-        return [_tags(each) for each in await self._answers("tag", texts, truncate=truncate)]
+    async def tag(self, texts: Texts, truncate: bool = False) -> Any:
+        """The Tags of each text or list of words."""
+        return await self._answers("tag", texts, _tags, truncate=truncate)
 
     async def info(self) -> dict[str, Any]:
         """The served models and their settings."""
-        return dict(await self._send("/info"))
+        return dict((await self._send("/info")).json())
 
 
 def _blocking(
@@ -198,12 +203,12 @@ def _retry_after(outcome: Outcome) -> float | None:
     return min(float(seconds), 60.0) if seconds.isdecimal() else 0.0
 
 
-def _content(outcome: Outcome) -> Any:
-    """The JSON of a response. Raises ServerError, or the error of the connection."""
+def _successful(outcome: Outcome) -> httpx.Response:
+    """The response. Raises ServerError, or the error of the connection."""
     if isinstance(outcome, httpx.TransportError):
         raise outcome
     if outcome.status_code == 200:
-        return outcome.json()
+        return outcome
     try:
         content = outcome.json()
         message, kind = str(content["error"]), str(content["error_type"])
@@ -212,6 +217,14 @@ def _content(outcome: Outcome) -> Any:
     raise ServerError(outcome.status_code, message, kind)
 
 
-def _tags(answer: Any) -> Tags:
-    words, spans = (tuple(Tag(**tag) for tag in answer[name]) for name in ("words", "spans"))
-    return Tags(words, spans)
+def _predicted(text: list[dict[str, Any]], kind: str, least: float) -> Prediction | Labels | Score:
+    scores = {str(each["label"]): float(each["score"]) for each in text}
+    return predicted(kind, scores, list(scores), least)
+
+
+def _guesses(text: list[list[dict[str, Any]]], kind: str) -> list[list[Guess]]:
+    return [[Guess(**guess) for guess in mask] for mask in text]
+
+
+def _tags(text: dict[str, list[dict[str, Any]]], kind: str) -> Tags:
+    return Tags(*(tuple(Tag(**tag) for tag in text[name]) for name in ("words", "spans")))

@@ -8,5 +8,5 @@ the order of an epoch's batches, pads rows and masks tokens; `batches` gives the
 a function of (seed, step). `corpus` is the inner part for plain text of any size. `intents` holds
 the data of the quickstart.
 
-For other rooms: sources, formats, labels, tasks, encoded, splits, collate, batches, corpus.
+For other rooms: sources, formats, tables, labels, tasks, encoded, splits, collate, batches, corpus.
 """

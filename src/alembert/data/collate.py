@@ -91,7 +91,7 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
     return batch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Masking:
     """Masking for MLM as in BERT, or weighted to rare tokens as in DistilBERT.
 
@@ -168,4 +168,10 @@ def masking_for(
     if rare_words > 0:
         weights = (torch.as_tensor(counts).double().clamp(min=1) ** -rare_words).float()
     specials = tuple(tokenizer.all_special_ids)
-    return Masking(int(tokenizer.mask_token_id), len(tokenizer), specials, share, weights)
+    return Masking(
+        mask_token_id=int(tokenizer.mask_token_id),
+        vocab_size=len(tokenizer),
+        special_ids=specials,
+        share=share,
+        weights=weights,
+    )

@@ -36,6 +36,11 @@ class Columns:
     text_pair: str | None
     label: str | None
 
+    @property
+    def texts(self) -> list[str]:
+        """The names of the columns of text: one, or two for pairs."""
+        return [name for name in (self.text, self.text_pair) if name is not None]
+
 
 def label_column(columns: Columns, source: str) -> str:
     if columns.label is None:

@@ -145,7 +145,7 @@ def _hub(path: str, split: str) -> Dataset:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Glue:
     """One GLUE task: the positions of its columns in the official TSV files, and its classes."""
 
@@ -161,17 +161,53 @@ class Glue:
 _ENTAILMENT = ("entailment", "not_entailment")
 _NLI = ("entailment", "neutral", "contradiction")
 GLUE = {
-    "sst2": Glue("SST-2", (0,), 1, ("negative", "positive"), "accuracy", ("sentence",)),
-    "cola": Glue(
-        "CoLA", (3,), 1, ("unacceptable", "acceptable"), "matthews", ("sentence",), header=False
+    "sst2": Glue(
+        folder="SST-2",
+        columns=(0,),
+        label=1,
+        labels=("negative", "positive"),
+        metric="accuracy",
+        names=("sentence",),
     ),
-    "mrpc": Glue("MRPC", (3, 4), 0, ("not_equivalent", "equivalent"), "f1"),
-    "stsb": Glue("STS-B", (7, 8), 9, (), "pearson"),
-    "rte": Glue("RTE", (1, 2), 3, _ENTAILMENT, "accuracy"),
-    "qnli": Glue("QNLI", (1, 2), 3, _ENTAILMENT, "accuracy", ("question", "sentence")),
-    "qqp": Glue("QQP", (3, 4), 5, ("not_duplicate", "duplicate"), "f1", ("question1", "question2")),
+    "cola": Glue(
+        folder="CoLA",
+        columns=(3,),
+        label=1,
+        labels=("unacceptable", "acceptable"),
+        metric="matthews",
+        names=("sentence",),
+        header=False,
+    ),
+    "mrpc": Glue(
+        folder="MRPC", columns=(3, 4), label=0, labels=("not_equivalent", "equivalent"), metric="f1"
+    ),
+    "stsb": Glue(folder="STS-B", columns=(7, 8), label=9, labels=(), metric="pearson"),
+    "rte": Glue(folder="RTE", columns=(1, 2), label=3, labels=_ENTAILMENT, metric="accuracy"),
+    "qnli": Glue(
+        folder="QNLI",
+        columns=(1, 2),
+        label=3,
+        labels=_ENTAILMENT,
+        metric="accuracy",
+        names=("question", "sentence"),
+    ),
+    "qqp": Glue(
+        folder="QQP",
+        columns=(3, 4),
+        label=5,
+        labels=("not_duplicate", "duplicate"),
+        metric="f1",
+        names=("question1", "question2"),
+    ),
     # the gold label is the last of 12 columns in train and of 16 in dev
-    "mnli": Glue("MNLI", (8, 9), -1, _NLI, "accuracy", ("premise", "hypothesis")),
+    "mnli": Glue(
+        folder="MNLI",
+        columns=(8, 9),
+        label=-1,
+        labels=_NLI,
+        metric="accuracy",
+        names=("premise", "hypothesis"),
+    ),
 }
 
 

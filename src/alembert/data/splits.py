@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
@@ -15,7 +17,7 @@ from alembert.data.tasks import Task, encode, hold_out, infer_task
 from alembert.io.errors import UserError
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Files:
     """The user's texts and their columns, each text file or value in memory as a `Source`.
 
@@ -33,6 +35,7 @@ class Files:
 
     def __init__(
         self,
+        *,
         train: Given | Source,
         valid: Given | Source | None = None,
         evaluation: Given | Source | None = None,
@@ -87,7 +90,7 @@ class Files:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Splits:
     """The encoded splits of a task: train, valid (for checkpoints) and test (for metrics)."""
 
@@ -95,9 +98,18 @@ class Splits:
     train: Encoded  # the labelled rows, then unlabelled ones
     valid: Encoded
     test: Encoded | None  # None without an evaluation file
-    rows: Dataset  # the labelled rows of train before encoding
+    rows: Dataset  # the labelled rows of train before encoding, without variants
     columns: Columns
     texts: tuple[str, ...] = ()  # the readable texts of test
+    variants: "Variants | None" = None  # those among train
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Rows with augmented texts, and the number of the labelled row that each is a variant of."""
+
+    rows: Dataset
+    of: NDArray[np.int64]
 
 
 def prepare(
@@ -106,8 +118,11 @@ def prepare(
     max_length: int,
     known_labels: Sequence[str] | None,
     seed: int,
+    metric: str | None = None,
 ) -> Splits:
     """Reads, checks and encodes the files; without a validation file a slice of train is held out.
+
+    `metric` takes the place of the usual one of the task.
 
     Raises UserError that names the file, and the row or column.
     """
@@ -115,7 +130,7 @@ def prepare(
     train_rows, source = files.train.rows, files.train.name
     test_rows = files.test.rows if files.test is not None else None
     columns = find_columns(train_rows, source, *names)
-    task = infer_task(train_rows, columns, source, known_labels, glue=files.task)
+    task = infer_task(train_rows, columns, source, known_labels, metric, files.task)
     if files.valid is not None:
         valid_rows = files.valid.rows
         valid_columns = find_columns(valid_rows, files.valid.name, *names)
@@ -137,7 +152,15 @@ def prepare(
     if test_rows is not None and files.test is not None:
         where = find_columns(test_rows, files.test.name, *names)
         test, texts = encoded(test_rows, where, files.test), readable_texts(test_rows, where)
-    return Splits(task, train, valid, test, train_rows, columns, texts)
+    return Splits(
+        task=task,
+        train=train,
+        valid=valid,
+        test=test,
+        rows=train_rows,
+        columns=columns,
+        texts=texts,
+    )
 
 
 def are_pairs(files: Files) -> bool:
@@ -150,20 +173,30 @@ def are_pairs(files: Files) -> bool:
 
 def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
     """Each row's text in readable form: words joined by spaces, a second text on a second line."""
-    parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]
+    parts = [rows[name][:] for name in columns.texts]
     return tuple(
         "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
         for row in zip(*parts, strict=True)
     )
 
 
-def with_rows(
-    splits: Splits, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, source: str
+def with_variants(
+    splits: Splits,
+    variants: Variants,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    source: str,
 ) -> Splits:
-    """The splits with other rows, such as augmented ones, in place of the labelled ones."""
-    train = encode(rows, splits.task, splits.columns, tokenizer, max_length, source)
-    rest = splits.train.after(len(splits.rows))
-    return replace(splits, train=concat(train, rest) if len(rest) else train, rows=rows)
+    """The splits with each labelled row followed by its variants, which alone are encoded."""
+    count, train = len(splits.rows), splits.train
+    if len(variants.of):
+        more = encode(variants.rows, splits.task, splits.columns, tokenizer, max_length, source)
+        train = concat(train, more)
+        numbers = np.concatenate((np.arange(count), variants.of))
+        labelled = np.delete(np.arange(len(train)), np.arange(count, len(splits.train)))
+        order = labelled[np.argsort(numbers, kind="stable")]
+        train = train.take(np.concatenate((order, np.arange(count, len(splits.train)))))
+    return replace(splits, train=train, variants=variants)
 
 
 def _check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:
@@ -184,9 +217,10 @@ def prepare_file(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     known_labels: Sequence[str] | None,
+    metric: str | None = None,
 ) -> tuple[Encoded, Task]:
     """Encodes the file `files.train` to evaluate a model with these labels on."""
     source = files.train.with_role("eval")
     columns = find_columns(source.rows, source.name, files.text, files.text_pair, files.label)
-    task = infer_task(source.rows, columns, source.name, known_labels)
+    task = infer_task(source.rows, columns, source.name, known_labels, metric)
     return encode(source.rows, task, columns, tokenizer, max_length, source.name), task

@@ -24,6 +24,7 @@ from alembert.data.labels import (
 from alembert.data.sources import GLUE
 from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 
 Kind = Literal["classification", "regression", "multilabel", "tokens"]
 METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless another is named
@@ -57,7 +58,8 @@ def infer_task(
     Strings and integers are classes, floats (or integers in a column called score) are regression,
     lists are multi-label, and lists beside lists of words are tags. `known_labels` (a teacher's)
     give the order of ids; the data may then hold ids. `glue` names a GLUE task whose order and
-    metric are used. Raises UserError for labels that are empty, unknown, or all the same.
+    metric are used. `metric` is one of METRICS, or one's own as module:function. Raises UserError
+    for labels that are empty, unknown, or all the same, and for a metric of another kind of task.
     """
     kind = _kind(train, columns, source, known_labels)
     if kind == "regression":
@@ -73,8 +75,14 @@ def infer_task(
             )
     usual = METRICS[kind][1] if kind == "tokens" and not is_bio(labels) else METRICS[kind][0]
     chosen = metric or (GLUE[glue].metric if glue else usual)
-    if chosen not in METRICS[kind] or (chosen == "span_f1" and not is_bio(labels)):
-        raise UserError(f"metric {chosen}: not for {kind}; there are {', '.join(METRICS[kind])}")
+    fits = chosen in METRICS[kind] and (chosen != "span_f1" or is_bio(labels))
+    if metric == "mse":
+        raise UserError("metric mse: is better when lower: choose pearson or spearman")
+    if not fits and not is_named(chosen):
+        raise UserError(
+            f"metric {chosen}: not for {kind}; there are {', '.join(METRICS[kind])}, or your own "
+            "as module:function"
+        )
     return Task(kind, labels, chosen, columns.text_pair is not None)
 
 
@@ -144,9 +152,8 @@ def encode(
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
         raise UserError(f"--max-length {max_length}: no token fits beside the special ones")
-    names = [name for name in (columns.text, columns.text_pair) if name is not None]
-    if len({is_list(data, name) for name in names}) > 1:
-        raise UserError(f"{source}: one of {names} holds lists of words; give text in both")
+    if len({is_list(data, name) for name in columns.texts}) > 1:
+        raise UserError(f"{source}: one of {columns.texts} holds lists of words; give text in both")
     texts = texts_in(data, columns.text, source)
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
     labels = _labels(data, task, columns, source) if labelled else _no_labels(texts, task)
@@ -204,7 +211,7 @@ def hold_out(
     stays in train. Both keep the order of the data. Raises UserError when there is nothing to hold
     out.
     """
-    for column in filter(None, (columns.text, columns.text_pair)):
+    for column in columns.texts:
         texts_in(data, column, source)  # here errors name row numbers of the file
     order = np.random.default_rng(seed).permutation(len(data))
     if task.kind == "regression":

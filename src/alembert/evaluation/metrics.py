@@ -13,8 +13,11 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.tasks import Task
+from alembert.evaluation import own_metric
+from alembert.evaluation.own_metric import Labelled
 from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
 
@@ -22,7 +25,7 @@ Logits = NDArray[np.float32] | list[NDArray[np.float32]]
 def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     """{name: value}, the task's metric first; rows without a label are left out.
 
-    Raises UserError when no row has a label.
+    A metric of one's own is there if it is the task's. Raises UserError when no row has a label.
     """
     if task.kind == "tokens":
         values = _token_classification(task, logits, data)
@@ -37,7 +40,19 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
         if not labelled.any():
             raise UserError("no row has a label to evaluate on; name the column with --label")
         values = kinds[task.kind](task, outputs[labelled], data.labels[labelled])
+    if is_named(task.metric):
+        values[task.metric] = own_metric.value(task.metric, labelled_rows(task, logits, data))
     return {task.metric: values[task.metric], **values}
+
+
+def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
+    """The rows that have a label, of tags the words, as a metric of one's own takes them."""
+    rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)
+    numbers = np.arange(len(data))
+    texts = np.repeat(numbers, data.lengths) if data.per_token else numbers
+    there = data.labelled
+    shape = (-1,) if task.kind == "regression" else (-1, rows.shape[-1])
+    return Labelled(rows[there].reshape(shape), data.labels[there], texts[there])
 
 
 def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:

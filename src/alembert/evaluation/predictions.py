@@ -23,7 +23,7 @@ FILE = "predictions.parquet"
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
     """The labelled rows, with the label (`truth`) and the logits of each.
 
@@ -94,13 +94,15 @@ def predictions_of(
                 positions[name][i] = where[:count]
             words.append(_decode_words(data[i]["input_ids"], positions[student][i], tokenizer))
     return Predictions(
-        task.kind,
-        task.labels,
-        [texts[i] for i in chosen],
-        words,
-        [_tags(data, i)[positions[student].get(i, ...)] for i in chosen],
-        {k: [rows[i][positions[k].get(i, ...)] for i in chosen] for k, rows in logits.items()},
-        len(labelled),
+        kind=task.kind,
+        labels=task.labels,
+        texts=[texts[i] for i in chosen],
+        words=words,
+        truth=[_tags(data, i)[positions[student].get(i, ...)] for i in chosen],
+        logits={
+            k: [rows[i][positions[k].get(i, ...)] for i in chosen] for k, rows in logits.items()
+        },
+        total=len(labelled),
     )
 
 
@@ -156,5 +158,11 @@ def load(run: Path) -> Predictions | None:
     words = table["words"].to_pylist() if "words" in table.column_names else []
     truth = columns.pop("label")
     return Predictions(
-        kind, labels, table["text"].to_pylist(), words, truth, columns, metadata["total"]
+        kind=kind,
+        labels=labels,
+        texts=table["text"].to_pylist(),
+        words=words,
+        truth=truth,
+        logits=columns,
+        total=metadata["total"],
     )

@@ -172,7 +172,14 @@ def _int8_errors(work: Export, manifest: Manifest) -> dict[str, float]:
     errors = {}
     for part in tqdm(quantize.parts(source), desc="each part alone in int8", leave=False):
         quantize.dynamic_int8(source, work.folder / trial, only=part)
-        alone = replace(manifest, variants=(Variant("int8", trial, "onnxruntime", "int8", 0),))
+        alone = replace(
+            manifest,
+            variants=(
+                Variant(
+                    backend="int8", file=trial, runtime="onnxruntime", precision="int8", size_mb=0
+                ),
+            ),
+        )
         engine = open_engine(work.folder, alone, "int8", None)
         outputs = fidelity.engine_outputs(engine, work.kind, work.batches[:TRIED])
         errors[part] = fidelity.rmse(outputs, work.reference[:TRIED])

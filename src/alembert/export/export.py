@@ -44,7 +44,7 @@ MIN_CORRELATION = 0.5  # of bf16's or int8's numbers with torch's
 CALIBRATING, COMPARED = 200, 200  # texts that calibrate int8, texts for fidelity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """One export in progress: its model and batches; `folder` is filled and moved at the end."""
 
@@ -128,7 +128,17 @@ def _export(
     from_shapes = fidelity.engine_outputs(engine, kind, shapes)
     reference = fidelity.engine_outputs(engine, kind, compared) if texts else from_shapes
     calibration = texts[:CALIBRATING]
-    return Export(at, model, kind, pooling, calibration, compared, reference, shapes, from_shapes)
+    return Export(
+        folder=at,
+        model=model,
+        kind=kind,
+        pooling=pooling,
+        calibration=calibration,
+        batches=compared,
+        reference=reference,
+        shapes=shapes,
+        shapes_reference=from_shapes,
+    )
 
 
 def make_variants(work: Export, manifest: Manifest, backends: Sequence[str]) -> tuple[Variant, ...]:
@@ -163,9 +173,15 @@ def make_variant(
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.folder / file, work.pooling, both)
     variant = Variant(
-        backend, file, runtime, precision, _megabytes(work.folder, file), kept_fp32=in_fp32,
-        bits=bits, how=how,
-    )  # fmt: skip
+        backend=backend,
+        file=file,
+        runtime=runtime,
+        precision=precision,
+        size_mb=_megabytes(work.folder, file),
+        kept_fp32=in_fp32,
+        bits=bits,
+        how=how,
+    )
     measured = _checked(work, manifest, variant)
     error, correlation = measured["max_error"], measured.get("correlation", 1.0)
     log.info(
@@ -199,7 +215,13 @@ def _write_calibrated(work: Export, manifest: Manifest) -> str:
     for smooth in (False, True):
         home = work.folder / f"smooth-{smooth}" / "openvino"
         quantize.calibrated_int8(source, home / file.name, work.calibration, smooth)
-        variant = Variant("openvino-int8", FILES["openvino-int8"][0], "openvino", "int8", 0)
+        variant = Variant(
+            backend="openvino-int8",
+            file=FILES["openvino-int8"][0],
+            runtime="openvino",
+            precision="int8",
+            size_mb=0,
+        )
         engine = open_engine(home.parent, replace(manifest, variants=(variant,)), "openvino-int8")
         outputs = fidelity.engine_outputs(engine, work.kind, work.batches)
         errors[smooth] = fidelity.rmse(outputs, work.reference)
@@ -237,7 +259,7 @@ def _texts(
     columns = find_columns(rows, name, files.text, files.text_pair, labelled=False)
     kind: Kind = "tokens" if is_list(rows, columns.text) else "classification"
     task = Task(kind, (), "", columns.text_pair is not None)
-    for column in filter(None, (columns.text, columns.text_pair)):
+    for column in columns.texts:
         texts_in(rows, column, name)  # an error names the row of the file, not the sample's
     order = np.random.default_rng(0).permutation(len(rows))[: CALIBRATING + COMPARED]
     sample = rows.select(order.tolist())

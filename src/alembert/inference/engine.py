@@ -93,7 +93,7 @@ class _Onnx:
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.name for entry in self._session.get_inputs()]
         self._gives = [self._session.get_outputs()[0].name]  # without attentions
-        self.shape: Sequence[Any] = self._session.get_outputs()[0].shape
+        self.shape: Sequence[object] = self._session.get_outputs()[0].shape
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
         results = self._session.run(self._gives, {name: inputs[name] for name in self.takes})
@@ -115,7 +115,7 @@ class _OpenVino:
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.any_name for entry in self._model.inputs]
-        self.shape: Sequence[Any] = list(self._model.outputs[0].partial_shape)
+        self.shape: Sequence[object] = list(self._model.outputs[0].partial_shape)
         self._idle: list[Any] = []  # requests: creating one takes as long as a short text
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:

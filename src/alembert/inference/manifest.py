@@ -21,7 +21,7 @@ def exported_folder(folder: str | Path) -> Path:
     return model_folder(folder, FILE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """One exported graph of the model; `file` is relative to the folder.
 
@@ -43,7 +43,7 @@ class Variant:
     how: str = ""  # openvino-int8: with SmoothQuant or without; openvino-bf16: if not in bf16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The content of deploy.json; kind is one of KINDS.
 

@@ -34,7 +34,7 @@ DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
 AT_ONCE = 3  # teacher layers held in memory; each batch of them costs a forward pass from layer 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerActivations:
     """A teacher layer's activations at the sample's N real tokens; queries and keys are unscaled.
 
@@ -96,7 +96,15 @@ def _activations(
         order = F.relu(neurons).std(dim=0).argsort(descending=True)
         before, after = (trace.hidden[j][real].float() for j in (i - 1, i))
         rows = [_concat_heads(x)[real] for x in (q, k, v, _attend(q, k, v, real))]
-        yield LayerActivations(before, after, rows[0], rows[1], rows[2], rows[3], neurons[:, order])
+        yield LayerActivations(
+            before=before,
+            after=after,
+            queries=rows[0],
+            keys=rows[1],
+            values=rows[2],
+            contexts=rows[3],
+            neurons=neurons[:, order],
+        )
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:

@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from alembert.evaluation import own_metric
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 from alembert.objectives.objective import Objective
+from alembert.objectives.term import ANY_PAIR
 
 Value = TypeVar("Value", bound=BaseModel)
 
@@ -109,12 +112,13 @@ class Stage(_Frozen):
     @property
     def reads_logits(self) -> bool:
         """Whether a term reads the logits of a head: of the MLM's, or of a task's."""
-        return any(term.over in ("labels", "answers") for term in self.objective)
+        reads = [term.reads(ANY_PAIR, self.data == "corpus")[0] for term in self.objective]
+        return any(read.logits or read.vocabulary for read in reads)
 
     @property
     def imitates(self) -> bool:
         """Whether a term imitates a teacher."""
-        return any(term.kind != "HardLabels" for term in self.objective)
+        return any(term.imitates for term in self.objective)
 
     def head(self, task: str) -> str:
         """Return the head that the stage's models need; `task` is the kind of the run's task."""
@@ -137,7 +141,7 @@ class Stage(_Frozen):
         if self.patience and self.data != "task":
             raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
-        hard = any(term.kind == "HardLabels" for term in self.objective)
+        hard = any(term.over == "labels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):
             raise ValueError(
                 "HardLabels on a corpus, or rows 'masked', need masked words: set masking"
@@ -166,6 +170,7 @@ class Recipe(_Frozen):
     projections: Literal["none", "layer", "shared"] = "none"
     augment: Augment | None = None  # of the task stages' texts
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    metric: str | None = None  # of the task; module:function is one's own; None = the usual one
     deviations: tuple[str, ...] = ()
 
     @field_validator("stages")
@@ -175,6 +180,16 @@ class Recipe(_Frozen):
         if len(set(names)) < len(names):
             raise ValueError(f"stage names must differ, not {names}")
         return stages
+
+    @field_validator("metric")
+    @classmethod
+    def _there(cls, metric: str | None) -> str | None:
+        if metric is not None and is_named(metric):
+            try:
+                own_metric.check(metric)
+            except UserError as error:
+                raise ValueError(str(error)) from None  # pydantic then says where
+        return metric
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -14,7 +14,7 @@ FOOTNOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One model in one backend; a figure that was not measured is None.
 
@@ -75,10 +75,15 @@ def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
     size = size_of(path or "") or Size("", "", 0, 0)
     values = run.metrics.get(role, {})
     return Entry(
-        title, role, "torch", ", ".join(filter(None, (size.kind, size.shape))),
-        run.metrics.get("parameters", {}).get(role) or size.parameters or None,
-        size.size_mb or None, values.get(run.metrics.get("metric")), **_timed(run, role, "torch"),
-    )  # fmt: skip
+        name=title,
+        role=role,
+        backend="torch",
+        shape=", ".join(filter(None, (size.kind, size.shape))),
+        parameters=run.metrics.get("parameters", {}).get(role) or size.parameters or None,
+        size_mb=size.size_mb or None,
+        metric=values.get(run.metrics.get("metric")),
+        **_timed(run, role, "torch"),
+    )
 
 
 def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:

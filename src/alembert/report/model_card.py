@@ -123,6 +123,7 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
     if run.metrics:
         source = run.files.get("task") or run.files.get("evaluation") or ""
         parts += [f"## Measured on {Path(source).name}", _figures(run, rows)]
+    told = run.arguments.get("callbacks")
     folder = "path/to/this/folder"
     parts += [
         "## Use",
@@ -130,7 +131,7 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
         f"Or with transformers: `pipeline(model='{folder}')`.",
         "## How it was made",
         f"Recipe `{recipe['name']}`: {recipe.get('paper', '')}. Seed "
-        f"{run.arguments.get('seed', 0)}.",
+        f"{run.arguments.get('seed', 0)}." + (f" Callbacks: {', '.join(told)}." if told else ""),
         _table(STAGE_COLUMNS, run.stage_rows),
     ]
     if run.command:

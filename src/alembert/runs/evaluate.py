@@ -52,12 +52,15 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
     logits: dict[str, Logits] = {}
     models, data = {}, {}
+    texts.teachers.release_others(job.task_teacher)
     for role, path, task in (
         ("teacher", job.task_teacher, texts.full_teacher),
         ("student", str(job.result), texts.student),
     ):
         if path is not None and task.splits is not None and task.splits.test is not None:
-            model, data[role] = load_model(path, splits.task.kind), task.splits.test
+            kind, data[role] = splits.task.kind, task.splits.test
+            of_teacher = role == "teacher"
+            model = texts.teachers[path].model(kind) if of_teacher else load_model(path, kind)
             models[role] = model, Path(model_path(path))
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
@@ -77,13 +80,18 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     return metrics
 
 
-def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -> dict[str, float]:
-    """Return a saved model's metrics on a labelled file, in torch or an exported backend."""
+def evaluate(
+    path: str, files: Files, max_length: int, backend: str = "torch", metric: str | None = None
+) -> dict[str, float]:
+    """Return a saved model's metrics on a labelled file, in torch or an exported backend.
+
+    `metric` comes first, and may be one's own, as module:function.
+    """
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
-    data, task = prepare_file(files, tokenizer, max_length, labels)
+    data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)

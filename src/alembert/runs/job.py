@@ -7,7 +7,11 @@ from typing import Any
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.term import ANY_PAIR
 from alembert.recipes.schema import Recipe, Stage
+from alembert.training import trackers
+from alembert.training.callbacks import Callback, names_of
 from alembert.training.trace_cache import Caching
 
 log = logging.getLogger(__name__)
@@ -15,7 +19,7 @@ log = logging.getLogger(__name__)
 OPTIONS = {"corpus": "--corpus", "task": "--train"}  # kind of a stage's data: its option
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One run: a recipe, its models, its data; general_teacher is the teacher on the corpus."""
 
@@ -34,6 +38,8 @@ class Job:
     caching: Caching | None = None  # of the teacher's traces of the corpus; None: no cache
     more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
     model_at: str = "student"  # the result's folder in `out`; "." for a fine-tuned model
+    callbacks: tuple[Callback, ...] = ()  # are told how the stages go
+    track: tuple[str, ...] = ()  # tools that show the run
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -47,6 +53,8 @@ class Job:
             )
         if self.caching is not None:
             _check_caching(self)
+        for name in self.track:
+            trackers.check(name)
         named = (*self.more_teachers, self.teacher)
         if twice := [path for path in self.more_teachers if named.count(path) > 1]:
             raise UserError(f"--teacher {twice[0]}: is named twice: leave one out")
@@ -67,12 +75,14 @@ class Job:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the run beside the recipe, as environment.json has them."""
-        apart = ("recipe", "out", "model_at")
+        apart = ("recipe", "out", "model_at", "callbacks", "track")
         names = [field.name for field in fields(self) if field.name not in apart]
+        told = {"callbacks": names_of(self.callbacks)} if self.callbacks else {}
         return {
             **{name: getattr(self, name) for name in names},
             "files": self.files and self.files.arguments,
             "caching": self.caching and asdict(self.caching),
+            **told,
         }
 
     @property
@@ -138,9 +148,10 @@ def _check_caching(job: Job) -> None:
             "are cached anyhow: give --corpus, or leave it out"
         )
     for stage in job.recipe.stages:
-        if stage.data == "corpus" and any(term.kind == "LogitsMSE" for term in stage.objective):
-            raise UserError(
-                f"--cache-teacher: LogitsMSE of stage '{stage.name}' compares the logits of all "
-                "tokens, and only the largest are cached: take SoftLabels, or leave "
-                "--cache-teacher out"
-            )
+        for term in stage.objective if stage.data == "corpus" else ():
+            if term.reads(ANY_PAIR, True)[1].vocabulary and not isinstance(term, SoftLabels):
+                raise UserError(
+                    f"--cache-teacher: {term.kind} of stage '{stage.name}' compares the logits of "
+                    "all tokens, and only the largest are cached: take SoftLabels, or leave "
+                    "--cache-teacher out"
+                )

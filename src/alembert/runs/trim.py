@@ -24,14 +24,8 @@ from alembert.io.files import atomic
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
-from alembert.models.loading import (
-    has_head,
-    load_config,
-    load_model,
-    load_tokenizer,
-    model_path,
-    quiet,
-)
+from alembert.models.loading import load_config, load_tokenizer, model_path, quiet
+from alembert.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +67,7 @@ def trim_model(
     ids = tokenizer_pruning.choose_ids(state, required_ids(state, config), keep, coverage, *counts)
     texts += more
     with atomic(out) as partial:
-        write(path, ids, partial)
+        write(Teacher(path), ids, partial)
         alike = _count_unchanged(path, texts, tokenizer, load_tokenizer(str(partial)), ids)
     log.info(
         f"{alike:,} of {len(texts):,} texts are tokenised as before, the others into shorter tokens"
@@ -87,15 +81,16 @@ def required_ids(state: tokenizer_pruning.State, config: PreTrainedConfig) -> se
     return ids | set(range(offset(config)))  # positions may count from the padding's id
 
 
-def write(path: str, ids: Sequence[int], to: Path) -> None:
+def write(teacher: Teacher, ids: Sequence[int], to: Path) -> None:
     """Save in `to` the model with the tokens of these ids alone, and its tokenizer."""
-    tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
-    if kind == "words" and not has_head(path, kind):  # an ELECTRA discriminator
+    path, kind = teacher.path, kind_of(teacher.config, teacher.path)
+    if kind == "words" and not teacher.has_head(kind):  # an ELECTRA discriminator
         kind = "encoder"
     with quiet():
-        with_rows(load_model(path, kind), ids).save_pretrained(to)
-        tokenizer.save_pretrained(to)
-    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), ids)
+        with_rows(teacher.model(kind), ids).save_pretrained(to)
+        teacher.tokenizer.save_pretrained(to)
+    teacher.release()
+    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(teacher.tokenizer, path), ids)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     settings = json.loads((to / "tokenizer_config.json").read_text(encoding="utf-8"))
     new = {str(old): str(number) for number, old in enumerate(ids)}
@@ -143,8 +138,7 @@ def _labelled(data: Sequence[str], text: str | None, text_pair: str | None) -> I
     """Yield the texts of all files, those of a pair one by one."""
     for source in data:
         rows = read(source)
-        columns = find_columns(rows, source, text, text_pair, labelled=False)
-        for name in filter(None, (columns.text, columns.text_pair)):
+        for name in find_columns(rows, source, text, text_pair, labelled=False).texts:
             yield from texts_in(rows, name, source)
 
 

@@ -78,9 +78,17 @@ def _random(
     onnx_export.export(model, kind, source)
     quantize.dynamic_int8(source, home / file)
     names = onnx_export.input_names(model, kind)
-    variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
+    variant = Variant(
+        backend="int8", file=file, runtime="onnxruntime", precision="int8", size_mb=0.0
+    )
     manifest = Manifest(
-        kind, tuple(label_names_of(model.config) or ()), length, names, 0, "int8", (variant,)
+        kind=kind,
+        labels=tuple(label_names_of(model.config) or ()),
+        max_length=length,
+        inputs=names,
+        parameters=0,
+        chosen="int8",
+        variants=(variant,),
     )
     return timed(open_engine(home, manifest, "int8", 1), length, int(fields["vocab_size"]))
 

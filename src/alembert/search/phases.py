@@ -69,7 +69,7 @@ def time_shapes(
     return rows, fits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BriefTrainings:
     """Brief trainings: held-out value by name for each rung, and the name of the best.
 
@@ -111,7 +111,15 @@ def train_briefly(
         trimmed, all_tokens = (trained(first, steps, each) for each in VOCABULARIES)
         vocabulary = "task" if trimmed >= all_tokens - TOLERANCE * abs(all_tokens) else "all"
     shares = [budget.steps * halving.REDUCTION**k / mean for k in range(len(rungs))]
-    return BriefTrainings(shapes, ms, rungs, shares, first, vocabulary, list(trials.values()))
+    return BriefTrainings(
+        shapes=shapes,
+        ms=ms,
+        rungs=rungs,
+        shares=shares,
+        first=first,
+        vocabulary=vocabulary,
+        trials=list(trials.values()),
+    )
 
 
 def train_winner(

@@ -30,7 +30,7 @@ FILE = "search.json"
 
 def search(
     budget: Budget, teacher: str, files: Files, out: Path, max_length: int, seed: int,
-    precision: str, present: Callable[[Path], None] = lambda _: None,
+    precision: str, present: Callable[[Path], None] = lambda _: None, metric: str | None = None,
 ) -> str:  # fmt: skip
     """Run the remaining steps of a search in `out` and return a line on its result.
 
@@ -41,7 +41,9 @@ def search(
     config = load_config(teacher)
     for tokens in (max_length, budget.length):
         check_length(tokens, config, teacher)
-    settings = {"seed": seed, "max_length": max_length, "precision": precision}
+    settings: dict[str, Any] = {"seed": seed, "max_length": max_length, "precision": precision}
+    if metric is not None:
+        settings["metric"] = metric
     with locked(out), identity.checked(out, teacher, files, settings):
         asked = _plain(asdict(budget))
         done = read_json(out / FILE) if is_whole(out / FILE) else {}
@@ -49,9 +51,12 @@ def search(
             _publish_damaged(out, done)
             log.info(f"{out}: this was searched before; nothing to do")
         else:
-            splits, aim = _aim(teacher, files, max_length, seed, out)
-            sizes = len(splits.train), len(splits.task.labels)
-            task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
+            splits, aim = _aim(teacher, files, max_length, seed, metric, out)
+            task = Task(
+                out=out, teacher=teacher, config=config, files=files, rows=len(splits.train),
+                classes=len(splits.task.labels), max_length=max_length, seed=seed,
+                precision=precision, metric=metric,
+            )  # fmt: skip
             if budget.min_speedup is not None:
                 aim["latency_ms"] = _teacher_ms(budget, task, splits)
                 budget = budget.within(aim["latency_ms"])
@@ -83,11 +88,12 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _aim(
-    teacher: str, files: Files, max_length: int, seed: int, out: Path
+    teacher: str, files: Files, max_length: int, seed: int, metric: str | None, out: Path
 ) -> tuple[Splits, dict[str, Any]]:
     """Return the texts as the teacher encodes them, and its metric on those held out."""
     tokenizer = load_tokenizer(teacher)
-    splits = prepare(files, tokenizer, max_length, label_names_of(load_config(teacher)), seed)
+    labels = label_names_of(load_config(teacher))
+    splits = prepare(files, tokenizer, max_length, labels, seed, metric)
     at = out / HOME / "teacher.json"
     if not is_whole(at):
         model = load_model(teacher, splits.task.kind)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 HOME = "searched"  # folder in that of a search: its identity and a record of each training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """The teacher, texts and settings that all candidates share; `rows` are for training."""
 
@@ -45,6 +45,7 @@ class Task:
     max_length: int
     seed: int
     precision: str
+    metric: str | None = None  # None: the usual one of the task
 
     @property
     def home(self) -> Path:
@@ -52,9 +53,14 @@ class Task:
 
     def job(self, recipe: Recipe, vocabulary: str, out: Path, files: Files) -> Job:
         return Job(
-            recipe, out, self.teacher, files=files, seed=self.seed, precision=self.precision,
+            recipe=recipe,
+            out=out,
+            teacher=self.teacher,
+            files=files,
+            seed=self.seed,
+            precision=self.precision,
             vocabulary="task" if vocabulary == "task" else None,
-        )  # fmt: skip
+        )
 
     def recipe(self, shape: Shape, epochs: float | None) -> Recipe:
         """Return a shape's recipe for these texts, of its usual length or of so many epochs."""
@@ -62,6 +68,7 @@ class Task:
         changes: dict[str, Any] = {"max_length": self.max_length}
         if epochs is not None:
             changes |= {"epochs": epochs, "steps": None, "until": None, "min_steps": 0}
+        recipe = replaced(recipe, metric=self.metric)
         return _changed(recipe, [changes] * len(recipe.stages))
 
 
@@ -152,7 +159,7 @@ def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
     }  # fmt: skip
     if files.evaluation is not None:
         test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        result["int8"] = evaluate(str(student), test, task.max_length, "int8")
+        result["int8"] = evaluate(str(student), test, task.max_length, "int8", task.metric)
     return result
 
 

@@ -168,8 +168,10 @@ class Validator:
     at: Collection[int]
     patience: int = 0
 
-    def validate(self, module: nn.Module, best: Path, facts: dict[str, Any], log: Log) -> None:
-        """Measure the student and save it to `best` if it is the best so far.
+    def validate(
+        self, module: nn.Module, best: Path, facts: dict[str, Any], log: Log
+    ) -> dict[str, float]:
+        """Measure the student, save it to `best` if it is the best so far; return metric and loss.
 
         Of validations within one standard error of the highest, the latest counts as the best (the
         one standard error rule, Breiman et al. 1984), since its learning rate is lower.
@@ -191,6 +193,8 @@ class Validator:
             value = result.loss if result.value is None else result.value
             facts |= {"best": value, "best_step": facts["step"]}
             checkpoint.save(best, module, None, facts)
+        measured = {} if result.value is None else {self.name: result.value}
+        return measured | {"loss": result.loss}
 
     def over(self, facts: dict[str, Any]) -> bool:
         """Return whether its patience is used up."""

@@ -74,7 +74,7 @@ class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
         return {**self.rows[index], **self._mapped[part][index - part.start]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Reader:
     """Computes a teacher's traces of sequences, in the precision of the file."""
 
@@ -165,7 +165,15 @@ def cached_traces(
     assert teacher is not None
     spec = recorded.trace_spec(distillation.objective, distillation.reads[1])
     masked = rows if masking is None else Masked(rows, masking, seed)
-    reader = _Reader(teacher, rows, masked, spec, caching, pad_token_id, accelerator)
+    reader = _Reader(
+        teacher=teacher,
+        corpus=rows,
+        rows=masked,
+        spec=spec,
+        caching=caching,
+        pad_token_id=pad_token_id,
+        accelerator=accelerator,
+    )
     home = cache("traces") / reader.key()
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     sizes = _sizes(reader)

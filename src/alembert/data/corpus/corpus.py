@@ -164,7 +164,15 @@ def _request(
     for source in sources:
         digest.update(source.digest())
     key = digest.hexdigest()[:32]
-    return CorpusRequest(sources, backend, frame, len(tokenizer), max_length, words, key)
+    return CorpusRequest(
+        sources=sources,
+        tokenizer=backend,
+        frame=frame,
+        vocabulary=len(tokenizer),
+        max_length=max_length,
+        tokenizer_hash=words,
+        key=key,
+    )
 
 
 def _tokenizer_without_cuts(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, str]:

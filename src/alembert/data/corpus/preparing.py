@@ -31,7 +31,7 @@ WORKERS = 3  # concurrent calls of the tokenizer: each uses all cores, but leave
 _STRETCH = 4_000_000  # tokens that are counted at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CorpusRequest:
     """The texts, the tokenizer and the length of a corpus; `key` is a hash of all three."""
 
@@ -55,7 +55,7 @@ class CorpusRequest:
         return np.fromiter(chain.from_iterable(rows), self.dtype, sum(lengths)), lengths
 
 
-@dataclass
+@dataclass(kw_only=True)
 class State:
     """The progress of a preparation; held has the tokens of an unfinished sequence."""
 
@@ -124,7 +124,7 @@ def _state(folder: Path, key: str) -> State | None:
             return (
                 None if name == FACTS else State(**saved | {"dropped": Counter(saved["dropped"])})
             )
-    return State(key)
+    return State(key=key)
 
 
 def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None:
