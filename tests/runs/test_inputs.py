@@ -43,8 +43,8 @@ class House:
         recipe = shrunk(recipe_of("tinybert", load_config(teacher), layers=2))
         files = self.files(str(self.train), str(self.valid))
         job = Job(
-            recipe, self.run, teacher, general_teacher=str(self.general), corpus=str(self.corpus),
-            files=files, mlm=str(self.general), vectors=str(self.vectors),
+            recipe=recipe, out=self.run, teacher=teacher, general_teacher=str(self.general),
+            corpus=str(self.corpus), files=files, mlm=str(self.general), vectors=str(self.vectors),
         )  # fmt: skip
         return replace(job, **changes)  # type: ignore[arg-type]
 
