@@ -13,7 +13,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import read_json
 from alembert.models.loading import digest_of
-from alembert.recipes.schema import Recipe, from_yaml
+from alembert.recipes.schema import Recipe, from_yaml, with_run
 from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE
 from alembert.runs.job import Job
 
@@ -77,7 +77,7 @@ def check_run(job: Job) -> None:
             )
         return
     recipe, environment = from_yaml(at), read_json(job.out / ENVIRONMENT)
-    before = _fields(recipe, environment["arguments"])
+    before = _fields(*_of_today(recipe, environment["arguments"]))
     arguments = json.loads(json.dumps(job.arguments))
     there = Identity(before, environment.get("digests"))
     here = Identity(_fields(job.recipe, arguments), digests_of_job(job) if there.digests else None)
@@ -118,6 +118,15 @@ def flat(tree: Any, at: str = "") -> dict[str, Any]:
     for key, value in items:
         leaves |= flat(value, f"{at}.{key}" if at else str(key))
     return leaves
+
+
+def _of_today(recipe: Recipe, arguments: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """Return what a folder holds; earlier versions kept settings of `run` among the arguments."""
+    kept = dict(arguments)
+    run = {name: kept.pop(name) for name in ("seed", "precision", "vocabulary") if name in kept}
+    if caching := kept.pop("caching", None):
+        run |= {"cache_teacher": True} | {f"cache_{name}": caching[name] for name in caching}
+    return (with_run(recipe, **run) if run else recipe), kept
 
 
 def _fields(recipe: Recipe, arguments: Any) -> dict[str, Any]:
