@@ -203,6 +203,12 @@ class Recipe(_Frozen):
     run: Run = Run()
     deviations: tuple[str, ...] = ()
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The user's own terms and metric, each as module:name."""
+        kinds = [term.kind for stage in self.stages for term in stage.objective]
+        return tuple(name for name in (*kinds, self.metric or "") if is_named(name))
+
     @field_validator("stages")
     @classmethod
     def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

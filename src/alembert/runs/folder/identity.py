@@ -12,6 +12,7 @@ from alembert.data.splits import Files
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import read_json
+from alembert.io.named import module_file
 from alembert.models.loading import digest_of
 from alembert.recipes.schema import Recipe, from_yaml, with_run
 from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
 ROWS, TEXT = "its rows are not those", "its text is not that"
+CODE = "its code is not that"
 WEIGHTS = "its weights, config or tokenizer are not those"
 
 
@@ -55,6 +57,7 @@ class Identity:
             if here[name] != there[name]:
                 what = TEXT if name in ("corpus", "vectors") else WEIGHTS
                 what = ROWS if name.startswith("files.") else what
+                what = CODE if name.startswith("module ") else what
                 path = given.fields.get(f"arguments.{name}") or given.fields.get(name) or name
                 raise UserError(
                     f"{path}: {what} that the {kind} in {out} was started with: put it back, "
@@ -93,6 +96,9 @@ def digests_of_job(job: Job) -> dict[str, str]:
     found = digests_of(models, job.files)
     if job.corpus is not None:
         found["corpus"] = corpus_digest(job.corpus)
+    for name in job.recipe.own:
+        if (at := module_file(name)) is not None:
+            found[f"module {name.partition(':')[0]}"] = checksums.sha256_of(at)
     if job.vectors is not None:
         found["vectors"] = checksums.sha256_of(Path(job.vectors).expanduser())
     return found
