@@ -181,7 +181,7 @@ def test_a_missing_cell_is_refused_by_its_row_where_it_is_read(
         ),
         (
             DatasetDict({"test": Dataset.from_list(ROWS), "dev": Dataset.from_list(ROWS)}),
-            "the DatasetDict given as train: no split 'train'; there are test, dev",
+            "the DatasetDict given as train, split 'train': there is none; its splits are test,",
         ),
         (
             Dataset.from_list(ROWS).with_transform(lambda rows: rows),

@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alembert.api.options import columns_of
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
     from alembert.bench.rows import Row
+    from alembert.data.sources import Given
     from alembert.inference import Session
     from alembert.inference.manifest import Manifest
 
@@ -19,9 +21,10 @@ log = logging.getLogger(__name__)
 
 def evaluate(
     model: str | Path,
-    data: str | None = None,
+    data: "Given | None" = None,
     *,
     corpus: str | None = None,
+    columns: Mapping[str, str] | None = None,
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
@@ -31,16 +34,20 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the metrics of a model on labelled texts, or by MLM on a corpus.
 
-    Raises UserError, also where not exactly one of data and corpus is given.
+    data is a path or rows in memory, and columns names its text, text_pair and label. Raises
+    UserError, also where not exactly one of data and corpus is given.
     """
+    from alembert.data.sources import Source
     from alembert.data.splits import Files
     from alembert.runs.evaluate import evaluate, evaluate_mlm
 
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
-    if corpus is not None:
+    if data is None:
+        assert corpus is not None
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
-    files = Files(train=str(data), text=text, text_pair=text_pair, label=label)
+    named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
+    files = Files(train=Source(data, "data"), **columns_of(named))
     return evaluate(str(model), files, max_length, backend)
 
 

@@ -1,6 +1,6 @@
 """A saved model as a value: its metrics, what it predicts, its export."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from alembert.io.answers import Texts
 from alembert.io.files import model_folder, read_json
 
 if TYPE_CHECKING:
+    from alembert.data.sources import Given
     from alembert.inference import Session
 
 
@@ -59,16 +60,22 @@ class Model:
         """Return the `top` Guesses for each mask of each text."""
         return self.session.fill_mask(texts, top)
 
-    def export(self, *backends: str, data: str | None = None, max_length: int = 128) -> "Model":
+    def export(self, *backends: str, data: "Given | None" = None, max_length: int = 128) -> "Model":
         """Export to ONNX and to other backends, such as "int8", each checked against torch.
 
         data: texts like those it will read. Returns the model, which then answers by the export.
         """
+        from alembert.data.sources import Source
         from alembert.data.splits import Files
         from alembert.export.export import export
 
         names: Sequence[str] = list(dict.fromkeys(("onnx", *backends)))
-        export(str(self.folder), names, Files(train=data) if data else None, max_length)
+        export(
+            str(self.folder),
+            names,
+            None if data is None else Files(train=Source(data, "data")),
+            max_length,
+        )
         self.__dict__.pop("session", None)
         return self
 
@@ -86,6 +93,14 @@ class Model:
         if (self.folder / "recipe.yaml").is_file():
             model_card.write(self.folder)
         return hub.push(self.path, repo_id, private, token)
+
+    def evaluate(
+        self, data: "Given", columns: Mapping[str, str] | None = None, max_length: int = 128
+    ) -> dict[str, float]:
+        """Return the metrics on labelled texts: a path, or rows in memory."""
+        from alembert.api.deploy import evaluate
+
+        return evaluate(self.folder, data, columns=columns, max_length=max_length)
 
 
 def load(folder: str | Path) -> Model:

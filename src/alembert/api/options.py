@@ -1,13 +1,16 @@
 """The keywords that training functions share, and the files and settings that they stand for."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
+    from alembert.data.sources import Given, Source
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
     from alembert.training.callbacks import Callback
@@ -16,13 +19,24 @@ if TYPE_CHECKING:
 RUN = ("seed", "precision", "vocabulary", "cache_teacher", "cache_top", "cache_precision")
 
 
-class Texts(TypedDict, total=False):
-    """Texts of a task, each a file, a folder or a hub id, and the names of their columns."""
+log = logging.getLogger(__name__)
 
-    train: str | None  # with `task`, the folder of that GLUE task
-    valid: str | None  # selects the best checkpoint; by default a slice of train does
-    eval: str | None  # used for the final metrics alone
+COLUMNS = ("text", "text_pair", "label")
+
+
+class Texts(TypedDict, total=False):
+    """Texts of a task and the names of their columns.
+
+    Each is a file, a folder or a hub id, or rows in memory: a Dataset, a DatasetDict, a pandas
+    DataFrame or a list of dicts. A DatasetDict as train gives valid and eval, too, where it has
+    splits of the names validation and test and no other rows are given.
+    """
+
+    train: "Given | None"  # with `task`, the folder of that GLUE task
+    valid: "Given | None"  # selects the best checkpoint; by default a slice of train does
+    eval: "Given | None"  # used for the final metrics alone
     task: str | None
+    columns: Mapping[str, str] | None  # {"text": "body", "text_pair": "reply", "label": "queue"}
     text: str | None
     text_pair: str | None
     label: str | None
@@ -57,7 +71,7 @@ class FinetuneOptions(Texts, Run, Watched, total=False):
 class TuneOptions(Texts, Run, total=False):
     """Keywords of tune. layers and hidden_size: the shape of a new student."""
 
-    unlabelled: str | None
+    unlabelled: "Given | None"
     student: str | None
     layers: int | None
     hidden_size: int | None
@@ -104,20 +118,58 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
     from alembert.data.sources import HUB
     from alembert.data.splits import Files
 
-    train = given.get("train") or (HUB if given.get("task") is not None else None)
+    columns, task, train = columns_of(given), given.get("task"), given.get("train")
+    if train is None or (isinstance(train, str) and not train):
+        train = HUB if task is not None else None
     if train is None:
         for name in ("valid", "eval", "unlabelled", "metric"):
             if given.get(name) is not None:
                 raise UserError(f"--{name} is for the task stages: it needs --train")
         return None
-    columns = {name: given.get(name) for name in ("task", "text", "text_pair", "label")}
+    if task is not None and not isinstance(train, str | Path):
+        raise UserError(f"--task {task}: train is then the folder of that task, or left out")
+    rest = {name: given.get(name) for name in ("valid", "eval")} | _splits_of(train, given)
     return Files(
         train=train,
-        valid=given.get("valid"),
-        evaluation=given.get("eval"),
+        valid=rest["valid"],
+        evaluation=rest["eval"],
         unlabelled=given.get("unlabelled"),
+        task=task,
         **columns,
     )
+
+
+def columns_of(given: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the columns `text`, `text_pair` and `label` that are named by keyword or `columns`.
+
+    Raises UserError for another key, for a name that is no text, and for one that is named twice.
+    """
+    named = {name: given.get(name) for name in COLUMNS}
+    for key, column in (given.get("columns") or {}).items():
+        if key not in COLUMNS:
+            raise UserError(f"columns: {key!r} is none of {', '.join(COLUMNS)}: rename the key")
+        if not isinstance(column, str):
+            raise UserError(f"columns: {key!r} is {column!r}: give the name of a column")
+        if named[key] is not None:
+            raise UserError(f"columns: {key!r} is given as {key}, too: leave one of them out")
+        named[key] = column
+    return named
+
+
+def _splits_of(train: Any, given: Mapping[str, Any]) -> dict[str, "Source"]:
+    """Return the splits of a DatasetDict, given as train, that serve as valid and eval."""
+    from datasets import DatasetDict
+
+    from alembert.data.sources import SPLITS, Source
+
+    if not isinstance(train, DatasetDict):
+        return {}
+    free = [role for role in ("valid", "eval") if given.get(role) is None]
+    used = {role: Source(train).with_role(role) for role in free if SPLITS[role] in train}
+    unread = set(train) - {"train", *(SPLITS[role] for role in used)}
+    if unread:
+        log.info(f"splits of the DatasetDict that are not read: {', '.join(sorted(unread))}")
+    return used
 
 
 def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:

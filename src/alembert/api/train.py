@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
 from alembert.api.model import Model
@@ -13,6 +14,7 @@ from alembert.io.errors import UserError, leads
 if TYPE_CHECKING:
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
+    from alembert.runs.job import Job
     from alembert.search.tune import Trial
 
 log = logging.getLogger(__name__)
@@ -20,10 +22,13 @@ log = logging.getLogger(__name__)
 Named = str | Path | Model  # a model: a folder, a hub id, or what a function here returned
 
 
-def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]) -> Model:
+def finetune(
+    model: Named, out: str | Path | None = None, **options: Unpack[o.FinetuneOptions]
+) -> Model:
     """Fine-tune a model on a task (train) or by MLM (corpus), in the run folder `out`.
 
-    The same call resumes an interrupted run. Raises UserError that names what is wrong, and the
+    Without `out` the run is kept in the user's cache. The same call resumes an interrupted run, and
+    returns the model of a finished one. Raises UserError that names what is wrong, and the
     fix.
     """
     from alembert.models.loading import load_config
@@ -40,27 +45,29 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
     files = o.files_of(options)
-    run(Job(
-        recipe=with_settings(recipe, changes), out=Path(out), student=_path(model),
+    job = _placed("finetune", out, Job(
+        recipe=with_settings(recipe, changes), out=Path(), student=_path(model),
         corpus=options.get("corpus"), files=files,
         model_at=".", callbacks=o.callbacks_of(options),
         track=tuple(options.get("track") or ()),
     ))  # fmt: skip
-    _present(Path(out), reported=False)
-    return Model(out)
+    run(job)
+    _present(job.out, reported=False)
+    return Model(job.out)
 
 
 def distill(
     teacher: Named | Sequence[Named],
     recipe: "str | Recipe" = "distilbert",
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     **options: Unpack[o.DistillOptions],
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. The same call resumes
-    an interrupted run. Raises UserError that names what is wrong, and the fix.
+    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. Without `out` the run
+    is kept in the user's cache. The same call resumes an interrupted run, and returns the student
+    of a finished one. Raises UserError that names what is wrong, and the fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -69,10 +76,12 @@ def distill(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     chosen = _chosen(recipe, first, files, options)
-    run(
+    job = _placed(
+        "distill",
+        out,
         Job(
             recipe=chosen,
-            out=Path(out),
+            out=Path(),
             teacher=first,
             general_teacher=options.get("general_teacher"),
             student=options.get("student"),
@@ -83,10 +92,11 @@ def distill(
             more_teachers=tuple(more),
             callbacks=o.callbacks_of(options),
             track=tuple(options.get("track") or ()),
-        )
+        ),
     )
-    _present(Path(out))
-    return Model(out)
+    run(job)
+    _present(job.out)
+    return Model(job.out)
 
 
 def tune(
@@ -94,14 +104,14 @@ def tune(
     recipe: "str | Recipe",
     tries: Sequence[str],
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     trials: int | None = None,
     **options: Unpack[o.TuneOptions],
 ) -> "list[Trial]":
     """Try values of a recipe's settings by texts held out of train; return the trials, best first.
 
     tries are "FIELD=V1,V2"; all mixes are tried, or `trials` random ones. The best is written to
-    recipe.yaml in `out`. Raises UserError.
+    recipe.yaml in `out`, by default a folder of the user's cache. Raises UserError.
     """
     from alembert.runs.job import Job
     from alembert.search.tune import tune
@@ -111,29 +121,32 @@ def tune(
     files = o.files_of(options)
     base = Job(
         recipe=_chosen(recipe, first, files, options),
-        out=Path(out),
+        out=Path(),
         teacher=first,
         student=options.get("student"),
         files=files,
         more_teachers=tuple(more),
     )
+    base = _placed("tune", out, base, tries=list(tries), trials=trials)
     return tune(base, tries, trials)
 
 
 def search(
     teacher: Named,
-    out: str | Path,
+    out: str | Path | None = None,
     **options: Unpack[o.SearchOptions],
 ) -> Model:
     """Find a student for a latency, a speedup or a share of quality, in the run folder `out`.
 
-    Raises UserError for a budget that no student meets.
+    Without `out` the search is kept in the user's cache. Raises UserError for a budget that no
+    student meets.
     """
     try:
         import_module("onnx")
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
     from alembert.recipes.schema import Run
+    from alembert.search.identity import cached_folder
     from alembert.search.search import search
     from alembert.search.space import VOCABULARIES, Budget
 
@@ -157,19 +170,35 @@ def search(
         vocabularies=VOCABULARIES if vocabulary == "both" else (vocabulary,),
         min_speedup=options.get("min_speedup"),
     )
+    max_length, metric = options.get("max_length", 128), o.metric_of(options)
+    if out is None:
+        told = {"max_length": max_length, "metric": metric, "budget": asdict(budget)}
+        told |= {"seed": settings.seed, "precision": settings.precision}
+        out = cached_folder(_path(teacher), files, told)
+        log.info(f"the search is kept in {out}")
     result = search(
         budget,
         _path(teacher),
         files,
         Path(out),
-        options.get("max_length", 128),
+        max_length,
         settings.seed,
         settings.precision,
         _present,
-        o.metric_of(options),
+        metric,
     )
     log.info(result)
     return Model(out)
+
+
+def _placed(verb: str, out: str | Path | None, job: "Job", **more: Any) -> "Job":
+    """Return the job in the folder `out`, or without one in its own folder of the cache."""
+    from alembert.runs.folder.identity import cached_folder
+
+    if out is None:
+        out = cached_folder(verb, job, **more)
+        log.info(f"the run is kept in {out}")
+    return replace(job, out=Path(out))
 
 
 def _present(out: Path, reported: bool = True) -> None:

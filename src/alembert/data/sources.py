@@ -17,7 +17,9 @@ from alembert.io import hub
 from alembert.io.errors import UserError
 
 Given: TypeAlias = str | Path | InMemory
-SPLITS = {"train": "train", "valid": "validation", "eval": "test", "unlabelled": "train"}
+SPLITS = {  # the split that is read of a folder, a hub id or a DatasetDict, by keyword
+    "train": "train", "valid": "validation", "eval": "test", "data": "test", "unlabelled": "train",
+}  # fmt: skip
 HUB = "hub"  # in place of the folder of a GLUE task: it comes from there
 
 
@@ -30,15 +32,21 @@ class Source:
 
     def __init__(self, given: Given, role: str = "train", task: str | None = None) -> None:
         self.given = str(given) if isinstance(given, Path) else given
-        self.role, self.task = role, task
-        in_memory = not isinstance(self.given, str)
-        self.name = (
-            f"the {kind_of_rows(given, role)} given as {role}" if in_memory else str(given)
-        )  # for messages
+        self.role, self.task, self._keyword = role, task, role
+        if self.in_memory:
+            kind_of_rows(self.given, role)  # raises UserError for what is none
         self._read: dict[str, Dataset] = {}  # by split
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def name(self) -> str:
+        """The path, or the kind of value and the keyword that it was given as, for messages."""
+        if isinstance(self.given, str):
+            return self.given
+        split = f", split {self._split!r}" if self._split else ""
+        return f"the {kind_of_rows(self.given, self.role)} given as {self._keyword}{split}"
 
     @property
     def in_memory(self) -> bool:
@@ -48,7 +56,7 @@ class Source:
     def with_role(self, role: str) -> "Source":
         """The same path or value as another split; what is read already is not read again."""
         other = Source(self.given, role, self.task)
-        other.name, other._read = self.name, self._read
+        other._keyword, other._read = self._keyword, self._read
         return other
 
     @property

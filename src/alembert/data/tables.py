@@ -58,7 +58,7 @@ def from_memory(given: InMemory, name: str, split: str) -> Dataset:
     """
     if isinstance(given, DatasetDict):
         if split not in given:
-            raise UserError(f"{name}: no split {split!r}; there are {', '.join(given)}")
+            raise UserError(f"{name}: there is none; its splits are {', '.join(given)}")
         data = _unformatted(given[split], name)
     elif isinstance(given, Dataset):
         data = _unformatted(given, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
-from alembert.io.files import keep_json, read_json
+from alembert.io.files import cache, keep_json, read_json
 from alembert.runs.folder.identity import Identity, digests_of, flat
 from alembert.search.trials import HOME
 
@@ -35,13 +35,22 @@ def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> No
     if others and not at.is_file():
         raise UserError(f"{out}: holds {others[0]} and no search: choose an empty or new folder")
     arguments = {"teacher": teacher, "files": files.arguments, **settings}
-    here = Identity(
-        flat(json.loads(json.dumps(arguments))), digests_of({"teacher": teacher}, files)
-    )
+    here = _identity(arguments, teacher, files)
     if at.is_file():
         _recorded(at, here).check(out, "search", here)
     else:
         keep_json(at, {"arguments": arguments, "digests": here.digests})
+
+
+def cached_folder(teacher: str, files: Files, settings: dict[str, Any]) -> Path:
+    """Return the folder in the user's cache of a search that was given none; see runs.folder."""
+    arguments = {"teacher": teacher, "files": files.arguments, **settings}
+    return cache("runs") / f"search-{_identity(arguments, teacher, files).name}"
+
+
+def _identity(arguments: dict[str, Any], teacher: str, files: Files) -> Identity:
+    fields = flat(json.loads(json.dumps(arguments)))
+    return Identity(fields, digests_of({"teacher": teacher}, files))
 
 
 def _recorded(at: Path, given: Identity) -> Identity:

@@ -1,5 +1,6 @@
 """The inputs that a run or a search was started with, by content, compared with a command's."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from alembert.data.corpus.corpus import corpus_digest
 from alembert.data.splits import Files
 from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import read_json
+from alembert.io.files import cache, read_json
 from alembert.io.named import module_file
 from alembert.models.loading import digest_of
 from alembert.recipes.schema import Recipe, from_yaml, with_run
@@ -36,6 +37,18 @@ class Identity:
 
     fields: Mapping[str, Any]
     digests: Mapping[str, str] | None
+
+    @property
+    def name(self) -> str:
+        """A name for a folder: the same for the same content, wherever its files lie."""
+        digests = self.digests or {}
+        told = {
+            key: value
+            for key, value in self.fields.items()
+            if key.removeprefix("arguments.") not in digests
+        }
+        content = json.dumps([told, dict(digests)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:20]
 
     def check(self, out: Path, kind: str, given: "Identity") -> None:
         """Raise UserError where the folder `out`, whose run or search this is, is given others."""
@@ -81,10 +94,18 @@ def check_run(job: Job) -> None:
         return
     recipe, environment = from_yaml(at), read_json(job.out / ENVIRONMENT)
     before = _fields(*_of_today(recipe, environment["arguments"]))
-    arguments = json.loads(json.dumps(job.arguments))
     there = Identity(before, environment.get("digests"))
-    here = Identity(_fields(job.recipe, arguments), digests_of_job(job) if there.digests else None)
-    there.check(job.out, "run", here)
+    digests = digests_of_job(job) if there.digests else None
+    there.check(job.out, "run", Identity(_fields_of(job), digests))
+
+
+def cached_folder(verb: str, job: Job, **more: Any) -> Path:
+    """Return the folder in the user's cache of a run that was given none.
+
+    The same call has the same one; other content, settings or `more` arguments have another.
+    """
+    fields = _fields_of(job) | flat(json.loads(json.dumps(more)))
+    return cache("runs") / f"{verb}-{Identity(fields, digests_of_job(job)).name}"
 
 
 def digests_of_job(job: Job) -> dict[str, str]:
@@ -133,6 +154,10 @@ def _of_today(recipe: Recipe, arguments: dict[str, Any]) -> tuple[Recipe, dict[s
     if caching := kept.pop("caching", None):
         run |= {"cache_teacher": True} | {f"cache_{name}": caching[name] for name in caching}
     return (with_run(recipe, **run) if run else recipe), kept
+
+
+def _fields_of(job: Job) -> dict[str, Any]:
+    return _fields(job.recipe, json.loads(json.dumps(job.arguments)))
 
 
 def _fields(recipe: Recipe, arguments: Any) -> dict[str, Any]:
