@@ -25,7 +25,9 @@ class Texts(TypedDict, total=False):
     task: str | None
     text: str | None
     text_pair: str | None
-    label: str | None
+    label: str | None  # several columns of 0 and 1 with commas between
+    kind: str | None  # classification, regression, multilabel or tokens; by default labels tell
+    skip_bad_rows: int  # most rows that are left out where they cannot be read
     metric: str | None  # chooses and is reported: a name, or one's own as module:function
 
 
@@ -110,12 +112,13 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
             if given.get(name) is not None:
                 raise UserError(f"--{name} is for the task stages: it needs --train")
         return None
-    columns = {name: given.get(name) for name in ("task", "text", "text_pair", "label")}
+    columns = {name: given.get(name) for name in ("task", "text", "text_pair", "label", "kind")}
     return Files(
         train=train,
         valid=given.get("valid"),
         evaluation=given.get("eval"),
         unlabelled=given.get("unlabelled"),
+        skip_bad_rows=given.get("skip_bad_rows") or 0,
         **columns,
     )
 
