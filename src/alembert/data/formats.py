@@ -59,6 +59,14 @@ def dataset(columns: dict[str, list[Any]], path: Path | str) -> Dataset:
         try:
             arrays[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            mixed = [
+                v[0] for v in values if isinstance(v, list) and isinstance((v or [0])[0], list)
+            ]
+            if mixed:
+                raise UserError(
+                    f"{path}: column {name!r} holds lists such as {mixed[0]}; spans of characters "
+                    "are not read: write words and their tags (CoNLL), or drop the column"
+                ) from None
             raise UserError(
                 f"{path}: column {name!r} mixes types ({str(error).splitlines()[0]}); "
                 "give every row the same type"
@@ -245,7 +253,13 @@ def parquet(path: Path) -> Iterator[None]:
 
 
 def _text(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
-    return ((f"line {n}", {"text": line}) for n, line in lines(file, path) if line.strip())
+    numbered = lines(file, path)
+    sample = list(islice(numbered, delimited.SAMPLE))
+    if conll.looks_tagged(sample):
+        log.info(f"{path}: read as words and tags, since each line ends with a tag")
+        return conll.sentences(chain(sample, numbered), path, bad)
+    rows = chain(sample, numbered)
+    return ((f"line {n}", {"text": line}) for n, line in rows if line.strip())
 
 
 def _conll(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
@@ -289,7 +303,8 @@ def unpacked(file: BinaryIO, path: Path, newline: str = "\n") -> Iterator[TextIO
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
             raise UserError(f"{path}: not readable as {encoding} ({error.reason})") from None
-        raise NotUtf8Error(_decoding_error(path)) from None
+        with path.open("rb") as again:
+            raise NotUtf8Error(encodings.not_utf8(_bytes(again, path), path)) from None
     except pa.ArrowException as error:
         raise UserError(f"{path}: {error}; unpack the file or fetch it again") from None
     except OSError as error:
@@ -311,22 +326,6 @@ def _bytes(file: BinaryIO, path: Path) -> BinaryIO:
     if packing is None:
         return file
     return io.BufferedReader(pa.CompressedInputStream(file, packing))
-
-
-def _decoding_error(path: Path) -> str:
-    """The message that locates invalid UTF-8 in a file, which is read once more."""
-    before = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(_bytes(file, path), start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return (
-                    f"{path}, line {number}: byte {before + error.start} is not UTF-8; "
-                    "save the file as UTF-8"
-                )
-            before += len(line)
-    return f"{path}: changed while it was read; start again"
 
 
 def lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:

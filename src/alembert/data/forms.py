@@ -234,7 +234,7 @@ def _of_texts(
         separator = form.separator
         if form.kind is None and not scored:
             separator = several.separator_of(filled, known, source, column)
-        elif not separator:
+        elif form.kind == "multilabel" and not separator:
             separator = next((s for s in several.SEPARATORS if any(s in f for f in filled)), "")
         if separator or form.kind == "multilabel":
             lists = [several.split(v, separator) if v and v.strip() else None for v in values]

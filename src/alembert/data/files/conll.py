@@ -14,6 +14,7 @@ from alembert.io.errors import UserError
 
 SPAN = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")  # how a tag of a span may look
 _NUMBER = re.compile(r"[0-9]+([-.][0-9]+)?")  # of a token; 1-2 and 1.1 are of CoNLL-U
+_CHUNKS = {"NP", "VP", "PP", "ADJP", "ADVP", "SBAR"}
 _UNIVERSAL = 10  # columns of CoNLL-U
 _MARKED = 0.9  # the share of tags that look like tags of spans in a file of spans
 
@@ -72,6 +73,15 @@ def sentences(
             bad(path, where, why)
         elif sentence["tokens"]:
             yield where, sentence
+
+
+def looks_tagged(sample: Sequence[tuple[int, str]]) -> bool:
+    """Whether lines of plain text are words in columns, of which the last are tags of spans."""
+    rows = [cells for _, block in _blocks(sample) for _, cells in block if cells[0] != "#"]
+    widths = {len(cells) for cells in rows}
+    tags = {cells[-1] for cells in rows}
+    spans = any(tag[:2] in ("B-", "I-") for tag in tags)
+    return len(widths) == 1 and min(widths) > 1 and spans and all(map(SPAN.fullmatch, tags))
 
 
 def _cell(cells: Sequence[str], column: int) -> str:
@@ -150,16 +160,15 @@ def _counts(block: Sequence[Line]) -> bool:
     return bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def _kinds(tags: Iterable[str]) -> set[str]:
-    return {tag[2:] for tag in tags if tag != "O"}
-
-
 def _nested(outer: Sequence[str], inner: Sequence[str]) -> bool:
-    """Whether two columns are outer and inner tags of spans of the same kinds, as in GermEval."""
+    """Whether two columns are outer tags and inner ones within them, as in GermEval.
+
+    Chunks, which other files have beside names, are no outer tags.
+    """
     if not all(_is_marked(tags, whole=True) for tags in (outer, inner)):
         return False
-    few = sum(tag != "O" for tag in inner) <= sum(tag != "O" for tag in outer)
-    return few and (not _kinds(inner) or bool(_kinds(inner) & _kinds(outer)))
+    within = all(a != "O" for a, b in zip(outer, inner, strict=True) if b != "O")
+    return within and not _CHUNKS & {tag[2:] for tag in outer}
 
 
 def _is_marked(tags: Sequence[str], whole: bool = False) -> bool:

@@ -3,6 +3,7 @@
 import codecs
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 MARKS = {  # the longer ones first
@@ -42,3 +43,18 @@ def western_as_utf8(content: bytes, path: Path) -> bytes | None:
         "if it is in another encoding"
     )
     return content.decode("cp1252").encode()
+
+
+def not_utf8(lines: Iterable[bytes], path: Path) -> str:
+    """The message that locates invalid UTF-8 in the lines of a file, which is read once more."""
+    before = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            return (
+                f"{path}, line {number}: byte {before + error.start} is not UTF-8; "
+                "save the file as UTF-8"
+            )
+        before += len(line)
+    return f"{path}: changed while it was read; start again"
