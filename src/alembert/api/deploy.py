@@ -25,6 +25,8 @@ def evaluate(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    kind: str | None = None,
+    skip_bad_rows: int = 0,
     max_length: int = 128,
     sequences: int = 2000,
     backend: str = "torch",
@@ -40,7 +42,10 @@ def evaluate(
         raise UserError("give exactly one of --data and --corpus")
     if corpus is not None:
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
-    files = Files(train=str(data), text=text, text_pair=text_pair, label=label)
+    files = Files(
+        train=str(data), text=text, text_pair=text_pair, label=label, kind=kind,
+        skip_bad_rows=skip_bad_rows,
+    )  # fmt: skip
     return evaluate(str(model), files, max_length, backend)
 
 

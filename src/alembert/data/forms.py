@@ -232,9 +232,9 @@ def _of_texts(
         return _of_lists(rows, column, lists, source, known, form)
     if form.kind in (None, "multilabel"):
         separator = form.separator
-        if form.kind is None and not scored:
+        if not separator and not scored and (known is not None or form.kind is None):
             separator = several.separator_of(filled, known, source, column)
-        elif form.kind == "multilabel" and not separator:
+        elif not separator and form.kind == "multilabel":
             separator = next((s for s in several.SEPARATORS if any(s in f for f in filled)), "")
         if separator or form.kind == "multilabel":
             lists = [several.split(v, separator) if v and v.strip() else None for v in values]

@@ -1,5 +1,6 @@
 """Reads the files of a task into training, validation and evaluation splits."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -16,7 +17,10 @@ from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
 from alembert.data.sources import Given, Source
 from alembert.data.tasks import Task, encode, hold_out, infer_task
+from alembert.io.environment import recorded_files
 from alembert.io.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -90,6 +94,34 @@ class Files:
         if self.task is not None:
             return Form(kind=sources.glue_kind(self.task))
         return Form(kind=self.kind)
+
+    def as_trained(self, model: str) -> "Files":
+        """The files with the columns and the kind that the run of `model` has on record.
+
+        What the user names comes first, and columns that these rows lack are not taken over.
+        """
+        record = recorded_files(model)
+        if not record:
+            return self
+        there = {name.strip().casefold() for name in self.train.rows.column_names}
+
+        def column(name: str) -> str | None:
+            value = record.get(name, "")
+            names = {value.casefold()} & there or {x.strip().casefold() for x in value.split(",")}
+            return value if names <= there else None
+
+        text, pair = self.text, self.text_pair
+        if text is None and (text := column("text")) is not None:
+            pair = column("text_pair")
+        label, kind = self.label or column("label"), self.kind or record.get("kind")
+        options = {"--text": text, "--text-pair": pair, "--label": label, "--kind": kind}
+        if (*self.named, self.kind) == tuple(options.values()):
+            return self
+        words = [f"{option} {value}" for option, value in options.items() if value is not None]
+        log.info(f"{self.train.name}: read as the run of {model} has it: {' '.join(words)}")
+        made = Files(train=self.train, text=text, text_pair=pair, label=label, kind=kind)
+        object.__setattr__(made, "skips", self.skips)
+        return made
 
     def labelled(
         self, source: Source, known: Sequence[str] | None, form: Form | None = None

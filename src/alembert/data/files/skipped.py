@@ -1,10 +1,13 @@
 """Rows that cannot be read: refused, or left out and listed where the user allows it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alembert.io.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # of a file, a position in it ("line 3") and the reason; it raises, or the row is left out
 BadRow = Callable[[Path | str, str, str], None]
@@ -44,3 +47,4 @@ class Skips:
             more = f" (--skip-bad-rows {self.most}: as many are left out already)"
             refuse(path, where, why + (more if self.most else ""))
         self.rows.append(row)
+        log.warning(f"{path}, {where}: left out: {why}")
