@@ -27,7 +27,7 @@ class Texts(TypedDict, total=False):
     text_pair: str | None
     label: str | None  # several columns of 0 and 1 with commas between
     kind: str | None  # classification, regression, multilabel or tokens; by default labels tell
-    skip_bad_rows: int  # most rows that are left out where they cannot be read
+    skip_bad_rows: int | None  # most rows that are left out where they cannot be read
     metric: str | None  # chooses and is reported: a name, or one's own as module:function
 
 

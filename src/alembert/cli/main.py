@@ -207,7 +207,8 @@ def evaluate_(
 
     metrics = run_evaluate(
         model, data, corpus=corpus, text=text, text_pair=text_pair, label=label, kind=kind,
-        skip_bad_rows=skip_bad_rows or 0, max_length=max_length, sequences=sequences, backend=backend,
+        skip_bad_rows=skip_bad_rows or 0, max_length=max_length, sequences=sequences,
+        backend=backend,
     )  # fmt: skip
     line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     typer.echo(json.dumps(metrics) if json_ else line)
