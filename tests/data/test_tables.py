@@ -217,7 +217,12 @@ def test_rows_are_read_once_for_all_that_ask(
 ) -> None:
     reads: list[str] = []
     real = sources.read_file
-    monkeypatch.setattr(sources, "read_file", lambda path: reads.append(path.name) or real(path))
+
+    def counted(path: Path, *how: Any) -> Dataset:
+        reads.append(path.name)
+        return real(path, *how)
+
+    monkeypatch.setattr(sources, "read_file", counted)
     path = csv_of(tmp_path / "rows.csv")
     files = Files(train=path, valid=path, evaluation=path, unlabelled=csv_of(tmp_path / "more.csv"))
     for _ in range(2):

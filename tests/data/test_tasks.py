@@ -57,8 +57,16 @@ def test_given_columns_win_over_usual_names() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({}, "d.csv: no column of text among 'a', 'b'; name it with --text"),
-        ({"text": "a"}, "d.csv: no column of labels among 'a', 'b'; name it with --label"),
+        (
+            {},
+            "d.csv: no column of text and none of labels among 'a', 'b'; name them with --text and "
+            "--label (row 1: a = 'x', b = 'y')",
+        ),
+        (
+            {"text": "a"},
+            "d.csv: no column of labels among 'a', 'b'; name it with --label "
+            "(row 1: a = 'x', b = 'y')",
+        ),
         ({"text": "c"}, "--text c: d.csv has no such column; it has 'a', 'b'"),
         ({"text": "a", "label": "c"}, "--label c: d.csv has no such column; it has 'a', 'b'"),
         ({"text_pair": "a"}, "--text-pair a: name the first text too, with --text"),

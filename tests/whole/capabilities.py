@@ -31,7 +31,7 @@ from alembert.client.client import AsyncClient, Client
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
 from alembert.data.formats import FORMATS, PACKED
-from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
+from alembert.data.labels import LABELS, LOOSE_PAIRS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
@@ -114,7 +114,7 @@ def tables() -> Iterator[str]:
         "layer map": NAMES, "head": HEADS, "kind of exported model": KINDS,
         "pooling": POOLINGS.values(), "format of data": FORMATS, "format of packed data": PACKED,
         "format of a streamed corpus": STREAMS, "format of augmented data": WRITERS,
-        "column of a text": TEXTS, "column of a pair": map(" and ".join, PAIRS),
+        "column of a text": TEXTS, "column of a pair": map(" and ".join, (*PAIRS, *LOOSE_PAIRS)),
         "column of a label": LABELS, "column of a score": SCORES, "column of words": WORDS,
         "column of tags": TAGS,
     }  # fmt: skip

@@ -163,7 +163,8 @@ def _refusals(nodes: list[ast.AST]) -> Iterator[str]:
             given[name].append(value)
         for error in (node for node in inside if isinstance(node, ast.Call)):
             kind = _called(error)
-            if not kind.endswith("Error") and kind != "warning":
+            # `bad` takes a row that cannot be read, which is refused or left out
+            if not kind.endswith("Error") and kind not in ("warning", "bad"):
                 continue
             for argument in error.args:
                 whole = _phrases(argument)

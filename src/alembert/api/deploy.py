@@ -28,6 +28,8 @@ def evaluate(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    kind: str | None = None,
+    skip_bad_rows: int = 0,
     max_length: int = 128,
     sequences: int = 2000,
     backend: str = "torch",
@@ -47,7 +49,9 @@ def evaluate(
         assert corpus is not None
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
     named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
-    files = Files(train=Source(data, "data"), **columns_of(named))
+    files = Files(
+        train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
+    )
     return evaluate(str(model), files, max_length, backend)
 
 

@@ -39,7 +39,9 @@ class Texts(TypedDict, total=False):
     columns: Mapping[str, str] | None  # {"text": "body", "text_pair": "reply", "label": "queue"}
     text: str | None
     text_pair: str | None
-    label: str | None
+    label: str | None  # several columns of 0 and 1 with commas between
+    kind: str | None  # classification, regression, multilabel or tokens; by default labels tell
+    skip_bad_rows: int | None  # most rows that are left out where they cannot be read
     metric: str | None  # chooses and is reported: a name, or one's own as module:function
 
 
@@ -135,6 +137,8 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
         evaluation=rest["eval"],
         unlabelled=given.get("unlabelled"),
         task=task,
+        kind=given.get("kind"),
+        skip_bad_rows=given.get("skip_bad_rows") or 0,
         **columns,
     )
 

@@ -84,7 +84,11 @@ def predict(
 ) -> None:
     """Predict labels, scores, tags, masked words or vectors of texts."""
     from alembert.cli import show as lines
+    from alembert.io.environment import recorded_files
 
+    if not pair and "text_pair" in recorded_files(model):
+        typer.echo(f"{model} was trained on pairs: texts are read as with --pair", err=True)
+        pair = True
     session = open_session(model, backend, threads, long, max_length)
     predict_texts = predictor(session, top)
     show = lines.json_line if json_ else lines.line

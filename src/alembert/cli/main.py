@@ -193,6 +193,8 @@ def evaluate_(
     text: o.Text = None,
     text_pair: o.Pair = None,
     label: o.Label = None,
+    kind: o.Kind = None,
+    skip_bad_rows: o.SkipBadRows = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
@@ -204,8 +206,9 @@ def evaluate_(
     import json
 
     metrics = run_evaluate(
-        model, data, corpus=corpus, text=text, text_pair=text_pair, label=label,
-        max_length=max_length, sequences=sequences, backend=backend,
+        model, data, corpus=corpus, text=text, text_pair=text_pair, label=label, kind=kind,
+        skip_bad_rows=skip_bad_rows or 0, max_length=max_length, sequences=sequences,
+        backend=backend,
     )  # fmt: skip
     line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     typer.echo(json.dumps(metrics) if json_ else line)

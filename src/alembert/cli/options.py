@@ -20,7 +20,16 @@ Vectors = Annotated[str | None, option("--vectors", "GloVe word vectors that aug
 CorpusFile = Annotated[str | None, option("--corpus", "text, or a folder of `alembert corpus`")]
 Text = Annotated[str | None, option("--text", "name of the text's column")]
 Pair = Annotated[str | None, option("--text-pair", "name of the second text's column")]
-Label = Annotated[str | None, option("--label", "name of the label's column")]
+Label = Annotated[
+    str | None, option("--label", "name of the label's column, or A,B,C for columns of 0 and 1")
+]
+Kind = Annotated[
+    str | None, option("--kind", "task: classification, regression, multilabel or tokens")
+]
+SkipBadRows = Annotated[
+    int | None,
+    option("--skip-bad-rows", "most rows to leave out where they cannot be read; default 0"),
+]
 Layers = Annotated[int | None, option("--layers", "number of student layers")]
 HiddenSize = Annotated[int | None, option("--hidden-size", "width of the student")]
 Seed = Annotated[int, option("--seed", "seed of all random numbers")]
@@ -51,6 +60,8 @@ OPTIONS: dict[str, Any] = {
     "text": Text,
     "text_pair": Pair,
     "label": Label,
+    "kind": Kind,
+    "skip_bad_rows": SkipBadRows,
     "metric": Annotated[
         TEXT, option("--metric", "metric that chooses: f1, or own module:function")
     ],

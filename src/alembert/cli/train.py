@@ -23,15 +23,16 @@ def _distill(**given: Any) -> None:
 
 finetune = o.verb(
     _finetune,
-    "model out train valid eval corpus task text text_pair label metric epochs batch_size "
-    "learning_rate max_length settings callbacks track seed precision",
+    "model out train valid eval corpus task text text_pair label kind skip_bad_rows metric epochs "
+    "batch_size learning_rate max_length settings callbacks track seed precision",
     model=(Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")], ...),
 )
 distill = o.verb(
     _distill,
     "recipe teacher out train valid eval corpus unlabelled student general_teacher mlm vectors "
-    "layers hidden_size task text text_pair label metric epochs batch_size learning_rate "
-    "max_length settings vocabulary cache_teacher cache_top cache_precision callbacks track seed "
+    "layers hidden_size task text text_pair label kind skip_bad_rows metric epochs batch_size "
+    "learning_rate max_length settings vocabulary cache_teacher cache_top cache_precision "
+    "callbacks track seed "
     "precision",
 )
 

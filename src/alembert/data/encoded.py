@@ -22,7 +22,8 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
 
     `lengths` has the tokens of each row and `truncated` is the number of rows that were cut.
     `labels` are (N,) class ids or scores, (N, C) 0/1, or, when `per_token`, one id a token for all
-    rows one after another. A missing label is -100, or NaN where labels are floats.
+    rows one after another. A missing label is -100, or NaN where labels are floats. `unseen` are
+    labels that the task has not, which no model can predict: their ids follow those of the task.
     """
 
     input_ids: NDArray[np.int32]
@@ -31,6 +32,7 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     token_type_ids: NDArray[np.int8] | None = None
     per_token: bool = False
     truncated: int = 0
+    unseen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths, dtype=np.int64)))

@@ -11,6 +11,8 @@ import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
+from alembert.data.files.sheets import OTHERS as SPREADSHEETS
+from alembert.data.files.skipped import BadRow, refuse
 from alembert.data.formats import FORMATS, dataset, kind, read_file, tsv_cells
 from alembert.data.tables import InMemory, digest_of, from_memory, kind_of_rows
 from alembert.io import hub
@@ -30,9 +32,11 @@ class Source:
     folder, or HUB, is given.
     """
 
-    def __init__(self, given: Given, role: str = "train", task: str | None = None) -> None:
+    def __init__(
+        self, given: Given, role: str = "train", task: str | None = None, bad: BadRow = refuse
+    ) -> None:
         self.given = str(given) if isinstance(given, Path) else given
-        self.role, self.task, self._keyword = role, task, role
+        self.role, self.task, self.bad, self._keyword = role, task, bad, role
         if self.in_memory:
             kind_of_rows(self.given, role)  # raises UserError for what is none
         self._read: dict[str, Dataset] = {}  # by split
@@ -55,7 +59,7 @@ class Source:
 
     def with_role(self, role: str) -> "Source":
         """The same path or value as another split; what is read already is not read again."""
-        other = Source(self.given, role, self.task)
+        other = Source(self.given, role, self.task, self.bad)
         other._keyword, other._read = self._keyword, self._read
         return other
 
@@ -79,9 +83,10 @@ class Source:
 
     @property
     def _split(self) -> str:
-        """The split to read; "" where there is one alone, as in a file."""
+        """The split to read; "" where there is one alone, as in a file that is no JSON document."""
         if isinstance(self.given, str):
-            one = self.task is None and Path(self.given).expanduser().is_file()
+            path = Path(self.given).expanduser()
+            one = self.task is None and path.is_file() and kind(path) != ".json"
         else:
             one = not isinstance(self.given, DatasetDict)
         return "" if one else SPLITS[self.role]
@@ -90,16 +95,17 @@ class Source:
         if not isinstance(self.given, str):
             return {split: from_memory(self.given, self.name, split)}
         if self.task is None:
-            return {split: read(self.given, split)}
+            return {split: read(self.given, split, self.bad)}
         splits = glue(self.task, None if self.given == HUB else self.given)
         return {SPLITS[role]: rows for role, rows in splits.items()}
 
 
-def read(path: str, split: str = "train") -> Dataset:
+def read(path: str, split: str = "train", bad: BadRow = refuse) -> Dataset:
     """The rows of a file (by its suffix), of a `save_to_disk` folder, or of a hub id.
 
-    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` applies to folders and hub ids
-    only. Columns of numbers become numbers, and blank lines are skipped.
+    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` applies to folders, hub ids and
+    JSON documents that hold several. `bad` takes rows that cannot be read. Columns of numbers
+    become numbers, and blank lines are skipped.
     Raises UserError that names the file and, where there is one, the line.
     """
     file = Path(path).expanduser()
@@ -108,8 +114,9 @@ def read(path: str, split: str = "train") -> Dataset:
     if file.is_file():
         if kind(file) not in FORMATS:
             known = " ".join(FORMATS)
-            raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}")
-        data = read_file(file)
+            hint = "; save the spreadsheet as .csv" if kind(file) in SPREADSHEETS else ""
+            raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}{hint}")
+        data = read_file(file, split, bad)
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
         return data
@@ -238,6 +245,11 @@ def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
         if not file.is_file():
             raise UserError(f"{file}: no such file; give a folder with {spec.folder}/{file.name}")
     return {key: _from_file(task, spec, file) for key, file in files.items()}
+
+
+def glue_kind(task: str) -> str:
+    """The kind of a GLUE task: of scores or of classes."""
+    return "classification" if _glue(task).labels else "regression"
 
 
 def has_pairs(task: str) -> bool:

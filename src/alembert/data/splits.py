@@ -1,7 +1,8 @@
 """Reads the files of a task into training, validation and evaluation splits."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,23 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
 from alembert.data.encoded import Encoded, concat
+from alembert.data.files.skipped import Skips, refuse
+from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
 from alembert.data.sources import Given, Source
 from alembert.data.tasks import Task, encode, hold_out, infer_task
+from alembert.io.environment import recorded_files
 from alembert.io.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Files:
     """The user's texts and their columns, each text file or value in memory as a `Source`.
 
-    If task names a GLUE task, `train` is its folder, or HUB.
+    If task names a GLUE task, `train` is its folder, or HUB. `kind` is that of the task, which the
+    labels tell by default, and `skips` takes the rows of all files that are left out.
     """
 
     train: Source
@@ -32,6 +39,9 @@ class Files:
     text: str | None
     text_pair: str | None
     label: str | None
+    kind: str | None
+    skips: Skips
+    _made: dict[tuple[object, ...], Labelled] = field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -44,27 +54,91 @@ class Files:
         text: str | None = None,
         text_pair: str | None = None,
         label: str | None = None,
+        kind: str | None = None,
+        skip_bad_rows: int = 0,
     ) -> None:
+        if kind is not None and task is not None:
+            raise UserError(f"--kind {kind}: --task {task} names the kind: leave one out")
         by_path: dict[str, Source] = {}  # a file given twice is read once
+        skips = Skips(skip_bad_rows)
 
         def source(given: Given | Source | None, role: str, task: str | None) -> Source | None:
-            if given is None or isinstance(given, Source):
+            if given is None:
+                return None
+            if isinstance(given, Source):
+                given.bad = skips if given.bad is refuse else given.bad
                 return given
-            made = Source(given, role, task)
+            made = Source(given, role, task, skips)
             if not isinstance(made.given, str) or task is not None:
                 return made
             return by_path.setdefault(made.given, made).with_role(role)
 
         given = {"train": train, "valid": valid, "eval": evaluation, "unlabelled": unlabelled}
-        values: dict[str, Source | str | None] = {
+        values: dict[str, Source | Skips | str | None] = {
             "evaluation" if role == "eval" else role: source(
                 each, role, task if role == "train" else None
             )
             for role, each in given.items()
         }
         values |= {"task": task, "text": text, "text_pair": text_pair, "label": label}
+        values |= {"kind": Form(kind=kind).kind, "skips": skips}
+        object.__setattr__(self, "_made", {})
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def named(self) -> Named:
+        """The names of the columns that the user gave."""
+        return self.text, self.text_pair, self.label
+
+    @property
+    def form(self) -> Form:
+        """How labels are read, as far as the user says; labels of GLUE are in the right form."""
+        if self.task is not None:
+            return Form(kind=sources.glue_kind(self.task))
+        return Form(kind=self.kind)
+
+    def as_trained(self, model: str) -> "Files":
+        """The files with the columns and the kind that the run of `model` has on record.
+
+        What the user names comes first, and columns that these rows lack are not taken over.
+        """
+        record = recorded_files(model)
+        if not record:
+            return self
+        there = {name.strip().casefold() for name in self.train.rows.column_names}
+
+        def column(name: str) -> str | None:
+            value = record.get(name, "")
+            names = {value.casefold()} & there or {x.strip().casefold() for x in value.split(",")}
+            return value if names <= there else None
+
+        text, pair = self.text, self.text_pair
+        if text is None and (text := column("text")) is not None:
+            pair = column("text_pair")
+        label, kind = self.label or column("label"), self.kind or record.get("kind")
+        options = {"--text": text, "--text-pair": pair, "--label": label, "--kind": kind}
+        if (*self.named, self.kind) == tuple(options.values()):
+            return self
+        words = [f"{option} {value}" for option, value in options.items() if value is not None]
+        log.info(f"{self.train.name}: read as the run of {model} has it: {' '.join(words)}")
+        made = Files(train=self.train, text=text, text_pair=pair, label=label, kind=kind)
+        object.__setattr__(made, "skips", self.skips)
+        return made
+
+    def labelled(
+        self, source: Source, known: Sequence[str] | None, form: Form | None = None
+    ) -> Labelled:
+        """The rows of a source with their labels in the form of tasks, rewritten once.
+
+        `known` are the labels of a model, and `form` that of the training rows.
+        """
+        key = (source.name, source.role, tuple(known or ()), form)
+        if key not in self._made:
+            self._made[key] = read_labels(
+                source.rows, source.name, self.named, known, form or self.form, self.skips
+            )
+        return self._made[key]
 
     @property
     def test(self) -> Source | None:
@@ -81,12 +155,19 @@ class Files:
         return {name: source for name, source in named.items() if source is not None}
 
     @property
-    def arguments(self) -> dict[str, str | None]:
-        """The fields as texts, as environment.json has them: a path, or the identity of rows."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+    def arguments(self) -> dict[str, str | int | None]:
+        """The fields as texts, as environment.json has them: a path, or the identity of rows.
+
+        The kind and the number of rows to skip are there where they are given.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        del values["_made"]
+        values["skip_bad_rows"] = values.pop("skips").most
+        new = {"kind": None, "skip_bad_rows": 0}  # a run of before has no such arguments
         return {
             name: value.identity if isinstance(value, Source) else value
             for name, value in values.items()
+            if name not in new or value != new[name]
         }
 
 
@@ -126,35 +207,35 @@ def prepare(
 
     Raises UserError that names the file, and the row or column.
     """
-    names = (files.text, files.text_pair, files.label)
-    train_rows, source = files.train.rows, files.train.name
-    test_rows = files.test.rows if files.test is not None else None
-    columns = find_columns(train_rows, source, *names)
-    task = infer_task(train_rows, columns, source, known_labels, metric, files.task)
+    train = files.labelled(files.train, known_labels)
+    train_rows, columns, source = train.rows, train.columns, files.train.name
+    task = infer_task(train_rows, columns, source, train.known, metric, files.task)
+    known = task.labels if task.kind != "regression" else None
     if files.valid is not None:
-        valid_rows = files.valid.rows
-        valid_columns = find_columns(valid_rows, files.valid.name, *names)
+        read = files.labelled(files.valid, known, train.form)
+        valid_rows, valid_columns = read.rows, read.columns
     else:
         train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=source)
         valid_columns = columns
 
-    def encoded(rows: Any, where: Columns, source: Source, labelled: bool = True) -> Encoded:
+    def encoded(rows: Any, where: Columns, source: Source, **how: bool) -> Encoded:
         _check_shape(columns, is_list(train_rows, columns.text), where, rows, source.name)
-        return encode(rows, task, where, tokenizer, max_length, source.name, labelled)
+        return encode(rows, task, where, tokenizer, max_length, source.name, **how)
 
-    train = encoded(train_rows, columns, files.train)
+    encoded_train = encoded(train_rows, columns, files.train)
     if files.unlabelled is not None:
         more = files.unlabelled
         where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
-        train = concat(train, encoded(more.rows, where, more, labelled=False))
-    valid = encoded(valid_rows, valid_columns, files.valid or files.train)
+        encoded_train = concat(encoded_train, encoded(more.rows, where, more, labelled=False))
+    valid = encoded(valid_rows, valid_columns, files.valid or files.train, lenient=True)
     test, texts = None, tuple[str, ...]()
-    if test_rows is not None and files.test is not None:
-        where = find_columns(test_rows, files.test.name, *names)
-        test, texts = encoded(test_rows, where, files.test), readable_texts(test_rows, where)
+    if files.test is not None:
+        read = files.labelled(files.test, known, train.form)
+        test = encoded(read.rows, read.columns, files.test, lenient=True)
+        texts = readable_texts(read.rows, read.columns)
     return Splits(
         task=task,
-        train=train,
+        train=encoded_train,
         valid=valid,
         test=test,
         rows=train_rows,
@@ -167,8 +248,7 @@ def are_pairs(files: Files) -> bool:
     """Whether the training rows hold two texts each."""
     if files.task is not None:
         return sources.has_pairs(files.task)
-    names = (files.text, files.text_pair, files.label)
-    return find_columns(files.train.rows, files.train.name, *names).text_pair is not None
+    return find_columns(files.train.rows, files.train.name, *files.named).text_pair is not None
 
 
 def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
@@ -221,6 +301,7 @@ def prepare_file(
 ) -> tuple[Encoded, Task]:
     """Encodes the file `files.train` to evaluate a model with these labels on."""
     source = files.train.with_role("eval")
-    columns = find_columns(source.rows, source.name, files.text, files.text_pair, files.label)
-    task = infer_task(source.rows, columns, source.name, known_labels, metric)
-    return encode(source.rows, task, columns, tokenizer, max_length, source.name), task
+    read = files.labelled(source, known_labels)
+    task = infer_task(read.rows, read.columns, source.name, read.known, metric, lenient=True)
+    data = encode(read.rows, task, read.columns, tokenizer, max_length, source.name, lenient=True)
+    return data, task

@@ -63,7 +63,10 @@ def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> d
         # by convention the second class is the positive one; MRPC's and QQP's sorted names
         # (equivalent, not_equivalent) put it first
         positive = 0 if task.labels[1].casefold().startswith("not_") else 1
-        one = float(f1_score(labels, predicted, pos_label=positive, zero_division=0))
+        # of one class, since labels may hold others that the task has not
+        one = float(
+            f1_score(labels, predicted, labels=[positive], average="macro", zero_division=0)
+        )
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
         "f1": one,
@@ -87,6 +90,8 @@ def _regression(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[
 def _multilabel(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     predicted = (logits > 0).astype(int)  # a probability over one half
     true = labels.astype(int)
+    unseen = true.shape[1] - predicted.shape[1]  # labels that no model can predict
+    predicted = np.pad(predicted, ((0, 0), (0, unseen)))
     return {
         "micro_f1": float(f1_score(true, predicted, average="micro", zero_division=0)),
         "macro_f1": float(f1_score(true, predicted, average="macro", zero_division=0)),
@@ -97,12 +102,13 @@ def _multilabel(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[
 def _token_classification(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     predicted: list[list[str]] = []
     true: list[list[str]] = []
+    names = (*task.labels, *data.unseen)
     for i, row in enumerate(logits):
         labels = np.array(data[i]["labels"])
         words = labels != IGNORED
         if words.any():
             predicted.append([task.labels[c] for c in row.argmax(1)[words]])
-            true.append([task.labels[c] for c in labels[words]])
+            true.append([names[c] for c in labels[words]])
     if not true:
         raise UserError("no word has a tag to evaluate on; name the column with --label")
     pairs = zip(chain.from_iterable(predicted), chain.from_iterable(true), strict=True)

@@ -20,6 +20,7 @@ from alembert.io.errors import UserError
 from alembert.io.files import atomic
 
 FILE = "predictions.parquet"
+_IMPOSSIBLE = -1e4  # a logit whose probability is 0 in float64
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
 
@@ -85,6 +86,7 @@ def predictions_of(
     width = len(task.labels) * (sum(data.lengths) if data.per_token else len(labelled))
     step = -(-width // MOST) or 1
     chosen, words = labelled[::step], []
+    logits = {who: [_padded(row, len(data.unseen)) for row in rows] for who, rows in logits.items()}
     positions: dict[str, dict[int, Any]] = {name: {} for name in encoded}
     if data.per_token:
         for i in chosen:
@@ -95,7 +97,7 @@ def predictions_of(
             words.append(_decode_words(data[i]["input_ids"], positions[student][i], tokenizer))
     return Predictions(
         kind=task.kind,
-        labels=task.labels,
+        labels=(*task.labels, *data.unseen),
         texts=[texts[i] for i in chosen],
         words=words,
         truth=[_tags(data, i)[positions[student].get(i, ...)] for i in chosen],
@@ -104,6 +106,11 @@ def predictions_of(
         },
         total=len(labelled),
     )
+
+
+def _padded(row: NDArray[np.float32], unseen: int) -> NDArray[np.float32]:
+    """Logits of a row with those of labels that the model has not: a probability of 0."""
+    return np.pad(row, [(0, 0)] * (row.ndim - 1) + [(0, unseen)], constant_values=_IMPOSSIBLE)
 
 
 def _tags(data: Encoded, row: int) -> NDArray[Any]:

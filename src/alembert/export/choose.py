@@ -53,6 +53,7 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
     if not 0 < keep <= 1:
         raise UserError(f"--keep {keep:g}: a share of the metric, over 0 and at most 1")
     backends = (*ALL, *["attentions"] * attentions)
+    files = files.as_trained(path)
     with export.prepared_export(path, backends, files, max_length) as (work, manifest):
         if work.kind in ("words", "encoder"):
             raise UserError(

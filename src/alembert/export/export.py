@@ -71,6 +71,7 @@ def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool) -> li
 
 def export(path: str, backends: Sequence[str], files: Files | None, max_length: int) -> Manifest:
     """Make variants of a saved model, onnx always among them, and put them beside it at once."""
+    files = files and files.as_trained(path)
     with prepared_export(path, backends, files, max_length) as (work, manifest):
         variants = make_variants(work, manifest, backends)
         chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"

@@ -64,6 +64,11 @@ def model_path(path: str) -> str:
     folder = model_folder(path)
     if (folder / "config.json").is_file():
         return str(folder)
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{path}: an adapter (PEFT) is no whole model: merge it into its base model first, "
+            "with merge_and_unload() and save_pretrained(), and name that folder"
+        )
     if folder.is_dir():
         raise UserError(f"{path}: a folder without config.json is not a saved model")
     if folder.is_file():

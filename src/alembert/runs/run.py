@@ -53,6 +53,8 @@ def run(job: Job) -> dict[str, Any]:
             log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
         work, texts = distributed.main_process_first(state, lambda: _texts(job, leads))
+        if leads:
+            writing.keep_skipped(job)
         accelerator, splits = _accelerator(job), texts.student.splits
         if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
             log.info(cut)

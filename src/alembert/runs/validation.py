@@ -92,10 +92,12 @@ def loss(task: Task, logits: Logits, data: Encoded) -> float:
     rows = labelled_rows(task, logits, data)
     values, labels = rows.logits.astype(np.float64), rows.labels
     if task.kind in ("classification", "tokens"):
+        known = np.flatnonzero(labels < values.shape[1])  # a label that train lacks has no loss
         log_p = log_softmax(values, axis=-1)
-        return float(-log_p[np.arange(len(labels)), labels].mean())
+        return float(-log_p[known, labels[known]].mean())
     if task.kind == "regression":
         return float(((values - labels) ** 2).mean())
+    labels = labels[:, : values.shape[1]]
     return float((np.logaddexp(0, values) - labels * values).mean())
 
 

@@ -9,5 +9,6 @@ For other rooms: identity, writing.
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
 LOG, FACTS = "log.jsonl", "facts.json"  # of a stage
+SKIPPED = "skipped_rows.json"  # what --skip-bad-rows left out
 RESULTS = (METRICS, "predictions.parquet", "bench.json")  # of the evaluation
 ANOTHER = "choose another --out, or delete the folder"

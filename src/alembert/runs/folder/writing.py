@@ -3,6 +3,7 @@
 import platform
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from alembert.io.environment import versions
 from alembert.io.files import atomic, keep, keep_checksums, keep_json, keep_text, write_json
 from alembert.models.loading import quiet
 from alembert.recipes.schema import to_yaml
-from alembert.runs.folder import ENVIRONMENT, FACTS, LOG, RECIPE
+from alembert.runs.folder import ENVIRONMENT, FACTS, LOG, RECIPE, SKIPPED
 from alembert.runs.folder.identity import digests_of_job
 from alembert.runs.job import Job
 
@@ -41,6 +42,13 @@ def open_run(job: Job) -> None:
     write_json(out / ENVIRONMENT, environment)
     keep(out, [ENVIRONMENT])
     keep_text(out / RECIPE, to_yaml(job.recipe))
+
+
+def keep_skipped(job: Job) -> None:
+    """Write the rows that --skip-bad-rows left out, if any, to skipped_rows.json."""
+    if job.files is not None and job.files.skips.rows:
+        open_run(job)
+        write_json(job.out / SKIPPED, [asdict(row) for row in job.files.skips.rows])
 
 
 def keep_stage(stage_folder: Path, facts: dict[str, Any]) -> None:
