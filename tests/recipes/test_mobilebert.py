@@ -37,6 +37,7 @@ from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import with_run
 from alembert.runs import stage as beginning
 from alembert.runs.job import Job
 from alembert.runs.run import run
@@ -319,11 +320,10 @@ def test_an_ibbert_is_trained_from_scratch_on_a_corpus(
     recipe = with_settings(shrunk(finetune(load_config(str(shape)))), changes)
     jobs = [
         Job(
-            recipe=recipe,
+            recipe=with_run(recipe, seed=seed),
             out=tmp_path / f"{seed}",
             student=str(shape),
             corpus=corpus,
-            seed=seed,
             model_at=".",
         )
         for seed in range(2)

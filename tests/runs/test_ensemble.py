@@ -96,13 +96,12 @@ def teachers(
 def job(tmp_path: Path, first: str, *others: str, recipe: str = "distilbert") -> Job:
     data = task_file(tmp_path / "train.csv")
     test = task_file(tmp_path / "e.csv", 12, 3)
-    chosen = with_settings(recipe_of(recipe, load_config(first)), SHORT)
+    chosen = with_settings(recipe_of(recipe, load_config(first)), SHORT | {"run.precision": "fp32"})
     return Job(
         recipe=chosen,
         out=tmp_path / "run",
         teacher=first,
         files=Files(train=data, evaluation=test),
-        precision="fp32",
         more_teachers=others,
     )
 

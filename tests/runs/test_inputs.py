@@ -18,9 +18,9 @@ from alembert.io.files import cache
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import with_run
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.training.trace_cache import Caching
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class House:
         recipe = shrunk(recipe_of("tinybert", load_config(teacher), layers=2))
         files = self.files(str(self.train), str(self.valid))
         job = Job(
-            recipe, self.run, teacher, general_teacher=str(self.general), corpus=str(self.corpus),
-            files=files, mlm=str(self.general), vectors=str(self.vectors),
+            recipe=recipe, out=self.run, teacher=teacher, general_teacher=str(self.general),
+            corpus=str(self.corpus), files=files, mlm=str(self.general), vectors=str(self.vectors),
         )  # fmt: skip
         return replace(job, **changes)  # type: ignore[arg-type]
 
@@ -124,8 +124,8 @@ def test_a_run_of_another_recipe_or_seed_is_refused_by_the_field(house: House) -
         UserError, match=r"holds another run: stages.2.learning_rate is \S+ there and 0.1"
     ):
         run(replace(job, recipe=other))
-    with pytest.raises(UserError, match=r"holds another run: arguments.seed is 0 there and 1 here"):
-        run(replace(job, seed=1))
+    with pytest.raises(UserError, match=r"holds another run: run.seed is 0 there and 1 here"):
+        run(replace(job, recipe=with_run(job.recipe, seed=1)))
     with pytest.raises(UserError, match=r"another run: arguments.files.valid is '.*' there and No"):
         run(replace(job, files=house.files(str(house.train), None)))
 
@@ -179,8 +179,9 @@ def test_caches_of_other_inputs_are_not_used_and_those_of_moved_ones_are(
         if change is not None:
             change()
         before, out = caches(), house.home / f"run-{count}"
-        job = house.job(out=out, caching=Caching(), mlm=None, vectors=None)
-        run(replace(job, recipe=with_settings(job.recipe, {"augment": "null"})))
+        job = house.job(out=out, mlm=None, vectors=None)
+        settings = {"augment": "null", "run.cache_teacher": "true"}
+        run(replace(job, recipe=with_settings(job.recipe, settings)))
         assert sorted({each.partition("/")[0] for each in caches() - before}) == sorted(made)
 
     again(None, "traces", "logits")

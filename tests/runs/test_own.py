@@ -150,6 +150,18 @@ def test_the_same_from_python_with_the_objects(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("place")
+def test_changed_code_of_a_term_is_refused_when_the_run_goes_on() -> None:
+    given = {"train": "train.csv", "out": "run", "settings": {"stages.task.steps": 2}}
+    alembert.distill("teacher", "mine.yaml", **given)
+    text = Path("own.py").read_text()
+    Path("own.py").write_text(text.replace("/ self.temperature", "/ 9"))
+    with pytest.raises(UserError, match=r"^module own: its code is not that that the run in"):
+        alembert.distill("teacher", "mine.yaml", **given)
+    Path("own.py").write_text(text)
+    alembert.distill("teacher", "mine.yaml", **given)
+
+
+@pytest.mark.usefixtures("place")
 def test_a_stage_stops_and_tune_chooses_by_an_own_metric() -> None:
     recipe, options = "distilbert", {"train": "train.csv", "max_length": 32}
     trials = alembert.api.tune(

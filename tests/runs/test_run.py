@@ -14,7 +14,7 @@ from alembert.models.loading import load_config, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
-from alembert.recipes.schema import Recipe, from_yaml
+from alembert.recipes.schema import Recipe, from_yaml, with_run
 from alembert.runs.job import Job
 from alembert.runs.run import run
 
@@ -51,11 +51,10 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
     )
     judged = run(
         Job(
-            recipe=longer,
+            recipe=with_run(longer, seed=1),
             out=teacher,
             student=str(words),
             files=Files(train=train, evaluation=test),
-            seed=1,
             model_at=".",
         )
     )
@@ -120,8 +119,9 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
     other = short("distilbert", teacher, **{"stages.task.learning_rate": "0.5"})
     with pytest.raises(UserError, match=r"stages.1.learning_rate is .* there and 0.5 here"):
         run(Job(recipe=other, out=tmp_path / "run", teacher=teacher, files=files))
-    with pytest.raises(UserError, match=r"arguments\.seed is 0 there and 1 here"):
-        run(Job(recipe=job.recipe, out=tmp_path / "run", teacher=teacher, files=files, seed=1))
+    seeded = with_run(job.recipe, seed=1)
+    with pytest.raises(UserError, match=r"run\.seed is 0 there and 1 here"):
+        run(Job(recipe=seeded, out=tmp_path / "run", teacher=teacher, files=files))
 
 
 def test_a_finished_stage_is_not_run_again(

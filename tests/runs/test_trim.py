@@ -23,6 +23,7 @@ from alembert.models import tokenizer_pruning
 from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import with_run
 from alembert.runs.checks import check_teacher
 from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
@@ -160,13 +161,12 @@ def test_a_student_of_its_texts_own_vocabulary(
     short = {f"stages.{stage.name}.steps": "2" for stage in asked.stages}
     short |= {f"stages.{stage.name}.max_length": "32" for stage in asked.stages}
     job = Job(
-        recipe=with_settings(asked, short),
+        recipe=with_run(with_settings(asked, short), vocabulary="task"),
         out=tmp_path / "run",
         teacher=teacher,
         general_teacher=words,
         corpus=corpus_file(tmp_path / "corpus.txt"),
         files=Files(train=train, evaluation=test),
-        vocabulary="task",
     )
     metrics = run(job)
     # the 5 special, the 79 letters, digits and marks, the 12 words of the files, and of variants
@@ -183,12 +183,13 @@ def test_a_student_of_its_texts_own_vocabulary(
 
 def test_a_new_vocabulary_and_a_saved_student_are_not_put_together(tmp_path: Path) -> None:
     recipe = recipe_of("distilbert", tiny("bert").config)
+    trimmed = with_run(recipe, vocabulary="task")
     with pytest.raises(
         UserError, match=r"^--vocabulary trims the vocabulary of a new student.* leave one out"
     ):
-        Job(recipe=recipe, out=tmp_path, teacher="teacher", student="student", vocabulary="task")
+        Job(recipe=trimmed, out=tmp_path, teacher="teacher", student="student")
     with pytest.raises(UserError, match=r"^--vocabulary corpus: task, or leave it out"):
-        Job(recipe=recipe, out=tmp_path, teacher="teacher", vocabulary="corpus")
+        with_run(recipe, vocabulary="corpus")
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,26 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
 
 
 @pytest.mark.usefixtures("by_depth")
+def test_a_search_compares_candidates_by_an_own_metric(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rated.py").write_text("def hundred(logits, labels):\n    return 100.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    out, given = tmp_path / "found", {"train": str(home / "train.csv"), "max_length": 32}
+    options = given | {"eval": str(home / "test.csv"), "max_latency_ms": 1.0, "trials": 2}
+    options |= {"steps": 2, "epochs": 1, "recipes": "tinybert", "precision": "fp32"}
+    api.search(str(home / "teacher"), out, **options, metric="rated:hundred")
+    done = json.loads((out / "search.json").read_text())
+    assert (done["metric"], done["teacher"]["held_out"]) == ("rated:hundred", 100.0)
+    assert {trial["held_out"] for trial in done["trials"]} == {100.0}
+    assert done["winner"]["int8"]["rated:hundred"] == 100.0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["metric"], metrics["retention"]) == ("rated:hundred", 1.0)
+    with pytest.raises(UserError, match="holds another search: metric is 'rated:hundred' there"):
+        api.search(str(home / "teacher"), out, **options)
+
+
+@pytest.mark.usefixtures("by_depth")
 def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be_served(
     news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ def short(name: str, teacher: str, steps: int) -> Recipe:
             "stages.task.objective.HardLabels.class_weights": "{down: 0.2, flat: 1, up: 3}",
         }
     still = {f"student.{field}": "0.0" for field in STILL[recipe.student["model_type"]]}
-    return with_settings(recipe, changes | still)
+    return with_settings(recipe, changes | still | {"run.precision": "fp32"})
 
 
 def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
@@ -56,7 +56,6 @@ def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
             general_teacher=words,
             corpus=str(home / "corpus.txt"),
             files=files if task else None,
-            precision="fp32",
         )
         run(job)
 

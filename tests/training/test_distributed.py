@@ -46,9 +46,9 @@ def save(path, module, optimizer, facts, keep=False):
         os.kill(os.getpid(), signal.SIGKILL)
 checkpoint.save = save
 recipe = with_settings(short("tinybert", str(home / "teacher"), 50),
-                       {"stages.*.evaluations": "5", "augment": "null"})
+                       {"stages.*.evaluations": "5", "augment": "null", "run.precision": "fp32"})
 files = Files(train=str(home / "train.csv"), valid=str(home / "valid.csv"))
-run(Job(recipe=recipe, out=out, teacher=str(home / "teacher"), files=files, precision="fp32"))
+run(Job(recipe=recipe, out=out, teacher=str(home / "teacher"), files=files))
 """
 
 

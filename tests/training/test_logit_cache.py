@@ -24,7 +24,7 @@ from alembert.io.tensors import save_part
 from alembert.models.loading import load_config, load_model
 from alembert.objectives.label_terms import SoftLabels
 from alembert.recipes.overrides import with_settings
-from alembert.recipes.schema import Init, Recipe, Stage
+from alembert.recipes.schema import Init, Recipe, Run, Stage
 from alembert.recipes.tinybert import student_config
 from alembert.runs import run
 from alembert.runs import stage as beginning
@@ -70,11 +70,11 @@ def job(tmp_path: Path, tokenizer: BertTokenizerFast, out: str) -> Job:
     )  # fmt: skip
     recipe = Recipe(
         name="r", student=student_config(load_config(teacher), 1, 8), stages=(stage,),
-        init=Init(start="scratch"),
+        init=Init(start="scratch"), run=Run(precision="fp32"),
     )  # fmt: skip
     valid = task_file(tmp_path / "valid.csv", 12, 1)
     files = Files(train=task_file(tmp_path / "train.csv"), valid=valid)
-    return Job(recipe=recipe, out=tmp_path / out, teacher=teacher, files=files, precision="fp32")
+    return Job(recipe=recipe, out=tmp_path / out, teacher=teacher, files=files)
 
 
 def at_hand(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[PreTrainedModel, Encoded]:

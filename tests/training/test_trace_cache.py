@@ -1,6 +1,5 @@
 """What a teacher says of a corpus is kept: the same losses, read once, noticed when it broke."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from alembert.objectives.layer_terms import (
 )
 from alembert.objectives.objective import Objective
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import Stage
+from alembert.recipes.schema import Stage, from_yaml, with_run
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.training import distillation as live
@@ -319,7 +318,10 @@ def test_a_run_is_taught_without_its_teacher(
     weights = []
     for out in ("first", "second"):
         job = Job(
-            recipe=recipe, out=tmp_path / out, teacher=teacher, corpus=text, caching=Caching(top=9)
+            recipe=with_run(recipe, cache_teacher=True, cache_top=9),
+            out=tmp_path / out,
+            teacher=teacher,
+            corpus=text,
         )
         run(job)
         weights.append(load_file(tmp_path / out / "student" / "model.safetensors"))
@@ -327,8 +329,8 @@ def test_a_run_is_taught_without_its_teacher(
         assert sum(read) == (stages * (74 + 1) if out == "first" else stages)
         read.clear()
     assert all(torch.equal(x, weights[1][name]) for name, x in weights[0].items())
-    arguments = json.loads((tmp_path / "first" / "environment.json").read_text())["arguments"]
-    assert arguments["caching"] == {"top": 9, "precision": "bf16"}
+    kept = from_yaml(tmp_path / "first" / "recipe.yaml").run
+    assert (kept.cache_teacher, kept.cache_top, kept.cache_precision) == (True, 9, "bf16")
 
 
 @pytest.mark.parametrize(

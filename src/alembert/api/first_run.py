@@ -67,6 +67,7 @@ def quickstart(
     from alembert.recipes import recipe_of
     from alembert.recipes.finetune import finetune
     from alembert.recipes.overrides import with_settings
+    from alembert.recipes.schema import with_run
     from alembert.report import model_card, page
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -79,7 +80,7 @@ def quickstart(
     log.info(f"1/{count} fine-tuning the teacher on 18 kinds of support tickets ({pretrained})")
     tuning = with_settings(finetune(load_config(pretrained)), TEACHER)
     run(Job(
-        recipe=tuning, out=out / "teacher", student=pretrained, files=data, seed=seed,
+        recipe=with_run(tuning, seed=seed), out=out / "teacher", student=pretrained, files=data,
         model_at=".",
     ))  # fmt: skip
     tuned, models = str(out / "teacher"), {"teacher": Model(out / "teacher")}
@@ -89,7 +90,8 @@ def quickstart(
         log.info(f"{number}/{count} distilling it into a {shown} student ({shape})")
         sizes = {"hidden_size": width} if name == "tinybert" else {}
         recipe = with_settings(recipe_of(name, config, **sizes), settings)
-        run(Job(recipe=recipe, out=out / name, teacher=tuned, files=data, seed=seed))
+        seeded = with_run(recipe, seed=seed)
+        run(Job(recipe=seeded, out=out / name, teacher=tuned, files=data))
         models[shown] = Model(out / name)
     table = _compared(models, data)
     write_json(out / "table.json", table)

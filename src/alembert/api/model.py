@@ -72,6 +72,21 @@ class Model:
         self.__dict__.pop("session", None)
         return self
 
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None
+    ) -> str:
+        """Upload the model, its exports and its card to the Hugging Face hub; return the address.
+
+        A run's card is written anew, unless it was edited. Without a token, the one of
+        `hf auth login` or HF_TOKEN counts. Raises UserError that says why the hub refused it.
+        """
+        from alembert.api import hub
+        from alembert.report import model_card
+
+        if (self.folder / "recipe.yaml").is_file():
+            model_card.write(self.folder)
+        return hub.push(self.path, repo_id, private, token)
+
 
 def load(folder: str | Path) -> Model:
     """Return the model in a folder: a saved model, an exported one, or a run's student."""

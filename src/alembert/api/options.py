@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
     from alembert.training.callbacks import Callback
-    from alembert.training.trace_cache import Caching
+
+# keywords that set the field of this name in a recipe's `run`
+RUN = ("seed", "precision", "vocabulary", "cache_teacher", "cache_top", "cache_precision")
 
 
 class Texts(TypedDict, total=False):
@@ -121,6 +123,7 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
 def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
     """Return the keywords as settings of a recipe: "stages.NAME.FIELD" -> YAML."""
     changes: dict[str, str] = {}
+    cached = recipe.run.cache_teacher
     for stage in recipe.stages:
         task = ("epochs", "batch_size", "learning_rate") if stage.data == "task" else ()
         for name in ("max_length", *task):
@@ -132,6 +135,13 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and given.get("epochs") is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"
+    for name in RUN:
+        if given.get(name) is not None:
+            changes[f"run.{name}"] = json.dumps(given[name])
+    for name in ("cache_top", "cache_precision"):
+        if given.get(name) is not None and not (given.get("cache_teacher") or cached):
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} needs --cache-teacher: give that too, or leave it out")
     if (metric := metric_of(given)) is not None:
         changes["metric"] = json.dumps(metric)
     for key, value in (given.get("settings") or {}).items():
@@ -157,24 +167,3 @@ def callbacks_of(given: Mapping[str, Any]) -> "tuple[Callback, ...]":
     from alembert.training.callbacks import callback_of
 
     return tuple(map(callback_of, callbacks))
-
-
-def caching_of(given: Mapping[str, Any]) -> "Caching | None":
-    """Return how the teacher's outputs are cached, or None where they are not."""
-    from alembert.training.trace_cache import Caching
-
-    fields = {"top": given.get("cache_top"), "precision": given.get("cache_precision")}
-    fields = {name: value for name, value in fields.items() if value is not None}
-    if given.get("cache_teacher"):
-        return Caching(**fields)  # type: ignore[arg-type]
-    for name in fields:
-        raise UserError(f"--cache-{name} needs --cache-teacher: give that too, or leave it out")
-    return None
-
-
-def precision_of(given: Mapping[str, Any]) -> str:
-    """Return the precision, auto by default; UserError for another word."""
-    choice = str(given.get("precision", "auto"))
-    if choice not in ("auto", "fp32", "bf16", "fp16"):
-        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
-    return choice

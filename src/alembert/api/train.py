@@ -42,8 +42,8 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
     files = o.files_of(options)
     run(Job(
         recipe=with_settings(recipe, changes), out=Path(out), student=_path(model),
-        corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), model_at=".", callbacks=o.callbacks_of(options),
+        corpus=options.get("corpus"), files=files,
+        model_at=".", callbacks=o.callbacks_of(options),
         track=tuple(options.get("track") or ()),
     ))  # fmt: skip
     _present(Path(out), reported=False)
@@ -80,10 +80,6 @@ def distill(
             files=files,
             mlm=options.get("mlm"),
             vectors=options.get("vectors"),
-            seed=options.get("seed", 0),
-            precision=o.precision_of(options),
-            vocabulary=options.get("vocabulary"),
-            caching=o.caching_of(options),
             more_teachers=tuple(more),
             callbacks=o.callbacks_of(options),
             track=tuple(options.get("track") or ()),
@@ -119,8 +115,6 @@ def tune(
         teacher=first,
         student=options.get("student"),
         files=files,
-        seed=options.get("seed", 0),
-        precision=o.precision_of(options),
         more_teachers=tuple(more),
     )
     return tune(base, tries, trials)
@@ -139,6 +133,7 @@ def search(
         import_module("onnx")
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
+    from alembert.recipes.schema import Run
     from alembert.search.search import search
     from alembert.search.space import VOCABULARIES, Budget
 
@@ -149,6 +144,7 @@ def search(
     vocabulary = options.get("vocabulary", "both")
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
+    settings = Run(seed=options.get("seed") or 0, precision=options.get("precision") or "auto")
     names = options.get("recipes", "distilbert,tinybert,minilm,mobilebert").split(",")
     budget = Budget(
         max_latency_ms=options.get("max_latency_ms"),
@@ -167,8 +163,8 @@ def search(
         files,
         Path(out),
         options.get("max_length", 128),
-        options.get("seed", 0),
-        o.precision_of(options),
+        settings.seed,
+        settings.precision,
         _present,
         o.metric_of(options),
     )

@@ -69,7 +69,7 @@ OPTIONS: dict[str, Any] = {
         TEXT, option("--vocabulary", "task: only tokens of the run's texts; default: all")
     ],
     "cache_teacher": Annotated[
-        bool, option("--cache-teacher", "cache the teacher's outputs; masks are then fixed")
+        bool | None, option("--cache-teacher", "cache the teacher's outputs; masks are then fixed")
     ],
     "cache_top": Annotated[
         INTEGER, option("--cache-top", "top logits cached a token; default 128")
@@ -83,12 +83,11 @@ OPTIONS: dict[str, Any] = {
     "track": Annotated[
         list[str] | None, option("--track", "show in tensorboard, wandb, mlflow or trackio")
     ],
-    "seed": Seed,
+    "seed": Annotated[INTEGER, option("--seed", "seed of all random numbers; default 0")],
     "precision": Annotated[
-        str, option("--precision", "training precision: auto, fp32, bf16 or fp16")
+        TEXT, option("--precision", "training precision: auto (default), fp32, bf16 or fp16")
     ],
 }
-DEFAULTS = {"seed": 0, "precision": "auto", "cache_teacher": False}
 REQUIRED = ("recipe", "teacher", "out")
 
 
@@ -122,7 +121,7 @@ def verb(run: Callable[..., None], names: str, **own: tuple[Any, Any]) -> Callab
 
 
 def _default(name: str) -> Any:
-    return ... if name in REQUIRED else DEFAULTS.get(name)
+    return ... if name in REQUIRED else None
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from alembert.io.errors import UserError
@@ -36,6 +37,12 @@ def named(name: str, what: str) -> Any:
             raise UserError(f"{what} {name}: {module} has no {path}: fix the name")
         found = getattr(found, part)
     return found
+
+
+def module_file(name: str) -> Path | None:
+    """Return the file of the module in module:name, which is imported; None where it has none."""
+    at = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+    return None if at is None else Path(at)
 
 
 def name_of(found: Any, what: str) -> str:

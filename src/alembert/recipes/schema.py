@@ -160,6 +160,35 @@ class Init(_Frozen):
     basis: Literal["components", "units"] = "components"
 
 
+class Run(_Frozen):
+    """The settings of a run that are no part of its paper.
+
+    vocabulary "task" gives the student the tokens of the run's texts alone. With cache_teacher the
+    teacher's outputs on the corpus are cached: cache_top logits a token, states in cache_precision.
+    """
+
+    seed: int = 0
+    precision: str = "auto"
+    vocabulary: str | None = None
+    cache_teacher: bool = False
+    cache_top: int = 128
+    cache_precision: str = "bf16"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise UserError(f"--precision {self.precision}: choose auto, fp32, bf16 or fp16")
+        if self.vocabulary not in (None, "task"):
+            raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
+        if self.cache_top < 1:
+            raise UserError(f"--cache-top {self.cache_top}: must be 1 or more")
+        if self.cache_precision not in ("bf16", "fp32"):
+            raise UserError(f"--cache-precision {self.cache_precision}: choose bf16 or fp32")
+        return self
+
+
 class Recipe(_Frozen):
     """A whole distillation; `student` has the fields of a transformers config and model_type."""
 
@@ -171,7 +200,14 @@ class Recipe(_Frozen):
     augment: Augment | None = None  # of the task stages' texts
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     metric: str | None = None  # of the task; module:function is one's own; None = the usual one
+    run: Run = Run()
     deviations: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The user's own terms and metric, each as module:name."""
+        kinds = [term.kind for stage in self.stages for term in stage.objective]
+        return tuple(name for name in (*kinds, self.metric or "") if is_named(name))
 
     @field_validator("stages")
     @classmethod
@@ -215,6 +251,11 @@ def replaced(value: Value, **changes: Any) -> Value:
     """Return a copy of a recipe, a stage or a term with other fields, validated as any is."""
     fields = {name: getattr(value, name) for name in value.model_fields_set}
     return type(value).model_validate(fields | changes)
+
+
+def with_run(recipe: Recipe, **settings: Any) -> Recipe:
+    """Return a recipe whose `run` has these settings."""
+    return replaced(recipe, run=replaced(recipe.run, **settings))
 
 
 def validated(plain: dict[str, Any], source: str) -> Recipe:

@@ -131,7 +131,7 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
         f"Or with transformers: `pipeline(model='{folder}')`.",
         "## How it was made",
         f"Recipe `{recipe['name']}`: {recipe.get('paper', '')}. Seed "
-        f"{run.arguments.get('seed', 0)}." + (f" Callbacks: {', '.join(told)}." if told else ""),
+        f"{run.seed}." + (f" Callbacks: {', '.join(told)}." if told else ""),
         _table(STAGE_COLUMNS, run.stage_rows),
     ]
     if run.command:

@@ -145,7 +145,7 @@ def reproduction(run: RunRecord) -> Section:
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     cpu = run.environment.get("hardware", {}).get("cpu") or "CPU"
     lead = f"Recipe {run.recipe.get('name', '')}: {run.recipe.get('paper', '')}. "
-    lead += f"Seed {run.arguments.get('seed', 0)}. " + (f"{packages}; {cpu}." if packages else "")
+    lead += f"Seed {run.seed}. " + (f"{packages}; {cpu}." if packages else "")
     if told := run.arguments.get("callbacks"):
         lead += f" Callbacks: {', '.join(told)}."
     return Section(

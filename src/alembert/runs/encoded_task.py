@@ -27,7 +27,7 @@ from alembert.data.tables import digest_of
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep
 from alembert.models import tokenizer_pruning
-from alembert.recipes.schema import Stage, replaced
+from alembert.recipes.schema import Stage, replaced, with_run
 from alembert.runs import trim
 from alembert.runs.folder.writing import open_run
 from alembert.runs.job import Job
@@ -118,9 +118,10 @@ def trim_to_task(
         for name in job.recipe.student
         if name == "vocab_size" or name.endswith("_token_id")
     }
-    recipe = replaced(job.recipe, student=job.recipe.student | ids_of_student)
+    untrimmed = with_run(job.recipe, vocabulary=None)  # the teachers on disk are trimmed by now
+    recipe = replaced(untrimmed, student=job.recipe.student | ids_of_student)
     paths: dict[str, Any] = {name: str(path) for name, path in at.items()}
-    smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
+    smaller = replace(job, recipe=recipe, **paths)
     task = encode_task(smaller, first, teachers)
     variants = student_task.splits.variants if student_task.splits is not None else None
     return smaller, _with_variants(job, task, variants)

@@ -1,7 +1,7 @@
 """One run as a value: a recipe, its models, its data, and the needs of each stage."""
 
 import logging
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,12 @@ class Job:
     files: Files | None = None
     mlm: str | None = None  # the MLM of the augmentation
     vectors: str | None = None
-    seed: int = 0
-    precision: str = "auto"
-    vocabulary: str | None = None  # "task": the student has the tokens of the run's texts alone
-    caching: Caching | None = None  # of the teacher's traces of the corpus; None: no cache
     more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
     model_at: str = "student"  # the result's folder in `out`; "." for a fine-tuned model
     callbacks: tuple[Callback, ...] = ()  # are told how the stages go
     track: tuple[str, ...] = ()  # tools that show the run
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
-        if self.vocabulary not in (None, "task"):
-            raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
         if self.vocabulary is not None and self.student is not None:
             raise UserError(
                 "--vocabulary trims the vocabulary of a new student, and --student has one: "
@@ -68,6 +60,27 @@ class Job:
                 raise UserError(f"{option} augments the texts of the task stages: it needs --train")
 
     @property
+    def seed(self) -> int:
+        """The seed of all random numbers."""
+        return self.recipe.run.seed
+
+    @property
+    def precision(self) -> str:
+        """The precision of the training, as it was asked for."""
+        return self.recipe.run.precision
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Either "task", where the student has the tokens of the run's texts alone, or None."""
+        return self.recipe.run.vocabulary
+
+    @property
+    def caching(self) -> Caching | None:
+        """How the teacher's traces of the corpus are cached; None where they are not."""
+        run = self.recipe.run
+        return Caching(run.cache_top, run.cache_precision) if run.cache_teacher else None
+
+    @property
     def result(self) -> Path:
         """The folder of the finished model."""
         return self.out / self.model_at
@@ -81,7 +94,6 @@ class Job:
         return {
             **{name: getattr(self, name) for name in names},
             "files": self.files and self.files.arguments,
-            "caching": self.caching and asdict(self.caching),
             **told,
         }
 

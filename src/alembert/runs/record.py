@@ -80,6 +80,8 @@ class RunRecord:
             _check(bench, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
+        apart = self.recipe.get("run") or self.arguments  # of a folder of an earlier version
+        self.seed = int(apart.get("seed", 0))
         self.finished = (path / "metrics.json").is_file() and self.student is not None
         self.name = path.resolve().name
         if self.student is not None:

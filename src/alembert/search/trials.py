@@ -18,7 +18,7 @@ from alembert.inference.manifest import Manifest
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep_checksums, keep_json, read_json
-from alembert.recipes.schema import Recipe, Stage, replaced
+from alembert.recipes.schema import Recipe, Stage, replaced, with_run
 from alembert.runs.evaluate import evaluate
 from alembert.runs.folder.writing import copy_file
 from alembert.runs.job import Job
@@ -53,13 +53,15 @@ class Task:
 
     def job(self, recipe: Recipe, vocabulary: str, out: Path, files: Files) -> Job:
         return Job(
-            recipe=recipe,
+            recipe=with_run(
+                recipe,
+                seed=self.seed,
+                precision=self.precision,
+                vocabulary="task" if vocabulary == "task" else None,
+            ),
             out=out,
             teacher=self.teacher,
             files=files,
-            seed=self.seed,
-            precision=self.precision,
-            vocabulary="task" if vocabulary == "task" else None,
         )
 
     def recipe(self, shape: Shape, epochs: float | None) -> Recipe:

@@ -46,12 +46,6 @@ class Caching:
     top: int = 128
     precision: str = "bf16"
 
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise UserError(f"--cache-top {self.top}: must be 1 or more")
-        if self.precision not in ("bf16", "fp32"):
-            raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
-
 
 class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
     """Sequences with their masks and the teacher's recorded trace of each."""

@@ -12,8 +12,9 @@ from alembert.data.splits import Files
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import read_json
+from alembert.io.named import module_file
 from alembert.models.loading import digest_of
-from alembert.recipes.schema import Recipe, from_yaml
+from alembert.recipes.schema import Recipe, from_yaml, with_run
 from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE
 from alembert.runs.job import Job
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
 ROWS, TEXT = "its rows are not those", "its text is not that"
+CODE = "its code is not that"
 WEIGHTS = "its weights, config or tokenizer are not those"
 
 
@@ -55,6 +57,7 @@ class Identity:
             if here[name] != there[name]:
                 what = TEXT if name in ("corpus", "vectors") else WEIGHTS
                 what = ROWS if name.startswith("files.") else what
+                what = CODE if name.startswith("module ") else what
                 path = given.fields.get(f"arguments.{name}") or given.fields.get(name) or name
                 raise UserError(
                     f"{path}: {what} that the {kind} in {out} was started with: put it back, "
@@ -77,7 +80,7 @@ def check_run(job: Job) -> None:
             )
         return
     recipe, environment = from_yaml(at), read_json(job.out / ENVIRONMENT)
-    before = _fields(recipe, environment["arguments"])
+    before = _fields(*_of_today(recipe, environment["arguments"]))
     arguments = json.loads(json.dumps(job.arguments))
     there = Identity(before, environment.get("digests"))
     here = Identity(_fields(job.recipe, arguments), digests_of_job(job) if there.digests else None)
@@ -93,6 +96,9 @@ def digests_of_job(job: Job) -> dict[str, str]:
     found = digests_of(models, job.files)
     if job.corpus is not None:
         found["corpus"] = corpus_digest(job.corpus)
+    for name in job.recipe.own:
+        if (at := module_file(name)) is not None:
+            found[f"module {name.partition(':')[0]}"] = checksums.sha256_of(at)
     if job.vectors is not None:
         found["vectors"] = checksums.sha256_of(Path(job.vectors).expanduser())
     return found
@@ -118,6 +124,15 @@ def flat(tree: Any, at: str = "") -> dict[str, Any]:
     for key, value in items:
         leaves |= flat(value, f"{at}.{key}" if at else str(key))
     return leaves
+
+
+def _of_today(recipe: Recipe, arguments: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """Return what a folder holds; earlier versions kept settings of `run` among the arguments."""
+    kept = dict(arguments)
+    run = {name: kept.pop(name) for name in ("seed", "precision", "vocabulary") if name in kept}
+    if caching := kept.pop("caching", None):
+        run |= {"cache_teacher": True} | {f"cache_{name}": caching[name] for name in caching}
+    return (with_run(recipe, **run) if run else recipe), kept
 
 
 def _fields(recipe: Recipe, arguments: Any) -> dict[str, Any]:
