@@ -292,6 +292,18 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     # nothing is trained twice, for this budget or for another that takes the same candidates
     assert find(home, out, CAPPED) == line
     assert news[-1] == f"{out}: this was searched before; nothing to do"
+    last = f"searched/full/{name}-{done['winner']['vocabulary']}-1-epochs.json"
+    for damaged in ("student/model.safetensors", "metrics.json", "search.json", last):
+        content = bytearray((out / damaged).read_bytes())
+        (out / damaged).write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+        if damaged == last:  # which is read when the result is made again
+            (out / "search.json").unlink()
+        news.clear()
+        assert (find(home, out, CAPPED) == line) or damaged == last  # it is timed again
+        assert any(f"{out / damaged}: is damaged" in each for each in news), damaged
+        assert (out / damaged).read_bytes() == content or damaged == last
+    assert len(runs) == 6
+    del runs[5:]
     pages: list[Any] = []
     monkeypatch.setattr("alembert.report.page.attempt", lambda *given: pages.append(given))
     find(home, out, replace(CAPPED, max_latency_ms=0.95))
