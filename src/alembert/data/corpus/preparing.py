@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
@@ -23,6 +22,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import FIX, keep, keep_text, naming, write_text
 from alembert.io.locks import waited_for
+from alembert.io.progress import HIDDEN, tqdm
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
@@ -137,7 +137,7 @@ def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None
     start, tokens_before = saved, state.tokens
     with tqdm(
         total=total, initial=state.bytes, unit="B", unit_scale=True, desc="preparing text",
-        disable=None,
+        disable=HIDDEN,
     ) as bar:  # fmt: skip
         for ids, lengths, position in _tokenized(blocks, request):
             with naming(folder, fix):
