@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ STATE, LOCK = "state.json", ".lock"
 SAVE_SECONDS = 10.0
 WORKERS = 3  # concurrent calls of the tokenizer: each uses all cores, but leaves gaps
 _STRETCH = 4_000_000  # tokens that are counted at a time
+IdType = np.dtype[np.uint16 | np.uint32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class CorpusRequest:
     key: str
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> IdType:
         return np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
 
     def ids(self, texts: list[str]) -> tuple[Ids, list[int]]:
@@ -221,7 +221,7 @@ def _finish(folder: Path, request: CorpusRequest, state: State) -> None:
     (folder / STATE).unlink(missing_ok=True)
 
 
-def _counts(path: Path, dtype: np.dtype[Any], vocabulary: int) -> NDArray[np.int64]:
+def _counts(path: Path, dtype: IdType, vocabulary: int) -> NDArray[np.int64]:
     """The occurrences of each token, (V,)."""
     counts = np.zeros(vocabulary, np.int64)
     with path.open("rb") as file:
