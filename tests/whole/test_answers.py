@@ -75,6 +75,7 @@ def test_a_text_has_the_same_answer_everywhere(
         assert [plain(each) for each in others] == [plain(first)] * 2
         assert len(first) == 1 if isinstance(texts, list) else isinstance(first, made)
     first = getattr(askers[0], verb)(TEXT)
+    capsys.readouterr()  # what the making of the models said
     assert command(["predict", str(home / kind), TEXT, "--json"], monkeypatch) == 0
     fields = json.loads(capsys.readouterr().out)
     assert fields.pop("text") == TEXT

@@ -1,10 +1,11 @@
 """A saved model as a value: its metrics, what it predicts, its export."""
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from alembert.api import deploy, serving
 from alembert.io.answers import Texts
 from alembert.io.files import model_folder, read_json
 
@@ -13,11 +14,28 @@ if TYPE_CHECKING:
     from alembert.inference import Session
 
 
+A = TypeVar("A")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _of_model(
+    function: Callable[Concatenate[A, P], T], given: Callable[["Model"], A]
+) -> Callable[Concatenate["Model", P], T]:
+    """A function of the command line's verb as a method, which gives it the model's folder."""
+
+    @wraps(function)
+    def call(model: "Model", /, *positional: P.args, **named: P.kwargs) -> T:
+        return function(given(model), *positional, **named)
+
+    return call
+
+
 class Model:
     """The folder of a saved model, or of a run that made one.
 
     An exported model answers by its engine, another one by torch. `predict`, `embed`, `tag` and
-    `fill_mask` are those of `Session`.
+    `fill_mask` are those of `Session`, and `evaluate`, `bench`, `report` and `serve` of the verbs.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -25,6 +43,11 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        from alembert.report.comparison import html
+
+        return html(self.folder)
 
     @property
     def path(self) -> Path:
@@ -40,9 +63,7 @@ class Model:
     @cached_property
     def session(self) -> "Session":
         """The open model. Raises UserError for a folder that holds none."""
-        from alembert.api.deploy import open_session
-
-        return open_session(self.folder)
+        return deploy.open_session(self.folder)
 
     def predict(self, texts: Texts) -> Any:
         """Return a Prediction, Labels or Score for each text."""
@@ -94,13 +115,16 @@ class Model:
             model_card.write(self.folder)
         return hub.push(self.path, repo_id, private, token)
 
-    def evaluate(
-        self, data: "Given", columns: Mapping[str, str] | None = None, max_length: int = 128
-    ) -> dict[str, float]:
-        """Return the metrics on labelled texts: a path, or rows in memory."""
-        from alembert.api.deploy import evaluate
+    evaluate = _of_model(deploy.evaluate, lambda model: model.folder)
+    bench = _of_model(deploy.bench, lambda model: [str(model.folder)])
+    report = _of_model(deploy.report, lambda model: [model.folder])
+    serve = _of_model(serving.serve, lambda model: [str(model.folder)])
 
-        return evaluate(self.folder, data, columns=columns, max_length=max_length)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the model, its tokenizer, card and exports to a folder, as transformers reads it."""
+        from alembert.runs.folder.writing import export_model
+
+        export_model(self.path, Path(folder))
 
 
 def load(folder: str | Path) -> Model:

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import __version__
@@ -34,6 +33,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep, write_text
 from alembert.io.locks import locked
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
@@ -275,7 +275,7 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
 def _parts(folder: Path, rows: pa.Table, names: Sequence[str], how: Augmentation) -> list[Path]:
     """Return the files of all parts in order, after writing those that are missing."""
     parts = []
-    with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=None) as bar:
+    with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=HIDDEN) as bar:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             parts.append(folder / f"{start:09}")

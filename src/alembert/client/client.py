@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from inspect import isawaitable
 from itertools import count
@@ -43,8 +43,8 @@ T = TypeVar("T")
 class _Core:
     """The settings, the requests and the retries of both clients, whose transports differ."""
 
-    _transport: Callable[..., Any]
-    _sleep: Callable[..., Any]
+    _transport: Callable[..., httpx.Client | httpx.AsyncClient]
+    _sleep: Callable[[float], Awaitable[None] | None]
 
     def __init__(
         self,
@@ -105,8 +105,9 @@ class AsyncClient(_Core):
     """
 
     _transport = httpx.AsyncClient
+    _http: httpx.AsyncClient
 
-    def _sleep(self, seconds: float) -> Any:
+    def _sleep(self, seconds: float) -> Awaitable[None]:
         return asyncio.sleep(seconds)
 
     async def __aenter__(self) -> "AsyncClient":
@@ -167,9 +168,10 @@ class Client(_Core):
     """A blocking client with the methods of AsyncClient. Close it, or use `with`."""
 
     _transport = httpx.Client
+    _http: httpx.Client
 
-    def _sleep(self, seconds: float) -> Any:
-        return time.sleep(seconds)
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def __enter__(self) -> "Client":
         return self
@@ -187,7 +189,7 @@ class Client(_Core):
     info = _blocking(AsyncClient.info)
 
 
-async def _result(called: Any) -> Any:
+async def _result(called: T | Awaitable[T]) -> T:
     """The result of a call to a transport, awaited where it is a coroutine."""
     return await called if isawaitable(called) else called
 

@@ -1,7 +1,6 @@
 """The metrics of a task, from logits and labels."""
 
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from alembert.io.errors import UserError
 from alembert.io.named import is_named
 
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
+Numbers = NDArray[np.number]  # logits, or labels: class ids, scores or 0/1
 
 
 def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
@@ -55,7 +55,7 @@ def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
     return Labelled(rows[there].reshape(shape), data.labels[there], texts[there])
 
 
-def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _classification(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = logits.argmax(1)
     macro = float(f1_score(labels, predicted, average="macro", zero_division=0))
     one = macro
@@ -75,7 +75,7 @@ def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> d
     }
 
 
-def _regression(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _regression(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = logits.reshape(-1).astype(np.float64)
     true = labels.astype(np.float64)
     # correlation is undefined for constant values; we report 0
@@ -87,7 +87,7 @@ def _regression(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[
     }
 
 
-def _multilabel(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _multilabel(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = (logits > 0).astype(int)  # a probability over one half
     true = labels.astype(int)
     unseen = true.shape[1] - predicted.shape[1]  # labels that no model can predict

@@ -9,7 +9,6 @@ from statistics import median
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
@@ -22,6 +21,7 @@ from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
+from alembert.io.progress import tqdm
 from alembert.models.loading import label_names_of, load_tokenizer
 
 log = logging.getLogger(__name__)

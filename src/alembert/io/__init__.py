@@ -6,8 +6,8 @@ finished folder, `locks` locks a folder for one process, and a cache consists of
 `tensors` have a checksum. `answers` has the types of a model's answers in every room
 (`Prediction`, `Tags` ...). `environment` has versions and the processor. `seeds` turns the seed of
 a run into a seed for each draw. `hub` knows whether a name may be asked of the Hugging Face hub,
-and `named` finds a user's own class or function.
+`named` finds a user's own class or function, and `progress` has the bars of long work.
 
 For other rooms: errors, files, checksums, locks, parts, tensors, environment, answers, seeds, hub,
-named.
+named, progress.
 """

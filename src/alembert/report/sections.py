@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alembert.evaluation.predictions import Predictions
 from alembert.io.errors import UserError
@@ -123,7 +122,12 @@ def _soft(predictions: Predictions, row: int) -> Section:
 
 
 def _bars(
-    note: str, quote: str, names: Any, logits: dict[str, NDArray[Any]], several: bool, most: int = 6
+    note: str,
+    quote: str,
+    names: Any,
+    logits: dict[str, plots.Floats],
+    several: bool,
+    most: int = 6,
 ) -> Section:
     order = np.argsort(-next(iter(logits.values())), kind="stable")[:most]
     shown = [names[i] for i in order]

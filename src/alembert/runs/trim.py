@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.data.corpus.paragraphs import open_source
@@ -21,6 +20,7 @@ from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
@@ -147,7 +147,7 @@ def _paragraphs(corpus: str | None) -> Iterator[str]:
         return
     source = open_source(corpus)
     with tqdm(
-        total=source.size(), unit="B", unit_scale=True, desc="reading text", disable=None
+        total=source.size(), unit="B", unit_scale=True, desc="reading text", disable=HIDDEN
     ) as bar:
         for texts, position in source.blocks():
             yield from filter(None, texts)
@@ -166,7 +166,7 @@ def _token_ids(
     texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, doing: str
 ) -> Iterator[list[int]]:
     """Yield each text's ids, special tokens included, without a length limit."""
-    with tqdm(total=len(texts), unit="text", desc=doing, disable=None) as bar:
+    with tqdm(total=len(texts), unit="text", desc=doing, disable=HIDDEN) as bar:
         for words, group in groupby(texts, lambda text: isinstance(text, list)):
             same = list(group)
             for start in range(0, len(same), TEXTS):

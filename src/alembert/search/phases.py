@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from alembert.data.splits import Splits
 from alembert.io.errors import UserError
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.search import halving
 from alembert.search.latency import latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
@@ -36,7 +35,7 @@ def time_shapes(
     rows: list[dict[str, Any]] = []
     fits: dict[Shape, float] = {}
     over: set[Shape] = set()
-    with tqdm(total=len(shapes), desc="timing shapes", unit="shape", disable=None) as bar:
+    with tqdm(total=len(shapes), desc="timing shapes", unit="shape", disable=HIDDEN) as bar:
         for shape in shapes:
             row: dict[str, Any] = {"name": shape.name, **asdict(shape), "latency_ms": None}
             if shape.family not in over:

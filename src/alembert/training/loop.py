@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from alembert.io.errors import DivergedError, UserError
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.io.seeds import DROPOUT, torch_seed
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint, distributed
@@ -87,7 +87,7 @@ def train(
     callbacks.tell("start", progress())
     bar = tqdm(
         total=schedule.end, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
-        disable=not leads or None, mininterval=0.5,
+        disable=not leads or HIDDEN, mininterval=0.5,
     )  # fmt: skip
     with bar:
         first = schedule.end if over else facts["step"]

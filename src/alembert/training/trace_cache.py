@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from alembert.data.batches import Masked
@@ -26,6 +25,7 @@ from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, cache, naming
 from alembert.io.parts import Parts
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
@@ -175,12 +175,12 @@ def cached_traces(
     parts = Parts(home, len(rows), size)
     with naming(home, CACHE_FIX):
         home.mkdir(parents=True, exist_ok=True)
-    checked = tqdm(parts.ranges, unit="file", desc="checking", disable=None, leave=False)
+    checked = tqdm(parts.ranges, unit="file", desc="checking", disable=HIDDEN, leave=False)
     missing = [part for part in checked if not parts.is_whole(part)]
     _check_space(home, float(sizes.sum()), sum(float(sizes[part].sum()) for part in missing))
     with tqdm(
         total=sum(map(len, missing)), unit="seq", desc="teacher", dynamic_ncols=True,
-        disable=not missing or None, mininterval=0.5,
+        disable=not missing or HIDDEN, mininterval=0.5,
     ) as bar:  # fmt: skip
 
         def fill(part: range, path: Path) -> None:

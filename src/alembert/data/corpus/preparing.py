@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
@@ -23,12 +21,14 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import FIX, keep, keep_text, naming, write_text
 from alembert.io.locks import waited_for
+from alembert.io.progress import HIDDEN, tqdm
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
 SAVE_SECONDS = 10.0
 WORKERS = 3  # concurrent calls of the tokenizer: each uses all cores, but leaves gaps
 _STRETCH = 4_000_000  # tokens that are counted at a time
+IdType = np.dtype[np.uint16 | np.uint32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class CorpusRequest:
     key: str
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> IdType:
         return np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
 
     def ids(self, texts: list[str]) -> tuple[Ids, list[int]]:
@@ -137,7 +137,7 @@ def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None
     start, tokens_before = saved, state.tokens
     with tqdm(
         total=total, initial=state.bytes, unit="B", unit_scale=True, desc="preparing text",
-        disable=None,
+        disable=HIDDEN,
     ) as bar:  # fmt: skip
         for ids, lengths, position in _tokenized(blocks, request):
             with naming(folder, fix):
@@ -221,7 +221,7 @@ def _finish(folder: Path, request: CorpusRequest, state: State) -> None:
     (folder / STATE).unlink(missing_ok=True)
 
 
-def _counts(path: Path, dtype: np.dtype[Any], vocabulary: int) -> NDArray[np.int64]:
+def _counts(path: Path, dtype: IdType, vocabulary: int) -> NDArray[np.int64]:
     """The occurrences of each token, (V,)."""
     counts = np.zeros(vocabulary, np.int64)
     with path.open("rb") as file:

@@ -12,10 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.io import checksums
 from alembert.io.environment import versions
-from alembert.io.files import atomic, keep, keep_checksums, keep_json, keep_text, write_json
+from alembert.io.errors import UserError
+from alembert.io.files import (
+    atomic,
+    keep,
+    keep_checksums,
+    keep_json,
+    keep_text,
+    naming,
+    write_json,
+)
 from alembert.models.loading import quiet
 from alembert.recipes.schema import to_yaml
-from alembert.runs.folder import ENVIRONMENT, FACTS, LOG, RECIPE, SKIPPED
+from alembert.runs.folder import ENVIRONMENT, FACTS, LOG, OF_RUN, RECIPE, SKIPPED
 from alembert.runs.folder.identity import digests_of_job
 from alembert.runs.job import Job
 
@@ -76,6 +85,14 @@ def copy_model(source: Path, to: Path) -> None:
     if known := checksums.recorded(source):
         keep_checksums(to, known)
     copy_file(source / "config.json", to / "config.json")
+
+
+def export_model(model: Path, to: Path) -> None:
+    """Copy a model with its tokenizer, card and exports into `to`, but nothing of its run."""
+    if not model.is_dir():
+        raise UserError(f"{model}: no such folder; check the path")
+    with naming(to):
+        shutil.copytree(model, to, ignore=shutil.ignore_patterns(*OF_RUN), dirs_exist_ok=True)
 
 
 def copy_file(source: Path, to: Path) -> None:
