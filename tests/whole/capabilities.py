@@ -20,11 +20,21 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
-from whole.entries import fields, methods, options, parameters, routes, said, typed
+from whole.entries import (
+    fields,
+    keywords,
+    methods,
+    options,
+    parameters,
+    routes,
+    said,
+    typed,
+)
 
 # The one table of where things lie: when a thing moves, its line here changes and nothing else.
 import alembert
 from alembert import api
+from alembert.api import Model
 from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client
@@ -45,12 +55,15 @@ from alembert.models.heads import POOLINGS
 from alembert.models.layer_map import NAMES
 from alembert.models.loading import HEADS
 from alembert.objectives import attention_kl, functional
+from alembert.objectives.term import Term
 from alembert.recipes import RECIPES
 from alembert.recipes.schema import Recipe
 from alembert.serving.app import app_of
 from alembert.serving.schemas import TYPES
 from alembert.serving.service import Limits
+from alembert.training.callbacks import Callback, Progress
 
+CLASSES = (Model, Session, Client, AsyncClient, Term, Callback, Progress)
 LIST = Path(__file__).with_name("capabilities.txt")
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 ASKED = ("GET /", "GET /openapi.json", "GET /health", "GET /metrics", "GET /info", "GET /nowhere",
@@ -71,8 +84,11 @@ def collected() -> list[str]:
         *tables(),
         *measured(),
         *served(),
-        *(entry for kind in (Session, Client, AsyncClient) for entry in methods(kind)),
+        *fields("field", Term.model_json_schema()),
+        *(entry for kind in CLASSES for entry in methods(kind)),
+        *(f"public name {name}" for name in alembert.__all__),
         *(f"python {name}{parameters(getattr(api, name))}" for name in api.__all__),
+        *(entry for name in api.__all__ for entry in keywords(getattr(api, name))),
         *said(Path(str(alembert.__file__)).parent),
     }
     return sorted(found)
