@@ -61,12 +61,16 @@ def test_the_page_on_python_runs(
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "bert-base-uncased", tokenizer)
     pd.read_csv(task_file(tmp_path / "t.csv", 90)).rename(columns=RENAMED).to_csv("tickets.csv")
+    for seed, name in enumerate(("train", "test")):
+        task_file(tmp_path / f"{name}.csv", seed=seed)
     page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     names: dict[str, Any] = {}
     for block in blocks:
         exec(block, names)
     assert names["student"].metrics["student"]["accuracy"] >= 0
+    assert isinstance(names["tiny"].predict("a dull one"), alembert.Prediction)
+    assert (tmp_path / "copy" / "config.json").is_file()
 
 
 def test_rows_in_memory_make_the_weights_of_their_file_and_share_its_folder(

@@ -30,7 +30,6 @@ from support.command_line import command
 from support.runs import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
-from alembert import Prediction
 from alembert.bench import bench
 from alembert.cli import main
 from alembert.export import onnx as onnx_export
@@ -151,21 +150,6 @@ def test_every_command_on_a_page_runs(
         monkeypatch.setattr("alembert.report.page.attempt", lambda *_: None)
     with ExitStack() as served:
         run_lines(page, lines, monkeypatch, capsys, served)
-
-
-@pytest.mark.usefixtures("shortened")
-def test_the_python_of_its_page_runs(
-    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = next(page for page in PAGES if page.name == "python.md").read_text(encoding="utf-8")
-    lay_out(tmp_path, tokenizer, "--out teacher")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    names: dict[str, Any] = {}
-    exec("\n".join(blocks), names)
-    assert isinstance(names["tiny"].predict("a dull one"), Prediction)
-    assert (tmp_path / "copy" / "config.json").is_file()
 
 
 def run_lines(
