@@ -14,6 +14,7 @@ _HOMES = {  # public name: the module that has it, imported when the name is use
     "distill": "alembert.api",
     "search": "alembert.api",
     "load": "alembert.api",
+    "check": "alembert.api",
     "augment": "alembert.api",
     "Model": "alembert.api",
     "Recipe": "alembert.recipes.schema",
