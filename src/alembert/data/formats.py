@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 # A number with leading zeros is a name (a zip code, an id) and stays a string.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -120,7 +122,7 @@ def _delimited(cells: Cells, file: BinaryIO, path: Path) -> Rows:
     _, header = next(numbered, (0, None))
     if header is None:
         raise UserError(f"{path}: the file is empty; give a file with at least one row")
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
     if repeated:
         raise UserError(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
     line = 0
@@ -137,10 +139,13 @@ def _delimited(cells: Cells, file: BinaryIO, path: Path) -> Rows:
 
 def _loads(path: Path, text: str, line: int) -> Any:
     try:
-        return json.loads(text)
+        return json_of(text)
     except json.JSONDecodeError as error:
         where = f"{path}, line {line + error.lineno - 1}"
         raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
+    except ValueError as error:  # JSON with a value that cannot be kept
+        where = f"{path}, line {line}" if kind(path) == ".jsonl" else str(path)
+        raise UserError(f"{where}: {error}; fix it") from None
 
 
 def _objects(values: Iterable[tuple[str, Any]], path: Path) -> Rows:

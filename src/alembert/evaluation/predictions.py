@@ -17,6 +17,7 @@ from alembert.data.tasks import Task
 from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
+from alembert.io.parsing import json_of
 
 FILE = "predictions.parquet"
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
@@ -135,7 +136,7 @@ def load(run: Path) -> Predictions | None:
         return None
     try:
         table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[b"alembert"])
+        metadata = json_of(table.schema.metadata[b"alembert"])
         columns = {
             name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
             for name in ("label", "teacher", "student", "model")

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 CACHE_FIX = "free some space, or name another folder in XDG_CACHE_HOME"
 FIX = "free some space or fix the folder: the same command goes on where it stopped"
@@ -84,9 +85,29 @@ def model_folder(folder: str | Path, file: str = "config.json") -> Path:
 def read_json(path: Path, fix: str = "delete the folder, or choose another --out") -> Any:
     """The content of a JSON file. Raises UserError, which `fix` ends, when it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}): {fix}") from error
+
+
+def check_fields(path: Path, fields: Any, needed: Mapping[str, type]) -> None:
+    """Raises UserError for what a file holds that is no object with these fields of these types."""
+    for name, kind in needed.items():
+        if not isinstance(fields, dict) or not isinstance(fields.get(name), kind):
+            raise UserError(f"{path}: cannot be read (no {name!r} in it): fix or delete it")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file that a folder's own files name.
+
+    Raises UserError for one outside the folder, by its name or by a link. (The hub's cache links
+    its snapshots to files of the same repository.)
+    """
+    home = folder.resolve()
+    home = home.parent.parent if home.parent.name == "snapshots" else home
+    if "\0" in name or not (folder / name).resolve().is_relative_to(home):
+        raise UserError(f"{folder}: names a file outside the folder, {name!r}: fix that name")
+    return folder / name
 
 
 def write_json(path: Path, content: Any) -> None:

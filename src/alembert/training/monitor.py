@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from alembert.io.files import naming, write_text
+from alembert.io.parsing import json_of
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
 
@@ -100,7 +101,7 @@ class Log:
         if path is None:
             return
         lines: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
-        lines = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        lines = [line for line in lines if line.endswith("}") and json_of(line)["step"] <= step]
         write_text(path, "".join(line + "\n" for line in lines))
 
     def count(self, batch: dict[str, Tensor]) -> None:
