@@ -1,7 +1,5 @@
 """JSON and YAML that others wrote: what would exhaust the stack or the memory is refused."""
 
-import re
-
 import pytest
 
 from alembert.io.parsing import DEPTH, YAML_SIZE, json_of, yaml_of
@@ -74,9 +72,8 @@ def test_a_number_of_5000_digits_is_refused_in_json() -> None:
     ],
 )
 def test_yaml_that_is_not_what_it_seems_is_refused_in_a_line(text: str, reason: str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=reason) as caught:
         yaml_of(text)
-    assert re.search(reason, str(caught.value))
     assert "\n" not in str(caught.value)
 
 

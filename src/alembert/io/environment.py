@@ -1,5 +1,6 @@
 """What a figure depends on beside the code: the versions of packages and the processor."""
 
+import os
 import platform
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +20,11 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 def processor() -> str:
     """The processor's name."""
     return _cpuinfo("model name") or platform.processor()
+
+
+def memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def int8_overflows() -> bool:
