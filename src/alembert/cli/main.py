@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from alembert import __version__
-from alembert.cli import deploy, search, serve
+from alembert.cli import deploy, faults, search, serve
 from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.options import option
@@ -248,12 +248,13 @@ def main() -> None:
     # huge pages save small models a sixth of their time, which faulting in blocks anew takes
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
+        faults.check_arguments()
         app()
     except UserError as error:
         sys.exit(_report(str(error), 2))
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
-            raise  # a fault of the package
+            sys.exit(faults.told(error))
         sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
     except OSError as error:
         sys.exit(_report(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
@@ -263,11 +264,13 @@ def main() -> None:
             more = "; the same command goes on where it stopped" if verb in GOES_ON else ""
             _report(f"interrupted{more}", INTERRUPTED)
         raise
+    except Exception as error:  # the top of the command line: what escapes is a fault of ours
+        sys.exit(faults.told(error))
 
 
 def _report(line: str, code: int) -> int:
     if leads():  # only the main process prints
-        typer.echo(f"alembert: {line}", err=True)
+        typer.echo(f"alembert: {faults.printable(line)}", err=True)
     return code
 
 

@@ -116,6 +116,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Writes a text file atomically."""
+    """Writes a text file atomically. Raises UserError for characters that UTF-8 has not."""
+    try:
+        encoded = content.encode()
+    except UnicodeEncodeError as error:
+        near = content[max(error.start - 20, 0) : error.end]
+        raise UserError(
+            f"{path}: cannot be written ({near!a} is no UTF-8): rename what has this name"
+        ) from error
     with atomic(path) as partial:
-        partial.write_text(content, encoding="utf-8")
+        partial.write_bytes(encoded)
