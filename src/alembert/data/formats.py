@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
+from alembert.data.unpacking import unpacking
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
@@ -251,7 +252,7 @@ def _bytes(file: BinaryIO, path: Path) -> BinaryIO:
     packing = PACKED.get(path.suffix.lower())
     if packing is None:
         return file
-    return io.BufferedReader(pa.CompressedInputStream(file, packing))
+    return unpacking(file, path, packing)
 
 
 def _decoding_error(path: Path) -> str:

@@ -27,7 +27,7 @@ from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, FIX, cache, check_fields, naming, read_json
 
 FIELDS = {"tokenizer": str, "max_length": int, "dropped": dict, "dtype": str, "tokens": int}
-_VERSION = "2"  # the version of the format; cached corpora of another version are not used
+_VERSION = "3"  # the version of the format; cached corpora of another version are not used
 
 
 class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
