@@ -30,6 +30,7 @@ Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # each with its position as messages name it: "line 3"
 Reader = Callable[[BinaryIO, Path], Rows]
 Cells = Callable[[BinaryIO, Path], Iterator[tuple[int, list[str]]]]  # (line, cells)
+SHORT = 20  # characters
 PACKED = {".zst": "zstd", ".gz": "gzip"}
 
 
@@ -64,6 +65,7 @@ def read_file(path: Path) -> Dataset:
 def _columns(rows: Rows, path: Path) -> dict[str, list[Any]]:
     """The columns of rows, whose names are the keys of the first row."""
     columns: dict[str, list[Any]] = {}
+    shared: dict[str, str] = {}
     for where, row in rows:
         columns = columns or {key: [] for key in row}
         if row.keys() != columns.keys():
@@ -71,6 +73,8 @@ def _columns(rows: Rows, path: Path) -> dict[str, list[Any]]:
             state = "is missing" if odd in columns else "is not in the rows above"
             raise UserError(f"{path}, {where}: key {odd!r} {state}; give all rows the same keys")
         for key, value in row.items():
+            if type(value) is str and len(value) < SHORT:  # a label: one object for all its rows
+                value = shared.setdefault(value, value)
             columns[key].append(value)
             first = columns[key][0]
             if type(value) is type(first) or None in (value, first):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from alembert.io.errors import UserError
 
 RATIO = 20  # times the size of the packed file; text is rarely over 10
-FLOOR = 100_000_000  # bytes that any file may unpack to
+FLOOR = 50_000_000  # bytes that any file may unpack to
 
 
 def unpacking(file: BinaryIO, path: Path, packing: str) -> BinaryIO:
