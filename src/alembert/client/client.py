@@ -14,6 +14,7 @@ import httpx
 
 from alembert.io.answers import Guess, Tag, Tags
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 Text = str | tuple[str, str]
 BUSY = (429, 500, 502, 503, 504)  # a full queue, a loading server, or a proxy whose server died
@@ -73,6 +74,8 @@ class _Core:
     async def _answers(self, route: str, texts: Any, **options: Any) -> list[Any]:
         """The JSON for each text, from a route of the chosen model."""
         inputs = [texts] if isinstance(texts, str | tuple) else list(texts)  # a tuple is a pair
+        for number, text in enumerate(inputs, start=1):
+            _check_unicode(text, number)
         return list(await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options}))
 
     async def _send(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -198,14 +201,21 @@ def _retry_after(outcome: Outcome) -> float | None:
     return min(float(seconds), 60.0) if seconds.isdecimal() else 0.0
 
 
+def _check_unicode(text: Any, number: int) -> None:
+    """Raises UserError for half of a surrogate pair (half an emoji), which cannot be sent."""
+    for part in [text] if isinstance(text, str) else text:
+        if isinstance(part, str) and any("\ud800" <= each <= "\udfff" for each in part):
+            raise UserError(f"text {number}: holds half of a surrogate pair: give valid Unicode")
+
+
 def _content(outcome: Outcome) -> Any:
     """The JSON of a response. Raises ServerError, or the error of the connection."""
     if isinstance(outcome, httpx.TransportError):
         raise outcome
-    if outcome.status_code == 200:
-        return outcome.json()
     try:
-        content = outcome.json()
+        content = json_of(outcome.text)
+        if outcome.status_code == 200:
+            return content
         message, kind = str(content["error"]), str(content["error_type"])
     except (ValueError, KeyError, TypeError):  # sent by a proxy
         message, kind = outcome.text[:200], "Unknown"

@@ -16,8 +16,8 @@ from alembert.models.architectures import bottlenecked, offset
 FIX = "fix the file, or save the model again"
 INDEX = "model.safetensors.index.json"  # of weights in several files
 MOST = {  # the largest value of a config's size; each is at least 1
-    **dict.fromkeys(("num_hidden_layers", "n_layers", "num_hidden_groups"), 1000),
-    **dict.fromkeys(("inner_group_num", "num_feedforward_networks"), 1000),
+    **dict.fromkeys(("num_hidden_layers", "n_layers", "num_hidden_groups"), 256),
+    **dict.fromkeys(("inner_group_num", "num_feedforward_networks"), 256),
     **dict.fromkeys(("num_attention_heads", "n_heads"), 10_000),
     **dict.fromkeys(("hidden_size", "dim", "embedding_size", "true_hidden_size"), 1_000_000),
     **dict.fromkeys(("intermediate_size", "hidden_dim", "intra_bottleneck_size"), 1_000_000),
