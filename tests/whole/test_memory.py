@@ -73,6 +73,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_never_takes_two_gigabytes(
     name: str, tmp_path: Path, tokenizer: BertTokenizerFast

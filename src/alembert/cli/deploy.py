@@ -64,7 +64,7 @@ def bench(
         models, backends.split(",") if backends else [], _threads(threads), batch, length, texts,
         seconds, baseline or [],
     )  # fmt: skip
-    Console().print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
+    Console(markup=False).print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
     if json_ is not None:
         settings = {"batch": batch, "length": length, "data": data, "seconds": seconds}
         show.write(rows, settings, json_)

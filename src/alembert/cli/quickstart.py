@@ -113,7 +113,7 @@ def _table(out: Path, models: dict[str, Path], data: Files) -> None:
             f"{accuracy[name]:.3f}", f"{retention:.1%}",
             f"{row.cpu_ms['median']:.1f} ms ({speedup:.1f}x)",
         )  # fmt: skip
-    Console().print(rows)
+    Console(markup=False).print(rows)
     content = {
         name: {**row.content(), "accuracy": accuracy[name]} for name, row in measured.items()
     }
