@@ -247,5 +247,5 @@ def test_a_saved_folder_of_broken_json_is_refused(name: str, content: str, tmp_p
     folder = tmp_path / "set"
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(folder)
     (folder / name).write_text(content)
-    with pytest.raises(UserError, match="set: cannot be read .*; save the data set again"):
+    with pytest.raises(UserError, match=r"set: cannot be read .*; save the data set again"):
         read(str(folder))
