@@ -31,8 +31,8 @@ def measured(data: Path, out: Path, student: str) -> Row:
     if not (at / "config.json").is_file():
         shutil.copytree(out / student / "student", at)
     _, valid, texts_at = split_files(data, task)
-    facts = choose(str(at), Files(valid), 0.99, False, LENGTH)
-    test = Files(texts_at)
+    facts = choose(str(at), Files(train=valid), 0.99, False, LENGTH)
+    test = Files(train=texts_at)
     backends = ["torch", *(variant.backend for variant in facts.variants)]
     metrics = {name: evaluate(str(at), test, LENGTH, name) for name in backends}
     taught = evaluate(teacher, test, LENGTH)

@@ -52,7 +52,7 @@ def answered(client: Client, test: str) -> tuple[str, float]:
         found = [[word.label or "O" for word in each.words] for each in tags]
         return "span_f1", float(f1_score(rows["tags"][:], found))
     column = next(name for name in ("text", "sentence") if name in rows.column_names)
-    labels = [each[0].label for chunk in chunks
+    labels = [each.label for chunk in chunks
               for each in client.predict(chunk[column], truncate=True)]  # fmt: skip
     right = [str(label) == said for label, said in zip(rows["label"][:], labels, strict=True)]
     return "accuracy", sum(right) / len(right)
@@ -65,7 +65,7 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
     command = ["search", "--teacher", teacher, "--train", train, "--valid", valid, "--eval", test,
                "--out", found, *options.split(), "--serve", str(port)]  # fmt: skip
     metric, value = served(command, port, test)
-    taught = evaluate(teacher, Files(test), 128)[metric]
+    taught = evaluate(teacher, Files(train=test), 128)[metric]
     done = json.loads((Path(found) / "search.json").read_text())
     texts = texts_of(test, None, None)
     rows = bench([teacher, found], [], [1], 1, 128, texts, SECONDS, [f"{teacher}:torch"])

@@ -37,31 +37,51 @@ def default_shape(teacher: str, labels: tuple[str, ...], kind: str, ms: float) -
     config = load_config(teacher)
     made = recipe_of("tinybert", config).student
     shapes = [
-        Shape("tinybert", n, int(made["hidden_size"]), int(made["num_attention_heads"]),
-              int(made["intermediate_size"]))
+        Shape(
+            recipe="tinybert",
+            layers=n,
+            hidden_size=int(made["hidden_size"]),
+            heads=int(made["num_attention_heads"]),
+            inner=int(made["intermediate_size"]),
+        )
         for n in range(1, config.num_hidden_layers + 1)
-    ]  # fmt: skip
+    ]
     took = {s: latency_of(s.recipe_for(config).student, kind, labels, LENGTH)[0].ms for s in shapes}
     return min(shapes, key=lambda shape: abs(took[shape] - ms))
 
 
 def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespace) -> list[Any]:
     """Both budgets on one task: (what, record of the student, its search), a row each."""
-    files = Files(*split_files(data, name))
+    train, valid, test = split_files(data, name)
+    files = Files(train=train, valid=valid, evaluation=test)
     config = load_config(teacher)
     splits = prepare(files, load_tokenizer(teacher), MAX_LENGTH, label_names_of(config), 0)
     rows = []
     for ms in BUDGETS:
         place = out / name / f"{ms:g}-ms"
-        budget = Budget(ms, None, given.trials, given.steps, EPOCHS[name], LENGTH)
+        budget = Budget(
+            max_latency_ms=ms,
+            min_retention=None,
+            trials=given.trials,
+            steps=given.steps,
+            epochs=EPOCHS[name],
+            length=LENGTH,
+        )
         print(search(budget, teacher, files, place, MAX_LENGTH, 0, "auto"), flush=True)
         done = json.loads((place / FILE).read_text())
         found = done["winner"]
         rows.append((f"found for {ms:g} ms", found, place / found["run"], done["cost"]))
         task = Task(
-            out / name, teacher, config, files, len(splits.train), len(splits.task.labels),
-            MAX_LENGTH, 0, "auto",
-        )  # fmt: skip
+            out=out / name,
+            teacher=teacher,
+            config=config,
+            files=files,
+            rows=len(splits.train),
+            classes=len(splits.task.labels),
+            max_length=MAX_LENGTH,
+            seed=0,
+            precision="auto",
+        )
         shape = default_shape(teacher, splits.task.labels, splits.task.kind, found["latency_ms"])
         other = train_fully(task, shape, found["vocabulary"], EPOCHS[name], LENGTH)
         rows.append((f"TinyBERT nearest to it ({ms:g} ms)", other, task.out / other["run"], None))

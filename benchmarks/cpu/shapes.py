@@ -114,7 +114,7 @@ def main() -> None:
         if not (at / manifest.FILE).is_file():
             print(name)
             backends = backends_of(True, True, False, True)
-            export(str(at), backends, Files(seen), 128)
+            export(str(at), backends, Files(train=seen), 128)
     json_ = (given.json or given.out / "bench.json").absolute()
     json_.parent.mkdir(parents=True, exist_ok=True)
     command = ["-m", "alembert", "bench", *given.models, "--json", str(json_)]

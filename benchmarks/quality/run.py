@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from alembert.cli.quickstart import builtin_teacher
+from alembert.api import builtin_teacher
 from benchmarks.lab import results
 from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row

@@ -55,9 +55,9 @@ def alike(before: Path, after: Path, texts: list[str]) -> float:
 
 def measured(models: dict[str, Path], data: Path) -> list[Row]:
     """One row a model and backend."""
-    test = Files(str(data / "test.csv"))
+    test = Files(train=str(data / "test.csv"))
     for at in models.values():
-        export(str(at), ["onnx", "int8"], Files(str(data / "valid.csv")), LENGTH)
+        export(str(at), ["onnx", "int8"], Files(train=str(data / "valid.csv")), LENGTH)
     texts = texts_of(str(data / "test.csv"), None, None)
     names = [str(at) for at in models.values()]
     rows = bench(

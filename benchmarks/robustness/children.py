@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alembert.api import train as verbs
 from alembert.bench import bench
 from alembert.cli import main as cli
-from alembert.cli import train as verbs
 from alembert.data.corpus import paragraphs, preparing
 from alembert.training import logit_cache, loop
 

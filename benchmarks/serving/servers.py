@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from alembert.inference import Session
-from alembert.inference.predictions import classified
+from alembert.inference.predictions import predictions
 
 BATCH, WAIT = 16, 0.005
 
@@ -60,7 +60,8 @@ def first_in(model: str, port: int) -> None:
 
     def together(texts: list[str]) -> list[Any]:
         rows = session.reader(texts)
-        return classified(session.engine(rows.batch(range(len(texts)))), session.labels)
+        logits = session.engine(rows.batch(range(len(texts))))
+        return list(predictions(session.kind, logits, session.labels))
 
     async def work() -> None:
         while True:

@@ -53,10 +53,29 @@ def test_what_two_processes_of_one_model_may_differ_by_is_no_difference() -> Non
 
 def test_a_row_says_times_of_a_batch_and_how_many_texts_a_second() -> None:
     two = [
-        rows.Round([0.010, 0.030], [0.012, 0.032], [0.001, 0.002], 8, 80, 50.0),
-        rows.Round([0.020, 0.020], [0.022, 0.022], [0.003, 0.004], 8, 120, 60.0),
+        rows.Round(
+            wall=[0.010, 0.030],
+            cpu=[0.012, 0.032],
+            tokenize=[0.001, 0.002],
+            texts=8,
+            tokens=80,
+            peak_rss_mb=50.0,
+        ),
+        rows.Round(
+            wall=[0.020, 0.020],
+            cpu=[0.022, 0.022],
+            tokenize=[0.003, 0.004],
+            texts=8,
+            tokens=120,
+            peak_rss_mb=60.0,
+        ),
     ]
-    found = rows.row(rows.Subject("a", "onnx", 2, 1.5, 7), 4, two, [("b:torch", two)])
+    found = rows.row(
+        rows.Subject(model="a", backend="onnx", threads=2, size_mb=1.5, parameters=7),
+        4,
+        two,
+        [("b:torch", two)],
+    )
     assert found.latency_ms == pytest.approx({"median": 20, "min": 10})
     assert found.cpu_ms == pytest.approx({"median": 22, "min": 12})
     assert found.tokenize_ms == pytest.approx({"median": 2.5, "min": 1})
@@ -211,7 +230,10 @@ def test_weights_are_counted_once(tmp_path: Path) -> None:
 
 def test_a_worker_that_dies_is_named_and_none_is_left(house: Path) -> None:
     folder = str(house / "run" / "student")
-    specs = [worker.Spec("run", folder, "onnx", count, 1, 8) for count in (1, 2)]
+    specs = [
+        worker.Spec(model="run", folder=folder, backend="onnx", threads=count, batch=1, length=8)
+        for count in (1, 2)
+    ]
     with side_by_side._start(specs) as workers:
         for each in workers:
             each.receive()
@@ -230,7 +252,9 @@ def test_a_broken_file_is_named_by_the_worker_that_reads_it(
     (tmp_path / "onnx").mkdir()
     for name in ("deploy.json", "config.json", "onnx/model.onnx"):
         (tmp_path / name).write_bytes((house / "run" / "student" / name).read_bytes()[:3000])
-    spec = worker.Spec("run", str(tmp_path), "onnx", 1, 1, 8)
+    spec = worker.Spec(
+        model="run", folder=str(tmp_path), backend="onnx", threads=1, batch=1, length=8
+    )
     with (
         side_by_side._start([spec]) as (only,),
         pytest.raises(UserError, match=r"onnx/model\.onnx: cannot be read .*: export the"),
@@ -242,7 +266,10 @@ def test_what_does_not_fit_into_memory_together_is_timed_in_parts_with_its_refer
     house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(house / "run" / "student")
-    specs = [worker.Spec(name, folder, "onnx", 1, 1, 8) for name in "abcd"]
+    specs = [
+        worker.Spec(model=name, folder=folder, backend="onnx", threads=1, batch=1, length=8)
+        for name in "abcd"
+    ]
     monkeypatch.setattr(side_by_side, "_free_mb", lambda: 625.0)  # of it 500, and 200 a worker
     parts = side_by_side._groups(specs, ["a:onnx"])
     assert [[each.model for each in part] for part in parts] == [["a", "b"], ["a", "c"], ["a", "d"]]
@@ -255,7 +282,7 @@ def test_loaded_models_are_timed_in_a_moment_the_first_the_measure(
     model = AutoModelForSequenceClassification.from_pretrained(house / "teacher").eval()
     lengths = [5, 6, 7, 9] * 5
     ids = np.random.default_rng(0).integers(5, 99, sum(lengths)).astype(np.int32)
-    data = Encoded(ids, lengths, np.zeros(len(lengths)))
+    data = Encoded(input_ids=ids, lengths=lengths, labels=np.zeros(len(lengths)))
     models = {"teacher": (model, house / "teacher"), "student": (model, house / "teacher")}
     first, second = bench.quick(models, data, texts=20)
     assert (first.model, first.backend, first.threads, first.length) == ("teacher", "torch", 1, 6)

@@ -11,7 +11,8 @@ import pytest
 from support.command_line import command
 
 from alembert.recipes import choose
-from alembert.runs import checks, folder, stage
+from alembert.runs import checks, stage
+from alembert.runs.folder import writing
 
 DISTIL = (
     "distill distilbert --train train.csv --out run --max-length 32 --epochs 1 --teacher teacher"
@@ -103,12 +104,12 @@ BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.gener
         ),
         ("transformers.PreTrainedModel.save_pretrained", "02-task", "run/stages/02-task/model"),
         (
-            "alembert.runs.folder.shutil.copyfile",
+            "alembert.runs.folder.writing.shutil.copyfile",
             "model.safetensors",
             "run/student/model.safetensors",
         ),
         ("alembert.training.monitor.Log.note", "accuracy", "run/stages/02-task/log.jsonl"),
-        ("alembert.io.files.write_text", "metrics.json", "run/metrics.json"),
+        ("alembert.io.files.write_text", "run/metrics.json", "run/metrics.json"),
     ],
 )  # fmt: skip
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(
@@ -139,7 +140,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(
 def test_a_disk_full_from_the_start_leaves_no_folder(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(folder, "open_run", full(folder.open_run, "run"))
+    monkeypatch.setattr(writing, "open_run", full(writing.open_run, "run"))
     assert command(DISTIL, monkeypatch) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(r"alembert: run/environment\.json: cannot be written \(.*\): .*\n", said)

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from support.serving import counting, made_up, per_place, per_token, running
+from support.serving import LABELS, counting, made_up, per_place, per_token, running
 from transformers import BertTokenizerFast
 
-from alembert.client.client import AsyncClient, Client, LabelScore, ServerError
-from alembert.io.answers import Guess
+from alembert.client.client import AsyncClient, Client, ServerError
+from alembert.io.answers import Guess, Prediction
 from alembert.io.errors import UserError
 
 GOOD = [[{"score": 1.0, "label": "up"}]]
@@ -74,17 +74,18 @@ def test_answers_of_a_real_application_are_typed(folder: Path) -> None:
         return found
 
     found = asyncio.run(run())
-    assert [[type(each) for each in text] for text in found["sorts"]] == [[LabelScore] * 3] * 2
+    assert [type(each) for each in found["sorts"]] == [Prediction, Prediction]
+    assert [set(each.scores) for each in found["sorts"]] == [set(LABELS)] * 2
     assert [tags.words[0].text for tags in found["tags"]] == ["a", "c"]
-    assert [type(guess) for guess in found["fills"][0][0]] == [Guess, Guess]
-    assert len(found["embeds"][0]) == 3
+    assert [type(guess) for guess in found["fills"][0]] == [Guess, Guess]
+    assert len(found["embeds"]) == 3
     assert found["info"]["model_id"] == "sorts"
 
 
 def test_a_tuple_is_a_pair_as_in_a_session() -> None:
     client, asked = told(lambda _: httpx.Response(200, json=GOOD))
-    assert len(client.predict(("a film", "a book"))) == 1
-    assert len(client.predict([("a film", "a book")])) == 1
+    one = client.predict(("a film", "a book"))
+    assert client.predict([("a film", "a book")]) == [one]
     assert [json.loads(each.content)["inputs"] for each in asked] == [[["a film", "a book"]]] * 2
 
 
@@ -93,7 +94,7 @@ def test_what_the_server_has_no_room_for_is_asked_again_not_before_it_says(
 ) -> None:
     busy = httpx.Response(429, headers={"retry-after": "3"}, json={})
     client, asked = told(lambda number: busy if number < 3 else httpx.Response(200, json=GOOD))
-    assert client.predict("a") == [[LabelScore("up", 1.0)]]
+    assert client.predict("a") == Prediction("up", 1.0, {"up": 1.0})
     assert len(asked) == 3
     assert slept == [3, 3]
 
@@ -113,7 +114,7 @@ def test_a_broken_connection_is_tried_again_and_waits_grow(slept: list[float]) -
 def test_where_a_proxy_lost_its_server_the_client_asks_again() -> None:
     lost = httpx.Response(500, text="Internal Server Error")
     client, asked = told(lambda number: lost if number == 1 else httpx.Response(200, json=GOOD))
-    assert client.predict("a") == [[LabelScore("up", 1.0)]]
+    assert client.predict("a") == Prediction("up", 1.0, {"up": 1.0})
     assert len(asked) == 2
 
 

@@ -129,7 +129,7 @@ def test_a_cell_may_hold_200_kilobytes(tmp_path: Path) -> None:
         ("d.json", '[{"a": 1}, 3]', "row 2: not an object"),
         ("d.conll", "one O\ntwo\n", "line 2: a word without a tag"),
         ("d.parquet", "no parquet", "not readable as Parquet"),
-        ("d.xlsx", "x", r"unknown kind of file '.xlsx'; known are .csv .tsv"),
+        ("d.xls", "x", r"unknown kind of file '.xls'; known are .csv .tsv"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_and_line(

@@ -57,8 +57,16 @@ def test_given_columns_win_over_usual_names() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({}, "d.csv: no column of text among 'a', 'b'; name it with --text"),
-        ({"text": "a"}, "d.csv: no column of labels among 'a', 'b'; name it with --label"),
+        (
+            {},
+            "d.csv: no column of text and none of labels among 'a', 'b'; name them with --text and "
+            "--label (row 1: a = 'x', b = 'y')",
+        ),
+        (
+            {"text": "a"},
+            "d.csv: no column of labels among 'a', 'b'; name it with --label "
+            "(row 1: a = 'x', b = 'y')",
+        ),
         ({"text": "c"}, "--text c: d.csv has no such column; it has 'a', 'b'"),
         ({"text": "a", "label": "c"}, "--label c: d.csv has no such column; it has 'a', 'b'"),
         ({"text_pair": "a"}, "--text-pair a: name the first text too, with --text"),
@@ -217,11 +225,13 @@ def test_labels_follow_their_kind(tokenizer: BertTokenizerFast) -> None:
 
 def test_a_score_of_minus_100_is_a_label_and_a_missing_one_is_none() -> None:
     ids, lengths = np.arange(3, dtype=np.int32), [1, 1, 1]
-    scores = Encoded(ids, lengths, np.array([-100, np.nan, 1], np.float32))
+    scores = Encoded(input_ids=ids, lengths=lengths, labels=np.array([-100, np.nan, 1], np.float32))
     assert scores.labelled.tolist() == [True, False, True]
-    several = Encoded(ids, lengths, np.array([[0, 1], [np.nan] * 2, [0, 0]], np.float32))
+    several = Encoded(
+        input_ids=ids, lengths=lengths, labels=np.array([[0, 1], [np.nan] * 2, [0, 0]], np.float32)
+    )
     assert several.labelled.tolist() == [True, False, True]
-    classes = Encoded(ids, lengths, np.array([1, -100, 0]))
+    classes = Encoded(input_ids=ids, lengths=lengths, labels=np.array([1, -100, 0]))
     assert classes.labelled.tolist() == [True, False, True]
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from transformers import BertTokenizerFast
 
-from alembert.data import unpacking
 from alembert.data.corpus.corpus import write_corpus
+from alembert.data.files import unpacking
 from alembert.data.sources import read
 from alembert.io.errors import UserError
 

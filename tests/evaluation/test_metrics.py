@@ -18,7 +18,12 @@ def encoded(labels: Any, per_token: bool = False) -> Encoded:
     """Rows of one token (or, per token, one row of all) that bear these labels."""
     values = np.array(labels)
     lengths = [len(values)] if per_token else [1] * len(values)
-    return Encoded(np.ones(len(values), np.int32), lengths, values, per_token=per_token)
+    return Encoded(
+        input_ids=np.ones(len(values), np.int32),
+        lengths=lengths,
+        labels=values,
+        per_token=per_token,
+    )
 
 
 def logits(said: list[int], classes: int = 2) -> np.ndarray[Any, Any]:

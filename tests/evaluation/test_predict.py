@@ -49,7 +49,12 @@ class Echo(nn.Module):
 def test_predictions_come_in_the_order_of_the_rows() -> None:
     lengths = [3, 1, 7, 2, 7, 5]
     starts = np.cumsum([0, *lengths[:-1]])
-    data = Encoded(np.arange(25, dtype=np.int32), lengths, np.zeros(6), np.zeros(25, np.int8))
+    data = Encoded(
+        input_ids=np.arange(25, dtype=np.int32),
+        lengths=lengths,
+        labels=np.zeros(6),
+        token_type_ids=np.zeros(25, np.int8),
+    )
     model = Echo().train()
     said = predict(model, data, pad_token_id=0, batch_size=2)
     assert isinstance(said, np.ndarray)
@@ -88,7 +93,7 @@ def corpus(tmp_path: Any, tokenizer: BertTokenizerFast) -> Corpus:
 def test_masked_words_are_judged_as_with_all_logits(corpus: Corpus) -> None:
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(**SMALL)).train()
-    masking = Masking(4, 99, (0, 1, 2, 3, 4), share=0.3)
+    masking = Masking(mask_token_id=4, vocab_size=99, special_ids=(0, 1, 2, 3, 4), share=0.3)
     found = evaluate_masked_words(model, corpus, masking, 0, sequences=40, batch_size=40)
     assert model.training
     assert not model.bert._forward_hooks
@@ -113,6 +118,12 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(corpus: C
         def forward(self, input_ids: Tensor) -> SimpleNamespace:
             return SimpleNamespace(logits=self.weight.expand(*input_ids.shape, 99))
 
-    found = evaluate_masked_words(Flat(), corpus, Masking(4, 99, (0, 1, 2, 3, 4)), 0, sequences=5)
+    found = evaluate_masked_words(
+        Flat(),
+        corpus,
+        Masking(mask_token_id=4, vocab_size=99, special_ids=(0, 1, 2, 3, 4)),
+        0,
+        sequences=5,
+    )
     assert found["perplexity"] == pytest.approx(99, rel=1e-5)
     assert found["top1"] == 0

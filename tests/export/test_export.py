@@ -34,8 +34,16 @@ IBBERT = {"intra_bottleneck_size": 32, "true_hidden_size": 32, "embedding_size":
 
 def one(file: str, kind: str, inputs: tuple[str, ...]) -> Manifest:
     """Facts of a single file, as the engine needs them."""
-    variant = Variant("onnx", file, "onnxruntime", "fp32", 0)
-    return Manifest(kind, (), 64, inputs, 1, "onnx", (variant,))
+    variant = Variant(backend="onnx", file=file, runtime="onnxruntime", precision="fp32", size_mb=0)
+    return Manifest(
+        kind=kind,
+        labels=(),
+        max_length=64,
+        inputs=inputs,
+        parameters=1,
+        chosen="onnx",
+        variants=(variant,),
+    )
 
 
 def said(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -295,7 +303,13 @@ def test_an_export_that_cannot_be_put_in_place_leaves_the_one_before(
     shutil.copytree(house / "model", model)
     (model / "openvino").write_text("in the way")
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
-    variant = Variant("openvino-int8", "openvino/model_int8.xml", "openvino", "int8", 0)
+    variant = Variant(
+        backend="openvino-int8",
+        file="openvino/model_int8.xml",
+        runtime="openvino",
+        precision="int8",
+        size_mb=0,
+    )
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
     monkeypatch.setattr(exporting, "make_variant", lambda *given: variant)
@@ -316,7 +330,14 @@ def test_a_variant_that_follows_its_model_no_more_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = {
-        name: Variant(name, name, "onnxruntime", name, 0, fidelity={"correlation": alike})
+        name: Variant(
+            backend=name,
+            file=name,
+            runtime="onnxruntime",
+            precision=name,
+            size_mb=0,
+            fidelity={"correlation": alike},
+        )
         for name, alike in (("onnx", 1.0), ("int8", 0.2))
     }
     monkeypatch.setattr(exporting, "make_variant", lambda work, facts, backend: made[backend])
@@ -350,7 +371,9 @@ def test_openvino_answers_as_torch_does_and_int8_needs_texts(
     made = (house / "model" / "onnx" / "model.onnx").read_bytes()
     monkeypatch.setattr(exporting.onnx_export, "export", lambda *given: given[2].write_bytes(made))
     backends = exporting.backends_of(False, True, False, True)
-    facts = exporting.export(str(tmp_path / "model"), backends, Files(str(house / "data.csv")), 32)
+    facts = exporting.export(
+        str(tmp_path / "model"), backends, Files(train=str(house / "data.csv")), 32
+    )
     assert facts.chosen == "onnx"  # never OpenVINO unasked
     exact, half, whole = facts.variants[1:]
     assert exact.file == half.file == "onnx/model.onnx"
@@ -434,7 +457,7 @@ def test_a_part_that_int8_ruins_stays_in_fp32(
     lines = [f"{text},{labels[int(row)]}" for text, row in zip(texts, rows, strict=True)]
     data.write_text("\n".join(["text,label", *lines]) + "\n")
     monkeypatch.setattr(choose, "ALL", ("onnx", "int8"))
-    facts = choose.choose(str(home), Files(str(data)), 0.9, False, 32)
+    facts = choose.choose(str(home), Files(train=str(data)), 0.9, False, 32)
     part = "bert.encoder.layer.1.attention"
     assert facts.variants[1].kept_fp32 == (part,)
     assert any(line.startswith("no int8 variant keeps 90.0%") and part in line for line in news)

@@ -12,7 +12,12 @@ from alembert.io.errors import UserError
 RIGHT = Manifest(
     kind="classification", labels=("a", "b"), max_length=64, inputs=("input_ids",), parameters=12,
     chosen="onnx", vocabulary=99, width=16,
-    variants=(Variant("onnx", "onnx/model.onnx", "onnxruntime", "fp32", 0.1, {"max_error": 0.0}),),
+    variants=(
+        Variant(
+            backend="onnx", file="onnx/model.onnx", runtime="onnxruntime", precision="fp32",
+            size_mb=0.1, fidelity={"max_error": 0.0},
+        ),
+    ),
 )  # fmt: skip
 
 

@@ -31,10 +31,10 @@ from alembert.export.torch_session import torch_session
 from alembert.inference import Session
 from alembert.inference.batching import CALL, plan
 from alembert.inference.manifest import Manifest
-from alembert.inference.predictions import labelled, likeliest, softmax, spans_of
+from alembert.inference.predictions import likeliest, predictions, softmax, spans_of
 from alembert.inference.texts import word_spans
 from alembert.inference.tokenization import Reader
-from alembert.io.answers import Tag
+from alembert.io.answers import Labels, Tag
 from alembert.io.errors import UserError
 from alembert.models.loading import load_model
 
@@ -190,7 +190,15 @@ def test_a_plan_has_every_row_once_keeps_the_budget_and_pads_little(
 
 def fake(folder: Path, kind: str, engine: Any, **more: Any) -> Session:
     """A session on a tokenizer and numbers that were made up."""
-    facts = Manifest(kind, tuple(NAMES.get(kind, ())), 64, (), 0, "", ())
+    facts = Manifest(
+        kind=kind,
+        labels=tuple(NAMES.get(kind, ())),
+        max_length=64,
+        inputs=(),
+        parameters=0,
+        chosen="",
+        variants=(),
+    )
     return Session(folder, facts=facts, engine=engine, **more)
 
 
@@ -300,7 +308,10 @@ def test_spans_are_put_together_as_seqeval_counts_them(
     labels: str, spans: list[tuple[str, str]]
 ) -> None:
     names = [None if name == "-" else name for name in labels.split()]
-    words = [Tag("abcd"[i], name, 2 * i, 2 * i + 1, 0.9 - i / 10) for i, name in enumerate(names)]
+    words = [
+        Tag(text="abcd"[i], label=name, start=2 * i, end=2 * i + 1, score=0.9 - i / 10)
+        for i, name in enumerate(names)
+    ]
     found = spans_of("a b c d", words)
     assert [(span.text, span.label) for span in found] == spans
     assert all(span.score == min(w.score for w in words if span.start <= w.start < span.end) for span in found)  # fmt: skip  # noqa: E501
@@ -309,7 +320,7 @@ def test_spans_are_put_together_as_seqeval_counts_them(
 def test_probabilities_hold_for_numbers_that_overflow() -> None:
     large = np.array([[-2000.0, 2000.0]], np.float32)
     assert softmax(large).tolist() == [[0, 1]]
-    assert list(labelled(large, "ab")[0].scores.values()) == [0, 1]
+    assert predictions("multilabel", large, "ab") == [Labels(("b",), {"a": 0, "b": 1})]
     assert likeliest(large, 9) == [[(1, 1.0), (0, 0.0)]]
 
 
@@ -357,6 +368,10 @@ def test_the_number_of_a_bad_text_counts_from_the_first_of_all(folders: dict[str
     session = fake(folders["classification"], "classification", lambda x: x["input_ids"][:, :3])
     with pytest.raises(UserError, match="text 2501 "):
         session.logits(["a"] * 2500 + [""])
+    for ask, kind in ((Session.predict, "classification"), (Session.embed, "encoder"),
+                      (Session.tag, "tokens"), (Session.fill_mask, "words")):  # fmt: skip
+        with pytest.raises(UserError, match=r"^text 1202 .*: is empty"):
+            ask(Session(folders[kind]), ["a [MASK]", " "], first=1200)
 
 
 def test_no_text_has_no_answer(folders: dict[str, Path]) -> None:
@@ -414,6 +429,7 @@ def test_a_broken_folder_is_named(
 ) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(folders["classification"], folder)
+    (folder / "checksums.json").unlink()
     (folder / file).unlink()
     if content is not None:
         (folder / file).write_bytes(content)
@@ -445,12 +461,26 @@ def test_files_that_do_not_fit_each_other_are_named(
     folders: dict[str, Path], tmp_path: Path, field: str, value: Any, said: str, runtime: str
 ) -> None:
     shutil.copytree(folders["classification"], tmp_path / "mixed")
+    (tmp_path / "mixed" / "checksums.json").unlink()
     path = tmp_path / "mixed" / "deploy.json"
     content = json.loads(path.read_text()) | {field: value}
     content["variants"][0]["runtime"] = runtime
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=said):
         Session(tmp_path / "mixed")
+
+
+@pytest.mark.parametrize("file", ["deploy.json", "onnx/model.onnx", "checksums.json"])
+def test_a_flipped_byte_of_an_export_is_named(
+    file: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(folders["classification"], tmp_path / "flipped")
+    path = tmp_path / "flipped" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{path}: is damaged"):
+        Session(tmp_path / "flipped")
 
 
 def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:

@@ -82,9 +82,13 @@ def distilled(
     narrow = config.hidden_size // 2 if recipe in ("tinybert", "minilm") else None
     chosen = with_settings(choose_recipe(recipe, config, None, 1, narrow), SHORT | settings)
     job = Job(
-        chosen, out, task, words, corpus=str(house / "corpus.txt"),
-        files=Files(str(house / "train.csv")),
-    )  # fmt: skip
+        recipe=chosen,
+        out=out,
+        teacher=task,
+        general_teacher=words,
+        corpus=str(house / "corpus.txt"),
+        files=Files(train=str(house / "train.csv")),
+    )
     with logged() as lines:
         run(job)
     return lines
@@ -158,12 +162,12 @@ def test_of_another_tokenizer_answers_are_learnt_and_nothing_else(
     house: Path, tmp_path: Path
 ) -> None:
     master, student = teacher(house, "mpnet", "classification"), teacher(house, "bert", "words")
-    files = Files(str(house / "train.csv"))
+    files = Files(train=str(house / "train.csv"))
 
     def learnt(recipe: str, **settings: str) -> list[str]:
         chosen = choose_recipe(recipe, load_config(master), student)
         chosen = with_settings(chosen, SHORT | settings)
-        run(Job(chosen, tmp_path / recipe, master, student=student, files=files))
+        run(Job(recipe=chosen, out=tmp_path / recipe, teacher=master, student=student, files=files))
         return trained(tmp_path / recipe)
 
     assert learnt("minilm") == ["task"]

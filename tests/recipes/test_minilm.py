@@ -115,9 +115,17 @@ def test_the_layer_that_teaches_is_that_of_the_paper() -> None:
 def test_the_recipe_runs_from_corpus_to_task(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification", layers=4)
     recipe = shrunk(recipe_of("minilm", load_config(teacher), hidden_size=8))
-    files = Files(task_file(tmp_path / "train.csv"), None, task_file(tmp_path / "test.csv", 12, 1))
+    files = Files(
+        train=task_file(tmp_path / "train.csv"),
+        valid=None,
+        evaluation=task_file(tmp_path / "test.csv", 12, 1),
+    )
     job = Job(
-        recipe, tmp_path / "run", teacher, corpus=corpus_file(tmp_path / "c.txt"), files=files
+        recipe=recipe,
+        out=tmp_path / "run",
+        teacher=teacher,
+        corpus=corpus_file(tmp_path / "c.txt"),
+        files=files,
     )
     assert "retention" in run(job)
     student = load_model(str(job.result), "classification")

@@ -37,6 +37,7 @@ from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import with_run
 from alembert.runs import stage as beginning
 from alembert.runs.job import Job
 from alembert.runs.run import run
@@ -269,10 +270,13 @@ def test_the_whole_way_from_a_bert(tmp_path: Path, tokenizer: BertTokenizerFast,
     general = saved(tmp_path / "general", tokenizer)
     test = task_file(tmp_path / "test.csv", 12, 1)
     job = Job(
-        shrunk(recipe_of(name, load_config(teacher))), tmp_path / "run", teacher, general,
+        recipe=shrunk(recipe_of(name, load_config(teacher))),
+        out=tmp_path / "run",
+        teacher=teacher,
+        general_teacher=general,
         corpus=corpus_file(tmp_path / "corpus.txt"),
-        files=Files(task_file(tmp_path / "train.csv"), None, test),
-    )  # fmt: skip
+        files=Files(train=task_file(tmp_path / "train.csv"), valid=None, evaluation=test),
+    )
     metrics = run(job)
     assert 0 <= metrics["student"]["accuracy"] <= 1
     plain, info = MobileBertForSequenceClassification.from_pretrained(
@@ -288,12 +292,12 @@ def test_an_ibbert_is_made_from_a_bert_and_teaches(
 ) -> None:
     bert, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
     recipe = shrunk(recipe_of("ibbert", load_config(bert), hidden_size=8))
-    first = Job(recipe, tmp_path / "ib", bert, corpus=corpus)
+    first = Job(recipe=recipe, out=tmp_path / "ib", teacher=bert, corpus=corpus)
     run(first)
     teacher = str(first.result)
     assert isinstance(load_model(teacher, "words"), IBBertForMaskedLM)
     recipe = shrunk(recipe_of("mobilebert", load_config(teacher)))
-    second = Job(recipe, tmp_path / "mobile", teacher, corpus=corpus)
+    second = Job(recipe=recipe, out=tmp_path / "mobile", teacher=teacher, corpus=corpus)
     run(second)
     assert isinstance(load_model(str(second.result), "words"), MobileBertForMaskedLM)
 
@@ -316,7 +320,11 @@ def test_an_ibbert_is_trained_from_scratch_on_a_corpus(
     recipe = with_settings(shrunk(finetune(load_config(str(shape)))), changes)
     jobs = [
         Job(
-            recipe, tmp_path / f"{seed}", student=str(shape), corpus=corpus, seed=seed, model_at="."
+            recipe=with_run(recipe, seed=seed),
+            out=tmp_path / f"{seed}",
+            student=str(shape),
+            corpus=corpus,
+            model_at=".",
         )
         for seed in range(2)
     ]
@@ -345,12 +353,12 @@ def test_a_new_head_of_masked_words_is_fitted_once(
     monkeypatch.setattr(beginning, "fit_mlm_head", lambda *given: fitted.append(given))
     teacher, corpus = saved(tmp_path / "bert", tokenizer), corpus_file(tmp_path / "corpus.txt")
     recipe = with_settings(shrunk(recipe_of("mobilebert", load_config(teacher))), settings)
-    first = Job(recipe, tmp_path / "first", teacher, corpus=corpus)
+    first = Job(recipe=recipe, out=tmp_path / "first", teacher=teacher, corpus=corpus)
     run(first)
     assert len(fitted) == times
     more = recipe.model_copy(update={"stages": recipe.stages[-3:-2]})  # pre-training again
     student = str(first.result)
-    run(Job(more, tmp_path / "more", teacher, student=student, corpus=corpus))
+    run(Job(recipe=more, out=tmp_path / "more", teacher=teacher, student=student, corpus=corpus))
     assert len(fitted) == times
     hidden = [batch["input_ids"] == tokenizer.mask_token_id for _, _, batch in fitted]
     assert all(mask.any() for mask in hidden)

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import BertConfig
 
 from alembert.io.errors import UserError
 from alembert.recipes import RECIPES, recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
-from alembert.recipes.schema import from_yaml, to_yaml
+from alembert.recipes.schema import from_yaml, to_yaml, with_run
 
 TEACHERS = [
     BertConfig(),
@@ -128,3 +129,37 @@ def test_an_unknown_recipe_and_too_many_layers_are_refused() -> None:
 def test_what_cannot_be_trained_is_refused_by_the_recipe(field: str, value: str, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
         with_settings(recipe_of("distilbert", BertConfig()), {field: value})
+
+
+def test_the_settings_of_a_run_are_in_its_recipe_and_come_back(tmp_path: Path) -> None:
+    recipe = recipe_of("distilbert", BertConfig())
+    asked = with_settings(recipe, {"run.seed": "3", "run.cache_teacher": "true"})
+    asked = with_run(asked, precision="bf16", vocabulary="task")
+    (tmp_path / "r.yaml").write_text(to_yaml(asked))
+    assert from_yaml(tmp_path / "r.yaml") == asked
+    run = asked.run
+    assert (run.seed, run.precision, run.vocabulary) == (3, "bf16", "task")
+    assert (run.cache_teacher, run.cache_top, run.cache_precision) == (True, 128, "bf16")
+
+
+def test_a_recipe_file_of_before_the_section_run_is_read(tmp_path: Path) -> None:
+    recipe = recipe_of("distilbert", BertConfig())
+    before = {key: value for key, value in yaml.safe_load(to_yaml(recipe)).items() if key != "run"}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(before))
+    assert from_yaml(tmp_path / "r.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("seed", "-1", "--seed -1: must be 0 or more"),
+        ("precision", "fp8", "--precision fp8: choose auto, fp32, bf16 or fp16"),
+        ("vocabulary", "corpus", "--vocabulary corpus: task, or leave it out"),
+        ("cache_top", "0", "--cache-top 0: must be 1 or more"),
+        ("cache_precision", "fp16", "--cache-precision fp16: choose bf16 or fp32"),
+        ("sead", "1", "--set run.sead: there is no field 'sead' here: seed, precision"),
+    ],
+)
+def test_a_setting_of_a_run_that_cannot_be_is_refused(field: str, value: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^{said}"):
+        with_settings(recipe_of("distilbert", BertConfig()), {f"run.{field}": value})

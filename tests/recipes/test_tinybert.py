@@ -1,6 +1,8 @@
 """TinyBERT: what its terms compute, its recipe's sizes, its stages from start to end."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,9 +92,12 @@ def test_each_terms_gradient_is_its_slope(
     def left(**own: Tensor) -> Trace:
         made = {name: torch.randn(shape, generator=dice) for name, shape in shapes.items()} | own
         return Trace(
-            {0: made["hidden"], 1: made["hidden"] * 2}, {1: made["queries"]}, {1: made["keys"]}, {},
-            made["logits"],
-        )  # fmt: skip
+            hidden={0: made["hidden"], 1: made["hidden"] * 2},
+            queries={1: made["queries"]},
+            keys={1: made["keys"]},
+            values={},
+            logits=made["logits"],
+        )
 
     teacher, fixed = left(), {n: torch.randn(s, generator=dice) for n, s in shapes.items()}
     pairs = term.pairs(1, 1)
@@ -189,9 +194,12 @@ def test_every_stage_runs_and_plain_transformers_gives_the_same_logits(
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", 12, 1)
     job = Job(
-        shrunk(teacher, layers=2, hidden_size=8), tmp_path / "run", teacher,
-        corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(train, None, test),
-    )  # fmt: skip
+        recipe=shrunk(teacher, layers=2, hidden_size=8),
+        out=tmp_path / "run",
+        teacher=teacher,
+        corpus=corpus_file(tmp_path / "corpus.txt"),
+        files=Files(train=train, valid=None, evaluation=test),
+    )
     metrics = run(job)
     assert sum("done in" in line for line in news) == 3
     general = AutoModel.from_pretrained(tmp_path / "run" / "stages" / "01-general" / "model")
@@ -217,7 +225,12 @@ def test_depths_that_do_not_divide_and_either_kind_of_projection(
     teacher = saved(tmp_path / "teacher", tokenizer, num_hidden_layers=3)
     recipe = shrunk(teacher, layers=2, hidden_size=8)
     recipe = recipe.model_copy(update={"projections": projections})
-    job = Job(recipe, tmp_path / "run", teacher, corpus=corpus_file(tmp_path / "corpus.txt"))
+    job = Job(
+        recipe=recipe,
+        out=tmp_path / "run",
+        teacher=teacher,
+        corpus=corpus_file(tmp_path / "corpus.txt"),
+    )
     run(job)
     assert AutoModel.from_pretrained(job.result).config.num_hidden_layers == 2
 
@@ -230,11 +243,11 @@ def test_the_task_stages_read_variants_of_their_texts(
     words = saved(tmp_path / "words", tokenizer)
     train, more = task_file(tmp_path / "t.csv"), task_file(tmp_path / "u.csv", 9, 2, labelled=False)
     recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "3"})
-    files = Files(train, task_file(tmp_path / "v.csv", 12, 1), unlabelled=more)
-    job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
+    files = Files(train=train, valid=task_file(tmp_path / "v.csv", 12, 1), unlabelled=more)
+    job = Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files, mlm=words)
     run(job)
     (made,) = (tmp_path / "run").glob("augmented-*.parquet")
-    rows = len(read_parquet(made))
+    rows = 60 + len(read_parquet(made))  # the file has no copy of the rows themselves
     assert 60 < rows <= 240
     assert f"augmentation: 60 rows became {rows}" in news
     assert any(f"{rows + 9:,} sequences" in line for line in news)  # and those without a label
@@ -250,11 +263,24 @@ def test_every_kind_of_task_goes_the_whole_way_with_variants(
         finetune(BertConfig()), {"stages.task.steps": "2", "stages.task.max_length": "32"}
     )
     start = saved(tmp_path / "start", tokenizer)
-    run(Job(tuning, tmp_path / "teacher", student=start, files=Files(train, train, train),
-            model_at="."))  # fmt: skip
+    run(
+        Job(
+            recipe=tuning,
+            out=tmp_path / "teacher",
+            student=start,
+            files=Files(train=train, valid=train, evaluation=train),
+            model_at=".",
+        )
+    )
     teacher = str(tmp_path / "teacher")
     recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
-    job = Job(recipe, tmp_path / "run", teacher, files=Files(train, train, train), mlm=start)
+    job = Job(
+        recipe=recipe,
+        out=tmp_path / "run",
+        teacher=teacher,
+        files=Files(train=train, valid=train, evaluation=train),
+        mlm=start,
+    )
     metrics = run(job)
     assert metrics["student"]
 
@@ -264,20 +290,27 @@ def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     recipe = shrunk(teacher, layers=1, hidden_size=8)
-    files = Files(task_file(tmp_path / "train.csv"), task_file(tmp_path / "v.csv", 12, 1))
-    run(Job(recipe, tmp_path / "run", teacher, files=files))
+    files = Files(
+        train=task_file(tmp_path / "train.csv"), valid=task_file(tmp_path / "v.csv", 12, 1)
+    )
+    run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files))
     assert any("augmentation is left out" in line and "--mlm" in line for line in news)
     with pytest.raises(UserError, match="--mlm augments texts and recipe 'distilbert' does not"):
-        Job(recipe_of("distilbert", BertConfig()), tmp_path / "x", teacher, mlm="words")
+        Job(
+            recipe=recipe_of("distilbert", BertConfig()),
+            out=tmp_path / "x",
+            teacher=teacher,
+            mlm="words",
+        )
 
 
 def ran_with_variants(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[Job, Path]:
     """A run that will be judged anew, and the file of its variants."""
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     words = saved(tmp_path / "words", tokenizer)
-    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    files = Files(train=task_file(tmp_path / "t.csv"), valid=task_file(tmp_path / "v.csv", 12, 1))
     recipe = with_settings(shrunk(teacher, layers=1, hidden_size=8), {"augment.copies": "2"})
-    job = Job(recipe, tmp_path / "run", teacher, files=files, mlm=words)
+    job = Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files, mlm=words)
     run(job)
     (tmp_path / "run" / "metrics.json").unlink()
     (made,) = (tmp_path / "run").glob("augmented-*.parquet")
@@ -287,10 +320,18 @@ def ran_with_variants(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[Job
 def test_variants_are_made_anew_when_the_file_has_changed(
     news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
+    """A run that an earlier version began has no digest of its rows, and goes on with others."""
     job, first = ran_with_variants(tmp_path, tokenizer)
-    task_file(tmp_path / "t.csv", 30, 5)
+    files = Files(train=task_file(tmp_path / "t.csv", 30, 5), valid=job.files and job.files.valid)
+    changed = replace(job, files=files)
+    with pytest.raises(UserError, match=r"t\.csv: its rows are not those that the run in"):
+        run(changed)
+    environment = tmp_path / "run" / "environment.json"
+    before = json.loads(environment.read_text())
+    environment.write_text(json.dumps({k: v for k, v in before.items() if k != "digests"}))
+    (tmp_path / "run" / "checksums.json").unlink()
     news.clear()
-    run(job)
+    run(changed)
     (second,) = (tmp_path / "run").glob("augmented-*.parquet")
     assert second != first
     assert any(line.startswith("augmentation: 30 rows") for line in news)
@@ -304,7 +345,7 @@ def test_damaged_variants_are_said_and_made_anew(
     made.write_bytes(whole[: len(whole) // 2])
     news.clear()
     run(job)
-    assert any(line.startswith(str(made)) and line.endswith(": it is made again") for line in news)
+    assert any(line.startswith(f"{made}: is damaged: it is made again") for line in news)
     assert made.read_bytes() == whole
 
 
@@ -312,10 +353,10 @@ def test_a_masked_word_model_that_is_not_there_leaves_the_folder_to_the_next_com
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
-    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
+    files = Files(train=task_file(tmp_path / "t.csv"), valid=task_file(tmp_path / "v.csv", 12, 1))
     recipe = shrunk(teacher, layers=1, hidden_size=8)
     with pytest.raises(UserError, match="has no masked-word head"):
-        run(Job(recipe, tmp_path / "run", teacher, files=files, mlm=teacher))
+        run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files, mlm=teacher))
     assert not (tmp_path / "run").exists()
 
 
@@ -325,9 +366,13 @@ def test_what_a_later_stage_cannot_do_is_refused_before_the_first(
     teacher = saved(tmp_path / "teacher", tokenizer, "classification", num_attention_heads=2)
     general = saved(tmp_path / "general", tokenizer)
     job = Job(
-        shrunk(general, layers=1, hidden_size=8), tmp_path / "run", teacher, general,
-        corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(task_file(tmp_path / "t.csv")),
-    )  # fmt: skip
+        recipe=shrunk(general, layers=1, hidden_size=8),
+        out=tmp_path / "run",
+        teacher=teacher,
+        general_teacher=general,
+        corpus=corpus_file(tmp_path / "corpus.txt"),
+        files=Files(train=task_file(tmp_path / "t.csv")),
+    )
     with pytest.raises(UserError, match="4 attention heads of the student with 2"):
         run(job)
     assert not (tmp_path / "run").exists()
@@ -370,8 +415,14 @@ def test_a_student_that_is_named_has_its_own_shape_and_the_recipes_dropout(
     assert shape == (2, 8)
     with pytest.raises(UserError, match=r"--hidden-size 12: the student .* has 8"):
         choose_recipe("tinybert", config, start, None, 12)
-    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
-    job = Job(with_settings(recipe, SHORT), tmp_path / "run", teacher, student=start, files=files)
+    files = Files(train=task_file(tmp_path / "t.csv"), valid=task_file(tmp_path / "v.csv", 12, 1))
+    job = Job(
+        recipe=with_settings(recipe, SHORT),
+        out=tmp_path / "run",
+        teacher=teacher,
+        student=start,
+        files=files,
+    )
     run(job)
     made = load_config(str(job.result))
     assert (made.hidden_size, made.hidden_dropout_prob) == (8, 0.0)
@@ -390,7 +441,7 @@ def test_a_student_of_another_family_can_be_named(
     start = saved(tmp_path / "start", tokenizer, "words", kind, num_hidden_layers=1, hidden_size=8)
     recipe = choose_recipe(name, load_config(teacher), start)
     recipe = with_settings(recipe, {"stages.*.steps": "2", "stages.*.max_length": "32"})
-    files = Files(task_file(tmp_path / "t.csv"), task_file(tmp_path / "v.csv", 12, 1))
-    job = Job(recipe, tmp_path / "run", teacher, student=start, files=files)
+    files = Files(train=task_file(tmp_path / "t.csv"), valid=task_file(tmp_path / "v.csv", 12, 1))
+    job = Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, student=start, files=files)
     run(job)
     assert load_config(str(job.result)).model_type == kind

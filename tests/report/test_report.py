@@ -62,12 +62,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast)
     for seed, name in enumerate(("train.csv", "test.csv")):
         file = Path(task_file(home / name, seed=seed))
         file.write_text(file.read_text().replace(",up\n", f",{HOSTILE}\n"))
-    files = Files(str(home / "train.csv"), evaluation=str(home / "test.csv"))
+    files = Files(train=str(home / "train.csv"), evaluation=str(home / "test.csv"))
     tuning = with_settings(finetune(load_config(body)), SHORT)
-    run(Job(tuning, home / "teacher", student=body, files=files, model_at="."))
+    run(Job(recipe=tuning, out=home / "teacher", student=body, files=files, model_at="."))
     teacher = str(home / "teacher")
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), SHORT)
-    run(Job(recipe, home / "run", teacher=teacher, files=files))
+    run(Job(recipe=recipe, out=home / "run", teacher=teacher, files=files))
     return home
 
 
@@ -79,8 +79,10 @@ def report(home: Path) -> str:
 
 @pytest.fixture
 def copied(home: Path, tmp_path: Path) -> Path:
-    """A run of one's own to spoil; its teacher is where it was."""
+    """A run of one's own to change, without checksums; its teacher is where it was."""
     shutil.copytree(home / "run", tmp_path / "run")
+    for path in (tmp_path / "run").rglob("checksums.json"):
+        path.unlink()
     return tmp_path / "run"
 
 
@@ -301,11 +303,19 @@ def measured_by_export(run: Path, onnx: float, int8: float) -> None:
     """Writes the manifest of a student whose variants `export --auto` measured."""
     variants = tuple(
         deployed.Variant(
-            name, "a.onnx", "onnxruntime", name, 1.5, measured={"accuracy": right, "cpu_ms": 1.25}
+            backend=name,
+            file="a.onnx",
+            runtime="onnxruntime",
+            precision=name,
+            size_mb=1.5,
+            measured={"accuracy": right, "cpu_ms": 1.25},
         )
         for name, right in (("onnx", onnx), ("int8", int8))
     )
-    exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    exported = deployed.Manifest(
+        kind="classification", labels=("a",), max_length=32, inputs=("input_ids",), parameters=9,
+        chosen="int8", variants=variants,
+    )  # fmt: skip
     deployed.write_manifest(run / "student", exported)
 
 
@@ -322,12 +332,31 @@ def test_what_a_student_was_exported_to_has_rows(copied: Path) -> None:
 
 
 def test_an_estimate_stays_a_share_and_what_is_slower_is_called_so(copied: Path) -> None:
-    student = comparison.Entry("s", "student", "torch", "", 1, 1.0, 0.98, ms=2.0, faster=0.5)
+    student = comparison.Entry(
+        name="s",
+        role="student",
+        backend="torch",
+        shape="",
+        parameters=1,
+        size_mb=1.0,
+        metric=0.98,
+        ms=2.0,
+        faster=0.5,
+    )
     measured_by_export(copied, 0.34, 0.36)
     variants = comparison._exported_entries(RunRecord(copied), student)
     assert [variant.metric for variant in variants] == pytest.approx([0.98, 1.0])
     assert max(variant.metric or 0 for variant in variants) == 1.0
-    teacher = comparison.Entry("t", "teacher", "torch", "", 2, 2.0, 0.99, ms=1.0)
+    teacher = comparison.Entry(
+        name="t",
+        role="teacher",
+        backend="torch",
+        shape="",
+        parameters=2,
+        size_mb=2.0,
+        metric=0.99,
+        ms=1.0,
+    )
     tiles = page._headline(student, teacher, None, "f1")
     assert ("2.0\u00d7", "slower", "2.0 ms a text in torch") in tiles
 
@@ -345,8 +374,15 @@ def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) 
     mine = str(copied)
     rows = [row(teacher, 1, 8.0), row(mine, 2, 1.0), row(mine, 1, 4.0), row(mine, 1, 1.0, "int8")]
     (copied / "bench.json").write_text(json.dumps({"rows": rows}))
-    variants = (deployed.Variant("int8", "a.onnx", "onnxruntime", "int8", 1.5),)
-    exported = deployed.Manifest("classification", ("a",), 32, ("input_ids",), 9, "int8", variants)
+    variants = (
+        deployed.Variant(
+            backend="int8", file="a.onnx", runtime="onnxruntime", precision="int8", size_mb=1.5
+        ),
+    )
+    exported = deployed.Manifest(
+        kind="classification", labels=("a",), max_length=32, inputs=("input_ids",), parameters=9,
+        chosen="int8", variants=variants,
+    )  # fmt: skip
     deployed.write_manifest(copied / "student", exported)
     found = comparison.entries(RunRecord(copied), "x")
     assert [entry.ms for entry in found] == [4.0, 2.0, 0.5]  # a text, at one thread
@@ -377,7 +413,15 @@ def judgement(kind: str, labels: str, truth: list[Any], **logits: list[Any]) -> 
     texts = [f"text {i}" for i in range(len(truth))]
     words = [[f"w{k}" for k in range(len(row))] for row in truth] if kind == "tokens" else []
     known = [np.array(row) for row in truth]
-    return Predictions(kind, tuple(labels.split()), texts, words, known, rows, len(texts))
+    return Predictions(
+        kind=kind,
+        labels=tuple(labels.split()),
+        texts=texts,
+        words=words,
+        truth=known,
+        logits=rows,
+        total=len(texts),
+    )
 
 
 def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:

@@ -33,7 +33,7 @@ NAMES = ("down", "flat", "up")
 
 @pytest.fixture
 def splits(tmp_path: Path, tokenizer: BertTokenizerFast) -> Splits:
-    return prepare(Files(task_file(tmp_path / "train.csv")), tokenizer, 32, NAMES, 0)
+    return prepare(Files(train=task_file(tmp_path / "train.csv")), tokenizer, 32, NAMES, 0)
 
 
 def asks(weights: object) -> Stage:
@@ -112,7 +112,7 @@ def test_weights_that_fit_no_class_are_named(splits: Splits, weights: object, sa
 def test_data_without_classes_has_no_class_weights(
     splits: Splits, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
-    other = prepare(Files(several(tmp_path / "m.jsonl")), tokenizer, 32, None, 0)
+    other = prepare(Files(train=several(tmp_path / "m.jsonl")), tokenizer, 32, None, 0)
     with pytest.raises(UserError, match="this is multilabel"):
         with_class_weights(asks("balanced"), other)
     words = with_settings(
@@ -126,7 +126,7 @@ def test_data_without_classes_has_no_class_weights(
 
 
 def test_tags_are_weighed_word_by_word(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
-    found = prepare(Files(tags(tmp_path / "t.conll")), tokenizer, 32, None, 0)
+    found = prepare(Files(train=tags(tmp_path / "t.conll")), tokenizer, 32, None, 0)
     known = found.train.labels[found.train.labels >= 0]
     weights = given(with_class_weights(asks("balanced"), found))
     assert weights == pytest.approx(
@@ -146,7 +146,15 @@ def test_a_run_keeps_the_recipe_as_it_was_asked_and_says_the_weights(
     setting = "stages.task.objective.HardLabels.class_weights"
     settings = {setting: "balanced", "stages.task.steps": "2", "stages.task.max_length": "32"}
     recipe = with_settings(finetune(load_config(body)), settings)
-    run(Job(recipe, tmp_path / "run", student=body, files=Files(str(rare)), model_at="."))
+    run(
+        Job(
+            recipe=recipe,
+            out=tmp_path / "run",
+            student=body,
+            files=Files(train=str(rare)),
+            model_at=".",
+        )
+    )
     assert from_yaml(tmp_path / "run/recipe.yaml") == recipe
     (line,) = (line for line in news if line.startswith("class weights: "))
     assert line.endswith("up 2.44")  # 66 rows, of which 9 are up: 66 / (3 * 9)

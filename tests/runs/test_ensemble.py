@@ -29,6 +29,7 @@ from alembert.runs.encoded_task import encode_task
 from alembert.runs.job import Job
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import WithTeacherLogits
+from alembert.training.teacher import Teachers
 
 NAMES = ["down", "flat", "up"]
 OTHER = ["Up", "down", "flat"]  # the same, in another order and case
@@ -95,11 +96,14 @@ def teachers(
 def job(tmp_path: Path, first: str, *others: str, recipe: str = "distilbert") -> Job:
     data = task_file(tmp_path / "train.csv")
     test = task_file(tmp_path / "e.csv", 12, 3)
-    chosen = with_settings(recipe_of(recipe, load_config(first)), SHORT)
+    chosen = with_settings(recipe_of(recipe, load_config(first)), SHORT | {"run.precision": "fp32"})
     return Job(
-        chosen, tmp_path / "run", first, files=Files(data, evaluation=test), precision="fp32",
+        recipe=chosen,
+        out=tmp_path / "run",
+        teacher=first,
+        files=Files(train=data, evaluation=test),
         more_teachers=others,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -191,14 +195,14 @@ def test_tags_are_averaged_piece_by_piece_by_teachers_of_one_tokenizer(
     paths = [saved(tmp_path / f"t{seed}", tokenizer, "tokens", seed=seed, **labels)
              for seed in (1, 2)]  # fmt: skip
     recipe = with_settings(recipe_of("distilbert", load_config(paths[0])), SHORT)
-    more = {"files": Files(data, evaluation=data), "more_teachers": (paths[1],)}
-    metrics = run.run(Job(recipe, tmp_path / "run", paths[0], **more))
+    more = {"files": Files(train=data, evaluation=data), "more_teachers": (paths[1],)}
+    metrics = run.run(Job(recipe=recipe, out=tmp_path / "run", teacher=paths[0], **more))
     assert {"accuracy", "span_f1"} <= metrics["ensemble"].keys()
     BertTokenizerFast(
         vocab={w: i for i, w in enumerate(reversed(list(tokenizer.get_vocab())))}
     ).save_pretrained(paths[1])
     with pytest.raises(UserError, match=r"t2: its tokenizer is not that of .*t1, and tags are"):
-        run.run(Job(recipe, tmp_path / "again", paths[0], **more))
+        run.run(Job(recipe=recipe, out=tmp_path / "again", teacher=paths[0], **more))
 
 
 def test_rows_of_another_length_are_never_averaged(
@@ -206,13 +210,14 @@ def test_rows_of_another_length_are_never_averaged(
 ) -> None:
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
-    (member,) = ensemble.members(made, encode_task(made, first))
+    loaded = Teachers()
+    (member,) = ensemble.members(made, encode_task(made, loaded[first], loaded), loaded)
     assert member.order == (1, 2, 0)
     assert member.task.splits is not None
     rows = member.task.splits.train
     with pytest.raises(UserError, match="reads other rows"):
         ensemble.with_average(
-            WithTeacherLogits(rows.after(1), []),
+            WithTeacherLogits(rows.take(np.arange(1, len(rows))), []),
             member.task.splits.task,
             [member],
             Accelerator(cpu=True),

@@ -26,15 +26,19 @@ def test_it_goes_the_whole_way(kind: str, tmp_path: Path, tokenizer: BertTokeniz
     write, name, metric = KINDS[kind]
     body = saved(tmp_path / "body", tokenizer)
     data = write(tmp_path / name)
-    files = Files(data, evaluation=data)
+    files = Files(train=data, evaluation=data)
     recipe = with_settings(finetune(load_config(body)), SHORT)
-    first = run(Job(recipe, tmp_path / "teacher", student=body, files=files, model_at="."))
+    first = run(
+        Job(recipe=recipe, out=tmp_path / "teacher", student=body, files=files, model_at=".")
+    )
     assert first["metric"] == metric
     teacher = str(tmp_path / "teacher")
     job = Job(
-        with_settings(recipe_of("distilbert", load_config(teacher)), SHORT), tmp_path / "run",
-        teacher=teacher, files=Files(data, evaluation=data, unlabelled=data),
-    )  # fmt: skip
+        recipe=with_settings(recipe_of("distilbert", load_config(teacher)), SHORT),
+        out=tmp_path / "run",
+        teacher=teacher,
+        files=Files(train=data, evaluation=data, unlabelled=data),
+    )
     metrics = run(job)
     assert {"teacher", "student", "parameters", "metric"} <= metrics.keys()
     assert metric in metrics["student"]
@@ -48,7 +52,7 @@ def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
     config = load_config(teacher)
-    files = Files(pairs(tmp_path / "p.csv"), evaluation=pairs(tmp_path / "e.csv"))
+    files = Files(train=pairs(tmp_path / "p.csv"), evaluation=pairs(tmp_path / "e.csv"))
     recipe = choose_recipe("distilbert", config, files=files)
     said = any("keeps the teacher's token types" in line for line in news)
     if kind == "roberta":  # it has one type only
@@ -58,11 +62,11 @@ def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
     assert recipe.name == "distilbert-pairs"
     assert said
     assert recipe == recipe_of("distilbert-pairs", config)
-    single = Files(task_file(tmp_path / "single.csv"))
+    single = Files(train=task_file(tmp_path / "single.csv"))
     assert choose_recipe("distilbert", config, files=single).name == "distilbert"
     start = {"init.start": "scratch"} if kind == "mobilebert" else {}
     short = with_settings(recipe, SHORT | start | {"stages.task.learning_rate": "1e-12"})
-    run(Job(short, tmp_path / "run", teacher=teacher, files=files))
+    run(Job(recipe=short, out=tmp_path / "run", teacher=teacher, files=files))
     student = load_model(str(tmp_path / "run"), "classification")
     assert student.config.model_type == "bert"
     if kind != "mobilebert":
@@ -76,10 +80,10 @@ def test_a_student_of_pairs_tells_their_texts_apart_as_its_teacher_does(
 def test_a_student_can_be_named_to_start_from(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification", layers=4)
     start = saved(tmp_path / "start", tokenizer, "words", "distilbert", layers=1)
-    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    files = Files(train=task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
     short = SHORT | {"stages.task.objective.HiddenCosine.layers": "last"}
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
-    run(Job(recipe, tmp_path / "run", teacher=teacher, student=start, files=files))
+    run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, student=start, files=files))
     assert load_config(str(tmp_path / "run")).num_hidden_layers == 1
 
 
@@ -88,8 +92,8 @@ def test_teachers_whose_layers_cannot_be_copied_teach_a_student_from_scratch(
     kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
-    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    files = Files(train=task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
     short = SHORT | {"init.start": "scratch"}
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
-    metrics = run(Job(recipe, tmp_path / "run", teacher=teacher, files=files))
+    metrics = run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files))
     assert "retention" in metrics

@@ -27,7 +27,7 @@ recipe = with_settings(
     recipe_of("distilbert", load_config(teacher)),
     {"stages.task.steps": "400", "stages.task.batch_size": "4", "stages.task.max_length": "32"},
 )
-run(Job(recipe, Path(out), teacher=teacher, files=Files(data)))
+run(Job(recipe=recipe, out=Path(out), teacher=teacher, files=Files(train=data)))
 """
 
 

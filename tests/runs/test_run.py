@@ -14,7 +14,7 @@ from alembert.models.loading import load_config, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
-from alembert.recipes.schema import Recipe, from_yaml
+from alembert.recipes.schema import Recipe, from_yaml, with_run
 from alembert.runs.job import Job
 from alembert.runs.run import run
 
@@ -44,27 +44,26 @@ def test_finetune_then_distil_on_a_corpus_and_a_task(
         task_file(tmp_path / "test.csv", seed=9),
     )
     words, teacher = tmp_path / "words", tmp_path / "teacher"
-    run(Job(short("finetune", body), words, student=body, corpus=corpus, model_at="."))
+    run(Job(recipe=short("finetune", body), out=words, student=body, corpus=corpus, model_at="."))
     assert "stage 'task' is left out: it runs when --train is given" in news
     longer = short(
         "finetune", body, **{"stages.task.epochs": "30", "stages.task.learning_rate": "3e-3"}
     )
     judged = run(
         Job(
-            longer,
-            teacher,
+            recipe=with_run(longer, seed=1),
+            out=teacher,
             student=str(words),
-            files=Files(train, evaluation=test),
-            seed=1,
+            files=Files(train=train, evaluation=test),
             model_at=".",
         )
     )
     assert judged["student"]["accuracy"] > 0.8  # the words tell the label
     job = Job(
-        short("distilbert", str(teacher)), tmp_path / "run", teacher=str(teacher),
+        recipe=short("distilbert", str(teacher)), out=tmp_path / "run", teacher=str(teacher),
         general_teacher=str(words), corpus=corpus,
         files=Files(
-            train, evaluation=test, unlabelled=task_file(tmp_path / "u.csv", labelled=False)
+            train=train, evaluation=test, unlabelled=task_file(tmp_path / "u.csv", labelled=False)
         ),
     )  # fmt: skip
     metrics = run(job)
@@ -94,12 +93,12 @@ def test_a_prepared_corpus_teaches_what_its_text_does(
     recipe = short("finetune", body)
     for corpus in (text, str(prepared.folder)):
         out = tmp_path / f"from-{Path(corpus).name}"
-        run(Job(recipe, out, student=body, corpus=corpus, model_at="."))
+        run(Job(recipe=recipe, out=out, student=body, corpus=corpus, model_at="."))
     weights = [path.read_bytes() for path in tmp_path.glob("from-*/model.safetensors")]
     assert len(weights) == 2
     assert weights[0] == weights[1]
     longer = short("finetune", body, **{"stages.general.max_length": "64"})
-    job = Job(longer, tmp_path / "longer", student=body, corpus=corpus, model_at=".")
+    job = Job(recipe=longer, out=tmp_path / "longer", student=body, corpus=corpus, model_at=".")
     run(job)
     assert f"{corpus}: prepared for 32 tokens, not for 64" in news
 
@@ -108,8 +107,10 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
     news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification")
-    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
-    job = Job(short("distilbert", teacher), tmp_path / "run", teacher=teacher, files=files)
+    files = Files(train=task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    job = Job(
+        recipe=short("distilbert", teacher), out=tmp_path / "run", teacher=teacher, files=files
+    )
     first = run(job)
     weights = (tmp_path / "run/student/model.safetensors").stat().st_mtime_ns
     assert run(job) == first
@@ -117,17 +118,20 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
     assert (tmp_path / "run/student/model.safetensors").stat().st_mtime_ns == weights
     other = short("distilbert", teacher, **{"stages.task.learning_rate": "0.5"})
     with pytest.raises(UserError, match=r"stages.1.learning_rate is .* there and 0.5 here"):
-        run(Job(other, tmp_path / "run", teacher=teacher, files=files))
-    with pytest.raises(UserError, match=r"arguments\.seed is 0 there and 1 here"):
-        run(Job(job.recipe, tmp_path / "run", teacher=teacher, files=files, seed=1))
+        run(Job(recipe=other, out=tmp_path / "run", teacher=teacher, files=files))
+    seeded = with_run(job.recipe, seed=1)
+    with pytest.raises(UserError, match=r"run\.seed is 0 there and 1 here"):
+        run(Job(recipe=seeded, out=tmp_path / "run", teacher=teacher, files=files))
 
 
 def test_a_finished_stage_is_not_run_again(
     news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification")
-    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
-    job = Job(short("distilbert", teacher), tmp_path / "run", teacher=teacher, files=files)
+    files = Files(train=task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    job = Job(
+        recipe=short("distilbert", teacher), out=tmp_path / "run", teacher=teacher, files=files
+    )
     first = run(job)
     (tmp_path / "run/metrics.json").unlink()
     news.clear()
@@ -143,9 +147,14 @@ def test_training_data_decides_nothing_about_the_judged_file(
     weights = []
     for name in ("a", "b"):  # another --eval file: the same student
         evaluation = task_file(tmp_path / f"{name}.csv", seed=ord(name))
-        files = Files(train, evaluation=evaluation)
+        files = Files(train=train, evaluation=evaluation)
         run(
-            Job(short("distilbert", teacher), tmp_path / name / "run", teacher=teacher, files=files)
+            Job(
+                recipe=short("distilbert", teacher),
+                out=tmp_path / name / "run",
+                teacher=teacher,
+                files=files,
+            )
         )
         weights.append((tmp_path / name / "run/student/model.safetensors").read_bytes())
     assert weights[0] == weights[1]
@@ -156,8 +165,10 @@ def test_every_teacher_it_knows_gives_a_student(
     kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "t", tokenizer, "classification", kind)
-    files = Files(task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
-    metrics = run(Job(short("distilbert", teacher), tmp_path / "r", teacher=teacher, files=files))
+    files = Files(train=task_file(tmp_path / "train.csv"), evaluation=task_file(tmp_path / "e.csv"))
+    metrics = run(
+        Job(recipe=short("distilbert", teacher), out=tmp_path / "r", teacher=teacher, files=files)
+    )
     assert 0 <= metrics["student"]["accuracy"] <= 1
 
 
@@ -165,10 +176,10 @@ def test_layers_may_be_named_in_pairs(tmp_path: Path, tokenizer: BertTokenizerFa
     teacher = saved(tmp_path / "t", tokenizer, "classification", layers=4)
     pairs = {"stages.task.objective.HiddenCosine.layers": "[[1, 2], [2, 4]]"}
     job = Job(
-        short("distilbert", teacher, **pairs),
-        tmp_path / "run",
+        recipe=short("distilbert", teacher, **pairs),
+        out=tmp_path / "run",
         teacher=teacher,
-        files=Files(task_file(tmp_path / "train.csv")),
+        files=Files(train=task_file(tmp_path / "train.csv")),
     )
     assert run(job) == {}
     logged = (tmp_path / "run/stages/01-task/log.jsonl").read_text()
@@ -183,7 +194,9 @@ def test_a_file_of_other_rows_than_those_trained_on_is_refused(
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("text_a,text_b,label\ngood film,bad book,up\n")
     for where in ("unlabelled", "evaluation", "valid"):
-        files = Files(train, **{where: str(pairs)})
-        job = Job(short("distilbert", teacher), tmp_path / "run", teacher=teacher, files=files)
+        files = Files(train=train, **{where: str(pairs)})
+        job = Job(
+            recipe=short("distilbert", teacher), out=tmp_path / "run", teacher=teacher, files=files
+        )
         with pytest.raises(UserError, match=r"pairs\.csv: its rows are pairs of texts and those"):
             run(job)

@@ -23,11 +23,13 @@ from alembert.models import tokenizer_pruning
 from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import with_run
 from alembert.runs.checks import check_teacher
 from alembert.runs.evaluate import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.runs.trim import required_ids, trim_model, with_rows
+from alembert.training.teacher import Teacher
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -135,11 +137,13 @@ def test_a_student_of_other_word_ids_learns_the_same_soft_labels(
     own = saved(tmp_path / "own", tokenizer, "classification", kind="distilbert", seed=1)
     other = renumbered(Path(own), tmp_path / "other", tokenizer)
     train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", seed=9)
-    files, weights = Files(train, evaluation=test), []
+    files, weights = Files(train=train, evaluation=test), []
     for name, student in (("same", own), ("differ", other)):
-        job = Job(soft(teacher), tmp_path / name, teacher, student=student, files=files)
+        job = Job(
+            recipe=soft(teacher), out=tmp_path / name, teacher=teacher, student=student, files=files
+        )
         metrics = run(job)
-        assert metrics["teacher"] == evaluate(teacher, Files(test), 32)
+        assert metrics["teacher"] == evaluate(teacher, Files(train=test), 32)
         weights.append(load_file(tmp_path / name / "student" / "model.safetensors"))
     for name, tensor in weights[0].items():
         if "word_embeddings" not in name:
@@ -157,17 +161,20 @@ def test_a_student_of_its_texts_own_vocabulary(
     short = {f"stages.{stage.name}.steps": "2" for stage in asked.stages}
     short |= {f"stages.{stage.name}.max_length": "32" for stage in asked.stages}
     job = Job(
-        with_settings(asked, short), tmp_path / "run", teacher, general_teacher=words,
-        corpus=corpus_file(tmp_path / "corpus.txt"), files=Files(train, evaluation=test),
-        vocabulary="task",
-    )  # fmt: skip
+        recipe=with_run(with_settings(asked, short), vocabulary="task"),
+        out=tmp_path / "run",
+        teacher=teacher,
+        general_teacher=words,
+        corpus=corpus_file(tmp_path / "corpus.txt"),
+        files=Files(train=train, evaluation=test),
+    )
     metrics = run(job)
     # the 5 special, the 79 letters, digits and marks, the 12 words of the files, and of variants
     kept = next(int(line.split()[1]) for line in news if line.startswith("vocabulary: "))
     assert kept == 5 + 79 + 12 if recipe == "distilbert" else 96 < kept < 99
     student = load_model(str(tmp_path / "run"), "classification")
     assert student.config.vocab_size == len(load_tokenizer(str(tmp_path / "run"))) == kept
-    assert metrics["teacher"] == evaluate(teacher, Files(test), 32)
+    assert metrics["teacher"] == evaluate(teacher, Files(train=test), 32)
     assert math.isfinite(metrics["student"]["accuracy"])
     news.clear()
     run(job)
@@ -176,12 +183,13 @@ def test_a_student_of_its_texts_own_vocabulary(
 
 def test_a_new_vocabulary_and_a_saved_student_are_not_put_together(tmp_path: Path) -> None:
     recipe = recipe_of("distilbert", tiny("bert").config)
+    trimmed = with_run(recipe, vocabulary="task")
     with pytest.raises(
         UserError, match=r"^--vocabulary trims the vocabulary of a new student.* leave one out"
     ):
-        Job(recipe, tmp_path, "teacher", student="student", vocabulary="task")
+        Job(recipe=trimmed, out=tmp_path, teacher="teacher", student="student")
     with pytest.raises(UserError, match=r"^--vocabulary corpus: task, or leave it out"):
-        Job(recipe, tmp_path, "teacher", vocabulary="corpus")
+        with_run(recipe, vocabulary="corpus")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +208,6 @@ def test_what_two_tokenizers_cannot_compare_is_refused_by_the_terms_name(
     asked = next(each for each in stages if each.data == data)
     other = BertTokenizerFast(vocab={word: i for i, word in enumerate(reversed(VOCABULARY))})
     said = f"student and .*teacher have different vocabularies: {term} of stage '{asked.name}'"
+    shorter = asked.model_copy(update={"max_length": 32})
     with pytest.raises(UserError, match=said):
-        check_teacher(asked.model_copy(update={"max_length": 32}), head, teacher, "student",
-                          other)  # fmt: skip
+        check_teacher(shorter, head, Teacher(teacher), "student", other)

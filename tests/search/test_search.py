@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import socket
 import time
 from dataclasses import replace
@@ -17,9 +18,9 @@ from support.runs import saved, task_file
 from transformers import BertConfig, BertTokenizerFast
 
 from alembert import api
+from alembert.api.train import _present
 from alembert.cli import main
 from alembert.cli import search as search_verb
-from alembert.cli.train import finish
 from alembert.data.splits import Files
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
@@ -33,11 +34,13 @@ from alembert.search.latency import Latency
 from alembert.search.search import search
 from alembert.search.space import RECIPES, Budget, Shape, grid
 
-CAPPED = Budget(1.0, None, trials=2, steps=2, epochs=1, recipes=("tinybert",))
+CAPPED = Budget(
+    max_latency_ms=1.0, min_retention=None, trials=2, steps=2, epochs=1, recipes=("tinybert",)
+)
 
 
 def shape(recipe: str, layers: int) -> Shape:
-    return Shape(recipe, layers, 8, 4, 16)
+    return Shape(recipe=recipe, layers=layers, hidden_size=8, heads=4, inner=16)
 
 
 def test_the_grid_of_bert_base_holds_the_papers_students_shallow_ones_first() -> None:
@@ -152,6 +155,20 @@ def test_a_shape_is_exported_once_and_other_heads_or_lengths_are_timed_anew() ->
     assert len(made) == 3
 
 
+def test_a_cached_latency_with_a_flipped_byte_is_named_and_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, news: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(latency, "_random", lambda *_: 123.456)
+    student = shape("tinybert", 1).recipe_for(tiny("bert").config).student
+    latency.latency_of(student, "classification", ("a", "b"), 5)
+    (file,) = tmp_path.rglob("latency.json")
+    file.write_text(file.read_text().replace("123", "122"))
+    timed, known = latency.latency_of(student, "classification", ("a", "b"), 5)
+    assert (timed.ms, known) == (123.456, False)
+    assert news == [f"{file}: is damaged: the shape is timed again"]
+
+
 def test_where_too_little_is_kept_the_next_slower_one_is_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -166,36 +183,46 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         return {"name": which.name, "held_out": worth[which.name[:10]], "latency_ms": 1.0}
 
     monkeypatch.setattr(phases, "train_fully", full)
-    ran = phases.BriefTrainings(named, ms, [rung], [0.01], min(ms, key=lambda n: ms[n]), "all", [])
+    ran = phases.BriefTrainings(
+        shapes=named,
+        ms=ms,
+        rungs=[rung],
+        shares=[0.01],
+        first=min(ms, key=lambda n: ms[n]),
+        vocabulary="all",
+        trials=[],
+    )
     aim = {"metric": "accuracy", "held_out": 1.0}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
-        fulls = phases.train_winner(Budget(None, share), None, ran, aim)  # type: ignore[arg-type]
+        fulls = phases.train_winner(
+            Budget(max_latency_ms=None, min_retention=share), None, ran, aim
+        )  # type: ignore[arg-type]
         assert asked == list(worth)[:wanted]
         assert len(fulls) == wanted
 
 
 def test_the_narrower_of_two_bounds_counts_and_is_the_one_that_is_named() -> None:
-    both = Budget(2.0, None, min_speedup=10.0)
+    both = Budget(max_latency_ms=2.0, min_retention=None, min_speedup=10.0)
     assert both.within(10.0) == replace(both, max_latency_ms=1.0)
     assert both.within(30.0) == replace(both, min_speedup=None)
-    alone = Budget(2.0, None)
+    alone = Budget(max_latency_ms=2.0, min_retention=None)
     assert alone.within(1.0) == alone
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((None, None), "the search has no bound: give --max-latency-ms, --min-speedup or "),
-        ((0.0, None), "--max-latency-ms 0: must be over 0"),
-        ((None, 97), "--min-retention 97: a share, over 0 and at most 1"),
-        ((1.0, None, 0), "--trials 0: must be over 0"),
-        ((None, None, 9, 100, None, 32, RECIPES, ("all",), -3), "--min-speedup -3: must be over 0"),
+        ({}, "the search has no bound: give --max-latency-ms, --min-speedup or "),
+        ({"max_latency_ms": 0.0}, "--max-latency-ms 0: must be over 0"),
+        ({"min_retention": 97}, "--min-retention 97: a share, over 0 and at most 1"),
+        ({"max_latency_ms": 1.0, "trials": 0}, "--trials 0: must be over 0"),
+        ({"min_speedup": -3}, "--min-speedup -3: must be over 0"),
     ],
 )
-def test_budgets_that_make_no_sense_are_refused(options: tuple[Any, ...], said: str) -> None:
+def test_budgets_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        Budget(*options)
+        Budget(**{"max_latency_ms": None, "min_retention": None} | options)
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +246,10 @@ def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
-    files = Files(str(home / "train.csv"), evaluation=str(home / test))
+    files = Files(train=str(home / "train.csv"), evaluation=str(home / test))
     return search(
         budget, str(home / "teacher"), files, out, 32, 0, "fp32",
-        finish,
+        _present,
     )  # fmt: skip
 
 
@@ -265,11 +292,24 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     # nothing is trained twice, for this budget or for another that takes the same candidates
     assert find(home, out, CAPPED) == line
     assert news[-1] == f"{out}: this was searched before; nothing to do"
+    last = f"searched/full/{name}-{done['winner']['vocabulary']}-1-epochs.json"
+    for damaged in ("student/model.safetensors", "metrics.json", "search.json", last):
+        content = bytearray((out / damaged).read_bytes())
+        (out / damaged).write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+        if damaged == last:  # which is read when the result is made again
+            (out / "search.json").unlink()
+        news.clear()
+        assert (find(home, out, CAPPED) == line) or damaged == last  # it is timed again
+        assert any(f"{out / damaged}: is damaged" in each for each in news), damaged
+        assert (out / damaged).read_bytes() == content or damaged == last
+    assert len(runs) == 6
+    del runs[5:]
     pages: list[Any] = []
     monkeypatch.setattr("alembert.report.page.attempt", lambda *given: pages.append(given))
     find(home, out, replace(CAPPED, max_latency_ms=0.95))
     assert (len(runs), len(pages)) == (5, 1)
-    with pytest.raises(UserError, match=r"found: holds a search with another --eval: choose"):
+    said = r"^\S+train.csv: its rows are not those that the search in \S+found was started with: "
+    with pytest.raises(UserError, match=said):
         find(home, out, CAPPED, test="train.csv")
     # with texts of another length the student is timed anew, and a lost card is made anew
     monkeypatch.setattr(trials, "timed", lambda _, length, __: length / 1000)
@@ -287,6 +327,26 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
         find(home, out, replace(CAPPED, min_retention=0.99))
     assert not json.loads((out / "search.json").read_text())["reached"]
     assert (out / "student" / "onnx" / "model_int8.onnx").is_file()
+
+
+@pytest.mark.usefixtures("by_depth")
+def test_a_search_compares_candidates_by_an_own_metric(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rated.py").write_text("def hundred(logits, labels):\n    return 100.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    out, given = tmp_path / "found", {"train": str(home / "train.csv"), "max_length": 32}
+    options = given | {"eval": str(home / "test.csv"), "max_latency_ms": 1.0, "trials": 2}
+    options |= {"steps": 2, "epochs": 1, "recipes": "tinybert", "precision": "fp32"}
+    api.search(str(home / "teacher"), out, **options, metric="rated:hundred")
+    done = json.loads((out / "search.json").read_text())
+    assert (done["metric"], done["teacher"]["held_out"]) == ("rated:hundred", 100.0)
+    assert {trial["held_out"] for trial in done["trials"]} == {100.0}
+    assert done["winner"]["int8"]["rated:hundred"] == 100.0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["metric"], metrics["retention"]) == ("rated:hundred", 1.0)
+    with pytest.raises(UserError, match="holds another search: metric is 'rated:hundred' there"):
+        api.search(str(home / "teacher"), out, **options)
 
 
 @pytest.mark.usefixtures("by_depth")
@@ -349,17 +409,51 @@ def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -
         find(home, out, replace(CAPPED, length=100))
 
 
-def test_a_teacher_without_a_tokenizer_json_is_told_by_its_words(tmp_path: Path) -> None:
-    teacher, out, files = tmp_path / "teacher", tmp_path / "found", Files("t.csv")
-    teacher.mkdir()
+def test_a_search_of_other_inputs_is_refused_by_their_names(
+    home: Path, tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "found"
     out.mkdir()
-    for name in ("config.json", "model.safetensors", "vocab.txt"):
-        (teacher / name).write_text("{}")
-    identity.check(out, str(teacher), files, {})
-    identity.check(out, str(teacher), files, {})
-    (teacher / "vocab.txt").write_text("other")
-    with pytest.raises(UserError, match=r"holds a search with another --teacher: choose another"):
-        identity.check(out, str(teacher), files, {})
+    saved(teacher, tokenizer, "classification")
+    text = Path(home / "train.csv").read_text()
+    train = tmp_path / "train.csv"
+
+    def check(model: Path = teacher, rows: Path = train, seed: int = 0) -> None:
+        identity.check(out, str(model), Files(train=str(rows)), {"seed": seed})
+
+    train.write_text(text)
+    check()
+    check()
+    for change in (text.replace(",up", ",down", 1), text.replace("the", "is", 1), text + "a,up\n"):
+        train.write_text(change)
+        with pytest.raises(UserError, match=r"train.csv: its rows are not those that the search "):
+            check()
+    train.write_text(text)
+    with pytest.raises(UserError, match=r"found: holds another search: seed is 0 there and 1 here"):
+        check(seed=1)
+    shutil.copytree(teacher, tmp_path / "moved-teacher")
+    train.rename(tmp_path / "moved.csv")
+    check(tmp_path / "moved-teacher", tmp_path / "moved.csv")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        whole = (teacher / name).read_bytes()
+        (teacher / name).write_bytes(whole + b" ")
+        with pytest.raises(UserError, match=r"teacher: its weights, config or tokenizer are not"):
+            check(rows=tmp_path / "moved.csv")
+        (teacher / name).write_bytes(whole)
+    check(rows=tmp_path / "moved.csv")
+
+
+def test_a_search_of_the_first_version_goes_on_by_the_names_of_its_files(
+    news: list[str], home: Path, tmp_path: Path
+) -> None:
+    out, train = tmp_path / "found", str(home / "train.csv")
+    (out / "searched").mkdir(parents=True)
+    old = {"teacher": "3f", "train": [train, "a1"], "seed": 0}
+    (out / "searched/identity.json").write_text(json.dumps(old))
+    identity.check(out, str(home / "teacher"), Files(train=train), {"seed": 0})
+    assert news[-1].startswith(f"{out}: an earlier version began this search and kept no digests")
+    with pytest.raises(UserError, match=r"holds another search: files.train is '\S+train.csv' the"):
+        identity.check(out, str(home / "teacher"), Files(train=str(home / "test.csv")), {"seed": 0})
 
 
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:

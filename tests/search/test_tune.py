@@ -10,6 +10,7 @@ from transformers import BertTokenizerFast
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.io.files import keep_json, read_json
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
@@ -55,7 +56,12 @@ def test_the_best_on_held_out_texts_becomes_a_recipe_and_nothing_is_run_twice(
     teacher = saved(tmp_path / "t", tokenizer, "classification")
     short = {"stages.task.steps": "2", "stages.task.max_length": "32"}
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
-    base = Job(recipe, tmp_path / "tuned", teacher, files=Files(task_file(tmp_path / "train.csv")))
+    base = Job(
+        recipe=recipe,
+        out=tmp_path / "tuned",
+        teacher=teacher,
+        files=Files(train=task_file(tmp_path / "train.csv")),
+    )
     with pytest.raises(UserError, match="there is no field 'heat' here"):
         tune.tune(base, ["stages.task.heat=1"], None)
     assert not base.out.exists()
@@ -71,7 +77,7 @@ def test_the_best_on_held_out_texts_becomes_a_recipe_and_nothing_is_run_twice(
         assert job.files.evaluation is None
         found = real(job)
         facts = job.out / "stages/01-task/facts.json"
-        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"best": values[heat]}))
+        keep_json(facts, read_json(facts) | {"best": values[heat]})
         return found
 
     monkeypatch.setattr(tune, "run", known)
@@ -93,7 +99,12 @@ def test_a_trial_that_diverges_is_left_out_and_the_others_count(
     teacher = saved(tmp_path / "t", tokenizer, "classification")
     short = {"stages.task.steps": "3", "stages.task.max_length": "32", "stages.task.warmup": "0"}
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
-    base = Job(recipe, tmp_path / "tuned", teacher, files=Files(task_file(tmp_path / "train.csv")))
+    base = Job(
+        recipe=recipe,
+        out=tmp_path / "tuned",
+        teacher=teacher,
+        files=Files(train=task_file(tmp_path / "train.csv")),
+    )
     trials = tune.tune(base, [f"{RATE}=1.0e+30,1.0e-4"], None)
     assert trials[0].value is not None
     assert trials[1].value is None

@@ -39,17 +39,24 @@ def short(name: str, teacher: str, steps: int) -> Recipe:
             "stages.task.objective.HardLabels.class_weights": "{down: 0.2, flat: 1, up: 3}",
         }
     still = {f"student.{field}": "0.0" for field in STILL[recipe.student["model_type"]]}
-    return with_settings(recipe, changes | still)
+    return with_settings(recipe, changes | still | {"run.precision": "fp32"})
 
 
 def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
-    files = Files(*(str(home / f"{name}.csv") for name in ("train", "valid", "valid")))
+    train, valid = str(home / "train.csv"), str(home / "valid.csv")
+    files = Files(train=train, valid=valid, evaluation=valid)
     teacher, words = str(home / "teacher"), str(home / "words")
     for name in names:
         recipe = short(name, teacher, steps)
         task = any(stage.data == "task" for stage in recipe.stages)
-        job = Job(recipe, out / name, teacher, words, corpus=str(home / "corpus.txt"),
-                  files=files if task else None, precision="fp32")  # fmt: skip
+        job = Job(
+            recipe=recipe,
+            out=out / name,
+            teacher=teacher,
+            general_teacher=words,
+            corpus=str(home / "corpus.txt"),
+            files=files if task else None,
+        )
         run(job)
 
 

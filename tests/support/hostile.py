@@ -190,8 +190,8 @@ def reader(kind: str) -> Attack:
         content = gzip.compress(content, 1) if packed == ".gz" and len(content) % 3 else content
         path.write_bytes(content)
         for use in (
-            lambda: prepare(Files(str(path), **asked), tokenizer, 16, known, 0),
-            lambda: prepare_file(Files(str(path), **asked), tokenizer, 16, known),
+            lambda: prepare(Files(train=str(path), **asked), tokenizer, 16, known, 0),
+            lambda: prepare_file(Files(train=str(path), **asked), tokenizer, 16, known),
             lambda: write_corpus([str(path)], tokenizer, 16, home / "corpus"),
         ):
             tried(use)
@@ -216,7 +216,7 @@ def glue(drawn: Any, tokenizer: BertTokenizerFast, home: Path) -> None:
     matched = "_matched" if task == "mnli" else ""
     (home / "train.tsv").write_bytes(train)
     (home / f"dev{matched}.tsv").write_bytes(dev)
-    tried(lambda: prepare(Files(str(home), task=task), tokenizer, 16, None, 0))
+    tried(lambda: prepare(Files(train=str(home), task=task), tokenizer, 16, None, 0))
 
 
 @st.composite

@@ -21,8 +21,18 @@ LABELS = ("down", "flat", "up")
 
 def facts_of(kind: str, labels: Sequence[str] = (), inputs: Sequence[str] = ()) -> Manifest:
     names = (*(inputs or ("input_ids", "attention_mask")), *["places"] * (kind == "words"))
-    variant = Variant("onnx", "model.onnx", "onnxruntime", "fp32", 0.1)
-    return Manifest(kind, tuple(labels), 64, names, 1000, "onnx", (variant,))
+    variant = Variant(
+        backend="onnx", file="model.onnx", runtime="onnxruntime", precision="fp32", size_mb=0.1
+    )
+    return Manifest(
+        kind=kind,
+        labels=tuple(labels),
+        max_length=64,
+        inputs=names,
+        parameters=1000,
+        chosen="onnx",
+        variants=(variant,),
+    )
 
 
 def made_up(

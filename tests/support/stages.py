@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from alembert.objectives.label_terms import HardLabels
 from alembert.objectives.objective import Objective
 from alembert.recipes.schema import Stage
+from alembert.training.callbacks import Callbacks
 from alembert.training.distillation import Distillation
 from alembert.training.loop import Batches, train
 from alembert.training.monitor import Validator, length_of
@@ -44,9 +45,10 @@ def trained(
     teacher: PreTrainedModel | None = None,
     batches: Batches = rows,
     validator: Validator | None = None,
+    callbacks: Callbacks | None = None,
 ) -> None:
     module = Distillation(model, teacher, at.objective, words="masking" in at.model_fields_set)
     train(
         module, at, batches, length_of(at, 100), folder, seed=0, accelerator=in_fp32(),
-        validator=validator,
+        validator=validator, callbacks=callbacks,
     )  # fmt: skip

@@ -46,9 +46,9 @@ def save(path, module, optimizer, facts, keep=False):
         os.kill(os.getpid(), signal.SIGKILL)
 checkpoint.save = save
 recipe = with_settings(short("tinybert", str(home / "teacher"), 50),
-                       {"stages.*.evaluations": "5", "augment": "null"})
-files = Files(str(home / "train.csv"), str(home / "valid.csv"))
-run(Job(recipe, out, str(home / "teacher"), files=files, precision="fp32"))
+                       {"stages.*.evaluations": "5", "augment": "null", "run.precision": "fp32"})
+files = Files(train=str(home / "train.csv"), valid=str(home / "valid.csv"))
+run(Job(recipe=recipe, out=out, teacher=str(home / "teacher"), files=files))
 """
 
 
@@ -227,7 +227,7 @@ class Numbered:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 64])
 def test_processes_share_the_rows_of_an_epoch_each_row_once(world: int) -> None:
-    batches = Batches(Numbered(), 8, 0, 0)
+    batches = Batches(rows=Numbered(), batch_size=8, seed=0, pad_token_id=0)
     seen: list[int] = []
     for step in range(8):  # 57 rows in batches of 8, the last of one
         for rank in range(world):

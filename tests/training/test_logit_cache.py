@@ -24,7 +24,7 @@ from alembert.io.tensors import save_part
 from alembert.models.loading import load_config, load_model
 from alembert.objectives.label_terms import SoftLabels
 from alembert.recipes.overrides import with_settings
-from alembert.recipes.schema import Init, Recipe, Stage
+from alembert.recipes.schema import Init, Recipe, Run, Stage
 from alembert.recipes.tinybert import student_config
 from alembert.runs import run
 from alembert.runs import stage as beginning
@@ -70,11 +70,11 @@ def job(tmp_path: Path, tokenizer: BertTokenizerFast, out: str) -> Job:
     )  # fmt: skip
     recipe = Recipe(
         name="r", student=student_config(load_config(teacher), 1, 8), stages=(stage,),
-        init=Init(start="scratch"),
+        init=Init(start="scratch"), run=Run(precision="fp32"),
     )  # fmt: skip
     valid = task_file(tmp_path / "valid.csv", 12, 1)
-    files = Files(task_file(tmp_path / "train.csv"), valid)
-    return Job(recipe, tmp_path / out, teacher, files=files, precision="fp32")
+    files = Files(train=task_file(tmp_path / "train.csv"), valid=valid)
+    return Job(recipe=recipe, out=tmp_path / out, teacher=teacher, files=files)
 
 
 def at_hand(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[PreTrainedModel, Encoded]:
@@ -141,7 +141,13 @@ def test_each_row_has_its_own_answer_in_whatever_order_they_are_asked(
     teacher = load_model(str(tmp_path / "teacher"), head)
     lengths, per_token = [3, 5, 2, 4, 6, 3, 2], head == "tokens"
     ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
-    rows = Encoded(ids, lengths, np.zeros(len(ids) if per_token else 7, np.int64), None, per_token)
+    rows = Encoded(
+        input_ids=ids,
+        lengths=lengths,
+        labels=np.zeros(len(ids) if per_token else 7, np.int64),
+        token_type_ids=None,
+        per_token=per_token,
+    )
     monkeypatch.setattr(logit_cache, "PART", 2)
     whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     some = logit_cache.cached_logits(teacher, rows, 0, in_fp32(), ASKED)
@@ -186,7 +192,9 @@ def test_another_teacher_or_other_texts_are_asked_anew(
     assert sum(read) == 120
     gap = torch.tensor(second[0]["teacher_logits"]) - torch.tensor(first[0]["teacher_logits"])
     torch.testing.assert_close(gap, torch.ones(3))
-    other = prepare(Files(task_file(tmp_path / "other.csv", 60, 7)), tokenizer, 32, NAMES, 0).train
+    other = prepare(
+        Files(train=task_file(tmp_path / "other.csv", 60, 7)), tokenizer, 32, NAMES, 0
+    ).train
     logit_cache.cached_logits(teacher, other, 0, in_fp32())
     assert sum(read) == 120 + len(other)
 

@@ -1,6 +1,5 @@
 """What a teacher says of a corpus is kept: the same losses, read once, noticed when it broke."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from alembert.objectives.layer_terms import (
 )
 from alembert.objectives.objective import Objective
 from alembert.recipes import recipe_of
-from alembert.recipes.schema import Stage
+from alembert.recipes.schema import Stage, from_yaml, with_run
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.training import distillation as live
@@ -109,7 +108,9 @@ def test_kept_whole_it_trains_the_weights_that_the_teacher_itself_does(
     module.dismiss_teacher()
     asked = Distillation(calm(), calm(4, seed=1), objective, words=True)
     for rows, one in ((taught, module), (taught.rows, asked)):
-        batches = Batches(rows, 16, 0, 0)  # five batches an epoch: some sequences come twice
+        batches = Batches(
+            rows=rows, batch_size=16, seed=0, pad_token_id=0
+        )  # five batches an epoch: some sequences come twice
         folder = tmp_path / f"{one is asked}"
         train(one, stage, batches, Length(6, 6), folder, seed=0, accelerator=in_fp32())
     before = dict(calm().named_parameters())
@@ -127,7 +128,7 @@ def test_cut_and_rounded_it_is_near_and_says_how_much_it_leaves_out(
     news: list[str], corpus: Corpus, tokenizer: BertTokenizerFast
 ) -> None:
     taught, module = kept(corpus, tokenizer, TRIPLE, Caching(top=40))
-    batch = Batches(taught, 80, 0, 0)(0)
+    batch = Batches(rows=taught, batch_size=80, seed=0, pad_token_id=0)(0)
     loss, values = module(batch)
     plain = {name: x for name, x in batch.items() if not name.startswith("teacher_")}
     whole, exact = module(plain)  # asks the teacher
@@ -316,15 +317,20 @@ def test_a_run_is_taught_without_its_teacher(
     monkeypatch.setattr(live.Distillation, "forward", alone)
     weights = []
     for out in ("first", "second"):
-        job = Job(recipe, tmp_path / out, teacher=teacher, corpus=text, caching=Caching(top=9))
+        job = Job(
+            recipe=with_run(recipe, cache_teacher=True, cache_top=9),
+            out=tmp_path / out,
+            teacher=teacher,
+            corpus=text,
+        )
         run(job)
         weights.append(load_file(tmp_path / out / "student" / "model.safetensors"))
         stages = len(list((tmp_path / out / "stages").iterdir()))
         assert sum(read) == (stages * (74 + 1) if out == "first" else stages)
         read.clear()
     assert all(torch.equal(x, weights[1][name]) for name, x in weights[0].items())
-    arguments = json.loads((tmp_path / "first" / "environment.json").read_text())["arguments"]
-    assert arguments["caching"] == {"top": 9, "precision": "bf16"}
+    kept = from_yaml(tmp_path / "first" / "recipe.yaml").run
+    assert (kept.cache_teacher, kept.cache_top, kept.cache_precision) == (True, 9, "bf16")
 
 
 @pytest.mark.parametrize(

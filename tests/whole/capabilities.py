@@ -20,17 +20,28 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
-from whole.entries import fields, methods, options, parameters, routes, said, typed
+from whole.entries import (
+    fields,
+    keywords,
+    methods,
+    options,
+    parameters,
+    routes,
+    said,
+    typed,
+)
 
 # The one table of where things lie: when a thing moves, its line here changes and nothing else.
 import alembert
+from alembert import api
+from alembert.api import Model
 from alembert.augmentation.augment_file import WRITERS
 from alembert.bench.rows import Ratio, Row
-from alembert.client.client import AsyncClient, Client, LabelScore
+from alembert.client.client import AsyncClient, Client
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
 from alembert.data.formats import FORMATS, PACKED
-from alembert.data.labels import LABELS, PAIRS, SCORES, TAGS, TEXTS, WORDS
+from alembert.data.labels import LABELS, LOOSE_PAIRS, PAIRS, SCORES, TAGS, TEXTS, WORDS
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
@@ -44,12 +55,15 @@ from alembert.models.heads import POOLINGS
 from alembert.models.layer_map import NAMES
 from alembert.models.loading import HEADS
 from alembert.objectives import attention_kl, functional
+from alembert.objectives.term import Term
 from alembert.recipes import RECIPES
 from alembert.recipes.schema import Recipe
 from alembert.serving.app import app_of
 from alembert.serving.schemas import TYPES
 from alembert.serving.service import Limits
+from alembert.training.callbacks import Callback, Progress
 
+CLASSES = (Model, Session, Client, AsyncClient, Term, Callback, Progress)
 LIST = Path(__file__).with_name("capabilities.txt")
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 ASKED = ("GET /", "GET /openapi.json", "GET /health", "GET /metrics", "GET /info", "GET /nowhere",
@@ -70,7 +84,11 @@ def collected() -> list[str]:
         *tables(),
         *measured(),
         *served(),
-        *(entry for kind in (Session, Client, AsyncClient) for entry in methods(kind)),
+        *fields("field", Term.model_json_schema()),
+        *(entry for kind in CLASSES for entry in methods(kind)),
+        *(f"public name {name}" for name in alembert.__all__),
+        *(f"python {name}{parameters(getattr(api, name))}" for name in api.__all__),
+        *(entry for name in api.__all__ for entry in keywords(getattr(api, name))),
         *said(Path(str(alembert.__file__)).parent),
     }
     return sorted(found)
@@ -112,7 +130,7 @@ def tables() -> Iterator[str]:
         "layer map": NAMES, "head": HEADS, "kind of exported model": KINDS,
         "pooling": POOLINGS.values(), "format of data": FORMATS, "format of packed data": PACKED,
         "format of a streamed corpus": STREAMS, "format of augmented data": WRITERS,
-        "column of a text": TEXTS, "column of a pair": map(" and ".join, PAIRS),
+        "column of a text": TEXTS, "column of a pair": map(" and ".join, (*PAIRS, *LOOSE_PAIRS)),
         "column of a label": LABELS, "column of a score": SCORES, "column of words": WORDS,
         "column of tags": TAGS,
     }  # fmt: skip
@@ -131,7 +149,7 @@ def tables() -> Iterator[str]:
             if loss.__module__ == module.__name__ and not name.startswith("_"):
                 yield f"loss {name}{parameters(loss)}"
     kinds = [kind for _, kind in inspect.getmembers(answers, dataclasses.is_dataclass)]
-    for kind in (*kinds, LabelScore, Manifest, Variant, Row, Ratio):
+    for kind in (*kinds, Manifest, Variant, Row, Ratio):
         for field in dataclasses.fields(kind):
             yield f"record {kind.__name__}.{field.name}: {typed(field.type)}"
 
@@ -141,7 +159,12 @@ def measured() -> Iterator[str]:
     labels = {"classification": np.arange(2), "regression": np.arange(2.0),
               "multilabel": np.eye(2), "tokens": np.arange(2)}  # fmt: skip
     for kind, (headline, *_) in METRICS.items():
-        rows = Encoded(np.zeros(2, np.int32), [1, 1], labels[kind], per_token=kind == "tokens")
+        rows = Encoded(
+            input_ids=np.zeros(2, np.int32),
+            lengths=[1, 1],
+            labels=labels[kind],
+            per_token=kind == "tokens",
+        )
         logits = np.eye(2, 1 if kind == "regression" else 2, dtype=np.float32)
         said = [row[None] for row in logits] if rows.per_token else logits
         found = metrics(Task(kind, ("O", "B-x"), headline, pair=False), said, rows)

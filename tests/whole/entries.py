@@ -43,13 +43,32 @@ def options(command: Any, path: str) -> Iterator[str]:
 
 
 def methods(kind: type) -> Iterator[str]:
-    """What a class is made with, and its public methods with their parameters."""
-    made = [vars(each)["__init__"] for each in kind.__mro__[:-1] if "__init__" in vars(each)]
-    yield f"python {kind.__name__}{parameters(made[-1])}"
+    """What a class is made with, and its public methods with their parameters.
+
+    Those that it has from another package are left out.
+    """
+    family = [each for each in kind.__mro__ if _package(each) == _package(kind)]
+    made = [vars(each)["__init__"] for each in family if "__init__" in vars(each)]
+    yield from (f"python {kind.__name__}{parameters(each)}" for each in made[-1:])
     for name, member in inspect.getmembers(kind):
-        if not name.startswith("_"):
+        public = not name.startswith("_") or name == "__call__"
+        if public and any(name in vars(each) for each in family):
             given = parameters(member) if callable(member) else ", an attribute"
             yield f"python {kind.__name__}.{name}{given}"
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def keywords(function: Callable[..., Any]) -> Iterator[str]:
+    """The keywords behind a function's **options, where a TypedDict names them."""
+    for parameter in inspect.signature(function).parameters.values():
+        if typing.get_origin(parameter.annotation) is typing.Unpack:
+            (options,) = typing.get_args(parameter.annotation)
+            yield from (
+                f"python {function.__name__}, keyword {name}" for name in options.__annotations__
+            )
 
 
 def parameters(function: Callable[..., Any]) -> str:
@@ -163,7 +182,8 @@ def _refusals(nodes: list[ast.AST]) -> Iterator[str]:
             given[name].append(value)
         for error in (node for node in inside if isinstance(node, ast.Call)):
             kind = _called(error)
-            if not kind.endswith("Error") and kind != "warning":
+            # `bad` takes a row that cannot be read, which is refused or left out
+            if not kind.endswith("Error") and kind not in ("warning", "bad"):
                 continue
             for argument in error.args:
                 whole = _phrases(argument)

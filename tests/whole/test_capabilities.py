@@ -1,15 +1,16 @@
 """Alembert can do what capabilities.txt lists: nothing goes, or comes, without a line of it."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import pytest
 import typer
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from whole.capabilities import LIST, collected
-from whole.entries import differences, fields, methods, options, routes, said
+from whole.entries import differences, fields, keywords, methods, options, routes, said
 
 REWRITE = (
     "Put back what is gone. Where the change is meant, "
@@ -118,6 +119,35 @@ def test_a_class_is_listed_with_its_public_methods() -> None:
         "python Asking(self, url='here')",
         "python Asking.ask(self, text, top=5)",
     ]
+
+
+def test_what_a_class_has_from_another_package_is_not_listed() -> None:
+    class Counting(logging.Handler):
+        over = "texts"
+
+        def emit(self, record: logging.LogRecord) -> None: ...
+
+        def __call__(self, text: str) -> None: ...
+
+    assert list(methods(Counting)) == [
+        "python Counting.__call__(self, text)",
+        "python Counting.emit(self, record)",
+        "python Counting.over, an attribute",
+    ]
+
+
+class Asked(TypedDict, total=False):
+    top: int
+
+
+class AskedMore(Asked, total=False):
+    first: int
+
+
+def test_keywords_behind_options_are_listed() -> None:
+    def ask(text: str, **options: Unpack[AskedMore]) -> None: ...
+
+    assert list(keywords(ask)) == ["python ask, keyword top", "python ask, keyword first"]
 
 
 def heard(folder: Path, **sources: str) -> set[str]:

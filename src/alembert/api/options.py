@@ -1,28 +1,48 @@
 """The keywords that training functions share, and the files and settings that they stand for."""
 
 import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
+    from alembert.data.sources import Given, Source
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
-    from alembert.training.trace_cache import Caching
+    from alembert.training.callbacks import Callback
+
+# keywords that set the field of this name in a recipe's `run`
+RUN = ("seed", "precision", "vocabulary", "cache_teacher", "cache_top", "cache_precision")
+
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("text", "text_pair", "label")
 
 
 class Texts(TypedDict, total=False):
-    """Texts of a task, each a file, a folder or a hub id, and the names of their columns."""
+    """Texts of a task and the names of their columns.
 
-    train: str | None  # with `task`, the folder of that GLUE task
-    valid: str | None  # selects the best checkpoint; by default a slice of train does
-    eval: str | None  # used for the final metrics alone
+    Each is a file, a folder or a hub id, or rows in memory: a Dataset, a DatasetDict, a pandas
+    DataFrame or a list of dicts. A DatasetDict as train gives valid and eval, too, where it has
+    splits of the names validation and test and no other rows are given.
+    """
+
+    train: "Given | None"  # with `task`, the folder of that GLUE task
+    valid: "Given | None"  # selects the best checkpoint; by default a slice of train does
+    eval: "Given | None"  # used for the final metrics alone
     task: str | None
+    columns: Mapping[str, str] | None  # {"text": "body", "text_pair": "reply", "label": "queue"}
     text: str | None
     text_pair: str | None
-    label: str | None
+    label: str | None  # several columns of 0 and 1 with commas between
+    kind: str | None  # classification, regression, multilabel or tokens; by default labels tell
+    skip_bad_rows: int | None  # most rows that are left out where they cannot be read
+    metric: str | None  # chooses and is reported: a name, or one's own as module:function
 
 
 class Run(TypedDict, total=False):
@@ -37,7 +57,14 @@ class Run(TypedDict, total=False):
     precision: str  # auto, fp32, bf16 or fp16
 
 
-class FinetuneOptions(Texts, Run, total=False):
+class Watched(TypedDict, total=False):
+    """What watches a run: callbacks are objects, or "module:Class"; track names tools."""
+
+    callbacks: "Sequence[str | Callback] | None"
+    track: Sequence[str] | None  # tensorboard, wandb, mlflow or trackio
+
+
+class FinetuneOptions(Texts, Run, Watched, total=False):
     """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`."""
 
     corpus: str | None
@@ -46,7 +73,7 @@ class FinetuneOptions(Texts, Run, total=False):
 class TuneOptions(Texts, Run, total=False):
     """Keywords of tune. layers and hidden_size: the shape of a new student."""
 
-    unlabelled: str | None
+    unlabelled: "Given | None"
     student: str | None
     layers: int | None
     hidden_size: int | None
@@ -90,22 +117,69 @@ def check_names(given: Mapping[str, Any], allowed: type, function: str) -> None:
 
 def files_of(given: Mapping[str, Any]) -> "Files | None":
     """Return the files of a task, or None without one; UserError for others without train."""
-    from alembert.data.splits import HUB, Files
+    from alembert.data.sources import HUB
+    from alembert.data.splits import Files
 
-    train = given.get("train") or (HUB if given.get("task") is not None else None)
-    rest = [given.get(name) for name in ("valid", "eval", "unlabelled")]
+    columns, task, train = columns_of(given), given.get("task"), given.get("train")
+    if train is None or (isinstance(train, str) and not train):
+        train = HUB if task is not None else None
     if train is None:
-        for name, value in zip(("valid", "eval", "unlabelled"), rest, strict=True):
-            if value is not None:
+        for name in ("valid", "eval", "unlabelled", "metric"):
+            if given.get(name) is not None:
                 raise UserError(f"--{name} is for the task stages: it needs --train")
         return None
-    columns = [given.get(name) for name in ("task", "text", "text_pair", "label")]
-    return Files(train, *rest, *columns)
+    if task is not None and not isinstance(train, str | Path):
+        raise UserError(f"--task {task}: train is then the folder of that task, or left out")
+    rest = {name: given.get(name) for name in ("valid", "eval")} | _splits_of(train, given)
+    return Files(
+        train=train,
+        valid=rest["valid"],
+        evaluation=rest["eval"],
+        unlabelled=given.get("unlabelled"),
+        task=task,
+        kind=given.get("kind"),
+        skip_bad_rows=given.get("skip_bad_rows") or 0,
+        **columns,
+    )
+
+
+def columns_of(given: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the columns `text`, `text_pair` and `label` that are named by keyword or `columns`.
+
+    Raises UserError for another key, for a name that is no text, and for one that is named twice.
+    """
+    named = {name: given.get(name) for name in COLUMNS}
+    for key, column in (given.get("columns") or {}).items():
+        if key not in COLUMNS:
+            raise UserError(f"columns: {key!r} is none of {', '.join(COLUMNS)}: rename the key")
+        if not isinstance(column, str):
+            raise UserError(f"columns: {key!r} is {column!r}: give the name of a column")
+        if named[key] is not None:
+            raise UserError(f"columns: {key!r} is given as {key}, too: leave one of them out")
+        named[key] = column
+    return named
+
+
+def _splits_of(train: Any, given: Mapping[str, Any]) -> dict[str, "Source"]:
+    """Return the splits of a DatasetDict, given as train, that serve as valid and eval."""
+    from datasets import DatasetDict
+
+    from alembert.data.sources import SPLITS, Source
+
+    if not isinstance(train, DatasetDict):
+        return {}
+    free = [role for role in ("valid", "eval") if given.get(role) is None]
+    used = {role: Source(train).with_role(role) for role in free if SPLITS[role] in train}
+    unread = set(train) - {"train", *(SPLITS[role] for role in used)}
+    if unread:
+        log.info(f"splits of the DatasetDict that are not read: {', '.join(sorted(unread))}")
+    return used
 
 
 def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
     """Return the keywords as settings of a recipe: "stages.NAME.FIELD" -> YAML."""
     changes: dict[str, str] = {}
+    cached = recipe.run.cache_teacher
     for stage in recipe.stages:
         task = ("epochs", "batch_size", "learning_rate") if stage.data == "task" else ()
         for name in ("max_length", *task):
@@ -117,27 +191,35 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and given.get("epochs") is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"
+    for name in RUN:
+        if given.get(name) is not None:
+            changes[f"run.{name}"] = json.dumps(given[name])
+    for name in ("cache_top", "cache_precision"):
+        if given.get(name) is not None and not (given.get("cache_teacher") or cached):
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} needs --cache-teacher: give that too, or leave it out")
+    if (metric := metric_of(given)) is not None:
+        changes["metric"] = json.dumps(metric)
     for key, value in (given.get("settings") or {}).items():
         changes[key] = value if isinstance(value, str) else json.dumps(value)
     return changes
 
 
-def caching_of(given: Mapping[str, Any]) -> "Caching | None":
-    """Return how the teacher's outputs are cached, or None where they are not."""
-    from alembert.training.trace_cache import Caching
+def metric_of(given: Mapping[str, Any]) -> str | None:
+    """Return the metric, None for the task's usual one; UserError for a function not found."""
+    from alembert.evaluation import own_metric
+    from alembert.io.named import is_named
 
-    fields = {"top": given.get("cache_top"), "precision": given.get("cache_precision")}
-    fields = {name: value for name, value in fields.items() if value is not None}
-    if given.get("cache_teacher"):
-        return Caching(**fields)  # type: ignore[arg-type]
-    for name in fields:
-        raise UserError(f"--cache-{name} needs --cache-teacher: give that too, or leave it out")
-    return None
+    metric: str | None = given.get("metric")
+    if metric is not None and is_named(metric):
+        own_metric.check(metric, "--metric")
+    return metric
 
 
-def precision_of(given: Mapping[str, Any]) -> str:
-    """Return the precision, auto by default; UserError for another word."""
-    choice = str(given.get("precision", "auto"))
-    if choice not in ("auto", "fp32", "bf16", "fp16"):
-        raise UserError(f"--precision {choice}: choose auto, fp32, bf16 or fp16")
-    return choice
+def callbacks_of(given: Mapping[str, Any]) -> "tuple[Callback, ...]":
+    """Return the callbacks; UserError for what is none."""
+    if not (callbacks := given.get("callbacks")):
+        return ()
+    from alembert.training.callbacks import callback_of
+
+    return tuple(map(callback_of, callbacks))

@@ -1,17 +1,20 @@
 """Training as one call each: finetune, distill, tune and search."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
 from alembert.api.model import Model
-from alembert.io.errors import UserError
+from alembert.io.errors import UserError, leads
 
 if TYPE_CHECKING:
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
+    from alembert.runs.job import Job
     from alembert.search.tune import Trial
 
 log = logging.getLogger(__name__)
@@ -19,10 +22,13 @@ log = logging.getLogger(__name__)
 Named = str | Path | Model  # a model: a folder, a hub id, or what a function here returned
 
 
-def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]) -> Model:
+def finetune(
+    model: Named, out: str | Path | None = None, **options: Unpack[o.FinetuneOptions]
+) -> Model:
     """Fine-tune a model on a task (train) or by MLM (corpus), in the run folder `out`.
 
-    The same call resumes an interrupted run. Raises UserError that names what is wrong, and the
+    Without `out` the run is kept in the user's cache. The same call resumes an interrupted run, and
+    returns the model of a finished one. Raises UserError that names what is wrong, and the
     fix.
     """
     from alembert.models.loading import load_config
@@ -39,25 +45,29 @@ def finetune(model: Named, out: str | Path, **options: Unpack[o.FinetuneOptions]
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
     files = o.files_of(options)
-    run(Job(
-        with_settings(recipe, changes), Path(out), student=_path(model),
-        corpus=options.get("corpus"), files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), model_at=".",
+    job = _placed("finetune", out, Job(
+        recipe=with_settings(recipe, changes), out=Path(), student=_path(model),
+        corpus=options.get("corpus"), files=files,
+        model_at=".", callbacks=o.callbacks_of(options),
+        track=tuple(options.get("track") or ()),
     ))  # fmt: skip
-    return Model(out)
+    run(job)
+    _present(job.out, reported=False)
+    return Model(job.out)
 
 
 def distill(
     teacher: Named | Sequence[Named],
-    recipe: str = "distilbert",
+    recipe: "str | Recipe" = "distilbert",
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     **options: Unpack[o.DistillOptions],
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name of `alembert recipes` or a YAML file. The same
-    call resumes an interrupted run. Raises UserError that names what is wrong, and the fix.
+    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. Without `out` the run
+    is kept in the user's cache. The same call resumes an interrupted run, and returns the student
+    of a finished one. Raises UserError that names what is wrong, and the fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -66,28 +76,42 @@ def distill(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     chosen = _chosen(recipe, first, files, options)
-    run(Job(
-        chosen, Path(out), first, options.get("general_teacher"), options.get("student"),
-        options.get("corpus"), files, options.get("mlm"), options.get("vectors"),
-        options.get("seed", 0), o.precision_of(options), options.get("vocabulary"),
-        o.caching_of(options), tuple(more),
-    ))  # fmt: skip
-    return Model(out)
+    job = _placed(
+        "distill",
+        out,
+        Job(
+            recipe=chosen,
+            out=Path(),
+            teacher=first,
+            general_teacher=options.get("general_teacher"),
+            student=options.get("student"),
+            corpus=options.get("corpus"),
+            files=files,
+            mlm=options.get("mlm"),
+            vectors=options.get("vectors"),
+            more_teachers=tuple(more),
+            callbacks=o.callbacks_of(options),
+            track=tuple(options.get("track") or ()),
+        ),
+    )
+    run(job)
+    _present(job.out)
+    return Model(job.out)
 
 
 def tune(
     teacher: Named | Sequence[Named],
-    recipe: str,
+    recipe: "str | Recipe",
     tries: Sequence[str],
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     trials: int | None = None,
     **options: Unpack[o.TuneOptions],
 ) -> "list[Trial]":
     """Try values of a recipe's settings by texts held out of train; return the trials, best first.
 
     tries are "FIELD=V1,V2"; all mixes are tried, or `trials` random ones. The best is written to
-    recipe.yaml in `out`. Raises UserError.
+    recipe.yaml in `out`, by default a folder of the user's cache. Raises UserError.
     """
     from alembert.runs.job import Job
     from alembert.search.tune import tune
@@ -96,24 +120,33 @@ def tune(
     first, *more = _paths(teacher)
     files = o.files_of(options)
     base = Job(
-        _chosen(recipe, first, files, options), Path(out), first, student=options.get("student"),
-        files=files, seed=options.get("seed", 0),
-        precision=o.precision_of(options), more_teachers=tuple(more),
-    )  # fmt: skip
+        recipe=_chosen(recipe, first, files, options),
+        out=Path(),
+        teacher=first,
+        student=options.get("student"),
+        files=files,
+        more_teachers=tuple(more),
+    )
+    base = _placed("tune", out, base, tries=list(tries), trials=trials)
     return tune(base, tries, trials)
 
 
 def search(
     teacher: Named,
-    out: str | Path,
-    present: Callable[[Path], None] = lambda out: None,
+    out: str | Path | None = None,
     **options: Unpack[o.SearchOptions],
 ) -> Model:
     """Find a student for a latency, a speedup or a share of quality, in the run folder `out`.
 
-    present is called with `out` before the result is logged. Raises UserError for a budget that
-    no student meets.
+    Without `out` the search is kept in the user's cache. Raises UserError for a budget that no
+    student meets.
     """
+    try:
+        import_module("onnx")
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
+    from alembert.recipes.schema import Run
+    from alembert.search.identity import cached_folder
     from alembert.search.search import search
     from alembert.search.space import VOCABULARIES, Budget
 
@@ -124,23 +157,65 @@ def search(
     vocabulary = options.get("vocabulary", "both")
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
+    settings = Run(seed=options.get("seed") or 0, precision=options.get("precision") or "auto")
     names = options.get("recipes", "distilbert,tinybert,minilm,mobilebert").split(",")
     budget = Budget(
-        options.get("max_latency_ms"), options.get("min_retention"), options.get("trials", 9),
-        options.get("steps", 100), options.get("epochs"), options.get("length", 32),
-        tuple(dict.fromkeys(names)), VOCABULARIES if vocabulary == "both" else (vocabulary,),
-        options.get("min_speedup"),
-    )  # fmt: skip
+        max_latency_ms=options.get("max_latency_ms"),
+        min_retention=options.get("min_retention"),
+        trials=options.get("trials", 9),
+        steps=options.get("steps", 100),
+        epochs=options.get("epochs"),
+        length=options.get("length", 32),
+        recipes=tuple(dict.fromkeys(names)),
+        vocabularies=VOCABULARIES if vocabulary == "both" else (vocabulary,),
+        min_speedup=options.get("min_speedup"),
+    )
+    max_length, metric = options.get("max_length", 128), o.metric_of(options)
+    if out is None:
+        told = {"max_length": max_length, "metric": metric, "budget": asdict(budget)}
+        told |= {"seed": settings.seed, "precision": settings.precision}
+        out = cached_folder(_path(teacher), files, told)
+        log.info(f"the search is kept in {out}")
     result = search(
-        budget, _path(teacher), files, Path(out), options.get("max_length", 128),
-        options.get("seed", 0), o.precision_of(options), present,
-    )  # fmt: skip
+        budget,
+        _path(teacher),
+        files,
+        Path(out),
+        max_length,
+        settings.seed,
+        settings.precision,
+        _present,
+        metric,
+    )
     log.info(result)
     return Model(out)
 
 
-def _chosen(recipe: str, teacher: str, files: "Files | None", options: o.TuneOptions) -> "Recipe":
-    """Return the recipe by its name or file, with the settings that the keywords change."""
+def _placed(verb: str, out: str | Path | None, job: "Job", **more: Any) -> "Job":
+    """Return the job in the folder `out`, or without one in its own folder of the cache."""
+    from alembert.runs.folder.identity import cached_folder
+
+    if out is None:
+        out = cached_folder(verb, job, **more)
+        log.info(f"the run is kept in {out}")
+    return replace(job, out=Path(out))
+
+
+def _present(out: Path, reported: bool = True) -> None:
+    """Write the model card of a run, and its report unless there is one."""
+    if not leads():
+        return
+    from alembert.report import model_card, page
+
+    model_card.write(out)
+    if reported and not (out / "report.html").is_file():
+        page.attempt([out], None)
+
+
+def _chosen(
+    recipe: "str | Recipe", teacher: str, files: "Files | None", options: o.TuneOptions
+) -> "Recipe":
+    """Return the recipe, given or by its name or file, with what the keywords change."""
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
     from alembert.recipes.overrides import with_settings

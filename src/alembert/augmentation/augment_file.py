@@ -1,4 +1,4 @@
-"""Augmentation of a file: its rows, each followed by TinyBERT's variants of it, resumable."""
+"""Augmentation of rows: TinyBERT's variants of each, made part by part so that they resume."""
 
 import csv
 import hashlib
@@ -7,29 +7,33 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import __version__
 from alembert.augmentation.candidates import MaskedLM, candidates, vectors_of
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
-from alembert.data.formats import typed
+from alembert.data.formats import parquet, typed
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
+from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import atomic, write_text
+from alembert.io.files import atomic, keep, write_text
 from alembert.io.locks import locked
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
@@ -38,6 +42,20 @@ from alembert.recipes.schema import Augment
 log = logging.getLogger(__name__)
 
 ROWS = 256  # of a part; an interrupted run loses one part at most
+TAKEN = 10_000  # variants whose rows are gathered at once: Arrow's texts end at 2 GB
+TEXTS = ("text", "text_pair")  # the columns of a file of variants, beside "row"
+FORMAT = 2  # of the parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How texts are augmented, with candidates from word vectors, an MLM or both."""
+
+    settings: Augment
+    seed: int
+    precision: str
+    vectors: Vectors | None
+    mlm: MaskedLM | None
 
 
 def augment_file(
@@ -52,38 +70,101 @@ def augment_file(
     text: str | None,
     text_pair: str | None,
     precision: str = "auto",
-    data: Dataset | None = None,
 ) -> int:
     """Write every row of `source` followed by its variants to `out`; return the number of rows.
 
     Candidates for a word are the predictions of `mlm`; for words of several tokens, or without
     `mlm` for all, the nearest by the word vectors of a file; or by a model's input embeddings.
-    Finished parts are reused. data: the rows of `source`, if they are read already. Raises
-    UserError.
+    Finished parts are reused. Raises UserError.
     """
-    data = read(source) if data is None else data
-    columns = find_columns(data, source, text, text_pair, labelled=False)
-    names = [name for name in (columns.text, columns.text_pair) if name is not None]
+    data = read(source)
+    names = find_columns(data, source, text, text_pair, labelled=False).texts
     rows: pa.Table = data.with_format("arrow")[:]
     _check_texts(data, names, source)
     _check_out(rows, source, out)
-    near, masked = _models(mlm, vectors, embeddings, precision)
-    key = _digest(rows, near, masked, names, settings.model_dump(), seed, precision, __version__)
-    propose = partial(candidates, settings=settings, vectors=near, mlm=masked)
-    vary = partial(augmented, settings=settings, seed=seed)
-    with _opened(out.with_name(f"{out.name}.unfinished"), out, key) as unfinished:
-        parts = _parts(unfinished, rows, names, propose, vary)
+    if embeddings is not None and (mlm or vectors):
+        raise UserError("--embeddings cannot be combined with --mlm and --vectors; leave it out")
+    near = word_vectors(vectors, embeddings, mlm)
+    masked = None if mlm is None else _masked(mlm, precision)
+    how = Augmentation(settings=settings, seed=seed, precision=precision, vectors=near, mlm=masked)
+    with _made(rows, names, out, how) as parts:
         with atomic(out) as beside:
-            tables = (pq.ParquetFile(part).read() for part in parts)
+            tables = (
+                _with_variants(rows, names, start, pq.ParquetFile(part).read())
+                for start, part in zip(range(0, len(rows), ROWS), parts, strict=True)
+            )
             WRITERS[out.suffix](beside, rows.schema, tables)
-        count = sum(int(pq.read_metadata(part).num_rows) for part in parts)
+        return len(rows) + sum(int(pq.read_metadata(part).num_rows) for part in parts)
+
+
+def make_variants(
+    data: Dataset, names: Sequence[str], source: str, out: Path, how: Augmentation
+) -> pa.Table:
+    """Return the variants of rows, and write them to `out`, a Parquet file, without those rows.
+
+    The columns are `row`, the number of the row that it is a variant of, and its texts: `text` and,
+    for pairs, `text_pair`. Finished parts are reused. Raises UserError that names `source`.
+    """
+    rows: pa.Table = data.with_format("arrow")[:]
+    _check_texts(data, names, source)
+    with _made(rows, names, out, how) as parts:
+        table = pa.concat_tables([pq.ParquetFile(part).read() for part in parts])
+        with atomic(out) as beside:
+            pq.write_table(table, beside)
+    return table
+
+
+def read_variants(path: Path, pairs: bool) -> pa.Table:
+    """The variants that make_variants wrote. Raises UserError for another or a damaged file."""
+    with parquet(path):
+        table = pq.read_table(path)
+    if table.column_names != ["row", *TEXTS[: 1 + pairs]]:
+        raise UserError(f"{path}: not a file of variants")
+    return table
+
+
+def rows_of_variants(rows: pa.Table, names: Sequence[str], variants: pa.Table) -> pa.Table:
+    """Each variant as a row with all columns, those without text as in the row that it varies."""
+    parts = [rows.schema.empty_table()]
+    for start in range(0, len(variants), TAKEN):
+        part = variants[start : start + TAKEN]
+        varied = rows.take(part["row"])
+        for name, column in zip(names, TEXTS, strict=False):
+            at = rows.schema.get_field_index(name)
+            varied = varied.set_column(at, rows.schema.field(at), part[column])
+        parts.append(varied)
+    return pa.concat_tables(parts)
+
+
+def _with_variants(
+    rows: pa.Table, names: Sequence[str], start: int, variants: pa.Table
+) -> pa.Table:
+    """The rows of the part from `start` on, each followed by its variants."""
+    part = rows[start : start + ROWS]
+    both = pa.concat_tables([part, rows_of_variants(rows, names, variants)])
+    numbers = np.concatenate((np.arange(start, start + len(part)), variants["row"].to_numpy()))
+    return both.take(np.argsort(numbers, kind="stable"))
+
+
+@contextmanager
+def _made(
+    rows: pa.Table, names: Sequence[str], out: Path, how: Augmentation
+) -> Iterator[list[Path]]:
+    """Yield the files of all parts, which are removed at the end: `out` then has their content."""
+    settings = how.settings.model_dump()
+    key = _digest(
+        rows, how.vectors, how.mlm, list(names), settings, how.seed, how.precision, FORMAT,
+        __version__,
+    )  # fmt: skip
+    with _opened(out.with_name(f"{out.name}.unfinished"), out, key) as unfinished:
+        parts = _parts(unfinished, rows, names, how)
+        if not any(pq.read_metadata(part).num_rows for part in parts):
+            log.info("no row has a variant: no word of the texts can be replaced")
+        yield parts
         shutil.rmtree(unfinished)
-    if count == len(rows):
-        log.info("no row has a variant: no word of the texts can be replaced")
-    return count
 
 
-def _check_texts(data: Dataset, names: list[str], source: str) -> None:
+def _check_texts(data: Dataset, names: Sequence[str], source: str) -> None:
     for name in names:
         feature = getattr(data.features[name], "feature", data.features[name])
         if getattr(feature, "dtype", "") not in ("string", "large_string"):
@@ -123,36 +204,37 @@ def _cells_keep(suffix: str, last: bool, values: list[Any]) -> bool:
     return whole and repr(typed(cells[1:])) == repr(values[1:])
 
 
-def _models(
-    mlm: str | None,
-    vectors: Path | None,
-    embeddings: str | None,
-    precision: str,
-) -> tuple[Vectors | None, MaskedLM | None]:
-    if embeddings is not None and (mlm or vectors):
-        raise UserError("--embeddings cannot be combined with --mlm and --vectors; leave it out")
+def word_vectors(vectors: Path | None, embeddings: str | None, mlm: str | None) -> Vectors | None:
+    """The word vectors of a file or of a model's embeddings; None where `mlm` alone is named."""
     if mlm is None:
         if vectors is None and embeddings is None:
             raise UserError("name a masked language model with --mlm, or --vectors or --embeddings")
         log.info(f"no --mlm: words are replaced by the nearest ones in {vectors or embeddings}")
-    near = None if vectors is None else read_vectors(vectors)
     if embeddings is not None:
-        near = vectors_of(_model(embeddings, fresh_head=True))  # its head is not used
-    masked = None if mlm is None else _model(mlm)
-    if masked is not None:
-        if masked.tokenizer.mask_token_id is None:
-            raise UserError(f"--mlm {mlm}: its tokenizer has no mask token; name another model")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        half = precision_of(precision, device) == "bf16"
-        model: torch.nn.Module = masked.model
-        model.to(device, torch.bfloat16 if half else torch.float32)
-    return near, masked
+        model = load_model(embeddings, "words", fresh_head=True)  # its head is not used
+        return vectors_of(checked_mlm(model, load_tokenizer(embeddings), embeddings))
+    return None if vectors is None else read_vectors(vectors)
 
 
-def _model(path: str, fresh_head: bool = False) -> MaskedLM:
-    model, tokenizer = load_model(path, "words", fresh_head=fresh_head), load_tokenizer(path)
-    checks.check_vocabulary(tokenizer, model.config, path)
+def _masked(mlm: str, precision: str) -> MaskedLM:
+    return ready(checked_mlm(load_model(mlm, "words"), load_tokenizer(mlm), mlm), mlm, precision)
+
+
+def checked_mlm(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> MaskedLM:
+    """A model and its tokenizer. Raises UserError for a tokenizer with more tokens."""
+    checks.check_vocabulary(tokenizer, model.config, name)
     return MaskedLM(model, tokenizer)
+
+
+def ready(mlm: MaskedLM, name: str, precision: str) -> MaskedLM:
+    """The MLM on its device in its precision. Raises UserError for one without a mask token."""
+    if mlm.tokenizer.mask_token_id is None:
+        raise UserError(f"--mlm {name}: its tokenizer has no mask token; name another model")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = precision_of(precision, device) == "bf16"
+    model: torch.nn.Module = mlm.model
+    model.to(device, torch.bfloat16 if half else torch.float32)
+    return mlm
 
 
 def _digest(rows: pa.Table, near: Vectors | None, masked: MaskedLM | None, *rest: Any) -> str:
@@ -177,60 +259,55 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
     """Lock and yield the folder of finished parts, emptied if its key is another job's."""
     mark = parts / "key"
     for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
-        if not re.fullmatch(r"(key|\.lock|\d{9})(\.partial)?", name):
+        if not re.fullmatch(r"(key|checksums\.json|\.lock|\d{9})(\.partial)?", name):
             raise UserError(f"{parts}: holds {name} and no augmentation: move it, or name an --out")
     with locked(parts):
         _check_free(out)
-        if not mark.is_file() or mark.read_text() != key:
-            for part in parts.glob("[k0-9]*"):
+        if damaged := checksums.damaged(parts, []):
+            log.warning(f"{parts / damaged[0]}: is damaged: the augmentation begins anew")
+        if damaged or not mark.is_file() or mark.read_text() != key:
+            for part in parts.glob("[ck0-9]*"):
                 part.unlink()
         write_text(mark, key)
         yield parts
 
 
-def _parts(
-    folder: Path,
-    rows: pa.Table,
-    names: list[str],
-    propose: Callable[..., Any],
-    vary: Callable[..., Any],
-) -> list[Path]:
+def _parts(folder: Path, rows: pa.Table, names: Sequence[str], how: Augmentation) -> list[Path]:
     """Return the files of all parts in order, after writing those that are missing."""
     parts = []
-    with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=None) as bar:
+    with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=HIDDEN) as bar:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             parts.append(folder / f"{start:09}")
-            if not parts[-1].is_file():
-                varied = _varied(part, names, start, propose, vary)
+            if damaged := checksums.damaged(folder, [parts[-1].name]):
+                log.warning(f"{folder / damaged[0]}: is damaged: it is made again")
+            if damaged or not parts[-1].is_file():
+                variants = _variants(part, names, start, how)
                 with atomic(parts[-1]) as beside:
-                    pq.write_table(varied, beside)
+                    pq.write_table(variants, beside)
+                keep(folder, [parts[-1].name])
             bar.update(len(part))
     return parts
 
 
-def _varied(
-    rows: pa.Table,
-    names: list[str],
-    start: int,
-    propose: Callable[..., Any],
-    vary: Callable[..., Any],
-) -> pa.Table:
-    """Return the rows and their variants, with all other columns repeated."""
+def _variants(rows: pa.Table, names: Sequence[str], start: int, how: Augmentation) -> pa.Table:
+    """Return the variants of a part whose first row has the number `start`."""
     columns = [[cut(value) for value in rows[name].to_pylist()] for name in names]
     texts = list(dict.fromkeys(text for column in columns for text in column))  # each text once
-    by_text = dict(zip(texts, propose([(text.text, text.spans) for text in texts]), strict=True))
-    augmented_rows = [
-        vary(row, [by_text[text] for text in row], number=number)
-        for number, row in enumerate(zip(*columns, strict=True), start)
-    ]
-    varied = rows.take([i for i, variants in enumerate(augmented_rows) for _ in variants])
+    spans = [(text.text, text.spans) for text in texts]
+    found = candidates(spans, settings=how.settings, vectors=how.vectors, mlm=how.mlm)
+    by_text = dict(zip(texts, found, strict=True))
+    numbers, values = list[int](), list[list[str | list[str]]]()
+    for number, row in enumerate(zip(*columns, strict=True), start):
+        words = [by_text[text] for text in row]
+        variants = augmented(row, words, how.settings, how.seed, number)[1:]  # after the row itself
+        numbers += [number] * len(variants)
+        values += variants
+    varied = {"row": pa.array(numbers, pa.int64())}
     for k, name in enumerate(names):
-        at = rows.schema.get_field_index(name)
-        values = [variant[k] for variants in augmented_rows for variant in variants]
-        field = rows.schema.field(at)
-        varied = varied.set_column(at, field, pa.array(values, field.type))
-    return varied
+        kind = rows.schema.field(name).type
+        varied[TEXTS[k]] = pa.array([variant[k] for variant in values], kind)
+    return pa.table(varied)
 
 
 def _csv(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], **kind: Any) -> None:

@@ -47,7 +47,15 @@ def bench(
     folders = {model: _downloaded(model) for model in dict.fromkeys(models)}
     samples = tuple(texts)
     specs = [
-        Spec(model, str(folder), backend, count, batch, length, samples)
+        Spec(
+            model=model,
+            folder=str(folder),
+            backend=backend,
+            threads=count,
+            batch=batch,
+            length=length,
+            texts=samples,
+        )
         for count in dict.fromkeys(threads)
         for model, folder in folders.items()
         for backend in _backends(model, folder, backends)
@@ -167,7 +175,11 @@ def quick(
                 start, used = time.perf_counter(), time.process_time()
                 runners[name](ids)
                 used, wall = time.process_time() - used, time.perf_counter() - start
-                rounds[name].append(Round([wall], [used], [], 1, ids["input_ids"].size))
+                rounds[name].append(
+                    Round(
+                        wall=[wall], cpu=[used], tokenize=[], texts=1, tokens=ids["input_ids"].size
+                    )
+                )
             if time.monotonic() - began > seconds and len(rounds[name]) > 5 + FEWEST:
                 break
     first = next(iter(models))
@@ -176,5 +188,14 @@ def quick(
         size = weights_mb(folder)
         parameters = sum(each.numel() for each in model.parameters())
         others = [(f"{first}:torch", rounds[first][5:])] if name != first else []
-        result.append(row(Subject(name, "torch", 1, size, parameters), 1, rounds[name][5:], others))
+        result.append(
+            row(
+                Subject(
+                    model=name, backend="torch", threads=1, size_mb=size, parameters=parameters
+                ),
+                1,
+                rounds[name][5:],
+                others,
+            )
+        )
     return result

@@ -14,7 +14,7 @@ DRAWS = 1000  # bootstrap samples
 SPREAD = 0.02
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Round:
     """One worker's measurement: the seconds of each pass (P,), a pass being one batch.
 
@@ -29,7 +29,7 @@ class Round:
     peak_rss_mb: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ratio:
     """The speed relative to `to` (MODEL:BACKEND, same threads), with its interval.
 
@@ -45,7 +45,7 @@ class Ratio:
     same: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One model in one backend at a number of threads. Latency and CPU time are for one batch.
 
@@ -74,7 +74,7 @@ class Row:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model in a backend, with its size and number of parameters."""
 
@@ -124,7 +124,9 @@ def ratio(
     samples = np.random.default_rng(seed).integers(0, len(paired), (DRAWS, len(paired)))
     low, high = np.quantile(np.median(paired[samples], axis=1), [0.025, 0.975])
     low, high = float(low) / (1 + SPREAD), float(high) * (1 + SPREAD)
-    return Ratio(to, of, float(np.median(paired)), low, high, low <= 1 <= high)
+    return Ratio(
+        to=to, of=of, value=float(np.median(paired)), low=low, high=high, same=low <= 1 <= high
+    )
 
 
 def _ms(seconds: Sequence[Sequence[float]]) -> dict[str, float]:

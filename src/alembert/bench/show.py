@@ -10,9 +10,10 @@ from rich import box
 from rich.table import Table
 
 from alembert.bench.rows import Ratio, Row
+from alembert.io import checksums
 from alembert.io.environment import processor, versions
 from alembert.io.errors import UserError
-from alembert.io.files import atomic, write_json
+from alembert.io.files import atomic, keep_json, write_json
 
 PACKAGES = ("python", "alembert", "torch", "transformers", "onnxruntime", "openvino", "tokenizers")
 
@@ -97,14 +98,18 @@ def legend(rows: Sequence[Row]) -> str:
 
 
 def write(rows: Sequence[Row], settings: dict[str, Any], path: Path) -> None:
-    """Writes the rows as JSON, with the settings, the hardware and the versions of packages."""
+    """Writes the rows as JSON, with the settings, the hardware and the versions of packages.
+
+    Where the folder keeps checksums, as that of a run, the file's own is among them.
+    """
     content = {
         "rows": [row.content() for row in rows],
         "settings": settings,
         "hardware": {"machine": platform.machine(), "cpu": processor(), "cores": os.cpu_count()},
         "versions": versions(PACKAGES),
     }
-    write_json(path, content)
+    keeps = bool(checksums.recorded(path.parent))
+    (keep_json if keeps else write_json)(path, content)
 
 
 def chart(rows: Sequence[Row], path: Path) -> None:

@@ -12,11 +12,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from alembert.bench.rows import SPREAD, Round, Row, per_round, ratio, row, weights_mb
 from alembert.bench.worker import Failed, Spec, work
 from alembert.io.errors import UserError
+from alembert.io.progress import tqdm
 
 log = logging.getLogger(__name__)
 

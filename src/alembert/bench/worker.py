@@ -32,7 +32,7 @@ REST = 0.05
 Run = Callable[[Ids], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """The work of one process. Without texts (single ones or pairs), ids are random."""
 
@@ -83,7 +83,13 @@ def _exported(spec: Spec) -> tuple[Subject, Run]:
     _check_length(spec, facts.max_length)
     engine = open_engine(folder, facts, spec.backend, spec.threads)
     size = facts.variant(spec.backend, folder).size_mb
-    return Subject(spec.model, spec.backend, spec.threads, size, facts.parameters), engine
+    return Subject(
+        model=spec.model,
+        backend=spec.backend,
+        threads=spec.threads,
+        size_mb=size,
+        parameters=facts.parameters,
+    ), engine
 
 
 def _torch(spec: Spec) -> tuple[Subject, Run]:
@@ -100,7 +106,9 @@ def _torch(spec: Spec) -> tuple[Subject, Run]:
     model = load_model(spec.folder, kind)
     parameters = sum(each.numel() for each in model.parameters())
     size = weights_mb(spec.folder)
-    return Subject(spec.model, "torch", spec.threads, size, parameters), eager(model, kind)
+    return Subject(
+        model=spec.model, backend="torch", threads=spec.threads, size_mb=size, parameters=parameters
+    ), eager(model, kind)
 
 
 def eager(model: "PreTrainedModel", kind: str) -> Run:

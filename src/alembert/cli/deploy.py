@@ -1,7 +1,5 @@
 """The verbs that put a model to work on CPU. Nothing heavy is imported before one is called."""
 
-import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -10,9 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from alembert.api import bench as run_bench
+from alembert.api import export as run_export
+from alembert.api import open_session, predictor
+from alembert.api import report as run_report
 from alembert.cli import options as o
 from alembert.cli.options import option
 from alembert.io.errors import UserError
+from alembert.io.files import model_folder
 
 
 def report(
@@ -22,13 +25,7 @@ def report(
     ] = None,
 ) -> None:
     """Write an HTML report of one run or several, and model cards."""
-    from alembert.report import model_card
-    from alembert.report.page import make
-
-    made = make(runs, out)
-    paths = dict.fromkeys(runs)  # "run" and "run/" are one path
-    cards = [str(card) for run in paths if (card := model_card.write(run)) is not None]
-    typer.echo(": made, ".join([str(made), *cards]) + ": made")
+    typer.echo(": made, ".join(map(str, run_report(runs, out))) + ": made")
 
 
 def bench(
@@ -54,22 +51,14 @@ def bench(
     """Compare size, speed and memory of models and backends."""
     from rich.console import Console
 
-    from alembert.bench import bench as benchmark
     from alembert.bench import show
 
-    if chart is not None:
-        show.check_chart(chart)
-    texts = benchmark.texts_of(data, text, text_pair) if data is not None else []
-    rows = benchmark.bench(
-        models, backends.split(",") if backends else [], _threads(threads), batch, length, texts,
-        seconds, baseline or [],
+    rows = run_bench(
+        models, backends=backends.split(",") if backends else [], threads=_threads(threads),
+        batch=batch, length=length, data=data, text=text, text_pair=text_pair,
+        baseline=baseline or [], seconds=seconds, json=json_, chart=chart,
     )  # fmt: skip
     Console(markup=False).print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
-    if json_ is not None:
-        settings = {"batch": batch, "length": length, "data": data, "seconds": seconds}
-        show.write(rows, settings, json_)
-    if chart is not None:
-        show.chart(rows, chart)
     made = ", ".join(f"{path}: made" for path in (json_, chart) if path is not None)
     typer.echo(made or f"timed {len(rows)} rows; --json FILE and --chart FILE keep them")
 
@@ -95,34 +84,17 @@ def predict(
 ) -> None:
     """Predict labels, scores, tags, masked words or vectors of texts."""
     from alembert.cli import show as lines
-    from alembert.inference import manifest
-    from alembert.inference.session import Session
+    from alembert.io.environment import recorded_files
 
-    if backend == "torch" or not (
-        backend or (manifest.exported_folder(model) / manifest.FILE).is_file()
-    ):
-        from alembert.export.torch_session import torch_session
-
-        if backend is None:
-            typer.echo(f"{model} is not exported: torch runs it, which starts slowly", err=True)
-        session = torch_session(model, threads, long, max_length)
-    else:
-        session = Session(model, backend, threads, long, max_length)
-    methods: dict[str, Any] = {
-        "encoder": session.embed,
-        "tokens": session.tag,
-        "words": lambda texts: session.fill_mask(texts, top),
-    }
-    predict_texts = methods.get(session.kind, session.predict)
+    if not pair and "text_pair" in recorded_files(model):
+        typer.echo(f"{model} was trained on pairs: texts are read as with --pair", err=True)
+        pair = True
+    session = open_session(model, backend, threads, long, max_length)
+    predict_texts = predictor(session, top)
     show = lines.json_line if json_ else lines.line
     done = 0
     for batch in _inputs(texts, pair):
-        try:
-            answers = predict_texts(batch)
-        except UserError as error:  # its number counts within the batch
-            match = re.fullmatch(r"text (\d+)( .*)", str(error), re.S)
-            raise UserError(f"text {done + int(match[1])}{match[2]}") if match else error from error
-        for text, answer in zip(batch, answers, strict=True):
+        for text, answer in zip(batch, predict_texts(batch, first=done), strict=True):
             typer.echo(show(text, answer))
         done += len(batch)
 
@@ -155,9 +127,9 @@ def _lines(source: Iterable[bytes], pair: bool) -> Iterator[Any]:
 
 
 def _threads(counts: str | None) -> list[int]:
-    """Return [1, 2] for "1,2", and one and all cores for None."""
+    """Return [1, 2] for "1,2", and none for None."""
     if counts is None:
-        return [1, os.cpu_count() or 1]
+        return []
     try:
         return [int(each) for each in counts.split(",")]
     except ValueError as error:
@@ -182,26 +154,11 @@ def export(
     label: o.Label = None,
 ) -> None:
     """Export a model to ONNX, int8 or OpenVINO, to run without torch."""
-    from alembert.data.splits import Files
-    from alembert.models.loading import model_path
-
-    if not auto and (keep is not None or label is not None):
-        name = "--label" if keep is None else "--keep"
-        raise UserError(f"{name} is for choosing among variants: it needs --auto")
-    files = Files(data, text=text, text_pair=text_pair, label=label) if data else None
-    if auto:
-        if files is None:
-            raise UserError("--auto needs --data F: the texts that the variants are measured on")
-        from alembert.export.choose import choose
-
-        facts = choose(model, files, 0.99 if keep is None else keep, attentions, max_length)
-    else:
-        from alembert.export.export import backends_of
-        from alembert.export.export import export as export_to
-
-        backends = backends_of(int8, openvino, attentions, files is not None)
-        facts = export_to(model, backends, files, max_length)
+    facts = run_export(
+        model, int8=int8, openvino=openvino, attentions=attentions, auto=auto, data=data,
+        keep=keep, max_length=max_length, text=text, text_pair=text_pair, label=label,
+    )  # fmt: skip
     made = ", ".join(variant.backend for variant in facts.variants)
     typer.echo(
-        f"{model_path(model)}: exported, {made}; {facts.chosen} is used unless another is named"
+        f"{model_folder(model)}: exported, {made}; {facts.chosen} is used unless another is named"
     )

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from alembert import __version__
-from alembert.cli import deploy, faults, search, serve
+from alembert.api import augment as run_augment
+from alembert.api import corpus as run_corpus
+from alembert.api import evaluate as run_evaluate
+from alembert.api import recipe as make_recipe
+from alembert.api import recipes as list_recipes
+from alembert.api import trim as run_trim
+from alembert.cli import deploy, faults, quickstart, search, serve
 from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.options import option
@@ -75,26 +81,15 @@ def _main(
     _print_news(err=context.invoked_subcommand in RESULT_ON_STDOUT)
 
 
-@app.command(epilog="alembert quickstart")
-def quickstart(
-    out: Annotated[Path, option("--out", "folder of the runs")] = Path("runs/quickstart"),
-    teacher: Annotated[str | None, option("--teacher", "pretrained BERT to fine-tune")] = None,
-    seed: o.Seed = 0,
-) -> None:
-    """Fine-tune, distil and compare models on built-in texts."""
-    from alembert.cli.quickstart import quickstart as run_quickstart
-
-    run_quickstart(out, teacher, seed)
+app.command(epilog="alembert quickstart")(quickstart.quickstart)
 
 
 @recipes_app.callback()
 def recipes(context: typer.Context) -> None:
     """List the recipes."""
     if context.invoked_subcommand is None:
-        from alembert.recipes import RECIPES
-
-        for name, make in RECIPES.items():
-            typer.echo(f"{name:12} {(sys.modules[make.__module__].__doc__ or '').strip()}")
+        for name, sentence in list_recipes().items():
+            typer.echo(f"{name:12} {sentence}")
         typer.echo("one as YAML, ready to edit: alembert recipes show NAME --teacher DIR > my.yaml")
 
 
@@ -106,14 +101,10 @@ def show(
     hidden_size: o.HiddenSize = None,
 ) -> None:
     """Print a recipe as YAML; without --teacher, for BERT-base."""
-    from transformers import BertConfig
-
-    from alembert.models.loading import load_config
-    from alembert.recipes import recipe_of
     from alembert.recipes.schema import to_yaml
 
-    config = BertConfig() if teacher is None else load_config(teacher)
-    typer.echo(to_yaml(recipe_of(name, config, layers=layers, hidden_size=hidden_size)), nl=False)
+    chosen = make_recipe(name, teacher, layers=layers, hidden_size=hidden_size)
+    typer.echo(to_yaml(chosen), nl=False)
 
 
 app.command(
@@ -150,13 +141,9 @@ def augment(
     seed: o.Seed = 0,
 ) -> None:
     """Write texts and variants with replaced words (TinyBERT)."""
-    from alembert.augmentation.augment_file import augment_file
-    from alembert.recipes.schema import Augment
-
-    count = augment_file(
-        train, out, mlm=mlm, vectors=Path(vectors) if vectors else None, embeddings=embeddings,
-        settings=Augment(copies=copies, share=share, candidates=candidates), seed=seed, text=text,
-        text_pair=text_pair,
+    count = run_augment(
+        train, out, mlm=mlm, vectors=vectors, embeddings=embeddings, copies=copies, share=share,
+        candidates=candidates, text=text, text_pair=text_pair, seed=seed,
     )  # fmt: skip
     typer.echo(f"{out}: made, {count:,} rows")
 
@@ -171,10 +158,7 @@ def corpus(
     max_length: Annotated[int, option("--max-length", "most tokens of a sequence")] = 128,
 ) -> None:
     """Tokenise texts once, for --corpus of other verbs."""
-    from alembert.data.corpus.corpus import write_corpus
-    from alembert.models.loading import load_tokenizer
-
-    rows = write_corpus(texts, load_tokenizer(tokenizer), max_length, out)
+    rows = run_corpus(texts, tokenizer, out, max_length=max_length)
     dropped = "".join(f", {n:,} left out ({why})" for why, n in rows.dropped.items())
     typer.echo(f"{out}: made, {len(rows):,} sequences, {rows.counts.sum():,} tokens{dropped}")
 
@@ -195,13 +179,10 @@ def trim(
     text_pair: o.Pair = None,
 ) -> None:
     """Trim a saved model's vocabulary to the tokens of texts like these."""
-    from alembert.runs.trim import trim_model
-
-    before, after = trim_model(
+    run_trim(
         model, out, data=data or (), corpus=corpus, keep=keep, coverage=coverage, text=text,
         text_pair=text_pair,
     )  # fmt: skip
-    typer.echo(f"{out}: made, {after:,} of {before:,} tokens")
 
 
 @app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
@@ -212,6 +193,8 @@ def evaluate_(
     text: o.Text = None,
     text_pair: o.Pair = None,
     label: o.Label = None,
+    kind: o.Kind = None,
+    skip_bad_rows: o.SkipBadRows = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
@@ -222,16 +205,11 @@ def evaluate_(
     """Evaluate a model on labelled texts, or by MLM on a corpus."""
     import json
 
-    from alembert.data.splits import Files
-    from alembert.runs.evaluate import evaluate, evaluate_mlm
-
-    if (data is None) == (corpus is None):
-        raise UserError("give exactly one of --data and --corpus")
-    if corpus is not None:
-        metrics = evaluate_mlm(model, corpus, max_length, sequences, backend)
-    else:
-        files = Files(str(data), text=text, text_pair=text_pair, label=label)
-        metrics = evaluate(model, files, max_length, backend)
+    metrics = run_evaluate(
+        model, data, corpus=corpus, text=text, text_pair=text_pair, label=label, kind=kind,
+        skip_bad_rows=skip_bad_rows or 0, max_length=max_length, sequences=sequences,
+        backend=backend,
+    )  # fmt: skip
     line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     typer.echo(json.dumps(metrics) if json_ else line)
 
@@ -247,6 +225,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     # huge pages save small models a sixth of their time, which faulting in blocks anew takes
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's own terms and metrics; it shadows no package
     try:
         faults.check_arguments()
         app()

@@ -20,7 +20,16 @@ Vectors = Annotated[str | None, option("--vectors", "GloVe word vectors that aug
 CorpusFile = Annotated[str | None, option("--corpus", "text, or a folder of `alembert corpus`")]
 Text = Annotated[str | None, option("--text", "name of the text's column")]
 Pair = Annotated[str | None, option("--text-pair", "name of the second text's column")]
-Label = Annotated[str | None, option("--label", "name of the label's column")]
+Label = Annotated[
+    str | None, option("--label", "name of the label's column, or A,B,C for columns of 0 and 1")
+]
+Kind = Annotated[
+    str | None, option("--kind", "task: classification, regression, multilabel or tokens")
+]
+SkipBadRows = Annotated[
+    int | None,
+    option("--skip-bad-rows", "most rows to leave out where they cannot be read; default 0"),
+]
 Layers = Annotated[int | None, option("--layers", "number of student layers")]
 HiddenSize = Annotated[int | None, option("--hidden-size", "width of the student")]
 Seed = Annotated[int, option("--seed", "seed of all random numbers")]
@@ -51,6 +60,11 @@ OPTIONS: dict[str, Any] = {
     "text": Text,
     "text_pair": Pair,
     "label": Label,
+    "kind": Kind,
+    "skip_bad_rows": SkipBadRows,
+    "metric": Annotated[
+        TEXT, option("--metric", "metric that chooses: f1, or own module:function")
+    ],
     "epochs": Annotated[NUMBER, option("--epochs", "epochs of the task stages")],
     "batch_size": Annotated[INTEGER, option("--batch-size", "texts of a step in the task stages")],
     "learning_rate": Annotated[
@@ -66,7 +80,7 @@ OPTIONS: dict[str, Any] = {
         TEXT, option("--vocabulary", "task: only tokens of the run's texts; default: all")
     ],
     "cache_teacher": Annotated[
-        bool, option("--cache-teacher", "cache the teacher's outputs; masks are then fixed")
+        bool | None, option("--cache-teacher", "cache the teacher's outputs; masks are then fixed")
     ],
     "cache_top": Annotated[
         INTEGER, option("--cache-top", "top logits cached a token; default 128")
@@ -74,12 +88,17 @@ OPTIONS: dict[str, Any] = {
     "cache_precision": Annotated[
         TEXT, option("--cache-precision", "precision of cached states: bf16 (default), fp32")
     ],
-    "seed": Seed,
+    "callbacks": Annotated[
+        list[str] | None, option("--callback", "own Callback that is told: module:Class")
+    ],
+    "track": Annotated[
+        list[str] | None, option("--track", "show in tensorboard, wandb, mlflow or trackio")
+    ],
+    "seed": Annotated[INTEGER, option("--seed", "seed of all random numbers; default 0")],
     "precision": Annotated[
-        str, option("--precision", "training precision: auto, fp32, bf16 or fp16")
+        TEXT, option("--precision", "training precision: auto (default), fp32, bf16 or fp16")
     ],
 }
-DEFAULTS = {"seed": 0, "precision": "auto", "cache_teacher": False}
 REQUIRED = ("recipe", "teacher", "out")
 
 
@@ -113,7 +132,7 @@ def verb(run: Callable[..., None], names: str, **own: tuple[Any, Any]) -> Callab
 
 
 def _default(name: str) -> Any:
-    return ... if name in REQUIRED else DEFAULTS.get(name)
+    return ... if name in REQUIRED else None
 
 
 def _setting(text: str) -> tuple[str, str]:

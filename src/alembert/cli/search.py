@@ -1,46 +1,28 @@
 """The verbs search and tune. Nothing heavy is imported before one is called."""
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from alembert.api import check_port, name_for
 from alembert.api import search as run_search
 from alembert.api import tune as run_tune
 from alembert.cli import options as o
 from alembert.cli.options import option
 from alembert.cli.serve import serve as answer
-from alembert.cli.train import finish
-from alembert.io.errors import UserError, leads
+from alembert.io.errors import leads
 
 
 def _search(serve: int | None, **given: Any) -> None:
     """Find a student for a latency, a speedup or a share of quality."""
-    try:
-        import onnx  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
     if serve is not None:
-        _check_serving(serve)
-    found = run_search(present=finish, **given)
+        check_port(serve)
+    found = run_search(**given)
     if serve is not None:
-        folder = found.folder.resolve().name
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder).lstrip("._-") or "student"
         key = os.environ.get("ALEMBERT_API_KEY") or None
-        answer([f"{name}={found.folder}"], port=serve, api_key=key)
-
-
-def _check_serving(port: int) -> None:
-    """Raise UserError before hours are spent on a student that could not be served."""
-    try:
-        from alembert.serving.server import bound
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
-    if not 0 <= port < 65536:
-        raise UserError(f"--serve {port}: a port, 0 to 65535; 0 takes a free one")
-    bound("127.0.0.1", port).close()
+        answer([f"{name_for(found.folder)}={found.folder}"], port=serve, api_key=key)
 
 
 def _tune(out: Path, **given: Any) -> None:
@@ -58,7 +40,8 @@ def _tune(out: Path, **given: Any) -> None:
 search = o.verb(
     _search,
     "teacher out max_latency_ms min_retention min_speedup train valid eval task text text_pair "
-    "label length trials steps epochs recipes vocabulary max_length seed precision serve",
+    "label kind skip_bad_rows metric length trials steps epochs recipes vocabulary max_length seed "
+    "precision serve",
     teacher=(Annotated[str, option("--teacher", "fine-tuned teacher: folder or hub id")], ...),
     max_latency_ms=(
         Annotated[o.NUMBER, option("--max-latency-ms", "most ms of a text in int8, one thread")],
@@ -93,7 +76,8 @@ search = o.verb(
 tune = o.verb(
     _tune,
     "recipe teacher train out tries trials valid unlabelled student layers hidden_size text "
-    "text_pair label epochs batch_size learning_rate max_length settings seed precision",
+    "text_pair label kind skip_bad_rows metric epochs batch_size learning_rate max_length settings "
+    "seed precision",
     train=(
         Annotated[str, option("--train", "labelled training texts: file, folder or hub id")],
         ...,

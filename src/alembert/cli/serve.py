@@ -1,19 +1,13 @@
 """The verb that answers over HTTP. Nothing heavy is imported before it is called."""
 
 import logging
-import os
-import re
 import sys
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from alembert.api import serve as answer
 from alembert.cli.options import option
-from alembert.io.errors import UserError
-
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def _at_least(least: float, name: str, text: str) -> Any:
@@ -50,68 +44,12 @@ def serve(
     ] = True,
 ) -> None:
     """Serve models over HTTP, with a playground at /, until stopped."""
-    try:
-        from alembert.serving import server
-        from alembert.serving.served_model import load_model
-        from alembert.serving.service import Limits
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
-    limits = Limits(
-        threads or os.cpu_count() or 1, batch_tokens, max_requests, max_inputs, max_wait, max_body
-    )
-    named = [(name, folder, backend) for name, folder in _named(models).items()]
-    for _, folder, _ in named:
-        _check(folder, backend)
-    if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
-        raise UserError("--api-key: give printable ASCII")
     _log_requests(access_log)
-    if engine == "ray":
-        from alembert.serving import ray as ray_serve
-
-        count = _replicas(replicas)
-        ray_serve.serve(named, limits, host, port, count, api_key, cors or ())
-    elif engine == "local":
-        openers = [partial(load_model, *each) for each in named]
-        server.serve(openers, limits, host, port, api_key, cors or ())
-    else:
-        raise UserError(f"--engine {engine}: choose local or ray")
-
-
-def _replicas(text: str) -> tuple[int, int]:
-    """Return (2, 2) for "2", and (1, 8) for "1-8"."""
-    fewest, _, most = text.partition("-")
-    if not fewest.isdecimal() or not (most or fewest).isdecimal():
-        raise UserError(f"--replicas {text}: write a number, or two as 1-8")
-    count = int(fewest), int(most or fewest)
-    if not 1 <= count[0] <= count[1]:
-        raise UserError(f"--replicas {text}: at least 1, and the smaller number first")
-    return count
-
-
-def _named(models: list[str]) -> dict[str, Path]:
-    """Return folders by name, for NAME=FOLDER or FOLDER; a run's student has the run's name."""
-    named: dict[str, Path] = {}
-    for model in models:
-        name, equals, path = model.partition("=")
-        if not equals or not re.fullmatch(NAME, name):
-            path = model
-            folder = Path(model).resolve()
-            in_run = folder.name == "student" and not (folder / "student").is_dir()
-            name = folder.parent.name if in_run else folder.name
-        if not re.fullmatch(NAME, name):
-            raise UserError(f"{model}: no name for a URL: write NAME={model}")
-        if name in named:
-            raise UserError(f"{model}: a second model {name}: write NAME={model}")
-        named[name] = Path(path)
-    return named
-
-
-def _check(folder: Path, backend: str | None) -> None:
-    """Raise UserError at once where a model is not exported."""
-    from alembert.inference import manifest
-
-    exported = manifest.exported_folder(folder)
-    manifest.read_manifest(exported).variant(backend, exported)
+    answer(
+        models, host=host, port=port, backend=backend, threads=threads, batch_tokens=batch_tokens,
+        max_requests=max_requests, max_wait=max_wait, max_inputs=max_inputs, max_body=max_body,
+        engine=engine, replicas=replicas, api_key=api_key, cors=cors or (),
+    )  # fmt: skip
 
 
 def _log_requests(wanted: bool) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from alembert.io.answers import Classification, Labels, Score, Tags
+from alembert.io.answers import Labels, Prediction, Score, Tags, Text
 
 WIDTH = 70  # characters of a text that are shown
 FIRST = 4  # numbers of a vector that are shown
 
 
-def line(text: Any, answer: Any) -> str:
+def line(text: Text, answer: Any) -> str:
     """Return the answer, a tab, and the beginning of the text."""
-    if isinstance(answer, Classification):
+    if isinstance(answer, Prediction):
         shown = f"{answer.label} {answer.score:.3f}"
     elif isinstance(answer, Labels):
         shown = ", ".join(f"{x} {answer.scores[x]:.3f}" for x in answer.labels) or "no label"
@@ -34,10 +34,10 @@ def line(text: Any, answer: Any) -> str:
     return f"{shown}\t{textwrap.shorten(line_text, WIDTH, placeholder=' ...')}"
 
 
-def json_line(text: Any, answer: Any) -> str:
+def json_line(text: Text, answer: Any) -> str:
     """Return JSON with the text and the fields, the vector or the masks of its answer."""
     if isinstance(answer, np.ndarray):
-        fields: dict[str, Any] = {"vector": answer.tolist()}
+        fields = {"vector": answer.tolist()}
     elif isinstance(answer, list):
         fields = {"masks": [[asdict(guess) for guess in each] for each in answer]}
     else:

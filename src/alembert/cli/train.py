@@ -1,6 +1,5 @@
 """The verbs that train: finetune and distill. Nothing heavy is imported before one is called."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,45 +13,37 @@ from alembert.io.errors import leads
 
 def _finetune(**given: Any) -> None:
     """Fine-tune a teacher on a task (--train) or by MLM (--corpus)."""
-    _present(run_finetune(**given), reported=False)
+    _print(run_finetune(**given))
 
 
 def _distill(**given: Any) -> None:
     """Distil a teacher into a student, on a corpus, a task, or both."""
-    _present(run_distill(**given), reported=True)
+    _print(run_distill(**given))
 
 
 finetune = o.verb(
     _finetune,
-    "model out train valid eval corpus task text text_pair label epochs batch_size learning_rate "
-    "max_length settings seed precision",
+    "model out train valid eval corpus task text text_pair label kind skip_bad_rows metric epochs "
+    "batch_size learning_rate max_length settings callbacks track seed precision",
     model=(Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")], ...),
 )
 distill = o.verb(
     _distill,
     "recipe teacher out train valid eval corpus unlabelled student general_teacher mlm vectors "
-    "layers hidden_size task text text_pair label epochs batch_size learning_rate max_length "
-    "settings vocabulary cache_teacher cache_top cache_precision seed precision",
+    "layers hidden_size task text text_pair label kind skip_bad_rows metric epochs batch_size "
+    "learning_rate max_length settings vocabulary cache_teacher cache_top cache_precision "
+    "callbacks track seed "
+    "precision",
 )
 
 
-def _present(model: Model, reported: bool) -> None:
-    """Write model card and report, and print one line with the model's path and metrics."""
+def _print(model: Model) -> None:
+    """Print one line with the model's path and metrics."""
     if not leads():
         return
-    finish(model.folder, reported)
     metrics, figures = model.metrics, ""
     if name := metrics.get("metric", ""):
         figures = f": {name} {metrics['student'][name]:.4f}"
     if "retention" in metrics:
         figures += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
     typer.echo(f"{model.path}: made{figures}")
-
-
-def finish(out: Path, reported: bool = True) -> None:
-    """Write the model card of a run, and its report unless there is one."""
-    from alembert.report import model_card, page
-
-    model_card.write(out)
-    if reported and not (out / "report.html").is_file():
-        page.attempt([out], None)

@@ -3,9 +3,9 @@
 `client` has `Client`: the same methods and typed answers as `inference.Session`, over HTTP, with
 retries while the server is busy.
 
-For other rooms: client, Client, AsyncClient.
+For other rooms: client, Client, AsyncClient, ServerError.
 """
 
-from alembert.client.client import AsyncClient, Client
+from alembert.client.client import AsyncClient, Client, ServerError
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "ServerError"]

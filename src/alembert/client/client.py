@@ -3,29 +3,29 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial, wraps
 from inspect import isawaitable
 from itertools import count
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import httpx
 
-from alembert.io.answers import Guess, Tag, Tags
+from alembert.io.answers import (
+    Guess,
+    Labels,
+    Prediction,
+    Score,
+    Tag,
+    Tags,
+    Texts,
+    as_list,
+    predicted,
+)
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
-Text = str | tuple[str, str]
 BUSY = (429, 500, 502, 503, 504)  # a full queue, a loading server, or a proxy whose server died
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """A label and its probability, or the score of a regression."""
-
-    label: str
-    score: float
 
 
 class ServerError(Exception):
@@ -44,8 +44,8 @@ T = TypeVar("T")
 class _Core:
     """The settings, the requests and the retries of both clients, whose transports differ."""
 
-    _transport: Callable[..., Any]
-    _sleep: Callable[..., Any]
+    _transport: Callable[..., httpx.Client | httpx.AsyncClient]
+    _sleep: Callable[[float], Awaitable[None] | None]
 
     def __init__(
         self,
@@ -71,15 +71,20 @@ class _Core:
         }
         self._http = self._transport(**self._options)
 
-    async def _answers(self, route: str, texts: Any, **options: Any) -> list[Any]:
-        """The JSON for each text, from a route of the chosen model."""
-        inputs = [texts] if isinstance(texts, str | tuple) else list(texts)  # a tuple is a pair
+    async def _answers(
+        self, route: str, texts: Texts, make: Callable[[Any, str], object], **options: object
+    ) -> Any:
+        """The answer of the chosen model to each text; make reads one's JSON, with the kind."""
+        inputs, one = as_list(texts)
         for number, text in enumerate(inputs, start=1):
             _check_unicode(text, number)
-        return list(await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options}))
+        response = await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options})
+        kind = response.headers.get("alembert-kind", "")
+        answers = [make(each, kind) for each in _json(response)]
+        return answers[0] if one else answers
 
-    async def _send(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The JSON of the response to a POST, or to a GET where there is no body."""
+    async def _send(self, path: str, body: dict[str, object] | None = None) -> httpx.Response:
+        """The response to a POST, or to a GET where there is no body."""
         method = "GET" if body is None else "POST"
         for number in count():
             outcome: Outcome
@@ -89,20 +94,23 @@ class _Core:
                 outcome = error
             least = _retry_after(outcome)
             if least is None or number >= self._retries:
-                return _content(outcome)
+                break
             backoff = min(5.0, 0.1 * 2**number) * random.uniform(0.5, 1)  # with jitter
             await _result(self._sleep(max(backoff, least)))
+        return _successful(outcome)
 
 
 class AsyncClient(_Core):
-    """A client for asyncio; a text or a list of texts gives a list. aclose it, or use `async with`.
+    """A client for asyncio; it answers as a Session does. aclose it, or use `async with`.
 
+    A list of texts or pairs gives a list of answers; a str, or a tuple that is a pair, gives one.
     Raises ServerError when the server refuses, and httpx's errors when it cannot be reached.
     """
 
     _transport = httpx.AsyncClient
+    _http: httpx.AsyncClient
 
-    def _sleep(self, seconds: float) -> Any:
+    def _sleep(self, seconds: float) -> Awaitable[None]:
         return asyncio.sleep(seconds)
 
     async def __aenter__(self) -> "AsyncClient":
@@ -114,34 +122,32 @@ class AsyncClient(_Core):
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def predict(
-        self, texts: str | Sequence[Text], truncate: bool = False, raw_scores: bool = False
-    ) -> list[list[LabelScore]]:
-        """For each text or pair of texts its labels, the highest score first."""
+    async def predict(self, texts: Texts, truncate: bool = False, raw_scores: bool = False) -> Any:
+        """A Prediction, Labels (multi-label) or Score (regression) for each text or pair.
+
+        With raw_scores the scores are logits.
+        """
+        make = partial(_predicted, least=0.0 if raw_scores else 0.5)
         options = {"truncate": truncate, "raw_scores": raw_scores}
-        answers = await self._answers("predict", texts, **options)
-        return [[LabelScore(each["label"], each["score"]) for each in text] for text in answers]
+        return await self._answers("predict", texts, make, **options)
 
-    async def embed(self, texts: str | Sequence[str], truncate: bool = False) -> list[list[float]]:
-        """The vector of each text."""
-        return await self._answers("embed", texts, truncate=truncate)
+    async def embed(self, texts: Texts, truncate: bool = False, normalize: bool = False) -> Any:
+        """The vector of each text, a list of numbers; normalize gives all of them length 1."""
+        options = {"truncate": truncate, "normalize": normalize}
+        return await self._answers("embed", texts, lambda vector, _: vector, **options)
 
-    async def fill_mask(
-        self, texts: str | Sequence[str], top: int = 5, temperature: float = 1.0
-    ) -> list[list[list[Guess]]]:
-        """For each mask of each text, the `top` most probable tokens."""
-        answers = await self._answers("fill-mask", texts, top=top, temperature=temperature)
-        return [[[Guess(**guess) for guess in mask] for mask in text] for text in answers]
+    async def fill_mask(self, texts: Texts, top: int = 5, temperature: float = 1.0) -> Any:
+        """For each mask of each text, a list of the `top` most probable Guesses."""
+        options = {"top": top, "temperature": temperature}
+        return await self._answers("fill-mask", texts, _guesses, **options)
 
-    async def tag(
-        self, texts: str | Sequence[str | Sequence[str]], truncate: bool = False
-    ) -> list[Tags]:
-        """The tags of each text or list of words."""
-        return [_tags(each) for each in await self._answers("tag", texts, truncate=truncate)]
+    async def tag(self, texts: Texts, truncate: bool = False) -> Any:
+        """The Tags of each text or list of words."""
+        return await self._answers("tag", texts, _tags, truncate=truncate)
 
     async def info(self) -> dict[str, Any]:
         """The served models and their settings."""
-        return dict(await self._send("/info"))
+        return dict((await self._send("/info")).json())
 
 
 def _blocking(
@@ -165,9 +171,10 @@ class Client(_Core):
     """A blocking client with the methods of AsyncClient. Close it, or use `with`."""
 
     _transport = httpx.Client
+    _http: httpx.Client
 
-    def _sleep(self, seconds: float) -> Any:
-        return time.sleep(seconds)
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def __enter__(self) -> "Client":
         return self
@@ -185,7 +192,7 @@ class Client(_Core):
     info = _blocking(AsyncClient.info)
 
 
-async def _result(called: Any) -> Any:
+async def _result(called: T | Awaitable[T]) -> T:
     """The result of a call to a transport, awaited where it is a coroutine."""
     return await called if isawaitable(called) else called
 
@@ -201,27 +208,43 @@ def _retry_after(outcome: Outcome) -> float | None:
     return min(float(seconds), 60.0) if seconds.isdecimal() else 0.0
 
 
-def _check_unicode(text: Any, number: int) -> None:
+def _check_unicode(text: object, number: int) -> None:
     """Raises UserError for half of a surrogate pair (half an emoji), which cannot be sent."""
-    for part in [text] if isinstance(text, str) else text:
+    for part in text if isinstance(text, list | tuple) else [text]:
         if isinstance(part, str) and any("\ud800" <= each <= "\udfff" for each in part):
             raise UserError(f"text {number}: holds half of a surrogate pair: give valid Unicode")
 
 
-def _content(outcome: Outcome) -> Any:
-    """The JSON of a response. Raises ServerError, or the error of the connection."""
+def _json(response: httpx.Response) -> Any:
+    """The JSON of a successful response. Raises ServerError for what Alembert does not send."""
+    try:
+        return json_of(response.text)
+    except ValueError as error:
+        raise ServerError(response.status_code, response.text[:200], "Unknown") from error
+
+
+def _successful(outcome: Outcome) -> httpx.Response:
+    """The response. Raises ServerError, or the error of the connection."""
     if isinstance(outcome, httpx.TransportError):
         raise outcome
+    if outcome.status_code == 200:
+        return outcome
     try:
         content = json_of(outcome.text)
-        if outcome.status_code == 200:
-            return content
         message, kind = str(content["error"]), str(content["error_type"])
     except (ValueError, KeyError, TypeError):  # sent by a proxy
         message, kind = outcome.text[:200], "Unknown"
     raise ServerError(outcome.status_code, message, kind)
 
 
-def _tags(answer: Any) -> Tags:
-    words, spans = (tuple(Tag(**tag) for tag in answer[name]) for name in ("words", "spans"))
-    return Tags(words, spans)
+def _predicted(text: list[dict[str, Any]], kind: str, least: float) -> Prediction | Labels | Score:
+    scores = {str(each["label"]): float(each["score"]) for each in text}
+    return predicted(kind, scores, list(scores), least)
+
+
+def _guesses(text: list[list[dict[str, Any]]], kind: str) -> list[list[Guess]]:
+    return [[Guess(**guess) for guess in mask] for mask in text]
+
+
+def _tags(text: dict[str, list[dict[str, Any]]], kind: str) -> Tags:
+    return Tags(*(tuple(Tag(**tag) for tag in text[name]) for name in ("words", "spans")))

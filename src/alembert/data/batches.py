@@ -45,7 +45,7 @@ class Masked:
         return {name: masked[name][0].tolist() for name in ("input_ids", "labels")}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Batches:
     """batches(step) returns the step's global batch, padded on the right.
 

@@ -17,13 +17,14 @@ from alembert.io.errors import UserError
 from alembert.io.seeds import ORDER, sequence
 
 _WINDOW = 50  # batches whose rows are sorted by length together: wide enough to save padding
+Lengths = Sequence[int] | NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The row numbers of an epoch's batches: plan[index] (B,), in a few bytes a row."""
 
-    order: NDArray[Any]  # (N,), unsigned
+    order: NDArray[np.integer]  # (N,), unsigned
     places: NDArray[np.int64]  # the shuffled positions of full batches in order
     batch_size: int
 
@@ -39,7 +40,7 @@ class Plan:
         return rows
 
 
-def plan(lengths: Sequence[int] | NDArray[Any], batch_size: int, seed: int, epoch: int) -> Plan:
+def plan(lengths: Lengths, batch_size: int, seed: int, epoch: int) -> Plan:
     """An epoch's batches in random order: every row once, rows of similar length together.
 
     The plan depends on (seed, epoch). Rows left over form a short batch at the end. Raises
@@ -91,7 +92,7 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
     return batch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Masking:
     """Masking for MLM as in BERT, or weighted to rare tokens as in DistilBERT.
 
@@ -168,4 +169,10 @@ def masking_for(
     if rare_words > 0:
         weights = (torch.as_tensor(counts).double().clamp(min=1) ** -rare_words).float()
     specials = tuple(tokenizer.all_special_ids)
-    return Masking(int(tokenizer.mask_token_id), len(tokenizer), specials, share, weights)
+    return Masking(
+        mask_token_id=int(tokenizer.mask_token_id),
+        vocab_size=len(tokenizer),
+        special_ids=specials,
+        share=share,
+        weights=weights,
+    )

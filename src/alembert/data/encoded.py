@@ -16,13 +16,14 @@ from alembert.io.errors import UserError
 IGNORED = -100  # the label that cross entropy ignores
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows of token ids with their labels, four bytes a token.
 
     `lengths` has the tokens of each row and `truncated` is the number of rows that were cut.
     `labels` are (N,) class ids or scores, (N, C) 0/1, or, when `per_token`, one id a token for all
-    rows one after another. A missing label is -100, or NaN where labels are floats.
+    rows one after another. A missing label is -100, or NaN where labels are floats. `unseen` are
+    labels that the task has not, which no model can predict: their ids follow those of the task.
     """
 
     input_ids: NDArray[np.int32]
@@ -31,6 +32,7 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     token_type_ids: NDArray[np.int8] | None = None
     per_token: bool = False
     truncated: int = 0
+    unseen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths, dtype=np.int64)))
@@ -58,15 +60,18 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
         row["labels"] = self.labels[span if self.per_token else index].tolist()
         return row
 
-    def after(self, start: int) -> "Encoded":
-        """The rows from `start` on."""
-        token = self.offsets[start]
+    def take(self, rows: NDArray[np.int64]) -> "Encoded":
+        """Each of these rows once, in this order; all of them, for `truncated` stays."""
+        lengths = np.asarray(self.lengths, np.int64)[rows]
+        ends = np.cumsum(lengths)
+        tokens = np.repeat(self.offsets[rows] - (ends - lengths), lengths) + np.arange(ends[-1])
         return Encoded(
-            self.input_ids[token:],
-            self.lengths[start:],
-            self.labels[token if self.per_token else start :],
-            None if self.token_type_ids is None else self.token_type_ids[token:],
-            self.per_token,
+            input_ids=self.input_ids[tokens],
+            lengths=lengths.tolist(),
+            labels=self.labels[tokens if self.per_token else rows],
+            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[tokens],
+            per_token=self.per_token,
+            truncated=self.truncated,
         )
 
 
@@ -76,12 +81,12 @@ def concat(*parts: Encoded) -> Encoded:
     if len(types) not in (0, len(parts)) or len({part.per_token for part in parts}) != 1:
         raise ValueError("parts of different tasks or tokenizers cannot be put together")
     return Encoded(
-        np.concatenate([part.input_ids for part in parts]),
-        [length for part in parts for length in part.lengths],
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate(types) if types else None,
-        parts[0].per_token,
-        sum(part.truncated for part in parts),
+        input_ids=np.concatenate([part.input_ids for part in parts]),
+        lengths=[length for part in parts for length in part.lengths],
+        labels=np.concatenate([part.labels for part in parts]),
+        token_type_ids=np.concatenate(types) if types else None,
+        per_token=parts[0].per_token,
+        truncated=sum(part.truncated for part in parts),
     )
 
 
@@ -141,12 +146,12 @@ def _part(batch: BatchEncoding, labels: Any, words: bool) -> Encoded:
         labels = np.array([label for row in rows for label in _label_first_tokens(*row)], np.int32)
     types = batch.get("token_type_ids")
     return Encoded(
-        np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
-        [len(encoding) for encoding in encodings],
-        labels,
-        None if types is None else np.fromiter(chain.from_iterable(types), np.int8),
-        words,
-        sum(bool(encoding.overflowing) for encoding in encodings),
+        input_ids=np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
+        lengths=[len(encoding) for encoding in encodings],
+        labels=labels,
+        token_type_ids=None if types is None else np.fromiter(chain.from_iterable(types), np.int8),
+        per_token=words,
+        truncated=sum(bool(encoding.overflowing) for encoding in encodings),
     )
 
 

@@ -3,22 +3,23 @@
 import csv
 import io
 import json
+import logging
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.unpacking import unpacking
+from alembert.data.files import conll, delimited, documents, encodings, sheets
+from alembert.data.files.skipped import BadRow, refuse
+from alembert.data.files.unpacking import unpacking
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
@@ -26,15 +27,33 @@ from alembert.io.parsing import json_of
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|NAN")
 
+_DOCUMENT = re.compile(r"\[\s*(\{|$)|\{$")  # how a JSON document begins that is no object a line
+
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # each with its position as messages name it: "line 3"
-Reader = Callable[[BinaryIO, Path], Rows]
-Cells = Callable[[BinaryIO, Path], Iterator[tuple[int, list[str]]]]  # (line, cells)
 SHORT = 20  # characters
 PACKED = {".zst": "zstd", ".gz": "gzip"}
+TABLES = (".csv", ".tsv", ".xlsx")  # whose cells are texts, and columns of numbers are found
+
+log = logging.getLogger(__name__)
 
 
-def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
+class Reader(Protocol):
+    """Streams the rows of an open file; `bad` takes those that cannot be read.
+
+    `split` is the one to read of a document that holds several.
+    """
+
+    def __call__(
+        self, file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train"
+    ) -> Rows: ...
+
+
+class NotUtf8Error(UserError):
+    """A file that is not UTF-8."""
+
+
+def dataset(columns: dict[str, list[Any]], path: Path | str) -> Dataset:
     """A Dataset of columns of equal length. Raises UserError for a column of mixed types."""
     arrays = {}
     for name, values in columns.items():
@@ -43,6 +62,14 @@ def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
         try:
             arrays[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            mixed = [
+                v[0] for v in values if isinstance(v, list) and isinstance((v or [0])[0], list)
+            ]
+            if mixed:
+                raise UserError(
+                    f"{path}: column {name!r} holds lists such as {mixed[0]}; spans of characters "
+                    "are not read: write words and their tags (CoNLL), or drop the column"
+                ) from None
             raise UserError(
                 f"{path}: column {name!r} mixes types ({str(error).splitlines()[0]}); "
                 "give every row the same type"
@@ -50,19 +77,43 @@ def dataset(columns: dict[str, list[Any]], path: Path) -> Dataset:
     return Dataset(InMemoryTable(pa.table(arrays)))
 
 
-def read_file(path: Path) -> Dataset:
-    """The rows of a file of a known format. Raises UserError that names the file and the line."""
+def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset:
+    """The rows of a file of a known format. Raises UserError that names the file and the line.
+
+    `split` is the one to read of a document that holds several, and `bad` takes rows that cannot
+    be read.
+    """
     if kind(path) == ".parquet":  # has types of its own
         with parquet(path):
             return Dataset(InMemoryTable(pq.read_table(path)))
+    if kind(path) in ARROW:
+        return _arrow(path)
+    reader = READERS[kind(path)]
     with path.open("rb") as file:
-        columns = _columns(READERS[kind(path)](file, path), path)
-    if kind(path) in (".csv", ".tsv"):
+        try:
+            columns = columns_of(reader(file, path, bad, split), path)
+        except NotUtf8Error:
+            again = _western(path)
+            if again is None:
+                raise
+            columns = columns_of(reader(again, path, bad, split), path)
+    if kind(path) in TABLES:
+        columns = delimited.without_unnamed(columns, path)
         columns = {name: typed(cells) for name, cells in columns.items()}
     return dataset(columns, path)
 
 
-def _columns(rows: Rows, path: Path) -> dict[str, list[Any]]:
+def _arrow(path: Path) -> Dataset:
+    """The table of an Arrow file, which `datasets` writes as a stream and others as a file."""
+    with parquet(path), pa.memory_map(str(path)) as file:
+        try:
+            return Dataset(InMemoryTable(pa.ipc.open_stream(file).read_all()))
+        except pa.ArrowInvalid:
+            file.seek(0)
+            return Dataset(InMemoryTable(pa.ipc.open_file(file).read_all()))
+
+
+def columns_of(rows: Rows, path: Path | str) -> dict[str, list[Any]]:
     """The columns of rows, whose names are the keys of the first row."""
     columns: dict[str, list[Any]] = {}
     shared: dict[str, str] = {}
@@ -102,44 +153,47 @@ def typed(cells: list[str]) -> list[Any]:
     return cells
 
 
-def _csv_cells(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row of a CSV file; a quoted cell may hold commas and line breaks."""
+def _csv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
+    """Rows of a CSV file; a quoted cell may hold separators and line breaks."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     with unpacked(file, path, newline="") as text:
-        rows, line = csv.reader(text, strict=True), 1
-        try:
-            for row in rows:
-                if row:
-                    yield line, row
-                line = rows.line_num + 1  # the next row's first line; line_num is this row's last
-        except csv.Error as error:
-            raise UserError(f"{path}, line {line}: {error}; fix the quotes of this row") from None
+        each, all_lines, first = _separated(text, ",", path)
+        yield from delimited.rows_of(delimited.csv_rows(all_lines, each, path, first), path, bad)
+
+
+def _separated(text: Iterable[str], usual: str, path: Path) -> tuple[str, Iterator[str], int]:
+    """(separator, lines, number of their first) of a table, without a line that names it."""
+    rest = iter(text)
+    sample = list(islice(rest, delimited.SAMPLE))
+    each = delimited.separator(sample, usual, path)
+    first = 2 if sample and delimited.has_sep_line(sample[0]) else 1
+    return each, chain(sample[first - 1 :], rest), first
+
+
+def _tsv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
+    """Rows of a TSV file; quotation marks belong to the text, as in GLUE."""
+    csv.field_size_limit(sys.maxsize)
+    text = (line + "\n" for _, line in lines(file, path))
+    each, all_lines, first = _separated(text, "\t", path)
+    if each != "\t":
+        cells = delimited.csv_rows(all_lines, each, path, first)
+    else:
+        cells = _tab_cells(enumerate((line.removesuffix("\n") for line in all_lines), first))
+    return delimited.rows_of(cells, path, bad)
 
 
 def tsv_cells(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of each row of a TSV file; quotation marks belong to the text, as in GLUE."""
-    return ((number, line.split("\t")) for number, line in lines(file, path) if line)
+    return _tab_cells(lines(file, path))
 
 
-def _delimited(cells: Cells, file: BinaryIO, path: Path) -> Rows:
-    """Rows of cells under a header of names. Raises UserError for a row of another width."""
-    numbered = cells(file, path)
-    _, header = next(numbered, (0, None))
-    if header is None:
-        raise UserError(f"{path}: the file is empty; give a file with at least one row")
-    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
-    if repeated:
-        raise UserError(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
-    line = 0
-    for line, row in numbered:
-        if len(row) != len(header):
-            raise UserError(
-                f"{path}, line {line}: {len(row)} fields where the header has {len(header)}; "
-                "fix the row (in CSV, quote a text that holds a comma)"
-            )
-        yield f"line {line}", dict(zip(header, row, strict=True))
-    if not line:
-        raise UserError(f"{path}: no rows below the header; give a file with at least one")
+def _tab_cells(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    return ((number, line.split("\t")) for number, line in numbered if line)
+
+
+def _xlsx(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
+    rows = ((n, cells) for n, cells in sheets.sheet_rows(file, path) if any(cells))
+    return delimited.rows_of(rows, path, bad)
 
 
 def _loads(path: Path, text: str, line: int) -> Any:
@@ -149,36 +203,51 @@ def _loads(path: Path, text: str, line: int) -> Any:
         where = f"{path}, line {line + error.lineno - 1}"
         raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
     except ValueError as error:  # JSON with a value that cannot be kept
-        where = f"{path}, line {line}" if kind(path) == ".jsonl" else str(path)
-        raise UserError(f"{where}: {error}; fix it") from None
+        raise UserError(f"{path}, line {line}: {error}; fix it") from None
 
 
-def _objects(values: Iterable[tuple[str, Any]], path: Path) -> Rows:
+def _objects(values: Iterable[tuple[str, Any]], path: Path, bad: BadRow) -> Rows:
     for where, row in values:
-        if not isinstance(row, dict) or not row:
-            raise UserError(f"{path}, {where}: not an object of columns; write {{...}} a row")
-        yield where, row
+        if isinstance(row, dict) and row:
+            yield where, row
+        else:
+            bad(path, where, "not an object of columns; write {...} a row")
 
 
-def _jsonl(file: BinaryIO, path: Path) -> Rows:
+def _jsonl(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
     filled = ((number, line) for number, line in lines(file, path) if line.strip())
-    return _objects(((f"line {n}", _loads(path, line, n)) for n, line in filled), path)
+    first = next(filled)
+    if _DOCUMENT.match(first[1].strip()):
+        whole = "\n".join([first[1], *(line for _, line in filled)])
+        log.info(f"{path}: read as one JSON document, and not as an object a line")
+        return _document(_loads(path, whole, first[0]), path, bad, split)
+    return _json_lines(chain([first], filled), path, bad)
 
 
-def _json(file: BinaryIO, path: Path) -> Rows:
-    content = _loads(path, "\n".join(line for _, line in lines(file, path)), 1)
-    inner = content.get("data") if isinstance(content, dict) else None
-    if isinstance(inner, list) and all(isinstance(row, dict) for row in inner):
-        content = inner
-    if isinstance(content, dict) and content and all(isinstance(v, list) for v in content.values()):
-        if len({len(values) for values in content.values()}) > 1:
-            counts = ", ".join(f"{key}: {len(values)}" for key, values in content.items())
-            raise UserError(f"{path}: columns of different length ({counts}); fix the file")
-        cells = zip(*content.values(), strict=True)
-        content = [dict(zip(content, row, strict=True)) for row in cells]
-    if not isinstance(content, list):
-        raise UserError(f"{path}: neither a list of objects nor an object of lists")
-    return _objects(((f"row {n}", row) for n, row in enumerate(content, start=1)), path)
+def _json_lines(numbered: Iterable[tuple[int, str]], path: Path, bad: BadRow) -> Rows:
+    def values() -> Iterator[tuple[str, Any]]:
+        for number, line in numbered:
+            try:
+                yield f"line {number}", _loads(path, line, number)
+            except UserError as error:
+                bad(path, f"line {number}", str(error).partition(f"line {number}: ")[2])
+
+    return _objects(values(), path, bad)
+
+
+def _json(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
+    numbered = list(lines(file, path))
+    filled = [(number, line) for number, line in numbered if line.strip()]
+    if len(filled) > 1 and all(line.strip()[0] == "{" for _, line in filled):
+        log.info(f"{path}: read as JSON lines, an object a line")
+        return _json_lines(filled, path, bad)
+    content = _loads(path, "\n".join(line for _, line in numbered), 1)
+    return _document(content, path, bad, split)
+
+
+def _document(content: Any, path: Path, bad: BadRow, split: str) -> Rows:
+    rows = documents.rows_of(content, path, split)
+    return _objects(((f"row {n}", row) for n, row in enumerate(rows, start=1)), path, bad)
 
 
 @contextmanager
@@ -191,39 +260,32 @@ def parquet(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not readable as Parquet ({reason})") from None
 
 
-def _text(file: BinaryIO, path: Path) -> Rows:
-    return ((f"line {n}", {"text": line}) for n, line in lines(file, path) if line.strip())
+def _text(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
+    numbered = lines(file, path)
+    sample = list(islice(numbered, delimited.SAMPLE))
+    if conll.looks_tagged(sample):
+        log.info(f"{path}: read as words and tags, since each line ends with a tag")
+        return conll.sentences(chain(sample, numbered), path, bad)
+    rows = chain(sample, numbered)
+    return ((f"line {n}", {"text": line}) for n, line in rows if line.strip())
 
 
-def _conll(file: BinaryIO, path: Path) -> Rows:
-    """Reads sentences separated by blank lines, with a word first and its tag last on each line."""
-    words, tags = list[str](), list[str]()
-    for number, line in chain(lines(file, path), [(0, "")]):
-        if line.startswith("-DOCSTART-"):
-            continue
-        cells = line.split("\t") if "\t" in line else line.split()
-        if not line.strip():
-            if words:
-                yield f"line {number}", {"tokens": words, "tags": tags}
-            words, tags = [], []
-        elif len(cells) < 2 or not cells[0].strip() or not cells[-1].strip():
-            raise UserError(f"{path}, line {number}: a word without a tag; write 'word TAG'")
-        else:
-            words.append(cells[0])
-            tags.append(cells[-1])
+def _conll(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
+    return conll.sentences(lines(file, path), path, bad)
 
 
 READERS: dict[str, Reader] = {
-    ".csv": partial(_delimited, _csv_cells),
-    ".tsv": partial(_delimited, tsv_cells),
+    ".csv": _csv,
+    ".tsv": _tsv,
     ".json": _json,
     ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
     ".txt": _text,
-    ".conll": _conll,
-    ".bio": _conll,
-    ".iob": _conll,
+    **dict.fromkeys((".conll", ".bio", ".iob", ".iob2", ".bioes", ".bilou", ".conllu"), _conll),
+    ".xlsx": _xlsx,
 }
-FORMATS = (*READERS, ".parquet")
+ARROW = (".arrow", ".feather")
+FORMATS = (*READERS, ".parquet", *ARROW)
 
 
 def kind(path: Path) -> str:
@@ -239,11 +301,18 @@ def unpacked(file: BinaryIO, path: Path, newline: str = "\n") -> Iterator[TextIO
     The position of `file` tells how far reading is. Raises UserError that names the line and byte
     where the UTF-8 is invalid.
     """
+    encoding = "utf-8-sig"
     try:
-        with io.TextIOWrapper(_bytes(file, path), "utf-8-sig", newline=newline) as text:
+        raw = _bytes(file, path)
+        if isinstance(raw, io.BufferedReader):
+            encoding = encodings.encoding_of(raw.peek(4)[:4], path)
+        with io.TextIOWrapper(raw, encoding, newline=newline) as text:
             yield text
-    except UnicodeDecodeError:
-        raise UserError(_decoding_error(path)) from None
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise UserError(f"{path}: not readable as {encoding} ({error.reason})") from None
+        with path.open("rb") as again:
+            raise NotUtf8Error(encodings.not_utf8(_bytes(again, path), path)) from None
     except pa.ArrowException as error:
         raise UserError(f"{path}: {error}; unpack the file or fetch it again") from None
     except OSError as error:
@@ -252,27 +321,19 @@ def unpacked(file: BinaryIO, path: Path, newline: str = "\n") -> Iterator[TextIO
         raise UserError(f"{path}: cannot be unpacked ({error}); fetch it again") from None
 
 
+def _western(path: Path) -> BinaryIO | None:
+    """A file in Windows-1252 as if it were UTF-8; None for a packed file or another encoding."""
+    if path.suffix.lower() in PACKED:
+        return None
+    content = encodings.western_as_utf8(path.read_bytes(), path)
+    return None if content is None else io.BytesIO(content)
+
+
 def _bytes(file: BinaryIO, path: Path) -> BinaryIO:
     packing = PACKED.get(path.suffix.lower())
     if packing is None:
         return file
     return unpacking(file, path, packing)
-
-
-def _decoding_error(path: Path) -> str:
-    """The message that locates invalid UTF-8 in a file, which is read once more."""
-    before = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(_bytes(file, path), start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return (
-                    f"{path}, line {number}: byte {before + error.start} is not UTF-8; "
-                    "save the file as UTF-8"
-                )
-            before += len(line)
-    return f"{path}: changed while it was read; start again"
 
 
 def lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:

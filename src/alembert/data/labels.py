@@ -1,17 +1,21 @@
 """Finds the columns of a data set, and reads and checks its labels: names, ids or scores."""
 
+import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, LargeList, List
+from datasets import ClassLabel, Dataset, LargeList, List, Value
 
 from alembert.io.errors import UserError
 
 LARGEST = float(np.finfo(np.float32).max)
+ZERO_ONE = {"0", "1", "0.0", "1.0", "True", "False"}
+MANY = 0.1  # the share of unknown labels from which on a file is taken for one of another task
 PAIRS = (
     ("sentence1", "sentence2"),
     ("text_a", "text_b"),
@@ -21,11 +25,37 @@ PAIRS = (
     ("text", "text_pair"),
     ("#1 string", "#2 string"),  # the header of MRPC
 )
-TEXTS = ("text", "sentence", "utterance", "query", "content", "review", "question")
+# pairs by names that other files give to a single text: both have to hold texts, and labels be
+# in a third column
+LOOSE_PAIRS = (
+    ("question", "answer"),
+    ("question", "passage"),
+    ("question", "context"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("query", "answer"),
+    ("claim", "evidence"),
+    ("context", "response"),
+    ("sentence_1", "sentence_2"),
+    ("sentence_a", "sentence_b"),
+    ("sent1", "sent2"),
+    ("text1", "text2"),
+    ("text_1", "text_2"),
+    ("title", "description"),
+)
+TEXTS = (
+    "text", "sentence", "utterance", "query", "content", "review", "question", "comment_text",
+    "comment", "tweet", "message", "body", "document", "review_body", "review_text", "reviewtext",
+)  # fmt: skip
 SCORES = ("score", "similarity")
-LABELS = ("label", "labels", "intent", "category", "class", "target", *SCORES, "quality")
+LABELS = (
+    "label", "labels", "intent", "category", "class", "target", *SCORES, "quality", "gold_label",
+    "sentiment", "emotion", "topic", "stars", "rating", "cats",
+)  # fmt: skip
 WORDS = ("tokens", "words")
-TAGS = ("tags", "ner_tags", "labels", "slots", "label")
+TAGS = ("tags", "ner_tags", "labels", "slots", "label", "pos_tags", "upos")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +65,11 @@ class Columns:
     text: str
     text_pair: str | None
     label: str | None
+
+    @property
+    def texts(self) -> list[str]:
+        """The names of the columns of text: one, or two for pairs."""
+        return [name for name in (self.text, self.text_pair) if name is not None]
 
 
 def label_column(columns: Columns, source: str) -> str:
@@ -74,10 +109,16 @@ def placeholders(labels: Sequence[str]) -> bool:
     return all(re.fullmatch("LABEL_[0-9]+", name) for name in labels)
 
 
-def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list[list[int]]:
+def label_ids(
+    rows: list[list[str]],
+    labels: Sequence[str],
+    source: str,
+    unseen: list[str] | None = None,
+) -> list[list[int]]:
     """The class ids of label names, ignoring case; integers are ids if no class has such a name.
 
-    Raises UserError for a label that is unknown.
+    Raises UserError for a label that is unknown; with `unseen`, only when more than MANY of the
+    labels are. The others are added to it, and have the ids after the last class.
     """
     ids = {name.casefold(): i for i, name in enumerate(labels)}
     if len(ids) < len(labels):  # names that differ by case alone
@@ -85,17 +126,24 @@ def label_ids(rows: list[list[str]], labels: Sequence[str], source: str) -> list
     if not any(name.isdecimal() for name in labels):
         ids |= {str(i): i for i in range(len(labels))}
     exact = {name: i for i, name in enumerate(labels)}
-
-    def number(name: str, row: int) -> int:
-        class_id = exact.get(name, ids.get(name.casefold()))
-        if class_id is None:
-            raise UserError(
-                f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
-                f"{list_names(labels)}; fix the row, or use a model of these labels"
-            )
-        return class_id
-
-    return [[number(name, row) for name in names] for row, names in enumerate(rows, start=1)]
+    given = Counter(name for names in rows for name in names)
+    unknown = {name for name in given if exact.get(name, ids.get(name.casefold())) is None}
+    wrong = sum(given[name] for name in unknown)
+    if unknown and (unseen is None or wrong > MANY * given.total()):
+        row, name = next((n, x) for n, names in enumerate(rows, 1) for x in names if x in unknown)
+        raise UserError(
+            f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
+            f"{list_names(labels)}; fix the row, or use a model of these labels"
+        )
+    if unknown and unseen is not None:
+        unseen += sorted(unknown)
+        counts = list_names([f"{name!r} ({given[name]:,})" for name in unseen])
+        log.warning(
+            f"{source}: {wrong:,} of {given.total():,} labels were not trained on and count as "
+            f"errors of every model: {counts}"
+        )
+        exact |= {name: len(labels) + i for i, name in enumerate(unseen)}
+    return [[exact.get(x, ids.get(x.casefold(), -1)) for x in names] for names in rows]
 
 
 def list_names(names: Sequence[str], most: int = 8) -> str:
@@ -127,22 +175,47 @@ def find_columns(
     """
     if text_pair is not None and text is None:
         raise UserError(f"--text-pair {text_pair}: name the first text too, with --text")
+    first: str | None
     if text is not None:
         first = _named(data, source, text, "--text")
         second = _named(data, source, text_pair, "--text-pair") if text_pair else None
         if first == second:
             raise UserError(f"--text-pair {text_pair}: is the first text already; name another")
     else:
-        first, second = _guess_texts(data, source, label, labelled)
-    if not labelled:
-        return Columns(first, second, None)
-    if label is not None:
-        return Columns(first, second, _named(data, source, label, "--label"))
-    names = TAGS if is_list(data, first) else LABELS
-    labels = _first(data, [name for name in names if name not in (first, second)])
-    if labels is None:
-        raise UserError(f"{source}: no column of labels among {_names(data)}; name it with --label")
+        first, second = _guess_texts(data, label, labelled)
+    labels: str | None = None
+    if label is not None and labelled:
+        labels = _named(data, source, label, "--label")
+    elif labelled:
+        names = TAGS if first is not None and is_list(data, first) else LABELS
+        labels = first_of(data, [name for name in names if name not in (first, second)])
+    if first is None or (labels is None and labelled):
+        raise UserError(_missing(data, source, first is None, labels is None and labelled))
     return Columns(first, second, labels)
+
+
+def _missing(data: Dataset, source: str, text: bool, label: bool) -> str:
+    """The message that asks for the columns that were not found, all in one."""
+    what = " and none of labels" * (text and label)
+    noun = "text" if text else "labels"
+    options = "them with --text and --label" if what else f"it with --{'text' if text else 'label'}"
+    message = f"{source}: no column of {noun}{what} among {_names(data)}; name {options}"
+    if label and len(flags := flag_columns(data)) > 1:
+        message += f", or several labels a text with --label {','.join(flags)}"
+    values = (f"{name} = {_short(data[0][name])}" for name in data.column_names)
+    return f"{message} (row 1: {', '.join(values)})" if len(data) else message
+
+
+def _short(value: Any, most: int = 30) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[:most] + "..."
+
+
+def flag_columns(data: Dataset) -> list[str]:
+    """The columns that hold nothing but 0 and 1, and both somewhere."""
+    plain = [name for name in data.column_names if isinstance(data.features[name], Value)]
+    values = {name: set(map(str, data[name][:])) for name in plain}
+    return [name for name in plain if values[name] <= ZERO_ONE and len(values[name]) > 1]
 
 
 def is_list(data: Dataset, column: str) -> bool:
@@ -150,32 +223,40 @@ def is_list(data: Dataset, column: str) -> bool:
     return isinstance(data.features[column], List | LargeList)
 
 
-def _guess_texts(
-    data: Dataset, source: str, label: str | None, labelled: bool
-) -> tuple[str, str | None]:
-    words = _first(data, WORDS)
+def _guess_texts(data: Dataset, label: str | None, labelled: bool) -> tuple[str | None, str | None]:
+    words = first_of(data, WORDS)
     if words is not None and is_list(data, words):
-        tags = label if label in data.column_names else _first(data, TAGS)
+        tags = label if label in data.column_names else first_of(data, TAGS)
         if not labelled or (tags is not None and is_list(data, tags)):
             return words, None
     for pair in PAIRS:
-        first, second = (_first(data, [name]) for name in pair)
+        first, second = (first_of(data, [name]) for name in pair)
         if first is not None and second is not None:
             return first, second
-    single = _first(data, TEXTS)
-    if single is None:
-        raise UserError(f"{source}: no column of text among {_names(data)}; name it with --text")
+    single = first_of(data, TEXTS)
+    for pair in LOOSE_PAIRS:
+        first, second = (first_of(data, [name]) for name in pair)
+        if first is None or second is None or single not in (None, first, second):
+            continue
+        others = [name for name in LABELS if name not in pair]
+        third = label not in (first, second) if label else first_of(data, others) is not None
+        if (third or not labelled) and holds_text(data, first) and holds_text(data, second):
+            return first, second
     return single, None
 
 
-def _first(data: Dataset, names: Sequence[str]) -> str | None:
+def holds_text(data: Dataset, column: str) -> bool:
+    return str(getattr(data.features[column], "dtype", "")).endswith("string")
+
+
+def first_of(data: Dataset, names: Sequence[str]) -> str | None:
     """The column with the first of these names that exists, ignoring case; None if none does."""
     columns = {name.strip().casefold(): name for name in reversed(data.column_names)}
     return next((columns[name] for name in names if name in columns), None)
 
 
 def _named(data: Dataset, source: str, name: str, option: str) -> str:
-    column = name if name in data.column_names else _first(data, [name.casefold()])
+    column = name if name in data.column_names else first_of(data, [name.casefold()])
     if column is None:
         raise UserError(f"{option} {name}: {source} has no such column; it has {_names(data)}")
     return column

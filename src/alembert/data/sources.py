@@ -1,24 +1,111 @@
-"""Reads a path, a hub id or a GLUE task into `datasets.Dataset`s with their own columns."""
+"""Reads a path, a hub id, a GLUE task or rows in memory into Datasets with their own columns."""
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
+from alembert.data.files.sheets import OTHERS as SPREADSHEETS
+from alembert.data.files.skipped import BadRow, refuse
 from alembert.data.formats import FORMATS, dataset, kind, read_file, tsv_cells
+from alembert.data.tables import InMemory, digest_of, from_memory, kind_of_rows
 from alembert.io import hub
 from alembert.io.errors import UserError
 
+Given: TypeAlias = str | Path | InMemory
+SPLITS = {  # the split that is read of a folder, a hub id or a DatasetDict, by keyword
+    "train": "train", "valid": "validation", "eval": "test", "data": "test", "unlabelled": "train",
+}  # fmt: skip
+HUB = "hub"  # in place of the folder of a GLUE task: it comes from there
 
-def read(path: str, split: str = "train") -> Dataset:
+
+class Source:
+    """The rows given as train, valid, eval or unlabelled: by a path, or in memory.
+
+    They are read once, when they are first needed, and kept. `task` names the GLUE task whose
+    folder, or HUB, is given.
+    """
+
+    def __init__(
+        self, given: Given, role: str = "train", task: str | None = None, bad: BadRow = refuse
+    ) -> None:
+        self.given = str(given) if isinstance(given, Path) else given
+        self.role, self.task, self.bad, self._keyword = role, task, bad, role
+        if self.in_memory:
+            kind_of_rows(self.given, role)  # raises UserError for what is none
+        self._read: dict[str, Dataset] = {}  # by split
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The path, or the kind of value and the keyword that it was given as, for messages."""
+        if isinstance(self.given, str):
+            return self.given
+        split = f", split {self._split!r}" if self._split else ""
+        return f"the {kind_of_rows(self.given, self.role)} given as {self._keyword}{split}"
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows were given as a value, and not by a path."""
+        return not isinstance(self.given, str)
+
+    def with_role(self, role: str) -> "Source":
+        """The same path or value as another split; what is read already is not read again."""
+        other = Source(self.given, role, self.task, self.bad)
+        other._keyword, other._read = self._keyword, self._read
+        return other
+
+    @property
+    def rows(self) -> Dataset:
+        """The rows. Raises UserError that names the file and the line, or the row."""
+        split = self._split
+        if split not in self._read:
+            self._read |= self._load(split)
+        return self._read[split]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the rows' content, the same for another path or kind of file."""
+        return digest_of(self.rows)
+
+    @property
+    def identity(self) -> str:
+        """The name, and for rows in memory, whose content no path tells, the digest too."""
+        return f"{self.name} (sha256 {self.digest[:16]})" if self.in_memory else self.name
+
+    @property
+    def _split(self) -> str:
+        """The split to read; "" where there is one alone, as in a file that is no JSON document."""
+        if isinstance(self.given, str):
+            path = Path(self.given).expanduser()
+            one = self.task is None and path.is_file() and kind(path) != ".json"
+        else:
+            one = not isinstance(self.given, DatasetDict)
+        return "" if one else SPLITS[self.role]
+
+    def _load(self, split: str) -> dict[str, Dataset]:
+        if not isinstance(self.given, str):
+            return {split: from_memory(self.given, self.name, split)}
+        if self.task is None:
+            return {split: read(self.given, split, self.bad)}
+        splits = glue(self.task, None if self.given == HUB else self.given)
+        return {SPLITS[role]: rows for role, rows in splits.items()}
+
+
+def read(path: str, split: str = "train", bad: BadRow = refuse) -> Dataset:
     """The rows of a file (by its suffix), of a `save_to_disk` folder, or of a hub id.
 
-    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` applies to folders and hub ids
-    only. Columns of numbers become numbers, and blank lines are skipped.
+    A hub id may name a configuration: `nyu-mll/glue:rte`. `split` applies to folders, hub ids and
+    JSON documents that hold several. `bad` takes rows that cannot be read. Columns of numbers
+    become numbers, and blank lines are skipped.
     Raises UserError that names the file and, where there is one, the line.
     """
     file = Path(path).expanduser()
@@ -27,8 +114,9 @@ def read(path: str, split: str = "train") -> Dataset:
     if file.is_file():
         if kind(file) not in FORMATS:
             known = " ".join(FORMATS)
-            raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}")
-        data = read_file(file)
+            hint = "; save the spreadsheet as .csv" if kind(file) in SPREADSHEETS else ""
+            raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}{hint}")
+        data = read_file(file, split, bad)
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
         return data
@@ -76,7 +164,7 @@ def _hub(path: str, split: str) -> Dataset:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Glue:
     """One GLUE task: the positions of its columns in the official TSV files, and its classes."""
 
@@ -92,17 +180,53 @@ class Glue:
 _ENTAILMENT = ("entailment", "not_entailment")
 _NLI = ("entailment", "neutral", "contradiction")
 GLUE = {
-    "sst2": Glue("SST-2", (0,), 1, ("negative", "positive"), "accuracy", ("sentence",)),
-    "cola": Glue(
-        "CoLA", (3,), 1, ("unacceptable", "acceptable"), "matthews", ("sentence",), header=False
+    "sst2": Glue(
+        folder="SST-2",
+        columns=(0,),
+        label=1,
+        labels=("negative", "positive"),
+        metric="accuracy",
+        names=("sentence",),
     ),
-    "mrpc": Glue("MRPC", (3, 4), 0, ("not_equivalent", "equivalent"), "f1"),
-    "stsb": Glue("STS-B", (7, 8), 9, (), "pearson"),
-    "rte": Glue("RTE", (1, 2), 3, _ENTAILMENT, "accuracy"),
-    "qnli": Glue("QNLI", (1, 2), 3, _ENTAILMENT, "accuracy", ("question", "sentence")),
-    "qqp": Glue("QQP", (3, 4), 5, ("not_duplicate", "duplicate"), "f1", ("question1", "question2")),
+    "cola": Glue(
+        folder="CoLA",
+        columns=(3,),
+        label=1,
+        labels=("unacceptable", "acceptable"),
+        metric="matthews",
+        names=("sentence",),
+        header=False,
+    ),
+    "mrpc": Glue(
+        folder="MRPC", columns=(3, 4), label=0, labels=("not_equivalent", "equivalent"), metric="f1"
+    ),
+    "stsb": Glue(folder="STS-B", columns=(7, 8), label=9, labels=(), metric="pearson"),
+    "rte": Glue(folder="RTE", columns=(1, 2), label=3, labels=_ENTAILMENT, metric="accuracy"),
+    "qnli": Glue(
+        folder="QNLI",
+        columns=(1, 2),
+        label=3,
+        labels=_ENTAILMENT,
+        metric="accuracy",
+        names=("question", "sentence"),
+    ),
+    "qqp": Glue(
+        folder="QQP",
+        columns=(3, 4),
+        label=5,
+        labels=("not_duplicate", "duplicate"),
+        metric="f1",
+        names=("question1", "question2"),
+    ),
     # the gold label is the last of 12 columns in train and of 16 in dev
-    "mnli": Glue("MNLI", (8, 9), -1, _NLI, "accuracy", ("premise", "hypothesis")),
+    "mnli": Glue(
+        folder="MNLI",
+        columns=(8, 9),
+        label=-1,
+        labels=_NLI,
+        metric="accuracy",
+        names=("premise", "hypothesis"),
+    ),
 }
 
 
@@ -125,6 +249,11 @@ def glue(task: str, folder: str | None = None) -> dict[str, Dataset]:
         if not file.is_file():
             raise UserError(f"{file}: no such file; give a folder with {spec.folder}/{file.name}")
     return {key: _from_file(task, spec, file) for key, file in files.items()}
+
+
+def glue_kind(task: str) -> str:
+    """The kind of a GLUE task: of scores or of classes."""
+    return "classification" if _glue(task).labels else "regression"
 
 
 def has_pairs(task: str) -> bool:

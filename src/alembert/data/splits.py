@@ -1,36 +1,177 @@
 """Reads the files of a task into training, validation and evaluation splits."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data import sources
 from alembert.data.encoded import Encoded, concat
+from alembert.data.files.skipped import Skips, refuse
+from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
+from alembert.data.sources import Given, Source
 from alembert.data.tasks import Task, encode, hold_out, infer_task
+from alembert.io.environment import recorded_files
 from alembert.io.errors import UserError
 
-HUB = "hub"  # as Files.train: a GLUE task comes from there
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Files:
-    """The user's files and columns. If task names a GLUE task, `train` is its folder, or HUB."""
+    """The user's texts and their columns, each text file or value in memory as a `Source`.
 
-    train: str
-    valid: str | None = None
-    evaluation: str | None = None
-    unlabelled: str | None = None
-    task: str | None = None
-    text: str | None = None
-    text_pair: str | None = None
-    label: str | None = None
+    If task names a GLUE task, `train` is its folder, or HUB. `kind` is that of the task, which the
+    labels tell by default, and `skips` takes the rows of all files that are left out.
+    """
+
+    train: Source
+    valid: Source | None
+    evaluation: Source | None
+    unlabelled: Source | None
+    task: str | None
+    text: str | None
+    text_pair: str | None
+    label: str | None
+    kind: str | None
+    skips: Skips
+    _made: dict[tuple[object, ...], Labelled] = field(compare=False, repr=False)
+
+    def __init__(
+        self,
+        *,
+        train: Given | Source,
+        valid: Given | Source | None = None,
+        evaluation: Given | Source | None = None,
+        unlabelled: Given | Source | None = None,
+        task: str | None = None,
+        text: str | None = None,
+        text_pair: str | None = None,
+        label: str | None = None,
+        kind: str | None = None,
+        skip_bad_rows: int = 0,
+    ) -> None:
+        if kind is not None and task is not None:
+            raise UserError(f"--kind {kind}: --task {task} names the kind: leave one out")
+        by_path: dict[str, Source] = {}  # a file given twice is read once
+        skips = Skips(skip_bad_rows)
+
+        def source(given: Given | Source | None, role: str, task: str | None) -> Source | None:
+            if given is None:
+                return None
+            if isinstance(given, Source):
+                given.bad = skips if given.bad is refuse else given.bad
+                return given
+            made = Source(given, role, task, skips)
+            if not isinstance(made.given, str) or task is not None:
+                return made
+            return by_path.setdefault(made.given, made).with_role(role)
+
+        given = {"train": train, "valid": valid, "eval": evaluation, "unlabelled": unlabelled}
+        values: dict[str, Source | Skips | str | None] = {
+            "evaluation" if role == "eval" else role: source(
+                each, role, task if role == "train" else None
+            )
+            for role, each in given.items()
+        }
+        values |= {"task": task, "text": text, "text_pair": text_pair, "label": label}
+        values |= {"kind": Form(kind=kind).kind, "skips": skips}
+        object.__setattr__(self, "_made", {})
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def named(self) -> Named:
+        """The names of the columns that the user gave."""
+        return self.text, self.text_pair, self.label
+
+    @property
+    def form(self) -> Form:
+        """How labels are read, as far as the user says; labels of GLUE are in the right form."""
+        if self.task is not None:
+            return Form(kind=sources.glue_kind(self.task))
+        return Form(kind=self.kind)
+
+    def as_trained(self, model: str) -> "Files":
+        """The files with the columns and the kind that the run of `model` has on record.
+
+        What the user names comes first, and columns that these rows lack are not taken over.
+        """
+        record = recorded_files(model)
+        if not record:
+            return self
+        there = {name.strip().casefold() for name in self.train.rows.column_names}
+
+        def column(name: str) -> str | None:
+            value = record.get(name, "")
+            names = {value.casefold()} & there or {x.strip().casefold() for x in value.split(",")}
+            return value if names <= there else None
+
+        text, pair = self.text, self.text_pair
+        if text is None and (text := column("text")) is not None:
+            pair = column("text_pair")
+        label, kind = self.label or column("label"), self.kind or record.get("kind")
+        options = {"--text": text, "--text-pair": pair, "--label": label, "--kind": kind}
+        if (*self.named, self.kind) == tuple(options.values()):
+            return self
+        words = [f"{option} {value}" for option, value in options.items() if value is not None]
+        log.info(f"{self.train.name}: read as the run of {model} has it: {' '.join(words)}")
+        made = Files(train=self.train, text=text, text_pair=pair, label=label, kind=kind)
+        object.__setattr__(made, "skips", self.skips)
+        return made
+
+    def labelled(
+        self, source: Source, known: Sequence[str] | None, form: Form | None = None
+    ) -> Labelled:
+        """The rows of a source with their labels in the form of tasks, rewritten once.
+
+        `known` are the labels of a model, and `form` that of the training rows.
+        """
+        key = (source.name, source.role, tuple(known or ()), form)
+        if key not in self._made:
+            self._made[key] = read_labels(
+                source.rows, source.name, self.named, known, form or self.form, self.skips
+            )
+        return self._made[key]
+
+    @property
+    def test(self) -> Source | None:
+        """The rows for the final metrics: of the evaluation file, or of the GLUE task."""
+        if self.evaluation is None and self.task is not None:
+            return self.train.with_role("eval")
+        return self.evaluation
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The sources that are given, by their names here."""
+        named = {"train": self.train, "valid": self.valid, "evaluation": self.test}
+        named["unlabelled"] = self.unlabelled
+        return {name: source for name, source in named.items() if source is not None}
+
+    @property
+    def arguments(self) -> dict[str, str | int | None]:
+        """The fields as texts, as environment.json has them: a path, or the identity of rows.
+
+        The kind and the number of rows to skip are there where they are given.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        del values["_made"]
+        values["skip_bad_rows"] = values.pop("skips").most
+        new = {"kind": None, "skip_bad_rows": 0}  # a run of before has no such arguments
+        return {
+            name: value.identity if isinstance(value, Source) else value
+            for name, value in values.items()
+            if name not in new or value != new[name]
+        }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Splits:
     """The encoded splits of a task: train, valid (for checkpoints) and test (for metrics)."""
 
@@ -38,9 +179,18 @@ class Splits:
     train: Encoded  # the labelled rows, then unlabelled ones
     valid: Encoded
     test: Encoded | None  # None without an evaluation file
-    rows: Dataset  # the labelled rows of train before encoding
+    rows: Dataset  # the labelled rows of train before encoding, without variants
     columns: Columns
     texts: tuple[str, ...] = ()  # the readable texts of test
+    variants: "Variants | None" = None  # those among train
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Rows with augmented texts, and the number of the labelled row that each is a variant of."""
+
+    rows: Dataset
+    of: NDArray[np.int64]
 
 
 def prepare(
@@ -49,72 +199,84 @@ def prepare(
     max_length: int,
     known_labels: Sequence[str] | None,
     seed: int,
+    metric: str | None = None,
 ) -> Splits:
     """Reads, checks and encodes the files; without a validation file a slice of train is held out.
 
+    `metric` takes the place of the usual one of the task.
+
     Raises UserError that names the file, and the row or column.
     """
-    names = (files.text, files.text_pair, files.label)
-    if files.task is not None:
-        glue = sources.glue(files.task, None if files.train == HUB else files.train)
-        train_rows, test_rows = glue["train"], glue["eval"]
-        if files.evaluation is not None:
-            test_rows = sources.read(files.evaluation)
-    else:
-        train_rows = sources.read(files.train)
-        test_rows = sources.read(files.evaluation, "test") if files.evaluation else None
-    columns = find_columns(train_rows, files.train, *names)
-    task = infer_task(train_rows, columns, files.train, known_labels, glue=files.task)
+    train = files.labelled(files.train, known_labels)
+    train_rows, columns, source = train.rows, train.columns, files.train.name
+    task = infer_task(train_rows, columns, source, train.known, metric, files.task)
+    known = task.labels if task.kind != "regression" else None
     if files.valid is not None:
-        valid_rows = sources.read(files.valid, "validation")
-        valid_columns = find_columns(valid_rows, files.valid, *names)
+        read = files.labelled(files.valid, known, train.form)
+        valid_rows, valid_columns = read.rows, read.columns
     else:
-        train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=files.train)
+        train_rows, valid_rows = hold_out(train_rows, task, columns, seed, source=source)
         valid_columns = columns
 
-    def encoded(rows: Any, where: Columns, source: str, labelled: bool = True) -> Encoded:
-        _check_shape(columns, is_list(train_rows, columns.text), where, rows, source)
-        return encode(rows, task, where, tokenizer, max_length, source, labelled)
+    def encoded(rows: Any, where: Columns, source: Source, **how: bool) -> Encoded:
+        _check_shape(columns, is_list(train_rows, columns.text), where, rows, source.name)
+        return encode(rows, task, where, tokenizer, max_length, source.name, **how)
 
-    train = encoded(train_rows, columns, files.train)
+    encoded_train = encoded(train_rows, columns, files.train)
     if files.unlabelled is not None:
-        rows = sources.read(files.unlabelled)
-        where = find_columns(rows, files.unlabelled, files.text, files.text_pair, labelled=False)
-        train = concat(train, encoded(rows, where, files.unlabelled, labelled=False))
-    valid = encoded(valid_rows, valid_columns, files.valid or files.train)
+        more = files.unlabelled
+        where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
+        encoded_train = concat(encoded_train, encoded(more.rows, where, more, labelled=False))
+    valid = encoded(valid_rows, valid_columns, files.valid or files.train, lenient=True)
     test, texts = None, tuple[str, ...]()
-    if test_rows is not None:
-        source = files.evaluation or files.train
-        where = find_columns(test_rows, source, *names)
-        test, texts = encoded(test_rows, where, source), readable_texts(test_rows, where)
-    return Splits(task, train, valid, test, train_rows, columns, texts)
+    if files.test is not None:
+        read = files.labelled(files.test, known, train.form)
+        test = encoded(read.rows, read.columns, files.test, lenient=True)
+        texts = readable_texts(read.rows, read.columns)
+    return Splits(
+        task=task,
+        train=encoded_train,
+        valid=valid,
+        test=test,
+        rows=train_rows,
+        columns=columns,
+        texts=texts,
+    )
 
 
 def are_pairs(files: Files) -> bool:
     """Whether the training rows hold two texts each."""
     if files.task is not None:
         return sources.has_pairs(files.task)
-    rows = sources.read(files.train)
-    columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
-    return columns.text_pair is not None
+    return find_columns(files.train.rows, files.train.name, *files.named).text_pair is not None
 
 
 def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
     """Each row's text in readable form: words joined by spaces, a second text on a second line."""
-    parts = [rows[name][:] for name in (columns.text, columns.text_pair) if name is not None]
+    parts = [rows[name][:] for name in columns.texts]
     return tuple(
         "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
         for row in zip(*parts, strict=True)
     )
 
 
-def with_rows(
-    splits: Splits, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, source: str
+def with_variants(
+    splits: Splits,
+    variants: Variants,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    source: str,
 ) -> Splits:
-    """The splits with other rows, such as augmented ones, in place of the labelled ones."""
-    train = encode(rows, splits.task, splits.columns, tokenizer, max_length, source)
-    rest = splits.train.after(len(splits.rows))
-    return replace(splits, train=concat(train, rest) if len(rest) else train, rows=rows)
+    """The splits with each labelled row followed by its variants, which alone are encoded."""
+    count, train = len(splits.rows), splits.train
+    if len(variants.of):
+        more = encode(variants.rows, splits.task, splits.columns, tokenizer, max_length, source)
+        train = concat(train, more)
+        numbers = np.concatenate((np.arange(count), variants.of))
+        labelled = np.delete(np.arange(len(train)), np.arange(count, len(splits.train)))
+        order = labelled[np.argsort(numbers, kind="stable")]
+        train = train.take(np.concatenate((order, np.arange(count, len(splits.train)))))
+    return replace(splits, train=train, variants=variants)
 
 
 def _check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:
@@ -135,9 +297,11 @@ def prepare_file(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     known_labels: Sequence[str] | None,
+    metric: str | None = None,
 ) -> tuple[Encoded, Task]:
     """Encodes the file `files.train` to evaluate a model with these labels on."""
-    rows = sources.read(files.train, "test")
-    columns = find_columns(rows, files.train, files.text, files.text_pair, files.label)
-    task = infer_task(rows, columns, files.train, known_labels)
-    return encode(rows, task, columns, tokenizer, max_length, files.train), task
+    source = files.train.with_role("eval")
+    read = files.labelled(source, known_labels)
+    task = infer_task(read.rows, read.columns, source.name, read.known, metric, lenient=True)
+    data = encode(read.rows, task, read.columns, tokenizer, max_length, source.name, lenient=True)
+    return data, task

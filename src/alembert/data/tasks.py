@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from alembert.data.labels import (
 from alembert.data.sources import GLUE
 from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 
 Kind = Literal["classification", "regression", "multilabel", "tokens"]
 METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless another is named
@@ -32,6 +33,7 @@ METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless ano
     "multilabel": ("micro_f1", "macro_f1", "accuracy"),
     "tokens": ("span_f1", "accuracy"),
 }
+KINDS = tuple(METRICS)
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,24 @@ def infer_task(
     known_labels: Sequence[str] | None = None,
     metric: str | None = None,
     glue: str | None = None,
+    lenient: bool = False,
 ) -> Task:
     """Infers the task of a data set from the type of its labels.
 
     Strings and integers are classes, floats (or integers in a column called score) are regression,
     lists are multi-label, and lists beside lists of words are tags. `known_labels` (a teacher's)
     give the order of ids; the data may then hold ids. `glue` names a GLUE task whose order and
-    metric are used. Raises UserError for labels that are empty, unknown, or all the same.
+    metric are used. `metric` is one of METRICS, or one's own as module:function. `lenient` leaves
+    unknown labels to `encode`. Raises UserError for labels that are empty, unknown, or all the
+    same, and for a metric of another kind of task.
     """
-    kind = _kind(train, columns, source, known_labels)
+    kind = kind_of(train, columns, source, known_labels)
     if kind == "regression":
         scores(train, columns, source)
         labels: tuple[str, ...] = ("score",)
     else:
         official = GLUE[glue].labels if glue else ()
-        labels = _order(train, columns, source, known_labels, official)
+        labels = _order(train, columns, source, known_labels, official, lenient)
         if len(labels) < 2:
             raise UserError(
                 f"{source}: every label is {labels[0]!r}; a task needs two or more: add rows, or "
@@ -73,12 +78,21 @@ def infer_task(
             )
     usual = METRICS[kind][1] if kind == "tokens" and not is_bio(labels) else METRICS[kind][0]
     chosen = metric or (GLUE[glue].metric if glue else usual)
-    if chosen not in METRICS[kind] or (chosen == "span_f1" and not is_bio(labels)):
-        raise UserError(f"metric {chosen}: not for {kind}; there are {', '.join(METRICS[kind])}")
+    fits = chosen in METRICS[kind] and (chosen != "span_f1" or is_bio(labels))
+    if metric == "mse":
+        raise UserError("metric mse: is better when lower: choose pearson or spearman")
+    if not fits and not is_named(chosen):
+        raise UserError(
+            f"metric {chosen}: not for {kind}; there are {', '.join(METRICS[kind])}, or your own "
+            "as module:function"
+        )
     return Task(kind, labels, chosen, columns.text_pair is not None)
 
 
-def _kind(data: Dataset, columns: Columns, source: str, known_labels: Sequence[str] | None) -> Kind:
+def kind_of(
+    data: Dataset, columns: Columns, source: str, known_labels: Sequence[str] | None
+) -> Kind:
+    """The kind of task that the type of the labels says. Raises UserError as `infer_task`."""
     label = label_column(columns, source)
     if is_list(data, columns.text):
         if not is_list(data, label):
@@ -108,6 +122,7 @@ def _order(
     source: str,
     known_labels: Sequence[str] | None,
     official: tuple[str, ...],
+    lenient: bool,
 ) -> tuple[str, ...]:
     """Class names in the order of ids: the teacher's, the official, the data set's, or sorted."""
     rows = label_names(data, columns, source)
@@ -118,7 +133,8 @@ def _order(
         renamed = order and len(order) == len(known_labels) and placeholders(known_labels)
         order = order if renamed else tuple(known_labels)
     if order:
-        label_ids(rows, order, source)
+        if not lenient:  # `encode` knows which may be unknown
+            label_ids(rows, order, source)
         return order
     distinct = {name for names in rows for name in names}
     if not distinct:
@@ -135,22 +151,25 @@ def encode(
     max_length: int,
     source: str,
     labelled: bool = True,
+    lenient: bool = False,
 ) -> Encoded:
     """Encodes rows into at most `max_length` token ids each, with ids or scores as labels.
 
     Pairs are cut at the longer text. A tag is the label of its word's first token, and other tokens
     have -100. Without `labelled` all labels are missing: -100, or NaN for floats.
-    Raises UserError naming the row for an empty text and for a label the task does not know.
+    Raises UserError naming the row for an empty text and for a label the task does not know; with
+    `lenient` only when many labels are such, and a few are the `unseen` ones of the rows.
     """
     if max_length <= tokenizer.num_special_tokens_to_add(pair=task.pair):
         raise UserError(f"--max-length {max_length}: no token fits beside the special ones")
-    names = [name for name in (columns.text, columns.text_pair) if name is not None]
-    if len({is_list(data, name) for name in names}) > 1:
-        raise UserError(f"{source}: one of {names} holds lists of words; give text in both")
+    if len({is_list(data, name) for name in columns.texts}) > 1:
+        raise UserError(f"{source}: one of {columns.texts} holds lists of words; give text in both")
     texts = texts_in(data, columns.text, source)
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
-    labels = _labels(data, task, columns, source) if labelled else _no_labels(texts, task)
-    return tokenize(texts, pairs, labels, tokenizer, max_length, task.kind == "tokens")
+    unseen: list[str] | None = [] if lenient else None
+    labels = _labels(data, task, columns, source, unseen) if labelled else _no_labels(texts, task)
+    rows = tokenize(texts, pairs, labels, tokenizer, max_length, task.kind == "tokens")
+    return replace(rows, unseen=tuple(unseen or ()))
 
 
 def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
@@ -165,16 +184,18 @@ def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
     return [str(value) for value in values]
 
 
-def _labels(data: Dataset, task: Task, columns: Columns, source: str) -> Any:
+def _labels(
+    data: Dataset, task: Task, columns: Columns, source: str, unseen: list[str] | None
+) -> Any:
     """Labels: (N,) ids, (N,) scores, (N, C) 0/1, or, for tags, a list of ids a row."""
     if task.kind == "regression":
         return np.array(scores(data, columns, source), np.float32)
-    rows = label_ids(label_names(data, columns, source), task.labels, source)
+    rows = label_ids(label_names(data, columns, source), task.labels, source, unseen)
     if task.kind == "tokens":
         return rows
     if task.kind == "classification":
         return np.array([row[0] for row in rows], np.int64)
-    hot = np.zeros((len(rows), len(task.labels)), np.float32)
+    hot = np.zeros((len(rows), len(task.labels) + len(unseen or ())), np.float32)
     for row, ids in enumerate(rows):
         hot[row, ids] = 1
     return hot
@@ -204,7 +225,7 @@ def hold_out(
     stays in train. Both keep the order of the data. Raises UserError when there is nothing to hold
     out.
     """
-    for column in filter(None, (columns.text, columns.text_pair)):
+    for column in columns.texts:
         texts_in(data, column, source)  # here errors name row numbers of the file
     order = np.random.default_rng(seed).permutation(len(data))
     if task.kind == "regression":

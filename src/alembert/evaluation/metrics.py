@@ -1,7 +1,6 @@
 """The metrics of a task, from logits and labels."""
 
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +12,20 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.tasks import Task
+from alembert.evaluation import own_metric
+from alembert.evaluation.own_metric import Labelled
 from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
+Numbers = NDArray[np.number]  # logits, or labels: class ids, scores or 0/1
 
 
 def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     """{name: value}, the task's metric first; rows without a label are left out.
 
-    Raises UserError when no row has a label.
+    A metric of one's own is there if it is the task's. Raises UserError when no row has a label.
     """
     if task.kind == "tokens":
         values = _token_classification(task, logits, data)
@@ -37,10 +40,22 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
         if not labelled.any():
             raise UserError("no row has a label to evaluate on; name the column with --label")
         values = kinds[task.kind](task, outputs[labelled], data.labels[labelled])
+    if is_named(task.metric):
+        values[task.metric] = own_metric.value(task.metric, labelled_rows(task, logits, data))
     return {task.metric: values[task.metric], **values}
 
 
-def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
+    """The rows that have a label, of tags the words, as a metric of one's own takes them."""
+    rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)
+    numbers = np.arange(len(data))
+    texts = np.repeat(numbers, data.lengths) if data.per_token else numbers
+    there = data.labelled
+    shape = (-1,) if task.kind == "regression" else (-1, rows.shape[-1])
+    return Labelled(rows[there].reshape(shape), data.labels[there], texts[there])
+
+
+def _classification(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = logits.argmax(1)
     macro = float(f1_score(labels, predicted, average="macro", zero_division=0))
     one = macro
@@ -48,7 +63,10 @@ def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> d
         # by convention the second class is the positive one; MRPC's and QQP's sorted names
         # (equivalent, not_equivalent) put it first
         positive = 0 if task.labels[1].casefold().startswith("not_") else 1
-        one = float(f1_score(labels, predicted, pos_label=positive, zero_division=0))
+        # of one class, since labels may hold others that the task has not
+        one = float(
+            f1_score(labels, predicted, labels=[positive], average="macro", zero_division=0)
+        )
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
         "f1": one,
@@ -57,7 +75,7 @@ def _classification(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> d
     }
 
 
-def _regression(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _regression(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = logits.reshape(-1).astype(np.float64)
     true = labels.astype(np.float64)
     # correlation is undefined for constant values; we report 0
@@ -69,9 +87,11 @@ def _regression(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[
     }
 
 
-def _multilabel(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _multilabel(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = (logits > 0).astype(int)  # a probability over one half
     true = labels.astype(int)
+    unseen = true.shape[1] - predicted.shape[1]  # labels that no model can predict
+    predicted = np.pad(predicted, ((0, 0), (0, unseen)))
     return {
         "micro_f1": float(f1_score(true, predicted, average="micro", zero_division=0)),
         "macro_f1": float(f1_score(true, predicted, average="macro", zero_division=0)),
@@ -82,12 +102,13 @@ def _multilabel(task: Task, logits: NDArray[Any], labels: NDArray[Any]) -> dict[
 def _token_classification(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     predicted: list[list[str]] = []
     true: list[list[str]] = []
+    names = (*task.labels, *data.unseen)
     for i, row in enumerate(logits):
         labels = np.array(data[i]["labels"])
         words = labels != IGNORED
         if words.any():
             predicted.append([task.labels[c] for c in row.argmax(1)[words]])
-            true.append([task.labels[c] for c in labels[words]])
+            true.append([names[c] for c in labels[words]])
     if not true:
         raise UserError("no word has a tag to evaluate on; name the column with --label")
     pairs = zip(chain.from_iterable(predicted), chain.from_iterable(true), strict=True)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.evaluation.metrics import Logits
+from alembert.io.progress import tqdm
 from alembert.models.architectures import inputs_of
 
 Forward = Callable[[dict[str, Tensor]], NDArray[np.float32]]

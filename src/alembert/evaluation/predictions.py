@@ -15,15 +15,17 @@ from transformers import PreTrainedTokenizerBase
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.tasks import Task
 from alembert.evaluation.metrics import Logits
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
 from alembert.io.parsing import json_of
 
 FILE = "predictions.parquet"
+_IMPOSSIBLE = -1e4  # a logit whose probability is 0 in float64
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
     """The labelled rows, with the label (`truth`) and the logits of each.
 
@@ -85,6 +87,7 @@ def predictions_of(
     width = len(task.labels) * (sum(data.lengths) if data.per_token else len(labelled))
     step = -(-width // MOST) or 1
     chosen, words = labelled[::step], []
+    logits = {who: [_padded(row, len(data.unseen)) for row in rows] for who, rows in logits.items()}
     positions: dict[str, dict[int, Any]] = {name: {} for name in encoded}
     if data.per_token:
         for i in chosen:
@@ -94,14 +97,21 @@ def predictions_of(
                 positions[name][i] = where[:count]
             words.append(_decode_words(data[i]["input_ids"], positions[student][i], tokenizer))
     return Predictions(
-        task.kind,
-        task.labels,
-        [texts[i] for i in chosen],
-        words,
-        [_tags(data, i)[positions[student].get(i, ...)] for i in chosen],
-        {k: [rows[i][positions[k].get(i, ...)] for i in chosen] for k, rows in logits.items()},
-        len(labelled),
+        kind=task.kind,
+        labels=(*task.labels, *data.unseen),
+        texts=[texts[i] for i in chosen],
+        words=words,
+        truth=[_tags(data, i)[positions[student].get(i, ...)] for i in chosen],
+        logits={
+            k: [rows[i][positions[k].get(i, ...)] for i in chosen] for k, rows in logits.items()
+        },
+        total=len(labelled),
     )
+
+
+def _padded(row: NDArray[np.float32], unseen: int) -> NDArray[np.float32]:
+    """Logits of a row with those of labels that the model has not: a probability of 0."""
+    return np.pad(row, [(0, 0)] * (row.ndim - 1) + [(0, unseen)], constant_values=_IMPOSSIBLE)
 
 
 def _tags(data: Encoded, row: int) -> NDArray[Any]:
@@ -134,6 +144,7 @@ def load(run: Path) -> Predictions | None:
     path = run / FILE
     if not path.is_file():
         return None
+    checksums.check(path, "delete it, and the report makes it again")
     try:
         table = pq.read_table(path)
         metadata = json_of(table.schema.metadata[b"alembert"])
@@ -155,5 +166,11 @@ def load(run: Path) -> Predictions | None:
     words = table["words"].to_pylist() if "words" in table.column_names else []
     truth = columns.pop("label")
     return Predictions(
-        kind, labels, table["text"].to_pylist(), words, truth, columns, metadata["total"]
+        kind=kind,
+        labels=labels,
+        texts=table["text"].to_pylist(),
+        words=words,
+        truth=truth,
+        logits=columns,
+        total=metadata["total"],
     )

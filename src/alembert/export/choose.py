@@ -9,7 +9,6 @@ from statistics import median
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
@@ -22,6 +21,7 @@ from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
+from alembert.io.progress import tqdm
 from alembert.models.loading import label_names_of, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
     if not 0 < keep <= 1:
         raise UserError(f"--keep {keep:g}: a share of the metric, over 0 and at most 1")
     backends = (*ALL, *["attentions"] * attentions)
+    files = files.as_trained(path)
     with export.prepared_export(path, backends, files, max_length) as (work, manifest):
         if work.kind in ("words", "encoder"):
             raise UserError(
@@ -172,7 +173,14 @@ def _int8_errors(work: Export, manifest: Manifest) -> dict[str, float]:
     errors = {}
     for part in tqdm(quantize.parts(source), desc="each part alone in int8", leave=False):
         quantize.dynamic_int8(source, work.folder / trial, only=part)
-        alone = replace(manifest, variants=(Variant("int8", trial, "onnxruntime", "int8", 0),))
+        alone = replace(
+            manifest,
+            variants=(
+                Variant(
+                    backend="int8", file=trial, runtime="onnxruntime", precision="int8", size_mb=0
+                ),
+            ),
+        )
         engine = open_engine(work.folder, alone, "int8", None)
         outputs = fidelity.engine_outputs(engine, work.kind, work.batches[:TRIED])
         errors[part] = fidelity.rmse(outputs, work.reference[:TRIED])

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert.data import sources
 from alembert.data.collate import pad
 from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
@@ -23,9 +22,10 @@ from alembert.export.torch_session import TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
+from alembert.io import checksums
 from alembert.io.environment import int8_overflows, versions
 from alembert.io.errors import UserError
-from alembert.io.files import naming
+from alembert.io.files import keep, keep_checksums, naming
 from alembert.models import loading
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ MIN_CORRELATION = 0.5  # of bf16's or int8's numbers with torch's
 CALIBRATING, COMPARED = 200, 200  # texts that calibrate int8, texts for fidelity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """One export in progress: its model and batches; `folder` is filled and moved at the end."""
 
@@ -71,6 +71,7 @@ def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool) -> li
 
 def export(path: str, backends: Sequence[str], files: Files | None, max_length: int) -> Manifest:
     """Make variants of a saved model, onnx always among them, and put them beside it at once."""
+    files = files and files.as_trained(path)
     with prepared_export(path, backends, files, max_length) as (work, manifest):
         variants = make_variants(work, manifest, backends)
         chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"
@@ -128,7 +129,17 @@ def _export(
     from_shapes = fidelity.engine_outputs(engine, kind, shapes)
     reference = fidelity.engine_outputs(engine, kind, compared) if texts else from_shapes
     calibration = texts[:CALIBRATING]
-    return Export(at, model, kind, pooling, calibration, compared, reference, shapes, from_shapes)
+    return Export(
+        folder=at,
+        model=model,
+        kind=kind,
+        pooling=pooling,
+        calibration=calibration,
+        batches=compared,
+        reference=reference,
+        shapes=shapes,
+        shapes_reference=from_shapes,
+    )
 
 
 def make_variants(work: Export, manifest: Manifest, backends: Sequence[str]) -> tuple[Variant, ...]:
@@ -163,9 +174,15 @@ def make_variant(
         both = backend == "attentions"
         onnx_export.export(work.model, work.kind, work.folder / file, work.pooling, both)
     variant = Variant(
-        backend, file, runtime, precision, _megabytes(work.folder, file), kept_fp32=in_fp32,
-        bits=bits, how=how,
-    )  # fmt: skip
+        backend=backend,
+        file=file,
+        runtime=runtime,
+        precision=precision,
+        size_mb=_megabytes(work.folder, file),
+        kept_fp32=in_fp32,
+        bits=bits,
+        how=how,
+    )
     measured = _checked(work, manifest, variant)
     error, correlation = measured["max_error"], measured.get("correlation", 1.0)
     log.info(
@@ -199,7 +216,13 @@ def _write_calibrated(work: Export, manifest: Manifest) -> str:
     for smooth in (False, True):
         home = work.folder / f"smooth-{smooth}" / "openvino"
         quantize.calibrated_int8(source, home / file.name, work.calibration, smooth)
-        variant = Variant("openvino-int8", FILES["openvino-int8"][0], "openvino", "int8", 0)
+        variant = Variant(
+            backend="openvino-int8",
+            file=FILES["openvino-int8"][0],
+            runtime="openvino",
+            precision="int8",
+            size_mb=0,
+        )
         engine = open_engine(home.parent, replace(manifest, variants=(variant,)), "openvino-int8")
         outputs = fidelity.engine_outputs(engine, work.kind, work.batches)
         errors[smooth] = fidelity.rmse(outputs, work.reference)
@@ -223,6 +246,8 @@ def publish(work: Export, manifest: Manifest) -> None:
         (work.folder / each).replace(target / each)
     for each in old - new if exported_before else ():
         (target / each).unlink(missing_ok=True)
+    keep(target, sorted(new))
+    keep_checksums(target, {MANIFEST: checksums.sha256_of(work.folder / MANIFEST)})
     (work.folder / MANIFEST).replace(target / MANIFEST)
 
 
@@ -230,15 +255,16 @@ def _texts(
     files: Files, tokenizer: PreTrainedTokenizerBase, max_length: int, names: Sequence[str]
 ) -> list[Ids]:
     """Return texts of the file in random order, one a batch; labels are not read."""
-    rows = sources.read(files.train, "test")
-    columns = find_columns(rows, files.train, files.text, files.text_pair, labelled=False)
+    source = files.train.with_role("eval")
+    rows, name = source.rows, source.name
+    columns = find_columns(rows, name, files.text, files.text_pair, labelled=False)
     kind: Kind = "tokens" if is_list(rows, columns.text) else "classification"
     task = Task(kind, (), "", columns.text_pair is not None)
-    for column in filter(None, (columns.text, columns.text_pair)):
-        texts_in(rows, column, files.train)  # an error names the row of the file, not the sample's
+    for column in columns.texts:
+        texts_in(rows, column, name)  # an error names the row of the file, not the sample's
     order = np.random.default_rng(0).permutation(len(rows))[: CALIBRATING + COMPARED]
     sample = rows.select(order.tolist())
-    data = encode(sample, task, columns, tokenizer, max_length, files.train, labelled=False)
+    data = encode(sample, task, columns, tokenizer, max_length, name, labelled=False)
     pad_id = int(tokenizer.pad_token_id or 0)
     return [fidelity.graph_inputs(pad([data[i]], pad_id), names) for i in range(len(data))]
 

@@ -51,10 +51,21 @@ def described(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Mani
         raise UserError(f"{path}: an encoder's pooling is read from its folder: save it in one")
     model = loading.load_model(path, kind)
     labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    return model, tokenizer, Manifest(
-        kind, labels, length, (), model.num_parameters(), "torch", (), width=config.hidden_size,
-        pooling=pooling_of(folder) if kind == "encoder" else "",
-    )  # fmt: skip
+    return (
+        model,
+        tokenizer,
+        Manifest(
+            kind=kind,
+            labels=labels,
+            max_length=length,
+            inputs=(),
+            parameters=model.num_parameters(),
+            chosen="torch",
+            variants=(),
+            width=config.hidden_size,
+            pooling=pooling_of(folder) if kind == "encoder" else "",
+        ),
+    )
 
 
 class TorchEngine:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.inference.manifest import FILE, Manifest, Variant
+from alembert.io import checksums
 from alembert.io.environment import int8_overflows
 from alembert.io.errors import UserError
 
+EXPORT_AGAIN = "export the model again"
 log = logging.getLogger(__name__)
 
 Ids = dict[str, NDArray[np.int64]]
@@ -47,6 +49,7 @@ def open_engine(
     path = folder / variant.file
     if not path.is_file():
         raise UserError(f"{path}: no such file: export the model again")
+    checksums.check_folder(folder, [variant.file.rsplit(".", 1)[0] + ".*"], EXPORT_AGAIN)
     if variant.bits == 8 and int8_overflows():
         log.warning(
             f"{path}: was made for a processor with VNNI, which this one lacks: its sums may "
@@ -90,7 +93,7 @@ class _Onnx:
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.name for entry in self._session.get_inputs()]
         self._gives = [self._session.get_outputs()[0].name]  # without attentions
-        self.shape: Sequence[Any] = self._session.get_outputs()[0].shape
+        self.shape: Sequence[object] = self._session.get_outputs()[0].shape
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
         results = self._session.run(self._gives, {name: inputs[name] for name in self.takes})
@@ -112,7 +115,7 @@ class _OpenVino:
         except Exception as error:  # its errors share no class but this
             raise UserError(_broken(path, error)) from error
         self.takes = [entry.any_name for entry in self._model.inputs]
-        self.shape: Sequence[Any] = list(self._model.outputs[0].partial_shape)
+        self.shape: Sequence[object] = list(self._model.outputs[0].partial_shape)
         self._idle: list[Any] = []  # requests: creating one takes as long as a short text
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:

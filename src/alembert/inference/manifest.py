@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import inside, model_folder, read_json, write_text
 
@@ -22,7 +23,7 @@ def exported_folder(folder: str | Path) -> Path:
     return model_folder(folder, FILE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """One exported graph of the model; `file` is relative to the folder.
 
@@ -44,7 +45,7 @@ class Variant:
     how: str = ""  # openvino-int8: with SmoothQuant or without; openvino-bf16: if not in bf16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The content of deploy.json; kind is one of KINDS.
 
@@ -88,6 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{folder}: no such folder; check the path")
     if not path.is_file():
         raise UserError(f"{folder}: not exported: 'alembert export {folder}' makes {FILE}")
+    checksums.check(path, "export the model again")
     content = read_json(path, "export the model again")
     if isinstance(content, dict) and content.pop("format", None) != FORMAT:
         raise UserError(f"{path}: of another version: export the model again")

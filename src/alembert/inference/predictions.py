@@ -1,52 +1,50 @@
 """Turns the logits of a graph into typed answers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.io.answers import Classification, Guess, Labels, Score, Tag
+from alembert.io.answers import Guess, Labels, Prediction, Score, Tag, predicted
 
 Floats = NDArray[np.float32]
 
 
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+def softmax(logits: Floats | NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities that add up to 1 over the last dimension, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     probabilities: NDArray[np.float64] = shifted / shifted.sum(-1, keepdims=True)
     return probabilities
 
 
-def sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
+def sigmoid(logits: Floats | NDArray[np.float64]) -> NDArray[np.float64]:
     """Independent probabilities, in float64."""
     small = np.exp(-np.abs(logits.astype(np.float64)))
     probabilities: NDArray[np.float64] = np.where(logits > 0, 1.0, small) / (1 + small)
     return probabilities  # of both halves the form that cannot overflow
 
 
-def classified(logits: Floats, labels: Sequence[str]) -> list[Classification]:
-    """The most probable label of each row of logits (N, C), with all probabilities."""
-    rows = softmax(logits)
+def probabilities(kind: str, logits: Floats) -> Floats | NDArray[np.float64]:
+    """The probabilities of logits (N, C) of a kind of model; of a regression the logits."""
+    if kind == "regression":
+        return logits
+    return sigmoid(logits) if kind == "multilabel" else softmax(logits)
+
+
+def ranking(logits: Floats) -> NDArray[np.intp]:
+    """The columns of logits (N, C), the highest first and the first of equals first."""
+    return np.argsort(-logits, axis=-1, kind="stable")
+
+
+def predictions(
+    kind: str, logits: Floats, labels: Sequence[str]
+) -> list[Prediction | Labels | Score]:
+    """The Prediction, Labels or Score of each row of logits (N, C)."""
+    rows = zip(probabilities(kind, logits).tolist(), ranking(logits).tolist(), strict=True)
     return [
-        Classification(labels[best], row[best], dict(zip(labels, row, strict=True)))
-        for best, row in zip(logits.argmax(1).tolist(), rows.tolist(), strict=True)
+        predicted(kind, dict(zip(labels, scores, strict=True)), [labels[i] for i in order])
+        for scores, order in rows
     ]
-
-
-def labelled(logits: Floats, labels: Sequence[str]) -> list[Labels]:
-    """The labels with a probability over one half, for each row of logits (N, C)."""
-    rows = []
-    for row in sigmoid(logits).tolist():
-        order = sorted(range(len(row)), key=lambda i: -row[i])
-        chosen = tuple(labels[i] for i in order if row[i] > 0.5)
-        rows.append(Labels(chosen, dict(zip(labels, row, strict=True))))
-    return rows
-
-
-def scored(logits: Floats) -> list[Score]:
-    """The scores of logits (N, 1)."""
-    return [Score(value) for value in logits.reshape(-1).tolist()]
 
 
 def surest(logits: Floats) -> list[tuple[int, float]]:
@@ -88,6 +86,7 @@ def spans_of(text: str, words: Sequence[Tag]) -> tuple[Tag, ...]:
     return tuple(_span(text, run) for run in runs)
 
 
-def _span(text: str, run: Sequence[Any]) -> Tag:
-    start, end = run[0].start, run[-1].end
-    return Tag(text[start:end], run[0].label[2:], start, end, min(word.score for word in run))
+def _span(text: str, run: Sequence[Tag]) -> Tag:
+    start, end, label = run[0].start, run[-1].end, run[0].label or ""
+    score = min(word.score for word in run)
+    return Tag(text=text[start:end], label=label[2:], start=start, end=end, score=score)

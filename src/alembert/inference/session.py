@@ -11,27 +11,10 @@ from alembert.inference import manifest as facts_of
 from alembert.inference.batching import Forward, per_text, per_token
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
-from alembert.inference.predictions import (
-    Floats,
-    classified,
-    guesses,
-    labelled,
-    scored,
-    spans_of,
-    surest,
-)
-from alembert.inference.texts import as_list, chunks, word_spans
+from alembert.inference.predictions import Floats, guesses, predictions, spans_of, surest
+from alembert.inference.texts import chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
-from alembert.io.answers import (
-    Classification,
-    Labels,
-    Score,
-    Tag,
-    Tags,
-    Token,
-    Tokens,
-    is_bio,
-)
+from alembert.io.answers import Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
 from alembert.io.errors import UserError
 
 T = TypeVar("T")
@@ -48,7 +31,8 @@ class Session:
     """One exported model. Every method may be called from several threads at once.
 
     texts is a list of texts, or of pairs (text, text). A str, or a tuple that is a pair, gives one
-    answer instead of a list. An empty or invalid text raises UserError with its number.
+    answer instead of a list. An empty or invalid text raises UserError with its number, counted
+    from `first`, the index of texts[0] among all texts of a caller who gives them in parts.
     """
 
     def __init__(
@@ -101,77 +85,82 @@ class Session:
     def labels(self) -> tuple[str, ...]:
         return self.facts.labels
 
-    def predict(self, texts: Any) -> Any:
-        """A Classification, Labels (multi-label) or Score (regression) for each text."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns of logits: the labels, or "score" where there are none."""
+        return self.labels or ("score",)
+
+    def predict(self, texts: Texts, *, first: int = 0) -> Any:
+        """A Prediction, Labels (multi-label) or Score (regression) for each text."""
         self._check_verb("predict")
         inputs, one = as_list(texts)
-        make: dict[str, Callable[[Floats], Sequence[Classification | Labels | Score]]] = {
-            "classification": lambda values: classified(values, self.labels),
-            "multilabel": lambda values: labelled(values, self.labels),
-            "regression": scored,
-        }
-        batches = self._per_text(inputs)
-        answers = [answer for values in batches for answer in make[self.kind](values)]
+        answers = [
+            answer
+            for values in self._per_text(inputs, first)
+            for answer in predictions(self.kind, values, self.names)
+        ]
         return answers[0] if one else answers
 
-    def embed(self, texts: Any) -> Floats:
+    def embed(self, texts: Texts, *, first: int = 0) -> Floats:
         """Vectors (N, H) in float32; (H,) for one text."""
         self._check_verb("embed")
-        vectors: Floats = self.logits(texts)
+        vectors: Floats = self.logits(texts, first=first)
         if self.facts.pooling.endswith("+norm"):  # the mean of windows has a length below 1
             vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
         return vectors
 
-    def fill_mask(self, texts: Any, top: int = 5) -> Any:
+    def fill_mask(self, texts: Texts, top: int = 5, *, first: int = 0) -> Any:
         """For each mask of each text, a list of the `top` most probable Guesses."""
         self._check_verb("fill_mask")
         if top < 1:
             raise UserError(f"top {top}: must be 1 or more")
         inputs, one = as_list(texts)
         finish = partial(guesses, top=top, word=self.reader.word)
-        answers = list(self._per_token(inputs, finish))
+        answers = list(self._per_token(inputs, first, finish))
         return answers[0] if one else answers
 
-    def tag(self, texts: Any) -> Any:
+    def tag(self, texts: Texts, *, first: int = 0) -> Any:
         """The Tags of each text, split at white space, or of each list of words."""
         self._check_verb("tag")
         inputs, one = as_list(texts)
-        labels = self._per_token(inputs, surest)
+        labels = self._per_token(inputs, first, surest)
         answers = [self.tagged(text, each) for text, each in zip(inputs, labels, strict=True)]
         return answers[0] if one else answers
 
-    def tagged(self, text: Any, answers: Sequence[tuple[int, float] | None]) -> Tags:
+    def tagged(self, text: Text, answers: Sequence[tuple[int, float] | None]) -> Tags:
         """The Tags of one text, from the label id and the probability of each word."""
         joined, limits = word_spans(text)
         words = []
         for (start, end), answer in zip(limits, answers, strict=True):
             label, score = (self.labels[answer[0]], answer[1]) if answer else (None, 0.0)
-            words.append(Tag(joined[start:end], label, start, end, score))
+            words.append(
+                Tag(text=joined[start:end], label=label, start=start, end=end, score=score)
+            )
         bio = is_bio(self.labels)
         spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
         return Tags(tuple(words), spans)
 
-    def logits(self, texts: Any) -> Any:
+    def logits(self, texts: Texts, *, first: int = 0) -> Any:
         """The graph's output in float32, in the order of the texts.
 
         It is (N, C), or (N, H) of an encoder. Kind "tokens" gives (words, C) for each text, NaN
         for a word without tokens, and "words" gives (masks, V). One text has no N.
         """
         inputs, one = as_list(texts)
-        answers: Any
+        answers: Floats | list[Floats]
         if self.kind in TOKEN_KINDS:
             none = np.full(len(self.labels), np.nan, np.float32)
             answers = [
                 np.stack([none if row is None else row for row in rows])
-                for rows in self._per_token(inputs, lambda values: list(values.copy()))
+                for rows in self._per_token(inputs, first, lambda values: list(values.copy()))
             ]
         else:
-            values = list(self._per_text(inputs))
+            values = list(self._per_text(inputs, first))
             width = len(self.labels) or self.facts.width
             answers = np.concatenate(values) if values else np.empty((0, width), np.float32)
         return answers[0] if one else answers
 
-    def tokenize(self, texts: Any) -> Any:
+    def tokenize(self, texts: Texts) -> Any:
         """The Tokens of each text as the model reads them; with windows, those of the first."""
         inputs, one = as_list(texts)
         tokens_of = []
@@ -181,25 +170,28 @@ class Session:
             for text in range(rows.texts):
                 row = starts[text]
                 fields = zip(row.ids, row.tokens, row.offsets, row.special_tokens_mask, strict=True)
-                tokens = tuple(Token(i, name, *span, bool(flag)) for i, name, span, flag in fields)
+                tokens = tuple(
+                    Token(id=i, text=name, start=span[0], end=span[1], special=bool(flag))
+                    for i, name, span, flag in fields
+                )
                 tokens_of.append(Tokens(tokens, bool(row.overflowing)))
         return tokens_of[0] if one else tokens_of
 
-    def _per_text(self, texts: list[Any]) -> Iterator[Floats]:
+    def _per_text(self, texts: list[Text], first: int) -> Iterator[Floats]:
         """Logits (n, C) of each chunk of texts."""
-        for first, part in chunks(texts):
-            yield per_text(self.reader(part, first=first), self.engine, self._budget)
+        for start, part in chunks(texts):
+            yield per_text(self.reader(part, first=first + start), self.engine, self._budget)
 
     def _per_token(
-        self, texts: list[Any], finish: Callable[[Floats], Sequence[T]]
+        self, texts: list[Text], first: int, finish: Callable[[Floats], Sequence[T]]
     ) -> Iterator[list[T | None]]:
         """For each text, the answers of its words or masks."""
-        for first, part in chunks(texts):
-            rows, positions = self.read(part, first)
+        for start, part in chunks(texts):
+            rows, positions = self.read(part, first + start)
             yield from per_token(rows, positions, self.engine, self._budget, finish)
 
     def read(
-        self, texts: Sequence[Any], first: int = 0
+        self, texts: Sequence[Text], first: int = 0
     ) -> tuple[Rows, list[list[tuple[int, int] | None]]]:
         """The rows of texts, and for each text the (row, column) of its words or masks.
 

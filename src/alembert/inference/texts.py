@@ -1,25 +1,16 @@
-"""A caller's texts: taken as a list, checked, in chunks, split into words."""
+"""A caller's texts: checked, in chunks, split into words."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
+from alembert.io.answers import Text
 from alembert.io.errors import UserError
 
 SHOWN = 30  # characters of a text that an error quotes
 TEXTS, CHARACTERS = 1000, 250_000  # the size of a chunk, which bounds the memory
 
 
-def as_list(texts: Any) -> tuple[list[Any], bool]:
-    """The texts as a list, and whether a single text (a str, or a pair's tuple) was given."""
-    if isinstance(texts, str | tuple):
-        return [texts], True
-    if isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
-        raise UserError(f"{type(texts).__name__}: give a text or a list of texts")
-    return list(texts), False
-
-
-def chunks(texts: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+def chunks(texts: list[Text]) -> Iterator[tuple[int, list[Text]]]:
     """Chunks (index of the first, texts) of at most TEXTS, or little over CHARACTERS."""
     start, size = 0, 0
     for stop, text in enumerate(texts, start=1):
@@ -30,7 +21,7 @@ def chunks(texts: list[Any]) -> Iterator[tuple[int, list[Any]]]:
             start, size = stop, 0
 
 
-def checked(text: Any, number: int) -> str | tuple[str, str]:
+def checked(text: object, number: int) -> str | tuple[str, str]:
     """A text or a pair. Raises UserError for anything else, and for an empty text."""
     if isinstance(text, str):
         if not text or text.isspace():
@@ -45,7 +36,7 @@ def checked(text: Any, number: int) -> str | tuple[str, str]:
     return text[0], text[1]
 
 
-def checked_words(words: Any, number: int) -> list[str]:
+def checked_words(words: object, number: int) -> list[str]:
     """A list of words. Raises UserError for anything else, and when all words are empty."""
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{named(words, number)}: give a text or a list of words")
@@ -54,7 +45,7 @@ def checked_words(words: Any, number: int) -> list[str]:
     return list(words)
 
 
-def check_unicode(text: str | Sequence[str], number: int) -> None:
+def check_unicode(text: Text, number: int) -> None:
     """Raises UserError for half of a surrogate pair, which no tokenizer reads."""
     for part in [text] if isinstance(text, str) else text:
         try:
@@ -66,13 +57,13 @@ def check_unicode(text: str | Sequence[str], number: int) -> None:
             ) from error
 
 
-def named(text: Any, number: int) -> str:
+def named(text: object, number: int) -> str:
     """The name of a text in error messages: its number and its beginning."""
     shown = ascii(text)
     return f"text {number} ({shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'})"
 
 
-def word_spans(text: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+def word_spans(text: Text) -> tuple[str, list[tuple[int, int]]]:
     """The text, and the (start, end) of each word; a list of words is joined with spaces."""
     if isinstance(text, str):
         return text, [word.span() for word in re.finditer(r"\S+", text)]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,23 @@ from tokenizers import Encoding, Tokenizer
 
 from alembert.inference.engine import Ids
 from alembert.inference.texts import check_unicode, checked, checked_words, named
+from alembert.io import checksums
+from alembert.io.answers import Text
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
 MASKS = ("[MASK]", "<mask>")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The token ids of a truncated text; its Encoding would also hold the part cut off."""
+
+    ids: list[int]
+    type_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -34,25 +46,8 @@ class Rows:
         return [len(encoding) for encoding in self.encodings]
 
     def batch(self, chosen: Sequence[int]) -> Ids:
-        """input_ids, attention_mask and token_type_ids (B, T), padded on the right with 0."""
-        encodings = [self.encodings[row] for row in chosen]
-        if len(encodings) == 1:  # a shortcut that takes a third of the time
-            ids, types = encodings[0].ids, encodings[0].type_ids
-            rows = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
-            return {name: np.array([row], np.int64) for name, row in rows.items()}
-        lengths = np.array([len(encoding) for encoding in encodings])
-        real = np.arange(lengths.max()) < lengths[:, None]
-
-        def padded(values: list[list[int]]) -> NDArray[np.int64]:
-            padded = np.zeros(real.shape, np.int64)
-            padded[real] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
-            return padded
-
-        return {
-            "input_ids": padded([encoding.ids for encoding in encodings]),
-            "attention_mask": real.astype(np.int64),
-            "token_type_ids": padded([encoding.type_ids for encoding in encodings]),
-        }
+        """The `batch_of` these rows."""
+        return batch_of([self.encodings[row] for row in chosen])
 
     def positions(
         self, keys: Callable[[Encoding], Sequence[Hashable | None]]
@@ -80,6 +75,27 @@ class Rows:
         return positions
 
 
+def batch_of(encodings: "Sequence[Encoding | Cut]") -> Ids:
+    """input_ids, attention_mask and token_type_ids (B, T), padded on the right with 0."""
+    if len(encodings) == 1:  # a shortcut that takes a third of the time
+        ids, types = encodings[0].ids, encodings[0].type_ids
+        rows = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+        return {name: np.array([row], np.int64) for name, row in rows.items()}
+    lengths = np.array([len(encoding) for encoding in encodings])
+    real = np.arange(lengths.max()) < lengths[:, None]
+
+    def padded(values: list[list[int]]) -> NDArray[np.int64]:
+        padded = np.zeros(real.shape, np.int64)
+        padded[real] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
+        return padded
+
+    return {
+        "input_ids": padded([encoding.ids for encoding in encodings]),
+        "attention_mask": real.astype(np.int64),
+        "token_type_ids": padded([encoding.type_ids for encoding in encodings]),
+    }
+
+
 class Reader:
     """The tokenizer of a folder, with truncation set anew; safe to share between threads."""
 
@@ -87,6 +103,7 @@ class Reader:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise UserError(f"{folder}: there is no tokenizer.json: save the tokenizer there too")
+        checksums.check_folder(folder, checksums.TOKENIZER)
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # its errors share no class but this
@@ -106,7 +123,7 @@ class Reader:
         ids = [tokenizer.token_to_id(name) for name in MASKS]
         self._mask = next((i for i in ids if i is not None), None)
 
-    def __call__(self, texts: Sequence[Any], words: bool = False, first: int = 0) -> Rows:
+    def __call__(self, texts: Sequence[Text], words: bool = False, first: int = 0) -> Rows:
         """Encodes texts and pairs or, if `words`, lists of words.
 
         first is added to the number of a text in errors. Raises UserError for a text that is
@@ -128,7 +145,7 @@ class Reader:
         pairs = [(row, i) for i, each in enumerate(encodings) for row in (each, *each.overflowing)]
         return Rows([row for row, _ in pairs], [i for _, i in pairs], len(encodings))
 
-    def _encode(self, text: Any, words: bool) -> Encoding:
+    def _encode(self, text: Text, words: bool) -> Encoding:
         first, second = text if isinstance(text, tuple) else (text, None)
         return self.tokenizer.encode(first, second, is_pretokenized=words)
 
@@ -141,7 +158,7 @@ class Reader:
             for token, sequence, span in zip(row.ids, row.sequence_ids, row.offsets, strict=True)
         ]
 
-    def no_mask_message(self, text: Any, number: int) -> str:
+    def no_mask_message(self, text: Text, number: int) -> str:
         """The message for a text without a mask."""
         name = "mask token" if self._mask is None else self.tokenizer.id_to_token(self._mask)
         return f"{named(text, number)}: no {name} within {self.max_length} tokens: put one there"
@@ -150,7 +167,7 @@ class Reader:
         """A token as text."""
         return self.tokenizer.decode([token]).strip() or self.tokenizer.id_to_token(token) or ""
 
-    def _check_pairs(self, texts: Sequence[Any], first: int) -> None:
+    def _check_pairs(self, texts: Sequence[Text], first: int) -> None:
         for number, text in enumerate(texts, start=first + 1):
             # windows of both texts are paired with each other, unless one text has a single window
             if isinstance(text, str) or min(map(len, text)) < self.max_length // 2 - 2:

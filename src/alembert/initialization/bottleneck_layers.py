@@ -7,7 +7,7 @@ sample of text: progressive transfer (Sun et al. 2020, section 3.3) in closed fo
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,24 @@ from alembert.models.architectures import anatomy, inputs_of, sharpness
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, no_grad_trace
 
+if TYPE_CHECKING:
+    from transformers.models.mobilebert import modeling_mobilebert as mobilebert
+
+    Layer = mobilebert.MobileBertLayer
+    Attention = mobilebert.MobileBertSelfAttention
+    Normed = (
+        mobilebert.BottleneckLayer
+        | mobilebert.FFNOutput
+        | mobilebert.MobileBertOutput
+        | mobilebert.MobileBertSelfOutput
+    )
+
 WHY = "starting a bottlenecked student"
 DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
 AT_ONCE = 3  # teacher layers held in memory; each batch of them costs a forward pass from layer 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerActivations:
     """A teacher layer's activations at the sample's N real tokens; queries and keys are unscaled.
 
@@ -68,7 +80,7 @@ def fit_layers(
         trace = no_grad_trace(student, sample, Reads(hidden=frozenset({0})))
         stream = trace.hidden[0].float()
         mask = sample["attention_mask"].bool()
-        layers = list(architectures.layers(student, WHY))
+        layers: list[Any] = list(architectures.layers(student, WHY))
         for start in range(0, len(layers), AT_ONCE):
             sources = [source for _, source in pairs[start : start + AT_ONCE]]
             targets = _activations(teacher, sources, sample)
@@ -96,7 +108,15 @@ def _activations(
         order = F.relu(neurons).std(dim=0).argsort(descending=True)
         before, after = (trace.hidden[j][real].float() for j in (i - 1, i))
         rows = [_concat_heads(x)[real] for x in (q, k, v, _attend(q, k, v, real))]
-        yield LayerActivations(before, after, rows[0], rows[1], rows[2], rows[3], neurons[:, order])
+        yield LayerActivations(
+            before=before,
+            after=after,
+            queries=rows[0],
+            keys=rows[1],
+            values=rows[2],
+            contexts=rows[3],
+            neurons=neurons[:, order],
+        )
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
@@ -110,8 +130,8 @@ def _concat_heads(vectors: Tensor) -> Tensor:
 
 
 def _fit(
-    layer: Any, stream: Tensor, real: Tensor, acts: LayerActivations, basis: Tensor, inside: int,
-    heads: int,
+    layer: "Layer", stream: Tensor, real: Tensor, acts: LayerActivations, basis: Tensor,
+    inside: int, heads: int,
 ) -> Tensor:  # fmt: skip
     """Fits one layer on its input (B, T, S) and returns its output, the next layer's input."""
     inner = _inside(acts, inside)
@@ -147,7 +167,7 @@ def _inside(acts: LayerActivations, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _bottlenecks(
-    layer: Any, rows: Tensor, acts: LayerActivations, inner: tuple[Tensor, Tensor]
+    layer: "Layer", rows: Tensor, acts: LayerActivations, inner: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Fits the input bottlenecks and returns the target states inside, before and after."""
     part = layer.bottleneck
@@ -164,7 +184,7 @@ def _bottlenecks(
     return inner
 
 
-def _reduced_rank(bottleneck: Any, rows: Tensor, targets: Tensor) -> None:
+def _reduced_rank(bottleneck: "mobilebert.BottleneckLayer", rows: Tensor, targets: Tensor) -> None:
     """Fits a bottleneck by reduced-rank regression of the targets on rows (N, S)."""
     weight, _ = ridge(rows, targets, *DAMPINGS)
     dense = bottleneck.dense
@@ -175,14 +195,14 @@ def _reduced_rank(bottleneck: Any, rows: Tensor, targets: Tensor) -> None:
     _match_norm(bottleneck, rows)
 
 
-def _match_norm(part: Any, rows: Tensor, *residual: Tensor) -> None:
+def _match_norm(part: "Normed", rows: Tensor, *residual: Tensor) -> None:
     """Sets a LayerNorm so that its outputs have the mean and spread of its inputs."""
     if isinstance(norm := part.LayerNorm, nn.LayerNorm):
         sums = sum(residual, part.dense(rows))
         rescale(norm, norm(sums), sums)
 
 
-def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None:
+def _scores(attn: "Attention", rows: Tensor, acts: LayerActivations, heads: int) -> None:
     """Fits each head's query-key product at the student's rank, best on the sample's tokens.
 
     A term that all keys share cancels in the softmax and is left out.
@@ -205,7 +225,13 @@ def _scores(attn: Any, rows: Tensor, acts: LayerActivations, heads: int) -> None
         attn.key.bias[to] = -weight @ mean
 
 
-def _values(attn: Any, rows: Tensor, acts: LayerActivations, targets: Tensor, heads: int) -> None:
+def _values(
+    attn: "Attention",
+    rows: Tensor,
+    acts: LayerActivations,
+    targets: Tensor,
+    heads: int,
+) -> None:
     """Fits each head's values at the student's rank, best for its context's part of `targets`."""
     if len(attn.value.weight) == acts.values.shape[1]:
         least_squares(attn.value, rows, acts.values, *DAMPINGS)
@@ -219,12 +245,12 @@ def _values(attn: Any, rows: Tensor, acts: LayerActivations, targets: Tensor, he
         attn.value.weight[to], attn.value.bias[to] = weight, -weight @ mean
 
 
-def _feed_forward(layer: Any, state: Tensor, neurons: Tensor, aim: Tensor) -> Tensor:
+def _feed_forward(layer: "Layer", state: Tensor, neurons: Tensor, aim: Tensor) -> Tensor:
     """Regresses a share of the teacher's neurons in each network, and the residual of those before.
 
     Takes states (N, I), neurons (N, n) and target states (N, I); returns the fitted states (N, I).
     """
-    stack: list[Any] = [*getattr(layer, "ffn", ()), layer]
+    stack: list[Layer | mobilebert.FFNLayer] = [*getattr(layer, "ffn", ()), layer]
     for number, part in enumerate(stack):
         first, output = part.intermediate.dense, part.output
         student = neurons[:, number :: len(stack)][:, : len(first.weight)]
@@ -240,7 +266,7 @@ def _feed_forward(layer: Any, state: Tensor, neurons: Tensor, aim: Tensor) -> Te
     return state
 
 
-def _widen(layer: Any, stream: Tensor, real: Tensor, state: Tensor, aim: Tensor) -> Tensor:
+def _widen(layer: "Layer", stream: Tensor, real: Tensor, state: Tensor, aim: Tensor) -> Tensor:
     """Fits the output bottleneck (N, I) -> (N, S), which is added to a share of the layer's input.
 
     Returns the layer's output (B, T, S); it is zero at padding.

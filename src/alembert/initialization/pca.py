@@ -18,7 +18,7 @@ from alembert.models.trace import Batch, Reads, no_grad_trace
 WHY = "starting from a wider teacher"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Projection:
     """Approximates a teacher state as basis @ student_state + rest, a constant of the layer.
 
@@ -110,11 +110,11 @@ def _project(
         directions = _off_centre(principal(spread, width))
     explained = (spread @ directions).square().sum() / spread.square().sum()
     return Projection(
-        directions,
-        means,
-        {k: h @ directions for k, h in states.items()},
-        math.sqrt(float(explained) * spread.shape[1] / width),
-        architectures.sharpness(teacher.config),
+        basis=directions,
+        means=means,
+        states={k: h @ directions for k, h in states.items()},
+        spread=math.sqrt(float(explained) * spread.shape[1] / width),
+        sharpness=architectures.sharpness(teacher.config),
     )
 
 

@@ -1,17 +1,25 @@
-"""The types of a model's answers, which every room shares, and the tags that mark spans."""
+"""Texts and the types of a model's answers, which every room shares, and the tags of spans."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from alembert.io.errors import UserError
+
+Text = str | Sequence[str]  # a text, a pair of texts, or the words of a text
+Texts = Text | Iterable[Text]  # a str, or a tuple that is a pair, is a single text
 
 
 @dataclass(frozen=True)
-class Classification:
+class Prediction:
     """The most probable label; scores are the probabilities of all labels and add up to 1."""
 
     label: str
     score: float
-    scores: dict[str, float]
+    scores: dict[str, float] = field(repr=False)
+
+
+Classification = Prediction  # its name in version 0.1
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Guess:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tag:
     """A word or a span of words, the characters start to end of the text (words joined by " ").
 
@@ -63,7 +71,7 @@ class Tags:
     spans: tuple[Tag, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Token:
     """A token and its characters start to end (in the second text for that of a pair)."""
 
@@ -80,6 +88,29 @@ class Tokens:
 
     tokens: tuple[Token, ...]
     cut: bool
+
+
+def as_list(texts: Texts) -> tuple[list[Text], bool]:
+    """The texts as a list, and whether a single text (a str, or a pair's tuple) was given."""
+    if isinstance(texts, str | tuple):
+        return [texts], True
+    if isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
+        raise UserError(f"{type(texts).__name__}: give a text or a list of texts")
+    return list(texts), False
+
+
+def predicted(
+    kind: str, scores: dict[str, float], ranked: Sequence[str], least: float = 0.5
+) -> Prediction | Labels | Score:
+    """The answer of a model of a kind; ranked has the labels of `scores`, the highest first.
+
+    Of several labels those with a score over `least` are predicted.
+    """
+    if kind == "regression":
+        return Score(scores[ranked[0]])
+    if kind == "multilabel":
+        return Labels(tuple(label for label in ranked if scores[label] > least), scores)
+    return Prediction(ranked[0], scores[ranked[0]], scores)
 
 
 def is_bio(labels: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code: the versions of packages and the processor."""
+"""What a figure depends on beside the code: versions, processor, and the files on record."""
 
 import os
 import platform
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from alembert.io.parsing import json_of
+
+FILE = "environment.json"  # of a run folder
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
@@ -15,6 +19,18 @@ def versions(names: Iterable[str]) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = platform.python_version() if name == "python" else version(name)
     return found
+
+
+def recorded_files(model: str | Path) -> dict[str, str]:
+    """The files and columns that the run of a model has on record; {} for a model of no run.
+
+    `model` is a run folder or the model's own folder in it.
+    """
+    for folder in (Path(model), Path(model).parent):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            files = json_of((folder / FILE).read_text(encoding="utf-8"))["arguments"]["files"]
+            return {name: value for name, value in files.items() if isinstance(value, str)}
+    return {}
 
 
 def processor() -> str:

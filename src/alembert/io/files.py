@@ -1,15 +1,16 @@
-"""Writes files atomically, and reads JSON."""
+"""Writes files atomically, with their checksums if they are to be kept, and reads JSON."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
@@ -53,7 +54,7 @@ def atomic(path: Path, fix: str = FIX) -> Iterator[Path]:
     partial = path.with_name(path.name + ".partial")
     with naming(path, fix):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
+        remove(partial)
         try:
             yield partial
             if path.is_dir() and not partial.is_dir():
@@ -65,10 +66,11 @@ def atomic(path: Path, fix: str = FIX) -> Iterator[Path]:
             partial.replace(path)
             fsync(path.parent)
         finally:
-            _remove(partial)
+            remove(partial)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -83,7 +85,11 @@ def model_folder(folder: str | Path, file: str = "config.json") -> Path:
 
 
 def read_json(path: Path, fix: str = "delete the folder, or choose another --out") -> Any:
-    """The content of a JSON file. Raises UserError, which `fix` ends, when it cannot be read."""
+    """The content of a JSON file. Raises UserError, which `fix` ends, when it cannot be read.
+
+    One that is not as the checksums.json beside it says raises UserError too.
+    """
+    checksums.check(path)
     try:
         return json_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -112,7 +118,7 @@ def inside(folder: Path, name: str) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file atomically."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _as_json(content))
 
 
 def write_text(path: Path, content: str) -> None:
@@ -126,3 +132,31 @@ def write_text(path: Path, content: str) -> None:
         ) from error
     with atomic(path) as partial:
         partial.write_bytes(encoded)
+
+
+def keep_json(path: Path, content: Any) -> None:
+    """As `keep_text`, of a JSON file."""
+    keep_text(path, _as_json(content))
+
+
+def keep_text(path: Path, content: str) -> None:
+    """Writes a text file atomically, after its checksum.
+
+    When killed between the two, the file that is there counts as damaged.
+    """
+    keep_checksums(path.parent, {path.name: checksums.sha256_of_text(content)})
+    write_text(path, content)
+
+
+def keep(folder: Path, names: Iterable[str]) -> None:
+    """Adds the checksums of these finished files to the folder's checksums.json."""
+    keep_checksums(folder, {name: checksums.sha256_of(folder / name) for name in names})
+
+
+def keep_checksums(folder: Path, new: Mapping[str, str]) -> None:
+    """Adds checksums by file's name to the folder's checksums.json."""
+    write_text(folder / checksums.FILE, checksums.content(checksums.recorded(folder) | dict(new)))
+
+
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import FIX, naming
 
@@ -63,7 +64,8 @@ def _leave(out: Path, created: list[Path]) -> None:
     """Removes the lock, and those of the folder and its parents that were made and are empty."""
     (out / ".lock").unlink(missing_ok=True)
     if out in created:
-        (out / "environment.json").unlink(missing_ok=True)
+        for name in ("environment.json", checksums.FILE):
+            (out / name).unlink(missing_ok=True)
     for folder in created:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -15,7 +15,7 @@ SHIFTED = ("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Anatomy:
     """Paths of modules: `layers` from the base model, `attention` and `copies` from a layer.
 
@@ -56,22 +56,53 @@ _BERT_HEAD = ("cls.predictions.transform.dense", "cls.predictions.transform.Laye
 _ROBERTA_HEAD = ("lm_head.dense", "lm_head.layer_norm")
 _ALBERT_HEAD = ("predictions.dense", "predictions.LayerNorm")
 _ELECTRA_HEAD = ("generator_predictions.dense", "generator_predictions.LayerNorm")
-_ROBERTA = Anatomy("encoder.layer", _BERT[:3], _ROBERTA_HEAD, _BERT)
-_BOTTLENECK = Anatomy("encoder.layer", _BERT[:3], _BERT_HEAD)
+_ROBERTA = Anatomy(
+    layers="encoder.layer", attention=_BERT[:3], transform=_ROBERTA_HEAD, copies=_BERT
+)
+_BOTTLENECK = Anatomy(layers="encoder.layer", attention=_BERT[:3], transform=_BERT_HEAD)
 
 ANATOMIES = {
-    "albert": Anatomy("encoder.albert_layer_groups", _ALBERT[:3], _ALBERT_HEAD, _ALBERT),
-    "bert": Anatomy("encoder.layer", _BERT[:3], _BERT_HEAD, _BERT),
-    "camembert": _ROBERTA,
-    "deberta-v2": Anatomy("encoder.layer", _DEBERTA[:3], _BERT_HEAD, _DEBERTA, relative=True),
-    "distilbert": Anatomy(
-        "transformer.layer", _DISTILBERT[:3], ("vocab_transform", "vocab_layer_norm"), _DISTILBERT
+    "albert": Anatomy(
+        layers="encoder.albert_layer_groups",
+        attention=_ALBERT[:3],
+        transform=_ALBERT_HEAD,
+        copies=_ALBERT,
     ),
-    "electra": Anatomy("encoder.layer", _BERT[:3], _ELECTRA_HEAD, _BERT),
+    "bert": Anatomy(
+        layers="encoder.layer", attention=_BERT[:3], transform=_BERT_HEAD, copies=_BERT
+    ),
+    "camembert": _ROBERTA,
+    "deberta-v2": Anatomy(
+        layers="encoder.layer",
+        attention=_DEBERTA[:3],
+        transform=_BERT_HEAD,
+        copies=_DEBERTA,
+        relative=True,
+    ),
+    "distilbert": Anatomy(
+        layers="transformer.layer",
+        attention=_DISTILBERT[:3],
+        transform=("vocab_transform", "vocab_layer_norm"),
+        copies=_DISTILBERT,
+    ),
+    "electra": Anatomy(
+        layers="encoder.layer", attention=_BERT[:3], transform=_ELECTRA_HEAD, copies=_BERT
+    ),
     "ibbert": _BOTTLENECK,
     "mobilebert": _BOTTLENECK,
-    "modernbert": Anatomy("layers", ("attn.Wqkv",) * 3, ("head.dense", "head.norm"), relative=True),
-    "mpnet": Anatomy("encoder.layer", _MPNET[:3], _ROBERTA_HEAD, _MPNET, relative=True),
+    "modernbert": Anatomy(
+        layers="layers",
+        attention=("attn.Wqkv",) * 3,
+        transform=("head.dense", "head.norm"),
+        relative=True,
+    ),
+    "mpnet": Anatomy(
+        layers="encoder.layer",
+        attention=_MPNET[:3],
+        transform=_ROBERTA_HEAD,
+        copies=_MPNET,
+        relative=True,
+    ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
 }

@@ -1,5 +1,7 @@
 """Loads saved models: a folder or a hub id becomes a config, a tokenizer or a model with a head."""
 
+import fnmatch
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from alembert.io import hub
+from alembert.io import checksums, hub
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
@@ -63,6 +65,11 @@ def model_path(path: str) -> str:
     folder = model_folder(path)
     if (folder / "config.json").is_file():
         return str(folder)
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{path}: an adapter (PEFT) is no whole model: merge it into its base model first, "
+            "with merge_and_unload() and save_pretrained(), and name that folder"
+        )
     if folder.is_dir():
         raise UserError(f"{path}: a folder without config.json is not a saved model")
     if folder.is_file():
@@ -71,8 +78,24 @@ def model_path(path: str) -> str:
     return path
 
 
+def digest_of(path: str) -> str:
+    """The sha256 of a saved model: of the files of its weights, config and tokenizer.
+
+    For a hub id, it is the revision. Raises UserError for a path that is no model.
+    """
+    folder = Path(model_path(path))
+    if not folder.is_dir():
+        return f"revision {load_config(path)._commit_hash}"
+    parts, state = (*checksums.MODEL, *checksums.TOKENIZER), hashlib.sha256()
+    for file in sorted(each for each in folder.iterdir() if each.is_file()):
+        if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in parts):
+            state.update(f"{file.name} {checksums.sha256_of(file)} ".encode())
+    return state.hexdigest()
+
+
 def load_config(path: str) -> PreTrainedConfig:
     """The config of a saved model. Raises UserError when there is none."""
+    checksums.check(Path(model_path(path)) / "config.json")
     config: PreTrainedConfig = _from_pretrained(path, AutoConfig.from_pretrained)
     if reason := wrong_field(config.to_dict()):  # of the hub, or a default of the architecture
         raise UserError(f"{path}: {reason}: name another model")
@@ -89,6 +112,7 @@ def label_names_of(config: PreTrainedConfig) -> list[str] | None:
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model. Raises UserError when there is none."""
+    checksums.check_folder(Path(model_path(path)), checksums.TOKENIZER)
     tokenizer, words = _from_pretrained(path, _tokenizer)
     if not tokenizer.is_fast:
         raise UserError(
@@ -146,6 +170,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             f"{path}: its weights are pickled (pytorch_model.bin), which is never read: save the "
             "model again, as model.safetensors"
         )
+    checksums.check_folder(folder, checksums.MODEL)
     if folder.is_dir():
         check_size(folder, _described(path, head, **fields))
     with quiet():

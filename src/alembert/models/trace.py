@@ -41,7 +41,7 @@ class Reads:
         return max(self.hidden | self.attention, default=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """Tensors of one forward pass: hidden[k] (B, T, H); queries, keys, values[k] (B, A, T, d)."""
 

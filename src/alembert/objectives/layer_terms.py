@@ -22,9 +22,8 @@ Heads = Annotated[int, Field(gt=0)] | None
 
 
 class LayerTerm(Term):
-    """A term that compares layers of the two models."""
+    """A term that compares layers of the two models, in pairs of a layer map."""
 
-    kind: str
     layers: Map = "uniform"
 
     def pairs(self, student: int, teacher: int) -> Pairs:

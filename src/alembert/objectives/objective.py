@@ -1,11 +1,12 @@
 """An objective: the weighted sum of terms that a stage trains, and the traces that it reads."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
 from torch import Tensor
 
+from alembert.io.errors import UserError
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, Trace
 from alembert.objectives import fused_linear
@@ -18,8 +19,9 @@ from alembert.objectives.layer_terms import (
     HiddenMSE,
     Relations,
 )
+from alembert.objectives.term import Term, own_term
 
-AnyTerm = Annotated[
+BuiltIn = Annotated[
     HardLabels
     | SoftLabels
     | LogitsMSE
@@ -31,6 +33,18 @@ AnyTerm = Annotated[
     | Relations,
     Field(discriminator="kind"),
 ]  # fmt: skip
+
+
+def _validated(fields: Any, built_in: ValidatorFunctionWrapHandler) -> Term:
+    try:
+        own = own_term(fields)
+    except UserError as error:
+        raise ValueError(str(error)) from None  # pydantic then says where
+    term: Term = built_in(fields) if own is None else own
+    return term
+
+
+AnyTerm = Annotated[SerializeAsAny[BuiltIn], WrapValidator(_validated)]
 Objective = tuple[AnyTerm, ...]
 
 

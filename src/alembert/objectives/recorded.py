@@ -11,8 +11,9 @@ from alembert.models.logits import TopK
 from alembert.models.trace import Batch, Reads, Trace, rows_selected
 from alembert.objectives import top_k
 from alembert.objectives.label_terms import SoftLabels
-from alembert.objectives.layer_terms import Relations
+from alembert.objectives.layer_terms import AttentionKL, AttentionMSE
 from alembert.objectives.objective import Objective
+from alembert.objectives.term import ANY_PAIR, Term
 
 TOP_IDS, GAPS, REST = "teacher_words", "teacher_gaps", "teacher_rest"
 PER_ROW = (TOP_IDS, GAPS, REST)  # one entry for each row that counts; other fields have one a token
@@ -33,13 +34,18 @@ class TraceSpec:
 
 def trace_spec(objective: Objective, reads: Reads) -> TraceSpec:
     """The parts to record for an objective with these reads of its teacher."""
-    relations = any(isinstance(term, Relations) for term in objective)
+    scores = (AttentionMSE, AttentionKL)  # other terms may read the values too
+    values = any(not isinstance(term, scores) for term in objective if _attends(term))
     temperatures = {term.temperature for term in objective if isinstance(term, SoftLabels)}
     return TraceSpec(
         reads,
-        ("queries", "keys", *(["values"] if relations else [])) if reads.attention else (),
+        ("queries", "keys", *(["values"] if values else [])) if reads.attention else (),
         tuple(sorted(temperatures)),
     )
+
+
+def _attends(term: Term) -> bool:
+    return bool(term.reads(ANY_PAIR, True)[1].attention)
 
 
 def trace_to_rows(trace: Trace, batch: Batch, spec: TraceSpec, k: int) -> list[dict[str, Tensor]]:

@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 
 
 def choose_recipe(
-    name: str,
+    name: str | Recipe,
     teacher: PreTrainedConfig,
     student: str | None = None,
     layers: int | None = None,
     hidden_size: int | None = None,
     files: Files | None = None,
 ) -> Recipe:
-    """Return the recipe of a name or a YAML file, for a teacher of this shape.
+    """Return the recipe of a name or a YAML file, for a teacher of this shape, or the given one.
 
     A shipped recipe has the shape of the saved student if there is one.
     """
-    if name.endswith((".yaml", ".yml")):
+    if isinstance(name, Recipe) or name.endswith((".yaml", ".yml")):
         if layers is not None or hidden_size is not None:
             raise UserError("--layers and --hidden-size shape named recipes: edit the YAML instead")
-        return from_yaml(Path(name))
+        return name if isinstance(name, Recipe) else from_yaml(Path(name))
     if student is None:
         has_types = getattr(teacher, "type_vocab_size", 0) > 1
         if name == "distilbert" and has_types and files is not None and are_pairs(files):

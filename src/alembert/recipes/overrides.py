@@ -47,8 +47,9 @@ def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> 
 
 
 def _named(entries: list[Any]) -> dict[Any, Any]:
-    """Return stages by their names, or terms by their kinds."""
-    return {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
+    """Return stages by their names, or terms by their kinds; of module:Class, by the class."""
+    named = {e.get("name", e.get("kind")): e for e in entries if isinstance(e, dict)}
+    return {str(name).rpartition(":")[2]: entry for name, entry in named.items()}
 
 
 def _step_into(targets: list[Any], part: str, key: str) -> list[Any]:

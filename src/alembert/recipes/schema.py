@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from alembert.evaluation import own_metric
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 from alembert.io.parsing import yaml_of
 from alembert.objectives.objective import Objective
+from alembert.objectives.term import ANY_PAIR
 
 Value = TypeVar("Value", bound=BaseModel)
 
@@ -110,12 +113,13 @@ class Stage(_Frozen):
     @property
     def reads_logits(self) -> bool:
         """Whether a term reads the logits of a head: of the MLM's, or of a task's."""
-        return any(term.over in ("labels", "answers") for term in self.objective)
+        reads = [term.reads(ANY_PAIR, self.data == "corpus")[0] for term in self.objective]
+        return any(read.logits or read.vocabulary for read in reads)
 
     @property
     def imitates(self) -> bool:
         """Whether a term imitates a teacher."""
-        return any(term.kind != "HardLabels" for term in self.objective)
+        return any(term.imitates for term in self.objective)
 
     def head(self, task: str) -> str:
         """Return the head that the stage's models need; `task` is the kind of the run's task."""
@@ -138,7 +142,7 @@ class Stage(_Frozen):
         if self.patience and self.data != "task":
             raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)
-        hard = any(term.kind == "HardLabels" for term in self.objective)
+        hard = any(term.over == "labels" for term in self.objective)
         if self.masking is None and (masked or (self.data == "corpus" and hard)):
             raise ValueError(
                 "HardLabels on a corpus, or rows 'masked', need masked words: set masking"
@@ -157,6 +161,35 @@ class Init(_Frozen):
     basis: Literal["components", "units"] = "components"
 
 
+class Run(_Frozen):
+    """The settings of a run that are no part of its paper.
+
+    vocabulary "task" gives the student the tokens of the run's texts alone. With cache_teacher the
+    teacher's outputs on the corpus are cached: cache_top logits a token, states in cache_precision.
+    """
+
+    seed: int = 0
+    precision: str = "auto"
+    vocabulary: str | None = None
+    cache_teacher: bool = False
+    cache_top: int = 128
+    cache_precision: str = "bf16"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise UserError(f"--precision {self.precision}: choose auto, fp32, bf16 or fp16")
+        if self.vocabulary not in (None, "task"):
+            raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
+        if self.cache_top < 1:
+            raise UserError(f"--cache-top {self.cache_top}: must be 1 or more")
+        if self.cache_precision not in ("bf16", "fp32"):
+            raise UserError(f"--cache-precision {self.cache_precision}: choose bf16 or fp32")
+        return self
+
+
 class Recipe(_Frozen):
     """A whole distillation; `student` has the fields of a transformers config and model_type."""
 
@@ -167,7 +200,15 @@ class Recipe(_Frozen):
     projections: Literal["none", "layer", "shared"] = "none"
     augment: Augment | None = None  # of the task stages' texts
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    metric: str | None = None  # of the task; module:function is one's own; None = the usual one
+    run: Run = Run()
     deviations: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The user's own terms and metric, each as module:name."""
+        kinds = [term.kind for stage in self.stages for term in stage.objective]
+        return tuple(name for name in (*kinds, self.metric or "") if is_named(name))
 
     @field_validator("stages")
     @classmethod
@@ -176,6 +217,16 @@ class Recipe(_Frozen):
         if len(set(names)) < len(names):
             raise ValueError(f"stage names must differ, not {names}")
         return stages
+
+    @field_validator("metric")
+    @classmethod
+    def _there(cls, metric: str | None) -> str | None:
+        if metric is not None and is_named(metric):
+            try:
+                own_metric.check(metric)
+            except UserError as error:
+                raise ValueError(str(error)) from None  # pydantic then says where
+        return metric
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -201,6 +252,11 @@ def replaced(value: Value, **changes: Any) -> Value:
     """Return a copy of a recipe, a stage or a term with other fields, validated as any is."""
     fields = {name: getattr(value, name) for name in value.model_fields_set}
     return type(value).model_validate(fields | changes)
+
+
+def with_run(recipe: Recipe, **settings: Any) -> Recipe:
+    """Return a recipe whose `run` has these settings."""
+    return replaced(recipe, run=replaced(recipe.run, **settings))
 
 
 def validated(plain: dict[str, Any], source: str) -> Recipe:

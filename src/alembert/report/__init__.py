@@ -6,5 +6,5 @@ with their quality, speed and size), then each run (`sections`, `errors`, `atten
 `rejudge` repeats predictions that a run has not saved; `model_card` writes README.md beside the
 model. The page opens from disk and loads nothing from the network.
 
-For other rooms: page, model_card.
+For other rooms: page, model_card, comparison.
 """

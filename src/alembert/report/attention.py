@@ -20,7 +20,7 @@ SENTENCE = "The capital of France is a city on the river Seine."
 Attention = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """One text as the models read it.
 
@@ -72,12 +72,12 @@ def inspect_text(run: RunRecord, text: str) -> Inspection:
     if head == "words":
         guesses = {role: output.logits[0, masked].numpy() for role, output in outputs.items()}
     return Inspection(
-        text,
-        list(tokenizer.convert_ids_to_tokens(ids.tolist())),
-        _paired_layers(attention),
-        guesses,
-        list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
-        masked,
+        text=text,
+        tokens=list(tokenizer.convert_ids_to_tokens(ids.tolist())),
+        layers=_paired_layers(attention),
+        guesses=guesses,
+        vocabulary=list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
+        masked=masked,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ FOOTNOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One model in one backend; a figure that was not measured is None.
 
@@ -71,14 +72,27 @@ def entries(run: RunRecord, name: str) -> list[Entry]:
 
 def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
     """Return the entry of a model in torch."""
-    path = run.student if role == "student" else run.teacher
+    entry = _unmeasured(run.student if role == "student" else run.teacher, role, title)
+    return replace(
+        entry,
+        parameters=run.metrics.get("parameters", {}).get(role) or entry.parameters,
+        metric=run.metrics.get(role, {}).get(run.metrics.get("metric")),
+        **_timed(run, role, "torch"),
+    )
+
+
+def _unmeasured(path: str | Path | None, role: str, title: str) -> Entry:
+    """Return the entry of a saved model in torch, with its size alone."""
     size = size_of(path or "") or Size("", "", 0, 0)
-    values = run.metrics.get(role, {})
     return Entry(
-        title, role, "torch", ", ".join(filter(None, (size.kind, size.shape))),
-        run.metrics.get("parameters", {}).get(role) or size.parameters or None,
-        size.size_mb or None, values.get(run.metrics.get("metric")), **_timed(run, role, "torch"),
-    )  # fmt: skip
+        name=title,
+        role=role,
+        backend="torch",
+        shape=", ".join(filter(None, (size.kind, size.shape))),
+        parameters=size.parameters or None,
+        size_mb=size.size_mb or None,
+        metric=None,
+    )
 
 
 def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
@@ -195,3 +209,19 @@ def _speed(row: Entry) -> str | None:
     if row.same:
         return "no difference"
     return f"{row.faster:.1f}{TIMES}" if row.faster else None
+
+
+def html(path: Path) -> str:
+    """Return the table of a run, or of a saved model without one, as HTML for a notebook."""
+    title, metric, rows = path.resolve().name, "", [_unmeasured(path, "student", path.name)]
+    if (path / "recipe.yaml").is_file():
+        run = RunRecord(path)
+        rows, metric = entries(run, run.name), str(run.metrics.get("metric", ""))
+        title = ": ".join(filter(None, (run.name, run.metrics.get("task"))))
+    names, cells = table(rows, metric)
+    lines = [[row.label, *line] for row, line in zip(rows, cells, strict=True)]
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>"
+        for line in (["model", *names], *lines)
+    )
+    return f"<table><caption>{escape(title)}</caption>{body}</table>"

@@ -13,7 +13,7 @@ ROWS = 20  # the most classes in a plot; of more, half of them come from either 
 CUT = 400  # the most characters of a text in a table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """One section of the page.
 
@@ -44,7 +44,12 @@ def errors(predictions: Predictions) -> Section | None:
             for role in predictions.logits
         )
         lead = f"{len(predictions):,} texts: rows are true classes, columns predicted ones."
-        return Section("errors", "Confusion", lead + _sampled(predictions), ((drawn, ""),))
+        return Section(
+            key="errors",
+            title="Confusion",
+            lead=lead + _sampled(predictions),
+            figures=((drawn, ""),),
+        )
     pairs = analysis.confused_pairs(predictions)
     models = list(predictions.logits)
     lead = (
@@ -57,7 +62,11 @@ def errors(predictions: Predictions) -> Section | None:
     )
     head = ("true", "taken for", *(f"by the {role}" for role in models))
     return Section(
-        "errors", "Confusion: the worst pairs", lead + _sampled(predictions), head=head, rows=rows
+        key="errors",
+        title="Confusion: the worst pairs",
+        lead=lead + _sampled(predictions),
+        head=head,
+        rows=rows,
     )
 
 
@@ -71,7 +80,10 @@ def _scores(predictions: Predictions) -> Section:
         drawn.append(plots.scatter(truth, scores, role, correlation))
     lead = f"{len(predictions):,} texts: on the dotted line a prediction is exact."
     return Section(
-        "errors", "Scores against the truth", lead + _sampled(predictions), ((tuple(drawn), ""),)
+        key="errors",
+        title="Scores against the truth",
+        lead=lead + _sampled(predictions),
+        figures=((tuple(drawn), ""),),
     )
 
 
@@ -107,7 +119,7 @@ def by_class(predictions: Predictions) -> Section | None:
         lead += f" The {ROWS // 2} at either end, of {len(rows)}."
     drawn = (tuple(plots.by_class(part) for part in parts), "")
     title = "Retention, class by class" if compared else "Class by class"
-    return Section("classes", title, lead, (drawn,))
+    return Section(key="classes", title=title, lead=lead, figures=(drawn,))
 
 
 def disagreements(predictions: Predictions) -> Section | None:
@@ -136,4 +148,4 @@ def disagreements(predictions: Predictions) -> Section | None:
         title = "Where student and teacher disagree most"
     else:
         title, lead = "Where it is furthest from the truth", ""
-    return Section("apart", title, lead, head=("text", "true", *models), rows=table)
+    return Section(key="apart", title=title, lead=lead, head=("text", "true", *models), rows=table)

@@ -128,6 +128,7 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
     if run.metrics:
         source = run.files.get("task") or run.files.get("evaluation") or ""
         parts += [f"## Measured on {escaped(Path(source).name)}", _figures(run, rows)]
+    told = run.arguments.get("callbacks")
     folder = "path/to/this/folder"
     parts += [
         "## Use",
@@ -135,7 +136,8 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
         f"Or with transformers: `pipeline(model='{folder}')`.",
         "## How it was made",
         f"Recipe {_code(recipe['name'])}: {escaped(recipe.get('paper', ''))}. Seed "
-        f"{escaped(run.arguments.get('seed', 0))}.",
+        f"{escaped(run.seed)}."
+        + (f" Callbacks: {escaped(', '.join(map(str, told)))}." if told else ""),
         _table(STAGE_COLUMNS, run.stage_rows),
     ]
     if run.command:

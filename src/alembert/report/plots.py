@@ -1,7 +1,6 @@
 """The plots of the page, each with one axes and a description in words."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +15,7 @@ COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT}
 MARKS = {"teacher": "s", "student": "o", "model": "o"}  # shapes differ too, for print
 # the colours of images, which fit a dark and a light page
 SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36), "model": (208, 106, 36)}
+Floats = NDArray[np.floating]
 
 
 def short(text: str, most: int = 26) -> str:
@@ -114,7 +114,7 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], role: str) -> st
     return plot.svg
 
 
-def attention(weights: NDArray[Any], tokens: Sequence[str], role: str, layer: int) -> str:
+def attention(weights: Floats, tokens: Sequence[str], role: str, layer: int) -> str:
     """Plot the (T, T) attention of tokens (rows) to tokens (columns), averaged over heads."""
     away = weights - np.eye(len(tokens))  # attention to itself says little about a token
     i, j = divmod(int(away.argmax()), len(tokens))
@@ -126,7 +126,7 @@ def attention(weights: NDArray[Any], tokens: Sequence[str], role: str, layer: in
     return plot.svg
 
 
-def _image(axes: Axes, strength: NDArray[Any], role: str) -> None:
+def _image(axes: Axes, strength: Floats, role: str) -> None:
     """Draw a matrix in one colour of varying opacity, which fits any background."""
     cells = np.empty((*strength.shape, 4), np.uint8)
     cells[..., :3] = SOLID[role]
@@ -142,7 +142,7 @@ def _name_axes(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
 
 
-def scatter(truth: NDArray[Any], scores: NDArray[Any], role: str, summary: str) -> str:
+def scatter(truth: Floats, scores: Floats, role: str, summary: str) -> str:
     """Plot scores over the truth, at most 800 evenly spaced points."""
     step = -(-len(truth) // 800)
     ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
@@ -180,7 +180,7 @@ def by_class(rows: Sequence[ClassScore]) -> str:
     return plot.svg
 
 
-def soft(names: Sequence[str], shares: dict[str, NDArray[Any]], temperature: float) -> str:
+def soft(names: Sequence[str], shares: Mapping[str, Floats], temperature: float) -> str:
     """Plot the probabilities of a few labels at one temperature, a bar for each model."""
     summary = "; ".join(
         f"{role} "

@@ -1,8 +1,8 @@
 """Predictions of a run that has saved none, computed again from its models and files."""
 
-from alembert.data import sources
-from alembert.data.labels import find_columns
-from alembert.data.splits import HUB, readable_texts
+from alembert.data.forms import Form
+from alembert.data.sources import HUB
+from alembert.data.splits import Files, readable_texts
 from alembert.data.tasks import encode, infer_task
 from alembert.evaluation import predict
 from alembert.evaluation.predictions import Predictions, predictions_of
@@ -21,20 +21,26 @@ def predict_again(run: RunRecord) -> Predictions:
         raise UserError("the run was not evaluated: it had no --eval file")
     if student is None:
         raise UserError("the run has not made its student yet")
-    source = run.resolved(files["evaluation"] or files["train"])
-    if files["evaluation"] is None:
-        rows = sources.glue(files["task"], None if files["train"] == HUB else source)["eval"]
-    else:
-        rows = sources.read(source, "test")
-    columns = find_columns(rows, source, files["text"], files["text_pair"], files["label"])
-    known = label_names_of(load_config(str(student)))
-    task = infer_task(rows, columns, source, known, run.metrics.get("metric"), files["task"])
+    train = files["train"] if files["train"] == HUB else run.resolved(files["train"])
+    evaluation = files["evaluation"] and run.resolved(files["evaluation"])
+    given = Files(
+        train=train, evaluation=evaluation, task=files["task"], text=files["text"],
+        text_pair=files["text_pair"], label=files["label"], kind=files.get("kind"),
+        skip_bad_rows=files.get("skip_bad_rows", 0),
+    )  # fmt: skip
+    assert given.test is not None
+    source, known = given.test.name, label_names_of(load_config(str(student)))
+    read = given.labelled(given.test, known, Form(kind=run.metrics.get("task")))
+    rows, columns = read.rows, read.columns
+    task = infer_task(
+        rows, columns, source, read.known, run.metrics.get("metric"), files["task"], lenient=True
+    )
     tokenizer = load_tokenizer(str(student))
     data, logits = {}, {}
     for role, path in (("teacher", run.teacher), ("student", str(student))):
         if path is not None and (role == "student" or "teacher" in run.metrics):
             encoder = load_tokenizer(path)
-            data[role] = encode(rows, task, columns, encoder, run.max_length, source)
+            data[role] = encode(rows, task, columns, encoder, run.max_length, source, lenient=True)
             model, pad = load_model(path, task.kind), int(encoder.pad_token_id or 0)
             progress = f"predicting again, {role}"
             logits[role] = predict.predict(model, data[role], pad, progress=progress)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alembert.evaluation.predictions import Predictions
 from alembert.io.errors import UserError
@@ -23,7 +22,9 @@ def sections(run: RunRecord, predictions: Predictions | None, why: str) -> list[
     if predictions is not None:
         parts += [errors(predictions), by_class(predictions), disagreements(predictions)]
     elif run.files:
-        parts.append(Section("errors", "Errors and disagreements", f"Left out: {why}."))
+        parts.append(
+            Section(key="errors", title="Errors and disagreements", lead=f"Left out: {why}.")
+        )
     parts += example(run, predictions)
     parts.append(reproduction(run))
     return [part for part in parts if part is not None]
@@ -43,7 +44,7 @@ def losses(run: RunRecord) -> Section | None:
     if not figures:
         return None
     lead = "The terms are shown without their weights; the loss is their weighted sum."
-    return Section("loss", "Loss by term and stage", lead, tuple(figures))
+    return Section(key="loss", title="Loss by term and stage", lead=lead, figures=tuple(figures))
 
 
 def _stage_caption(facts: dict[str, Any]) -> str:
@@ -64,7 +65,7 @@ def example(run: RunRecord, predictions: Predictions | None) -> list[Section]:
         inspection = inspect_text(run, text)
         parts = [_attention(inspection)]
     except UserError as error:
-        parts = [Section("attention", "Attention", f"Left out: {error}.")]
+        parts = [Section(key="attention", title="Attention", lead=f"Left out: {error}.")]
     if predictions is not None and predictions.kind != "regression":
         parts.append(_soft(predictions, row))
     elif inspection is not None and inspection.guesses:
@@ -103,7 +104,9 @@ def _attention(inspection: Inspection) -> Section:
     )
     if len(figures[0][0]) > 1:
         lead += " Student layers are beside the teacher's at the same relative depth."
-    return Section("attention", "Attention", lead, tuple(figures), quote=inspection.text)
+    return Section(
+        key="attention", title="Attention", lead=lead, figures=tuple(figures), quote=inspection.text
+    )
 
 
 def _soft(predictions: Predictions, row: int) -> Section:
@@ -119,7 +122,12 @@ def _soft(predictions: Predictions, row: int) -> Section:
 
 
 def _bars(
-    note: str, quote: str, names: Any, logits: dict[str, NDArray[Any]], several: bool, most: int = 6
+    note: str,
+    quote: str,
+    names: Any,
+    logits: dict[str, plots.Floats],
+    several: bool,
+    most: int = 6,
 ) -> Section:
     order = np.argsort(-next(iter(logits.values())), kind="stable")[:most]
     shown = [names[i] for i in order]
@@ -132,7 +140,7 @@ def _bars(
         f"student learns from. {note}"
     )
     title = "Soft labels at several temperatures"
-    return Section("soft", title, lead, ((tuple(drawn), ""),), quote=quote)
+    return Section(key="soft", title=title, lead=lead, figures=((tuple(drawn), ""),), quote=quote)
 
 
 def reproduction(run: RunRecord) -> Section:
@@ -141,11 +149,18 @@ def reproduction(run: RunRecord) -> Section:
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     cpu = run.environment.get("hardware", {}).get("cpu") or "CPU"
     lead = f"Recipe {run.recipe.get('name', '')}: {run.recipe.get('paper', '')}. "
-    lead += f"Seed {run.arguments.get('seed', 0)}. " + (f"{packages}; {cpu}." if packages else "")
+    lead += f"Seed {run.seed}. " + (f"{packages}; {cpu}." if packages else "")
+    if told := run.arguments.get("callbacks"):
+        lead += f" Callbacks: {', '.join(told)}."
     return Section(
-        "made", "How it was made", lead, head=STAGE_COLUMNS, rows=tuple(run.stage_rows),
-        points=tuple(run.recipe.get("deviations", ())), verbatim=run.command,
-    )  # fmt: skip
+        key="made",
+        title="How it was made",
+        lead=lead,
+        head=STAGE_COLUMNS,
+        rows=tuple(run.stage_rows),
+        points=tuple(run.recipe.get("deviations", ())),
+        verbatim=run.command,
+    )
 
 
 def search_result(run: RunRecord) -> Section | None:
@@ -175,7 +190,14 @@ def search_result(run: RunRecord) -> Section | None:
         f"going on; "
         f"{winner} was trained to the end. All of it took {spent:,.0f} s of CPU time."
     )
-    return Section("search", "How it was found", lead, figures, head, tuple(rows))
+    return Section(
+        key="search",
+        title="How it was found",
+        lead=lead,
+        figures=figures,
+        head=head,
+        rows=tuple(rows),
+    )
 
 
 def _front(rung: dict[str, Any], ms: dict[str, float], metric: str) -> str:

@@ -3,8 +3,9 @@
 Read `job` (the run as a value), then `run` (the order of its steps). `checks` refuses impossible
 runs before the first stage; `encoded_task` has the texts as student and teacher tokenise them;
 `stage` prepares a stage's models and rows, with `class_weights` and `ensemble`; `validation`
-measures a student on held-out texts and sets how often; `evaluate` measures the result. `folder`
-writes a run folder and `record` reads one. `trim` makes a saved model's vocabulary smaller.
+measures a student on held-out texts and sets how often; `evaluate` measures the result. The
+inner part `folder` compares, writes and repairs a run folder, and `record` reads one. `trim` makes
+a saved model's vocabulary smaller.
 
-For other rooms: job, run, stage, evaluate, record, trim.
+For other rooms: job, run, stage, evaluate, record, trim, folder.
 """

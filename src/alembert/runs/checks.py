@@ -6,63 +6,71 @@ from alembert.initialization.student import describe_start, start_map
 from alembert.io.errors import UserError
 from alembert.models.building import checked_config
 from alembert.models.checks import check_finite, check_length, check_precision, check_vocabulary
-from alembert.models.loading import load_config, load_model, load_tokenizer
+from alembert.models.loading import load_config
+from alembert.models.trace import Reads
+from alembert.objectives.term import ANY_PAIR
 from alembert.recipes.schema import Stage
 from alembert.runs import class_weights
 from alembert.runs.encoded_task import EncodedTask
 from alembert.runs.job import Job
 from alembert.training.distillation import check_layers
+from alembert.training.teacher import Teacher, Teachers
 
 
 def check_teacher(
-    stage: Stage, head: str, path: str, source: str, tokenizer: PreTrainedTokenizerBase
+    stage: Stage, head: str, teacher: Teacher, source: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Raise UserError for a teacher with too few positions or a vocabulary that terms cannot pair.
 
     `source` is the model that the run's tokenizer comes from. Logits of whole texts can be compared
     across vocabularies; everything else is compared token by token.
     """
-    config, teacher_tokenizer = load_config(path), load_tokenizer(path)
-    check_length(stage.max_length, config, path)
+    path = teacher.path
+    check_length(stage.max_length, teacher.config, path)
     by_text = head not in ("words", "encoder", "tokens")
-    paired = [t.kind for t in stage.objective if not by_text or t.over not in ("labels", "answers")]
-    if paired and teacher_tokenizer.get_vocab() != tokenizer.get_vocab():
+    of_texts = (Reads(), Reads(logits=True))
+    paired = [
+        term.kind
+        for term in stage.objective
+        if not by_text or term.reads(ANY_PAIR, False)[1] not in of_texts
+    ]
+    if paired and teacher.vocabulary != tokenizer.get_vocab():
         soft = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
         raise UserError(
             f"{source} and {path} have different vocabularies: {paired[0]} of stage "
             f"'{stage.name}' compares them token by token; use a student made with this teacher's "
             f"tokenizer{soft if by_text else ''}"
         )
-    check_vocabulary(teacher_tokenizer, config, path)
+    check_vocabulary(teacher.tokenizer, teacher.config, path)
 
 
-def check_job(job: Job, student_task: EncodedTask) -> str:
+def check_job(job: Job, student_task: EncodedTask, teachers: Teachers) -> str:
     """Raise UserError for a stage that cannot work; return a line on the student's start."""
     source = job.tokenizer_source
     config = load_config(job.student) if job.student else checked_config(job.recipe.student)
-    teachers: set[tuple[str, str]] = set()
+    imitated: set[tuple[str, str]] = set()
     first, line = job.imitated_teacher(job.stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":
-        first_config = load_config(first)
+        first_config = teachers[first].config
         line = describe_start(config, first_config)
         start_map(job.recipe.init.layers, config, first_config)
     for stage in job.stages:
         class_weights.with_class_weights(stage, student_task.splits)
-        if teacher := job.imitated_teacher(stage):
-            head = student_task.head(stage)
+        if path := job.imitated_teacher(stage):
+            head, teacher = student_task.head(stage), teachers[path]
             check_teacher(stage, head, teacher, source, student_task.tokenizer)
-            teacher_config = load_config(teacher)
-            check_precision(job.precision, teacher_config, teacher)
+            check_precision(job.precision, teacher.config, path)
             where = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
-            check_layers(config, teacher_config, stage.objective, job.recipe.projections, where)
-            teachers.add((teacher, head))
+            check_layers(config, teacher.config, stage.objective, job.recipe.projections, where)
+            imitated.add((path, head))
         check_length(stage.max_length, config, job.student or "the student")
-    if job.student is None and config.vocab_size != load_config(source).vocab_size:
+    if job.student is None and config.vocab_size != teachers[source].config.vocab_size:
         fix = f"set student.vocab_size={len(student_task.tokenizer)}, or leave it out"
         check_vocabulary(student_task.tokenizer, config, "the student", fix)
     else:
         check_vocabulary(student_task.tokenizer, config, source)
     check_precision(job.precision, config, job.student or "the student")
-    for teacher, head in sorted(teachers):
-        check_finite(load_model(teacher, head), teacher)  # a missing head raises UserError here
+    for path, head in sorted(imitated):
+        teachers.release_others(path)
+        check_finite(teachers[path].model(head), path)  # a missing head raises UserError here
     return line

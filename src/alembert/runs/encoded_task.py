@@ -1,6 +1,5 @@
 """A run's texts as the tokenizers of its student and its teacher encode them."""
 
-import hashlib
 import logging
 import shutil
 from dataclasses import dataclass, replace
@@ -10,19 +9,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Value
+from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
-from alembert.augmentation.augment_file import augment_file
-from alembert.augmentation.word_vectors import read_vectors
-from alembert.data import sources
+from alembert.augmentation.augment_file import (
+    Augmentation,
+    checked_mlm,
+    make_variants,
+    read_variants,
+    ready,
+    rows_of_variants,
+    word_vectors,
+)
 from alembert.data.corpus.corpus import prepared, read_corpus
-from alembert.data.splits import Splits, prepare, with_rows
+from alembert.data.splits import Splits, Variants, prepare, with_variants
+from alembert.data.tables import digest_of
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
-from alembert.models import loading, tokenizer_pruning
-from alembert.recipes.schema import Stage, replaced
-from alembert.runs import folder, trim
+from alembert.io.files import atomic, keep
+from alembert.models import tokenizer_pruning
+from alembert.recipes.schema import Stage, replaced, with_run
+from alembert.runs import trim
+from alembert.runs.folder.writing import open_run
 from alembert.runs.job import Job
+from alembert.training.teacher import Teacher, Teachers
 
 log = logging.getLogger(__name__)
 
@@ -44,38 +53,40 @@ class EncodedTask:
         return stage.head(self.splits.task.kind if self.splits else "")
 
 
-def encode_task(job: Job, path: str) -> EncodedTask:
-    """Return the job's files as the tokenizer of the model at `path` encodes them."""
-    tokenizer = loading.load_tokenizer(path)
+def encode_task(job: Job, source: Teacher, teachers: Teachers) -> EncodedTask:
+    """Return the job's files as the tokenizer of the model `source` encodes them."""
+    tokenizer = source.tokenizer
     if job.files is None:
         return EncodedTask(tokenizer, None)
-    teacher = job.task_teacher
-    known = loading.label_names_of(loading.load_config(teacher)) if teacher else None
-    return EncodedTask(tokenizer, prepare(job.files, tokenizer, job.max_length, known, job.seed))
+    known = teachers[job.task_teacher].labels if job.task_teacher else None
+    splits = prepare(job.files, tokenizer, job.max_length, known, job.seed, job.recipe.metric)
+    return EncodedTask(tokenizer, splits)
 
 
-def encode_for_teacher(job: Job, student_task: EncodedTask, path: str | None = None) -> EncodedTask:
-    """Return `student_task` as the teacher encodes it, unchanged where both vocabularies agree.
-
-    `path` names a teacher other than the task's first.
-    """
-    path = path or job.task_teacher
-    if path is None or student_task.splits is None:
+def encode_for_teacher(
+    job: Job, student_task: EncodedTask, teacher: Teacher | None, teachers: Teachers
+) -> EncodedTask:
+    """Return `student_task` as a teacher encodes it, unchanged where both vocabularies agree."""
+    if teacher is None or student_task.splits is None:
         return student_task
-    if loading.load_tokenizer(path).get_vocab() == student_task.tokenizer.get_vocab():
+    if teacher.vocabulary == student_task.tokenizer.get_vocab():
         return student_task
-    return _with_rows(job, encode_task(job, path), student_task.splits.rows)
+    task = encode_task(job, teacher, teachers)
+    return _with_variants(job, task, student_task.splits.variants)
 
 
-def _with_rows(job: Job, task: EncodedTask, rows: Dataset) -> EncodedTask:
-    """Return the task with these labelled training rows, which may have augmented texts."""
-    if task.splits is None or job.files is None or len(task.splits.rows) == len(rows):
+def _with_variants(job: Job, task: EncodedTask, variants: Variants | None) -> EncodedTask:
+    """Return the task with these variants among the labelled training rows, if there are any."""
+    if task.splits is None or job.files is None or variants is None:
         return task
-    length, source = job.max_length, job.files.train
-    return replace(task, splits=with_rows(task.splits, rows, task.tokenizer, length, source))
+    source = job.files.train.name
+    splits = with_variants(task.splits, variants, task.tokenizer, job.max_length, source)
+    return replace(task, splits=splits)
 
 
-def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job, EncodedTask]:
+def trim_to_task(
+    job: Job, student_task: EncodedTask, leads: bool, teachers: Teachers
+) -> tuple[Job, EncodedTask]:
     """Return the job with teachers trimmed to the tokens of its texts, and the texts encoded anew.
 
     The trimmed teachers are written to RUN/vocabulary; their outputs on training texts and corpus
@@ -92,38 +103,41 @@ def trim_to_task(job: Job, student_task: EncodedTask, leads: bool) -> tuple[Job,
         )
     at = {name: job.out / "vocabulary" / name.replace("_", "-") for name in full}
     if leads and (missing := [name for name in at if not (at[name] / "config.json").is_file()]):
-        ids = _ids_needed(job, student_task, list(full.values()))
-        folder.open_run(job.out, job.recipe, job.arguments)
+        ids = _ids_needed(job, student_task, [teachers[path] for path in full.values()])
+        open_run(job)
         for name in missing:
             with atomic(at[name]) as partial:
-                trim.write(full[name], ids, partial)
-    first = str(next(iter(at.values())))
-    config = loading.load_config(first)
+                trim.write(teachers[full[name]], ids, partial)
+                keep(partial, sorted(path.name for path in partial.iterdir() if path.is_file()))
+    teachers.release_others(None)  # the stages imitate the smaller ones
+    first = teachers[str(next(iter(at.values())))]
+    config = first.config
     log.info(f"vocabulary: {config.vocab_size:,} tokens of {len(student_task.tokenizer):,} stay")
     ids_of_student = {
         name: getattr(config, name)
         for name in job.recipe.student
         if name == "vocab_size" or name.endswith("_token_id")
     }
-    recipe = replaced(job.recipe, student=job.recipe.student | ids_of_student)
+    untrimmed = with_run(job.recipe, vocabulary=None)  # the teachers on disk are trimmed by now
+    recipe = replaced(untrimmed, student=job.recipe.student | ids_of_student)
     paths: dict[str, Any] = {name: str(path) for name, path in at.items()}
-    smaller = replace(job, recipe=recipe, vocabulary=None, **paths)
-    task = encode_task(smaller, first)
-    if student_task.splits is not None:
-        task = _with_rows(job, task, student_task.splits.rows)
-    return smaller, task
+    smaller = replace(job, recipe=recipe, **paths)
+    task = encode_task(smaller, first, teachers)
+    variants = student_task.splits.variants if student_task.splits is not None else None
+    return smaller, _with_variants(job, task, variants)
 
 
-def _ids_needed(job: Job, student_task: EncodedTask, teachers: list[str]) -> list[int]:
+def _ids_needed(job: Job, student_task: EncodedTask, teachers: list[Teacher]) -> list[int]:
     """Return the token ids of all training texts; UserError for teachers of two vocabularies."""
-    state, required = tokenizer_pruning.state_of(student_task.tokenizer, teachers[0]), set[int]()
-    for path in teachers:
-        if loading.load_tokenizer(path).get_vocab() != student_task.tokenizer.get_vocab():
+    first, required = teachers[0], set[int]()
+    state = tokenizer_pruning.state_of(student_task.tokenizer, first.path)
+    for teacher in teachers:
+        if teacher.vocabulary != student_task.tokenizer.get_vocab():
             raise UserError(
-                f"--vocabulary: {path} has another vocabulary than {teachers[0]}: leave it out"
+                f"--vocabulary: {teacher} has another vocabulary than {first}: leave it out"
             )
-        required |= trim.required_ids(state, loading.load_config(path))
-    counts = np.zeros(max(loading.load_config(path).vocab_size for path in teachers), np.int64)
+        required |= trim.required_ids(state, teacher.config)
+    counts = np.zeros(max(teacher.config.vocab_size for teacher in teachers), np.int64)
     if student_task.splits is not None:
         for part in (student_task.splits.train, student_task.splits.valid):
             counts += np.bincount(part.input_ids, minlength=len(counts))
@@ -134,45 +148,47 @@ def _ids_needed(job: Job, student_task: EncodedTask, teachers: list[str]) -> lis
     return tokenizer_pruning.choose_ids(state, required, None, 1.0, counts.tolist())
 
 
-def augmented(job: Job, student_task: EncodedTask) -> EncodedTask:
+def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> EncodedTask:
     """Return the task with augmented texts among the labelled training rows, where possible."""
     settings, splits = job.recipe.augment, student_task.splits
     if splits is None or job.files is None or settings is None:
         return student_task
     mlm = job.mlm
-    if mlm is None and job.general_teacher and loading.has_head(job.general_teacher, "words"):
+    if mlm is None and job.general_teacher and teachers[job.general_teacher].has_head("words"):
         mlm = job.general_teacher
     if job.task_teacher is None or (mlm is None and job.vectors is None):
         needed = "a masked language model, or word vectors: --mlm DIR"
         needed = "a teacher" if job.task_teacher is None else needed
         log.info(f"augmentation is left out: it needs {needed}")
         return student_task
-    rows = _numbers_as_text(splits)
-    made = job.out / f"augmented-{_digest(rows)}.parquet"
-    variants = _read_variants(made)
-    if variants is None:
-        if mlm is not None:  # a wrong name raises UserError before the run folder is written
-            loading.load_model(mlm, "words")
-        if job.vectors is not None:
-            read_vectors(Path(job.vectors))
-        folder.open_run(job.out, job.recipe, job.arguments)
-        augment_file(
-            job.files.train, made, mlm=mlm, vectors=Path(job.vectors) if job.vectors else None,
-            embeddings=None, settings=settings, seed=job.seed, text=splits.columns.text,
-            text_pair=splits.columns.text_pair, precision=job.precision, data=rows,
-        )  # fmt: skip
-        variants = sources.read(str(made))
+    rows, names = _numbers_as_text(splits), splits.columns.texts
+    made = job.out / f"augmented-{digest_of(rows)[:12]}.parquet"
+    table = _earlier_variants(made, len(names) == 2)
+    if table is None:
+        masked = None  # a wrong name raises UserError before the run folder is written
+        if mlm is not None:
+            model, tokenizer = teachers[mlm].model("words"), teachers[mlm].tokenizer
+            masked = ready(checked_mlm(model, tokenizer, mlm), mlm, job.precision)
+        near = word_vectors(Path(job.vectors) if job.vectors else None, None, mlm)
+        open_run(job)
+        how = Augmentation(
+            settings=settings, seed=job.seed, precision=job.precision, vectors=near, mlm=masked
+        )
+        table = make_variants(rows, names, job.files.train.name, made, how)
+        keep(job.out, [made.name])
     _remove_old(job.out, made)
-    log.info(f"augmentation: {len(rows):,} rows became {len(variants):,}")
-    return _with_rows(job, student_task, variants)
+    log.info(f"augmentation: {len(rows):,} rows became {len(rows) + len(table):,}")
+    varied = rows_of_variants(rows.with_format("arrow")[:], names, table)
+    variants = Variants(Dataset(InMemoryTable(varied)), table["row"].to_numpy())
+    return _with_variants(job, student_task, variants)
 
 
-def _read_variants(made: Path) -> Dataset | None:
+def _earlier_variants(made: Path, pairs: bool) -> pa.Table | None:
     """Return the variants of an earlier start, or None; an unreadable file is deleted."""
     if not made.is_file():
         return None
     try:
-        return sources.read(str(made))
+        return read_variants(made, pairs)
     except UserError as error:
         log.info(f"{error}: it is made again")
         made.unlink()
@@ -182,20 +198,11 @@ def _read_variants(made: Path) -> Dataset | None:
 def _numbers_as_text(splits: Splits) -> Dataset:
     """Return the labelled rows with numbers in text columns as strings."""
     rows = splits.rows
-    for name in filter(None, (splits.columns.text, splits.columns.text_pair)):
+    for name in splits.columns.texts:
         feature = rows.features[name]
         if isinstance(feature, Value) and feature.dtype not in ("string", "large_string"):
             rows = rows.cast_column(name, Value("string"))
     return rows
-
-
-def _digest(rows: Dataset) -> str:
-    """Return a digest of the rows: their file may have changed since the run was started."""
-    table: pa.Table = rows.with_format("arrow")[:]
-    state = hashlib.sha256()
-    for batch in table.to_batches():
-        state.update(batch.serialize())
-    return state.hexdigest()[:12]
 
 
 def _remove_old(out: Path, made: Path) -> None:

@@ -14,22 +14,22 @@ from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
 from alembert.models import checks
-from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.runs.encoded_task import EncodedTask, encode_for_teacher
 from alembert.runs.job import Job
 from alembert.training.logit_cache import WithTeacherLogits, cached_logits
+from alembert.training.teacher import Teacher, Teachers
 
 
 @dataclass(frozen=True)
 class EnsembleMember:
     """A further teacher; order[i] is the column of its logits for the first teacher's label i."""
 
-    path: str
+    teacher: Teacher
     order: tuple[int, ...]
     task: EncodedTask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunTexts:
     """A run's texts as its student and its teachers encode them.
 
@@ -40,6 +40,7 @@ class RunTexts:
     student: EncodedTask
     teacher: EncodedTask
     full_teacher: EncodedTask
+    teachers: Teachers
     others: tuple[EnsembleMember, ...] = ()
 
 
@@ -61,7 +62,7 @@ def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
     return rounded
 
 
-def check(job: Job, student_task: EncodedTask) -> None:
+def check(job: Job, student_task: EncodedTask, teachers: Teachers) -> None:
     """Raise UserError for teachers that no stage imitates, or that cannot be averaged."""
     if not job.more_teachers:
         return
@@ -72,36 +73,41 @@ def check(job: Job, student_task: EncodedTask) -> None:
             f"--teacher {job.more_teachers[0]}: several teachers are averaged by their logits "
             "on a task, and no stage of this run imitates these: give --train, or one --teacher"
         )
-    kind, vocabulary = student_task.splits.task.kind, load_tokenizer(job.teacher).get_vocab()
+    kind, vocabulary = student_task.splits.task.kind, teachers[job.teacher].vocabulary
     for path in job.more_teachers:
-        config, tokenizer = load_config(path), load_tokenizer(path)
-        checks.check_length(max(stage.max_length for stage in imitating), config, path)
-        checks.check_vocabulary(tokenizer, config, path)
-        _order(job.teacher, path, kind)
-        load_model(path, kind)  # a missing head raises UserError here
-        if kind == "tokens" and tokenizer.get_vocab() != vocabulary:
+        teacher = teachers[path]
+        checks.check_length(max(stage.max_length for stage in imitating), teacher.config, path)
+        checks.check_vocabulary(teacher.tokenizer, teacher.config, path)
+        _order(teachers[job.teacher], teacher, kind)
+        teacher.model(kind)  # a missing head raises UserError here
+        teacher.release()
+        if kind == "tokens" and teacher.vocabulary != vocabulary:
             raise UserError(
                 f"{path}: its tokenizer is not that of {job.teacher}, and tags are averaged token "
                 "by token: leave one of these teachers out"
             )
 
 
-def members(job: Job, student_task: EncodedTask) -> tuple[EnsembleMember, ...]:
+def members(job: Job, student_task: EncodedTask, teachers: Teachers) -> tuple[EnsembleMember, ...]:
     """Return the further teachers, each with the run's texts as it encodes them."""
     if not job.more_teachers:
         return ()
     assert student_task.splits is not None
     assert job.teacher is not None
-    first, kind = job.teacher, student_task.splits.task.kind
+    first, kind = teachers[job.teacher], student_task.splits.task.kind
     return tuple(
-        EnsembleMember(path, _order(first, path, kind), encode_for_teacher(job, student_task, path))
-        for path in job.more_teachers
+        EnsembleMember(
+            teacher,
+            _order(first, teacher, kind),
+            encode_for_teacher(job, student_task, teacher, teachers),
+        )
+        for teacher in map(teachers.__getitem__, job.more_teachers)
     )
 
 
-def _order(first: str, other: str, kind: Kind) -> tuple[int, ...]:
+def _order(first: Teacher, other: Teacher, kind: Kind) -> tuple[int, ...]:
     """Return the column of each of the first teacher's labels in the other's logits."""
-    labels, others = (label_names_of(load_config(path)) or [] for path in (first, other))
+    labels, others = first.labels or [], other.labels or []
     if kind == "regression" and len(labels) == len(others) == 1:
         return (0,)
     for spelt in (str, str.casefold):  # ignores case where the names still differ
@@ -123,11 +129,12 @@ def with_average(
     members_logits = [first.logits]
     for member in others:
         assert member.task.splits is not None
-        rows, model = member.task.splits.train, load_model(member.path, task.kind)
+        rows, model = member.task.splits.train, member.teacher.model(task.kind)
         if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
-            raise UserError(f"{member.path}: reads other rows than the first teacher")
+            raise UserError(f"{member.teacher}: reads other rows than the first teacher")
         cached = cached_logits(model, rows, member.task.pad, accelerator, first.subset)
         members_logits.append([part[:, member.order] for part in cached.logits])
+        member.teacher.release()
     logits = [average(task.kind, parts) for parts in zip(*members_logits, strict=True)]
     return WithTeacherLogits(first.rows, logits, first.subset)
 
@@ -141,10 +148,11 @@ def evaluate_ensemble(
     """
     members_logits, parameters = [list(first)], 0
     for member in others:
-        splits, model = member.task.splits, load_model(member.path, task.kind)
+        splits, model = member.task.splits, member.teacher.model(task.kind)
         assert splits is not None
         assert splits.test is not None
         rows = predict.predict(model, splits.test, member.task.pad)
         members_logits.append([row[..., member.order] for row in rows])
         parameters += sum(p.numel() for p in model.parameters())
+        member.teacher.release()
     return [average(task.kind, row) for row in zip(*members_logits, strict=True)], parameters

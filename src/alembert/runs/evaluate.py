@@ -16,12 +16,12 @@ from alembert.data.splits import Files, prepare_file
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
-from alembert.evaluation.predictions import predictions_of, save
+from alembert.evaluation.predictions import FILE, predictions_of, save
 from alembert.export import fidelity
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import read_manifest
 from alembert.io.errors import UserError
-from alembert.io.files import write_json
+from alembert.io.files import keep, keep_json
 from alembert.models import checks
 from alembert.models.loading import (
     label_names_of,
@@ -46,18 +46,21 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     if splits is None or splits.test is None:
         if splits is not None:
             log.info("no --eval file: the result is not evaluated")
-        write_json(out / "metrics.json", {})
+        keep_json(out / "metrics.json", {})
         return {}
     name = splits.task.metric
     metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
     logits: dict[str, Logits] = {}
     models, data = {}, {}
+    texts.teachers.release_others(job.task_teacher)
     for role, path, task in (
         ("teacher", job.task_teacher, texts.full_teacher),
         ("student", str(job.result), texts.student),
     ):
         if path is not None and task.splits is not None and task.splits.test is not None:
-            model, data[role] = load_model(path, splits.task.kind), task.splits.test
+            kind, data[role] = splits.task.kind, task.splits.test
+            of_teacher = role == "teacher"
+            model = texts.teachers[path].model(kind) if of_teacher else load_model(path, kind)
             models[role] = model, Path(model_path(path))
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
@@ -72,21 +75,28 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)
         show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
-    write_json(out / "metrics.json", metrics)
+    keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
+    keep_json(out / "metrics.json", metrics)
     return metrics
 
 
-def evaluate(path: str, files: Files, max_length: int, backend: str = "torch") -> dict[str, float]:
-    """Return a saved model's metrics on a labelled file, in torch or an exported backend."""
+def evaluate(
+    path: str, files: Files, max_length: int, backend: str = "torch", metric: str | None = None
+) -> dict[str, float]:
+    """Return a saved model's metrics on a labelled file, in torch or an exported backend.
+
+    `metric` comes first, and may be one's own, as module:function.
+    """
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
-    data, task = prepare_file(files, tokenizer, max_length, labels)
+    files = files.as_trained(path)
+    data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
-    model = _model(path, backend, task.kind, files.train)
+    model = _model(path, backend, task.kind, files.train.name)
     return metrics_of(task, predict.predict(model, data, pad_token_id), data)
 
 

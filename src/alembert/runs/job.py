@@ -1,13 +1,17 @@
 """One run as a value: a recipe, its models, its data, and the needs of each stage."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.term import ANY_PAIR
 from alembert.recipes.schema import Recipe, Stage
+from alembert.training import trackers
+from alembert.training.callbacks import Callback, names_of
 from alembert.training.trace_cache import Caching
 
 log = logging.getLogger(__name__)
@@ -15,7 +19,7 @@ log = logging.getLogger(__name__)
 OPTIONS = {"corpus": "--corpus", "task": "--train"}  # kind of a stage's data: its option
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One run: a recipe, its models, its data; general_teacher is the teacher on the corpus."""
 
@@ -28,18 +32,12 @@ class Job:
     files: Files | None = None
     mlm: str | None = None  # the MLM of the augmentation
     vectors: str | None = None
-    seed: int = 0
-    precision: str = "auto"
-    vocabulary: str | None = None  # "task": the student has the tokens of the run's texts alone
-    caching: Caching | None = None  # of the teacher's traces of the corpus; None: no cache
     more_teachers: tuple[str, ...] = ()  # of the task, averaged with `teacher`
     model_at: str = "student"  # the result's folder in `out`; "." for a fine-tuned model
+    callbacks: tuple[Callback, ...] = ()  # are told how the stages go
+    track: tuple[str, ...] = ()  # tools that show the run
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must be 0 or more, and less than 2**63")
-        if self.vocabulary not in (None, "task"):
-            raise UserError(f"--vocabulary {self.vocabulary}: task, or leave it out")
         if self.vocabulary is not None and self.student is not None:
             raise UserError(
                 "--vocabulary trims the vocabulary of a new student, and --student has one: "
@@ -47,6 +45,8 @@ class Job:
             )
         if self.caching is not None:
             _check_caching(self)
+        for name in self.track:
+            trackers.check(name)
         named = (*self.more_teachers, self.teacher)
         if twice := [path for path in self.more_teachers if named.count(path) > 1]:
             raise UserError(f"--teacher {twice[0]}: is named twice: leave one out")
@@ -60,6 +60,27 @@ class Job:
                 raise UserError(f"{option} augments the texts of the task stages: it needs --train")
 
     @property
+    def seed(self) -> int:
+        """The seed of all random numbers."""
+        return self.recipe.run.seed
+
+    @property
+    def precision(self) -> str:
+        """The precision of the training, as it was asked for."""
+        return self.recipe.run.precision
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Either "task", where the student has the tokens of the run's texts alone, or None."""
+        return self.recipe.run.vocabulary
+
+    @property
+    def caching(self) -> Caching | None:
+        """How the teacher's traces of the corpus are cached; None where they are not."""
+        run = self.recipe.run
+        return Caching(run.cache_top, run.cache_precision) if run.cache_teacher else None
+
+    @property
     def result(self) -> Path:
         """The folder of the finished model."""
         return self.out / self.model_at
@@ -67,8 +88,14 @@ class Job:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the run beside the recipe, as environment.json has them."""
-        apart = ("recipe", "out", "model_at")
-        return {name: value for name, value in asdict(self).items() if name not in apart}
+        apart = ("recipe", "out", "model_at", "callbacks", "track")
+        names = [field.name for field in fields(self) if field.name not in apart]
+        told = {"callbacks": names_of(self.callbacks)} if self.callbacks else {}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "files": self.files and self.files.arguments,
+            **told,
+        }
 
     @property
     def stages(self) -> list[Stage]:
@@ -133,9 +160,10 @@ def _check_caching(job: Job) -> None:
             "are cached anyhow: give --corpus, or leave it out"
         )
     for stage in job.recipe.stages:
-        if stage.data == "corpus" and any(term.kind == "LogitsMSE" for term in stage.objective):
-            raise UserError(
-                f"--cache-teacher: LogitsMSE of stage '{stage.name}' compares the logits of all "
-                "tokens, and only the largest are cached: take SoftLabels, or leave "
-                "--cache-teacher out"
-            )
+        for term in stage.objective if stage.data == "corpus" else ():
+            if term.reads(ANY_PAIR, True)[1].vocabulary and not isinstance(term, SoftLabels):
+                raise UserError(
+                    f"--cache-teacher: {term.kind} of stage '{stage.name}' compares the logits of "
+                    "all tokens, and only the largest are cached: take SoftLabels, or leave "
+                    "--cache-teacher out"
+                )

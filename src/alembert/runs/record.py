@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from alembert.bench.rows import weights_mb
 from alembert.inference import manifest as deployed
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import check_fields, model_folder, read_json
 from alembert.io.parsing import json_of, yaml_of
@@ -78,8 +79,12 @@ class RunRecord:
             check_fields(bench, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
+        apart = self.recipe.get("run") or self.arguments  # of a folder of an earlier version
+        self.seed = int(apart.get("seed", 0))
         self.finished = (path / "metrics.json").is_file() and self.student is not None
         self.name = path.resolve().name
+        if self.student is not None:
+            checksums.check_folder(self.student)
 
     @cached_property
     def student(self) -> Path | None:
@@ -173,6 +178,7 @@ def size_of(model: str | Path) -> Size | None:
 
 def _logged(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a log, without a line that a killed run or a full disk cut off."""
+    checksums.check(path, "delete it, and the stage is left out")
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):
@@ -193,6 +199,7 @@ def _json(path: Path) -> Any:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    checksums.check(path, "put the file back, or make the run again in a new folder")
     try:
         fields = yaml_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -13,20 +13,25 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
-from alembert.io.files import read_json, write_json
+from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
-from alembert.runs import class_weights, ensemble, evaluate, folder, validation
+from alembert.runs import class_weights, ensemble, evaluate, validation
 from alembert.runs.checks import check_job
 from alembert.runs.encoded_task import augmented, encode_for_teacher, encode_task, trim_to_task
 from alembert.runs.ensemble import RunTexts
+from alembert.runs.folder import identity, writing
+from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
 from alembert.training import checkpoint, distributed
+from alembert.training.callbacks import Callbacks, Progress
 from alembert.training.loop import train
 from alembert.training.monitor import Schedule, length_of
 from alembert.training.sparse_embedding import restore, restrict, token_ids_in
+from alembert.training.teacher import Teachers
+from alembert.training.trackers import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -48,27 +53,53 @@ def run(job: Job) -> dict[str, Any]:
             log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
         work, texts = distributed.main_process_first(state, lambda: _texts(job, leads))
+        if leads:
+            writing.keep_skipped(job)
         accelerator, splits = _accelerator(job), texts.student.splits
         if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
             log.info(cut)
         last: Path | None = None
+        tracked = [Tracker(name, job.out, _config(job)) for name in job.track]
+        callbacks = Callbacks(job.callbacks, tracked)
+        for tracker in tracked:
+            held.callback(tracker.close)
         for number, stage in enumerate(job.stages, start=1):
             stage_folder = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (stage_folder / "model" / "config.json").is_file():
-                _run_stage(work, stage, stage_folder, last, texts, accelerator)
+                _run_stage(work, stage, stage_folder, last, texts, accelerator, callbacks)
+            elif (stage_folder / "facts.json").is_file():
+                callbacks.pass_by(read_json(stage_folder / "facts.json"))
             state.wait_for_everyone()
             last = stage_folder / "model"
         assert last is not None
         if leads:
-            folder.copy_model(last, job.result)
-            evaluate.evaluate_run(job, texts)
+            writing.copy_model(last, job.result)
+            metrics = evaluate.evaluate_run(job, texts)
+            for tracker in tracked:
+                tracker.close(metrics)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
 
 
 def _claim(job: Job, held: ExitStack) -> None:
     held.enter_context(locked(job.out))
-    folder.check(job.out, job.recipe, job.arguments)
+    repair(job.out, job.result)
+    identity.check_run(job)
+
+
+def _config(job: Job) -> dict[str, str | int | float]:
+    """Return the settings of a run that trackers show beside its curves."""
+    config: dict[str, str | int | float] = {"recipe": job.recipe.name, "seed": job.seed}
+    if job.teacher is not None:
+        config["teacher"] = job.teacher
+    for stage in job.stages:
+        terms = ", ".join(f"{term.weight:g} {term.kind}" for term in stage.objective)
+        config |= {
+            f"{stage.name}.objective": terms,
+            f"{stage.name}.learning_rate": stage.learning_rate,
+            f"{stage.name}.batch_size": stage.batch_size,
+        }
+    return config
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -81,17 +112,25 @@ def _texts(job: Job, leads: bool) -> tuple[Job, RunTexts]:
 
     The job differs from `job` where the vocabulary is trimmed.
     """
-    student_task = encode_task(job, job.tokenizer_source)
-    if line := check_job(job, student_task):
+    teachers = Teachers()
+    student_task = encode_task(job, teachers[job.tokenizer_source], teachers)
+    if line := check_job(job, student_task, teachers):
         log.info(line)
-    ensemble.check(job, student_task)
-    student_task = augmented(job, student_task)
-    teacher_task = encode_for_teacher(job, student_task)
-    others = ensemble.members(job, student_task)
+    ensemble.check(job, student_task, teachers)
+    student_task = augmented(job, student_task, teachers)
+    first = teachers[job.task_teacher] if job.task_teacher else None
+    teacher_task = encode_for_teacher(job, student_task, first, teachers)
+    others = ensemble.members(job, student_task, teachers)
     if job.vocabulary is None:
-        return job, RunTexts(student_task, teacher_task, teacher_task, others)
-    work, trimmed = trim_to_task(job, student_task, leads)
-    return work, RunTexts(trimmed, trimmed, teacher_task, others)
+        return job, RunTexts(
+            student=student_task, teacher=teacher_task, full_teacher=teacher_task,
+            teachers=teachers, others=others,
+        )  # fmt: skip
+    work, trimmed = trim_to_task(job, student_task, leads, teachers)
+    return work, RunTexts(
+        student=trimmed, teacher=trimmed, full_teacher=teacher_task, teachers=teachers,
+        others=others,
+    )  # fmt: skip
 
 
 def _run_stage(
@@ -101,12 +140,19 @@ def _run_stage(
     last: Path | None,
     texts: RunTexts,
     accelerator: Accelerator,
+    callbacks: Callbacks,
 ) -> None:
     """Train one stage and save its model; `last` is the model of the stage before."""
     student_task, splits = texts.student, texts.student.splits
     stage = class_weights.with_class_weights(stage, splits)
     distillation, rows, masking = prepare_stage(job, stage, stage_folder, last, texts, accelerator)
-    batches = Batches(rows, stage.batch_size, job.seed, student_task.pad, masking)
+    batches = Batches(
+        rows=rows,
+        batch_size=stage.batch_size,
+        seed=job.seed,
+        pad_token_id=student_task.pad,
+        masking=masking,
+    )
     of_task = splits if stage.data == "task" else None
     length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
     validator = None
@@ -115,7 +161,7 @@ def _run_stage(
             stage, distillation, of_task, student_task.pad, length, len(rows), accelerator
         )
     if accelerator.is_main_process:
-        folder.open_run(job.out, job.recipe, job.arguments)
+        writing.open_run(job)
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         log.info(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
     held_out = len(of_task.valid) if of_task else 0
@@ -131,13 +177,21 @@ def _run_stage(
     facts = train(
         distillation, stage, batches, length, stage_folder,
         seed=job.seed, accelerator=accelerator, validator=validator,
+        callbacks=callbacks,
     )  # fmt: skip
     if table is not None:
         step = facts["best_step"] or facts["step"]
         restore(distillation.student, table, Schedule(stage, length, facts.get("cooling")), step)
+    ended = Progress(
+        stage=stage.name, step=facts["step"], steps=facts["step"], earlier=callbacks.earlier,
+        model=distillation.student, best=facts["best"],
+    )  # fmt: skip
+    callbacks.tell("end", ended)
+    callbacks.earlier += facts["step"]
     accelerator.free_memory()  # else it holds this stage's model and optimiser to the end
     if not accelerator.is_main_process:
         return
+    facts |= callbacks.state()
     facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
     if validator and facts["step"] < length.cap:
         facts["stopped"] = why = (
@@ -145,8 +199,8 @@ def _run_stage(
         )
         why += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
         log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
-    write_json(stage_folder / "facts.json", facts)
-    folder.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
+    writing.keep_stage(stage_folder, facts)
+    writing.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
     checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = (
         f", best {validator.name} {facts['best']:.4f} at step {facts['best_step']}"

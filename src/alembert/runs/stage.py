@@ -47,12 +47,14 @@ def prepare_stage(
     last: the model of the stage before.
     """
     student_task, on_corpus = texts.student, stage.data == "corpus"
+    path = job.imitated_teacher(stage)
+    texts.teachers.release_others(path)
     head = student_task.head(stage)
     labels = () if student_task.splits is None or on_corpus else student_task.splits.task.labels
     with accelerator.main_process_first():
         rows, masking = _rows(job, stage, student_task)
     sample = sample_of(rows, student_task.pad)
-    teacher = load_model(path, head) if (path := job.imitated_teacher(stage)) else None
+    teacher = texts.teachers[path].model(head) if path else None
     student = make_student(job, head, labels, last, teacher, sample)
     distillation = Distillation(
         student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections
@@ -80,6 +82,7 @@ def prepare_stage(
         rows, masking = _with_traces(
             job, stage, distillation, rows, masking, student_task.pad, accelerator
         )
+        texts.teachers.release_others(None)  # the distillation has dismissed it, too
     return distillation, rows, masking
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.data.corpus.paragraphs import open_source
@@ -21,17 +20,12 @@ from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
 from alembert.models.heads import kind_of
-from alembert.models.loading import (
-    has_head,
-    load_config,
-    load_model,
-    load_tokenizer,
-    model_path,
-    quiet,
-)
+from alembert.models.loading import load_config, load_tokenizer, model_path, quiet
+from alembert.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +67,7 @@ def trim_model(
     ids = tokenizer_pruning.choose_ids(state, required_ids(state, config), keep, coverage, *counts)
     texts += more
     with atomic(out) as partial:
-        write(path, ids, partial)
+        write(Teacher(path), ids, partial)
         alike = _count_unchanged(path, texts, tokenizer, load_tokenizer(str(partial)), ids)
     log.info(
         f"{alike:,} of {len(texts):,} texts are tokenised as before, the others into shorter tokens"
@@ -87,15 +81,16 @@ def required_ids(state: tokenizer_pruning.State, config: PreTrainedConfig) -> se
     return ids | set(range(offset(config)))  # positions may count from the padding's id
 
 
-def write(path: str, ids: Sequence[int], to: Path) -> None:
+def write(teacher: Teacher, ids: Sequence[int], to: Path) -> None:
     """Save in `to` the model with the tokens of these ids alone, and its tokenizer."""
-    tokenizer, kind = load_tokenizer(path), kind_of(load_config(path), path)
-    if kind == "words" and not has_head(path, kind):  # an ELECTRA discriminator
+    path, kind = teacher.path, kind_of(teacher.config, teacher.path)
+    if kind == "words" and not teacher.has_head(kind):  # an ELECTRA discriminator
         kind = "encoder"
     with quiet():
-        with_rows(load_model(path, kind), ids).save_pretrained(to)
-        tokenizer.save_pretrained(to)
-    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), ids)
+        with_rows(teacher.model(kind), ids).save_pretrained(to)
+        teacher.tokenizer.save_pretrained(to)
+    teacher.release()
+    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(teacher.tokenizer, path), ids)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     settings = read_json(to / "tokenizer_config.json")
     new = {str(old): str(number) for number, old in enumerate(ids)}
@@ -143,8 +138,7 @@ def _labelled(data: Sequence[str], text: str | None, text_pair: str | None) -> I
     """Yield the texts of all files, those of a pair one by one."""
     for source in data:
         rows = read(source)
-        columns = find_columns(rows, source, text, text_pair, labelled=False)
-        for name in filter(None, (columns.text, columns.text_pair)):
+        for name in find_columns(rows, source, text, text_pair, labelled=False).texts:
             yield from texts_in(rows, name, source)
 
 
@@ -153,7 +147,7 @@ def _paragraphs(corpus: str | None) -> Iterator[str]:
         return
     source = open_source(corpus)
     with tqdm(
-        total=source.size(), unit="B", unit_scale=True, desc="reading text", disable=None
+        total=source.size(), unit="B", unit_scale=True, desc="reading text", disable=HIDDEN
     ) as bar:
         for texts, position in source.blocks():
             yield from filter(None, texts)
@@ -172,7 +166,7 @@ def _token_ids(
     texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, doing: str
 ) -> Iterator[list[int]]:
     """Yield each text's ids, special tokens included, without a length limit."""
-    with tqdm(total=len(texts), unit="text", desc=doing, disable=None) as bar:
+    with tqdm(total=len(texts), unit="text", desc=doing, disable=HIDDEN) as bar:
         for words, group in groupby(texts, lambda text: isinstance(text, list)):
             same = list(group)
             for start in range(0, len(same), TEXTS):

@@ -12,8 +12,9 @@ from alembert.data.batches import Batches
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
-from alembert.evaluation import predict
-from alembert.evaluation.metrics import Logits, metrics
+from alembert.evaluation import own_metric, predict
+from alembert.evaluation.metrics import Logits, labelled_rows, metrics
+from alembert.io.named import is_named
 from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Validation, Validator, validation_steps
@@ -43,9 +44,7 @@ def validator_for(
     def by_metric() -> Validation:
         logits = predict.predict(distillation.student, data, pad)
         value = metrics(task, logits, data)[task.metric]
-        return Validation(
-            value, loss(task, logits, data), standard_error(task.metric, value, len(data))
-        )
+        return Validation(value, loss(task, logits, data), _error(task, logits, data, value))
 
     measure = (
         by_metric if stage.reads_logits else _by_objective(distillation, data, pad, accelerator)
@@ -73,7 +72,7 @@ def _by_objective(
     distillation: Distillation, data: Encoded, pad: int, accelerator: Accelerator
 ) -> Callable[[], Validation]:
     """Return a function that measures the stage's own loss on held-out texts."""
-    batches = Batches(data, BATCH_SIZE, 0, pad)
+    batches = Batches(rows=data, batch_size=BATCH_SIZE, seed=0, pad_token_id=pad)
 
     def measure() -> Validation:
         total = 0.0
@@ -90,15 +89,23 @@ def _by_objective(
 
 def loss(task: Task, logits: Logits, data: Encoded) -> float:
     """Return the mean loss on labelled rows: cross entropy, or squared error of scores."""
-    rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)
-    values, labels = rows.astype(np.float64)[data.labelled], data.labels[data.labelled]
+    rows = labelled_rows(task, logits, data)
+    values, labels = rows.logits.astype(np.float64), rows.labels
     if task.kind in ("classification", "tokens"):
+        known = np.flatnonzero(labels < values.shape[1])  # a label that train lacks has no loss
         log_p = log_softmax(values, axis=-1)
-        return float(-log_p[np.arange(len(labels)), labels].mean())
-    labels = labels.reshape(values.shape)
+        return float(-log_p[known, labels[known]].mean())
     if task.kind == "regression":
         return float(((values - labels) ** 2).mean())
+    labels = labels[:, : values.shape[1]]
     return float((np.logaddexp(0, values) - labels * values).mean())
+
+
+def _error(task: Task, logits: Logits, data: Encoded, value: float) -> float:
+    """Return the standard error of the task's metric, of one's own by a jackknife over texts."""
+    if is_named(task.metric):
+        return own_metric.standard_error(task.metric, labelled_rows(task, logits, data))
+    return standard_error(task.metric, value, len(data))
 
 
 def standard_error(metric: str, value: float, rows: int) -> float:

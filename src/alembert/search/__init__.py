@@ -6,5 +6,5 @@ and runs one training, `halving` chooses who is trained longer; `identity` refus
 or other texts in the same folder; `show` prints the result. `tune` tries values of a recipe's
 settings.
 
-For other rooms: search, space, tune.
+For other rooms: search, identity, space, tune.
 """

@@ -1,18 +1,19 @@
-"""The identity of a search folder: digests of its teacher and its texts."""
+"""The inputs and settings of a search, which its folder keeps and compares with a command's."""
 
-import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
-from alembert.io.files import read_json, write_json
-from alembert.models.loading import model_path
+from alembert.io.files import cache, keep_json, read_json
+from alembert.runs.folder.identity import Identity, digests_of, flat
 from alembert.search.trials import HOME
+
+FILE = "identity.json"
 
 
 @contextmanager
@@ -29,43 +30,41 @@ def checked(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> 
 
 def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> None:
     """Raise UserError for a folder of other content, or of a search of other inputs."""
-    at = out / HOME / "identity.json"
-    named = {name: value for name, value in asdict(files).items() if value is not None}
-    identity = {"teacher": _digest(Path(model_path(teacher)))} | {
-        name: [value, _digest(Path(value))] for name, value in named.items()
-    }
-    identity |= settings
-    if not at.is_file():
-        others = sorted(p.name for p in out.iterdir() if p.name not in (".lock", HOME))
-        if others:
-            raise UserError(
-                f"{out}: holds {others[0]} and no search: choose an empty or new folder"
-            )
-        write_json(at, identity)
-        return
-    earlier = read_json(at)
-    for key in earlier | identity:
-        if earlier.get(key) != identity.get(key):
-            option = {"evaluation": "eval"}.get(key, key.replace("_", "-"))
-            raise UserError(
-                f"{out}: holds a search with another --{option}: choose another --out, or delete "
-                "the folder"
-            )
+    at = out / HOME / FILE
+    others = sorted(p.name for p in out.iterdir() if p.name not in (".lock", HOME))
+    if others and not at.is_file():
+        raise UserError(f"{out}: holds {others[0]} and no search: choose an empty or new folder")
+    arguments = {"teacher": teacher, "files": files.arguments, **settings}
+    here = _identity(arguments, teacher, files)
+    if at.is_file():
+        _recorded(at, here).check(out, "search", here)
+    else:
+        keep_json(at, {"arguments": arguments, "digests": here.digests})
 
 
-def _digest(path: Path) -> str:
-    """Return a digest of a file, of a model's weights and vocabulary, or of a folder's files.
+def cached_folder(teacher: str, files: Files, settings: dict[str, Any]) -> Path:
+    """Return the folder in the user's cache of a search that was given none; see runs.folder."""
+    arguments = {"teacher": teacher, "files": files.arguments, **settings}
+    return cache("runs") / f"search-{_identity(arguments, teacher, files).name}"
 
-    It is empty for a hub id.
+
+def _identity(arguments: dict[str, Any], teacher: str, files: Files) -> Identity:
+    fields = flat(json.loads(json.dumps(arguments)))
+    return Identity(fields, digests_of({"teacher": teacher}, files))
+
+
+def _recorded(at: Path, given: Identity) -> Identity:
+    """Return the identity in a file; of 0.1.0, which had one digest beside each path, by name.
+
+    The teacher is then as given, for its path is not there.
     """
-    state = hashlib.sha256()
-    if not path.exists():
-        return ""
-    parts = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
-    if (path / "config.json").is_file():
-        tokenizer = [each for each in parts if each.name.startswith(("tokenizer", "vocab"))]
-        parts = [*sorted(path.glob("*.safetensors")), path / "config.json", *tokenizer]
-    for part in parts:
-        with part.open("rb") as content:
-            state.update(hashlib.file_digest(content, "sha256").digest())
-    return state.hexdigest()[:32]
+    content = read_json(at)
+    if "digests" in content:
+        return Identity(flat(content["arguments"]), content["digests"])
+    fields = dict.fromkeys(given.fields) | {"teacher": given.fields["teacher"]}
+    for name, value in content.items():
+        if isinstance(value, list):
+            fields[f"files.{name}"] = value[0]
+        elif name != "teacher":
+            fields[name] = value
+    return Identity(fields, None)

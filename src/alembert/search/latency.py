@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +24,12 @@ from alembert.export.export import FILES
 from alembert.inference.engine import Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.initialization.student import from_scratch
-from alembert.io.files import cache, read_json, write_json
+from alembert.io import checksums
+from alembert.io.files import cache, keep_json, read_json
 from alembert.models.loading import label_names_of
 from alembert.models.precision import torch_threads
+
+log = logging.getLogger(__name__)
 
 ROWS = 1024  # of the embedding matrix; reading from a larger one takes as long
 WARM, ROUNDS, PASSES = 20, 10, 20
@@ -51,13 +56,16 @@ def latency_of(
     parts = [1, fields, kind, len(labels), length, onnxruntime.__version__,
              torch.cpu.get_capabilities().get("cpu_name")]  # fmt: skip
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-    at = cache("latency") / f"{key}.json"
+    at = cache("latency") / key / "latency.json"
+    for name in checksums.damaged(at.parent):
+        log.warning(f"{at.parent / name}: is damaged: the shape is timed again")
+        shutil.rmtree(at.parent)
     if at.is_file():
         return Latency(**read_json(at)), True
     with spent() as cost, tempfile.TemporaryDirectory() as home:
         ms = _random(Path(home), fields, kind, labels, length)
     latency = Latency(ms, **cost)
-    write_json(at, latency.__dict__)
+    keep_json(at, latency.__dict__)
     return latency, False
 
 
@@ -70,9 +78,17 @@ def _random(
     onnx_export.export(model, kind, source)
     quantize.dynamic_int8(source, home / file)
     names = onnx_export.input_names(model, kind)
-    variant = Variant("int8", file, "onnxruntime", "int8", 0.0)
+    variant = Variant(
+        backend="int8", file=file, runtime="onnxruntime", precision="int8", size_mb=0.0
+    )
     manifest = Manifest(
-        kind, tuple(label_names_of(model.config) or ()), length, names, 0, "int8", (variant,)
+        kind=kind,
+        labels=tuple(label_names_of(model.config) or ()),
+        max_length=length,
+        inputs=names,
+        parameters=0,
+        chosen="int8",
+        variants=(variant,),
     )
     return timed(open_engine(home, manifest, "int8", 1), length, int(fields["vocab_size"]))
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from alembert.data.splits import Splits
 from alembert.io.errors import UserError
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.search import halving
 from alembert.search.latency import latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
@@ -36,7 +35,7 @@ def time_shapes(
     rows: list[dict[str, Any]] = []
     fits: dict[Shape, float] = {}
     over: set[Shape] = set()
-    with tqdm(total=len(shapes), desc="timing shapes", unit="shape", disable=None) as bar:
+    with tqdm(total=len(shapes), desc="timing shapes", unit="shape", disable=HIDDEN) as bar:
         for shape in shapes:
             row: dict[str, Any] = {"name": shape.name, **asdict(shape), "latency_ms": None}
             if shape.family not in over:
@@ -69,7 +68,7 @@ def time_shapes(
     return rows, fits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BriefTrainings:
     """Brief trainings: held-out value by name for each rung, and the name of the best.
 
@@ -111,7 +110,15 @@ def train_briefly(
         trimmed, all_tokens = (trained(first, steps, each) for each in VOCABULARIES)
         vocabulary = "task" if trimmed >= all_tokens - TOLERANCE * abs(all_tokens) else "all"
     shares = [budget.steps * halving.REDUCTION**k / mean for k in range(len(rungs))]
-    return BriefTrainings(shapes, ms, rungs, shares, first, vocabulary, list(trials.values()))
+    return BriefTrainings(
+        shapes=shapes,
+        ms=ms,
+        rungs=rungs,
+        shares=shares,
+        first=first,
+        vocabulary=vocabulary,
+        trials=list(trials.values()),
+    )
 
 
 def train_winner(

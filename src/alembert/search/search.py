@@ -10,8 +10,9 @@ from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
+from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import read_json, write_json
+from alembert.io.files import keep_json, read_json
 from alembert.io.locks import locked
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
@@ -20,7 +21,7 @@ from alembert.search import identity, latency
 from alembert.search.phases import time_shapes, train_briefly, train_winner
 from alembert.search.show import summary, table
 from alembert.search.space import Budget, grid
-from alembert.search.trials import HOME, Task, publish, usual_steps
+from alembert.search.trials import HOME, Task, is_whole, publish, usual_steps
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ FILE = "search.json"
 
 def search(
     budget: Budget, teacher: str, files: Files, out: Path, max_length: int, seed: int,
-    precision: str, present: Callable[[Path], None] = lambda _: None,
+    precision: str, present: Callable[[Path], None] = lambda _: None, metric: str | None = None,
 ) -> str:  # fmt: skip
     """Run the remaining steps of a search in `out` and return a line on its result.
 
@@ -40,28 +41,45 @@ def search(
     config = load_config(teacher)
     for tokens in (max_length, budget.length):
         check_length(tokens, config, teacher)
-    settings = {"seed": seed, "max_length": max_length, "precision": precision}
+    settings: dict[str, Any] = {"seed": seed, "max_length": max_length, "precision": precision}
+    if metric is not None:
+        settings["metric"] = metric
     with locked(out), identity.checked(out, teacher, files, settings):
         asked = _plain(asdict(budget))
-        done = read_json(out / FILE) if (out / FILE).is_file() else {}
+        done = read_json(out / FILE) if is_whole(out / FILE) else {}
         if done.get("asked") == asked:
+            _publish_damaged(out, done)
             log.info(f"{out}: this was searched before; nothing to do")
         else:
-            splits, aim = _aim(teacher, files, max_length, seed, out)
-            sizes = len(splits.train), len(splits.task.labels)
-            task = Task(out, teacher, config, files, *sizes, max_length, seed, precision)
+            splits, aim = _aim(teacher, files, max_length, seed, metric, out)
+            task = Task(
+                out=out, teacher=teacher, config=config, files=files, rows=len(splits.train),
+                classes=len(splits.task.labels), max_length=max_length, seed=seed,
+                precision=precision, metric=metric,
+            )  # fmt: skip
             if budget.min_speedup is not None:
                 aim["latency_ms"] = _teacher_ms(budget, task, splits)
                 budget = budget.within(aim["latency_ms"])
             done = {"asked": asked, **_result(budget, task, splits, aim)}
             (out / FILE).unlink(missing_ok=True)  # it must not describe a half-copied student
             publish(out / done["winner"]["run"], out)
-            write_json(out / FILE, done)
+            keep_json(out / FILE, done)
         present(out)
     table(done)
     if not done["reached"]:
         raise UserError(f"{summary(out, done)}: lower --min-retention, or give more --trials")
     return summary(out, done)
+
+
+def _publish_damaged(out: Path, done: dict[str, Any]) -> None:
+    """Copy the winner's run again where a file of the result is damaged; UserError without it."""
+    damaged = [folder / name for folder in (out, out / "student") for name in
+               checksums.damaged(folder) if folder / name != out / FILE]  # fmt: skip
+    for path in damaged:
+        log.warning(f"{path}: is damaged: the winner's run is copied again")
+    if damaged:
+        publish(out / done["winner"]["run"], out)
+        keep_json(out / FILE, done)
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
@@ -70,29 +88,30 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _aim(
-    teacher: str, files: Files, max_length: int, seed: int, out: Path
+    teacher: str, files: Files, max_length: int, seed: int, metric: str | None, out: Path
 ) -> tuple[Splits, dict[str, Any]]:
     """Return the texts as the teacher encodes them, and its metric on those held out."""
     tokenizer = load_tokenizer(teacher)
-    splits = prepare(files, tokenizer, max_length, label_names_of(load_config(teacher)), seed)
+    labels = label_names_of(load_config(teacher))
+    splits = prepare(files, tokenizer, max_length, labels, seed, metric)
     at = out / HOME / "teacher.json"
-    if not at.is_file():
+    if not is_whole(at):
         model = load_model(teacher, splits.task.kind)
         pad = int(tokenizer.pad_token_id or 0)
         logits = predict.predict(model, splits.valid, pad, progress="teacher, held-out texts")
         value = metrics(splits.task, logits, splits.valid)[splits.task.metric]
         aim = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
-        write_json(at, aim)
+        keep_json(at, aim)
     return splits, dict(read_json(at))
 
 
 def _teacher_ms(budget: Budget, task: Task, splits: Splits) -> float:
     """Return the teacher's milliseconds in torch, timed once a search."""
     at = task.home / f"teacher-{budget.length}-tokens.json"
-    if not at.is_file():
+    if not is_whole(at):
         model = load_model(task.teacher, splits.task.kind)
         ms = latency.of_teacher(model, splits.task.kind, budget.length)
-        write_json(at, {"latency_ms": ms})
+        keep_json(at, {"latency_ms": ms})
     ms = float(read_json(at)["latency_ms"])
     log.info(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
     return ms

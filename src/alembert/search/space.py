@@ -17,7 +17,7 @@ VOCABULARIES = ("task", "all")
 RESHAPED = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """Bounds for the student, and how much training its search may take."""
 
@@ -58,7 +58,7 @@ class Budget:
         return replace(self, max_latency_ms=ms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shape:
     """One student: its layers, hidden size, attention heads and feed-forward inner size."""
 
@@ -75,7 +75,13 @@ class Shape:
     @property
     def family(self) -> "Shape":
         """The shape with one layer, which stands for all that differ in depth alone."""
-        return Shape(self.recipe, 1, self.hidden_size, self.heads, self.inner)
+        return Shape(
+            recipe=self.recipe,
+            layers=1,
+            hidden_size=self.hidden_size,
+            heads=self.heads,
+            inner=self.inner,
+        )
 
     def recipe_for(self, teacher: PreTrainedConfig) -> Recipe:
         """Return its recipe on a task, without stages on a corpus and without augmentation."""
@@ -116,7 +122,11 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
     if "distilbert" in recipes:
         has_types = pairs and getattr(teacher, "type_vocab_size", 0) > 1
         name = "distilbert-pairs" if has_types else "distilbert"
-        shapes += [Shape(name, n, width, heads, inner) for n in LAYERS if n <= depth]
+        shapes += [
+            Shape(recipe=name, layers=n, hidden_size=width, heads=heads, inner=inner)
+            for n in LAYERS
+            if n <= depth
+        ]
     if "tinybert" in recipes:
         widths = {max(width // 4 // heads, 1) * heads, half, max(min(312, width) // heads, 1)
                   * heads}  # fmt: skip
@@ -125,12 +135,19 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
         shapes += [_tiny(teacher, n, half, thinner=2) for n in fewer]
     if "minilm" in recipes and heads % 2 == 0:
         wide = [_tiny(teacher, n, half) for n in fewer]
-        shapes += [Shape("minilm", s.layers, half, heads // 2, s.inner) for s in wide]
+        shapes += [
+            Shape(
+                recipe="minilm", layers=s.layers, hidden_size=half, heads=heads // 2, inner=s.inner
+            )
+            for s in wide
+        ]
     if "mobilebert" in recipes:
         for n in sorted({max(depth // 2, 1), depth}):
             student = recipe_of("mobilebert", teacher, layers=n).student
             size, inside = int(student["hidden_size"]), int(student["intermediate_size"])
-            shapes.append(Shape("mobilebert", n, size, heads, inside))
+            shapes.append(
+                Shape(recipe="mobilebert", layers=n, hidden_size=size, heads=heads, inner=inside)
+            )
     if not shapes:
         raise UserError(
             f"--recipes {','.join(recipes)}: of a teacher of {heads} heads there is no such shape; "
@@ -142,4 +159,10 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
 def _tiny(teacher: PreTrainedConfig, layers: int, width: int, thinner: int = 1) -> Shape:
     student = recipe_of("tinybert", teacher, layers=layers, hidden_size=width).student
     heads, inner = int(student["num_attention_heads"]), int(student["intermediate_size"])
-    return Shape("tinybert", layers, width, heads, max(inner // thinner, 1))
+    return Shape(
+        recipe="tinybert",
+        layers=layers,
+        hidden_size=width,
+        heads=heads,
+        inner=max(inner // thinner, 1),
+    )

@@ -15,10 +15,12 @@ from alembert.export.export import export
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
+from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import atomic, read_json, write_json
-from alembert.recipes.schema import Recipe, Stage, replaced
+from alembert.io.files import atomic, keep_checksums, keep_json, read_json
+from alembert.recipes.schema import Recipe, Stage, replaced, with_run
 from alembert.runs.evaluate import evaluate
+from alembert.runs.folder.writing import copy_file
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.search.latency import spent, timed
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 HOME = "searched"  # folder in that of a search: its identity and a record of each training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """The teacher, texts and settings that all candidates share; `rows` are for training."""
 
@@ -43,6 +45,7 @@ class Task:
     max_length: int
     seed: int
     precision: str
+    metric: str | None = None  # None: the usual one of the task
 
     @property
     def home(self) -> Path:
@@ -50,9 +53,16 @@ class Task:
 
     def job(self, recipe: Recipe, vocabulary: str, out: Path, files: Files) -> Job:
         return Job(
-            recipe, out, self.teacher, files=files, seed=self.seed, precision=self.precision,
-            vocabulary="task" if vocabulary == "task" else None,
-        )  # fmt: skip
+            recipe=with_run(
+                recipe,
+                seed=self.seed,
+                precision=self.precision,
+                vocabulary="task" if vocabulary == "task" else None,
+            ),
+            out=out,
+            teacher=self.teacher,
+            files=files,
+        )
 
     def recipe(self, shape: Shape, epochs: float | None) -> Recipe:
         """Return a shape's recipe for these texts, of its usual length or of so many epochs."""
@@ -60,6 +70,7 @@ class Task:
         changes: dict[str, Any] = {"max_length": self.max_length}
         if epochs is not None:
             changes |= {"epochs": epochs, "steps": None, "until": None, "min_steps": 0}
+        recipe = replaced(recipe, metric=self.metric)
         return _changed(recipe, [changes] * len(recipe.stages))
 
 
@@ -90,13 +101,13 @@ def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[s
     """Train for so many steps, unless there is a record, and return it with held_out and cost."""
     name = f"{shape.name}-{vocabulary}-{steps}"
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
-    if not record.is_file():
+    if not is_whole(record):
         recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
         with spent() as cost, _quiet():
             run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)))
         result = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
                   "held_out": _held_out(out), **cost}  # fmt: skip
-        write_json(record, result)
+        keep_json(record, result)
         log.info(
             f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {result['held_out']:.4f}"
         )
@@ -110,7 +121,7 @@ def train_fully(
     """Train to the end, export to int8, evaluate and time, unless recorded; return the record."""
     name = f"{shape.name}-{vocabulary}" + (f"-{epochs:g}-epochs" if epochs is not None else "")
     record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
-    if not record.is_file():
+    if not is_whole(record):
         job = task.job(task.recipe(shape, epochs), vocabulary, out, task.files)
         with spent() as cost:
             metrics = run(job)
@@ -121,12 +132,12 @@ def train_fully(
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **cost,
             "export": exporting,
         }  # fmt: skip
-        write_json(record, result)
+        keep_json(record, result)
     result = dict(read_json(record))
     if result.get("tokens", length) != length:
         ms = _ms(out / "student", deployed.read_manifest(out / "student"), length)
         result |= {"latency_ms": ms, "tokens": length}
-        write_json(record, result)
+        keep_json(record, result)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
         shutil.rmtree(each, ignore_errors=True)
     return result
@@ -150,7 +161,7 @@ def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
     }  # fmt: skip
     if files.evaluation is not None:
         test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        result["int8"] = evaluate(str(student), test, task.max_length, "int8")
+        result["int8"] = evaluate(str(student), test, task.max_length, "int8", task.metric)
     return result
 
 
@@ -158,8 +169,25 @@ def _ms(student: Path, manifest: Manifest, length: int) -> float:
     return timed(open_engine(student, manifest, "int8", 1), length, manifest.vocabulary)
 
 
+def is_whole(record: Path) -> bool:
+    """Whether a record of the search is there and whole; a damaged one is named and removed."""
+    if checksums.damaged(record.parent, []):
+        log.warning(f"{record.parent / checksums.FILE}: is damaged: it is removed")
+        (record.parent / checksums.FILE).unlink()
+    if checksums.damaged(record.parent, [record.name]):
+        log.warning(f"{record}: is damaged: this part of the search is done again")
+        record.unlink()
+    return record.is_file()
+
+
 def publish(run_folder: Path, out: Path) -> None:
-    """Copy the winner's run to `out`, which then looks like a run of distill."""
+    """Copy the winner's run to `out`, which then looks like a run of distill.
+
+    Raises UserError for a damaged file of that run.
+    """
+    for folder in (run_folder, run_folder / "student"):
+        checksums.check_folder(folder)
+    (out / checksums.FILE).unlink(missing_ok=True)
     for name in ("report.html", "bench.json", "predictions.parquet", "metrics.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier winner
     for name in ("student", "stages"):
@@ -168,8 +196,9 @@ def publish(run_folder: Path, out: Path) -> None:
     names = ("recipe.yaml", "environment.json", "bench.json", "predictions.parquet", "metrics.json")
     for name in names:
         if (run_folder / name).is_file():
-            with atomic(out / name) as partial:
-                shutil.copyfile(run_folder / name, partial)
+            copy_file(run_folder / name, out / name)
+    known = checksums.recorded(run_folder)
+    keep_checksums(out, {name: known[name] for name in names if name in known})
 
 
 def _held_out(out: Path) -> float:

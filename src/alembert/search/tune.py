@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Settings = dict[str, str]  # as --set takes them: path -> value as YAML
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """Settings, their best held-out value, None if training diverged, its step and its cost."""
 
@@ -138,7 +138,7 @@ def _trial(base: Job, settings: Settings, recipe: Recipe) -> Trial:
         run(replace(base, recipe=recipe, out=out))
     except DivergedError as error:
         log.info(f"this trial is left out: {error}")
-        return Trial(settings, None, 0, 0.0, f"trials/{name}")
+        return Trial(settings=settings, value=None, step=0, seconds=0.0, folder=f"trials/{name}")
     stages = sorted((out / "stages").iterdir())
     facts = [read_json(stage / "facts.json") for stage in stages]
     if leads():
@@ -147,7 +147,13 @@ def _trial(base: Job, settings: Settings, recipe: Recipe) -> Trial:
     seconds = sum(float(one["seconds"]) for one in facts)
     last, best = facts[-1], float(facts[-1]["best"])
     value = best if math.isfinite(best) else None
-    return Trial(settings, value, int(last["best_step"]), seconds, f"trials/{name}")
+    return Trial(
+        settings=settings,
+        value=value,
+        step=int(last["best_step"]),
+        seconds=seconds,
+        folder=f"trials/{name}",
+    )
 
 
 def _write(base: Job, trials: Sequence[Trial], count: int) -> None:

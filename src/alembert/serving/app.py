@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 
 from alembert.inference.predictions import Floats
 from alembert.inference.texts import CHARACTERS
-from alembert.io.answers import Guess, Tags
+from alembert.io.answers import Guess, Tags, Text, Texts
 from alembert.serving import schemas
 from alembert.serving.middleware import Answer, Endpoint, Front, Refusals, body_of, unless_gone
 from alembert.serving.openapi import Operation, document
@@ -39,16 +40,16 @@ INLINE = 16_000  # bytes of a body that is parsed on the event loop; larger ones
 
 
 T = TypeVar("T")
-_Work = Callable[[Request, ServedModel, Limits, Queue], Awaitable[Any]]
+_Work = Callable[[Request, ServedModel, Limits, Queue], Awaitable[object]]
 
 
 @dataclass(frozen=True)
 class _Verb:
     """The types of a route's request and answer; lists: one text gives a list, too."""
 
-    request: type[Any]
-    answer: Any
-    finish: Callable[[ServedModel, Any, Row, Floats], Any]
+    request: type[schemas.TextsRequest]
+    answer: object
+    finish: Callable[[ServedModel, Any, Row, Floats], object]
     lists: bool = False
 
 
@@ -84,7 +85,7 @@ def app_of(
     service = Service(openers, limits, lag)
 
     @asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[None]:
+    async def lifespan(app: object) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load(failed))
         if wait:
             await loading
@@ -116,7 +117,7 @@ def app_of(
 def _model_routes(service: Service) -> dict[Operation, Answer]:
     """The routes that need a model: those of the first model, and of each model by name."""
     tokens, attentions = schemas.TokenizeRequest, schemas.AttentionsRequest
-    routes: dict[str, tuple[Any, Any, Answer]] = {
+    routes: dict[str, tuple[type[BaseModel], object, Answer]] = {
         "/" + verb.replace("_", "-"): (
             route.request,
             route.answer,
@@ -127,7 +128,14 @@ def _model_routes(service: Service) -> dict[Operation, Answer]:
     routes["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _route(service, _tokenize))
     routes["/attentions"] = (attentions, schemas.Attentions, _route(service, _attend))
     return {
-        Operation("POST", prefix + path, str(request.__doc__), answer, request, REFUSED): handle
+        Operation(
+            method="POST",
+            path=prefix + path,
+            summary=str(request.__doc__),
+            answer=answer,
+            request=request,
+            errors=REFUSED,
+        ): handle
         for prefix in ("", "/models/{name}")
         for path, (request, answer, handle) in routes.items()
     }
@@ -141,7 +149,8 @@ def _route(service: Service, work: _Work) -> Answer:
         request.scope["alembert"] = {"model": model.name}  # fields of the access log
         with service.admitted() as queue:
             content = await work(request, model, service.limits, queue)
-            return Response(to_json(content), media_type="application/json")
+            kind = {"alembert-kind": model.session.kind}  # tells a client which answer this is
+            return Response(to_json(content), headers=kind, media_type="application/json")
 
     return answer
 
@@ -157,7 +166,7 @@ async def _read(parse: Callable[[ServedModel, Limits, bytes], T], request: Reque
 
 async def _infer(
     verb: str, request: Request, model: ServedModel, limits: Limits, queue: Queue
-) -> Any:
+) -> object:
     model.check(verb)
     route = VERBS[verb]
     questions, one = await _read(partial(_questions, route), request, model, limits)
@@ -169,23 +178,23 @@ async def _infer(
 
 def _questions(
     route: _Verb, model: ServedModel, limits: Limits, body: bytes
-) -> tuple[list[Any], bool]:
+) -> tuple[list[Row], bool]:
     """Parses a body into rows, and tells whether it had a single text."""
     fields = schemas.parsed(route.request, body)
     texts = _texts(fields.inputs, limits)
-    if route.request is schemas.PredictRequest:
+    if isinstance(fields, schemas.PredictRequest):
         texts = [text[0] if isinstance(text, list) and len(text) == 1 else text for text in texts]
     questions = model.questions(texts, fields.truncate, partial(route.finish, model, fields))
-    if route.request is schemas.FillMaskRequest:
+    if isinstance(fields, schemas.FillMaskRequest):
         count = fields.top * sum(len(question.places) for question in questions)
         if count > GUESSES:
             raise RefusedError(413, f"{count:,} tokens would be predicted: at most {GUESSES:,}")
     return questions, isinstance(fields.inputs, str)
 
 
-def _texts(inputs: Any, limits: Limits) -> list[Any]:
+def _texts(inputs: Texts, limits: Limits) -> list[Text]:
     """The texts as a list that is not empty and not over the limit."""
-    texts = [inputs] if isinstance(inputs, str) else inputs
+    texts: list[Text] = [inputs] if isinstance(inputs, str) else list(inputs)
     if not texts:
         raise RefusedError(422, "inputs: the list is empty")
     if len(texts) > limits.inputs:
@@ -196,11 +205,11 @@ def _texts(inputs: Any, limits: Limits) -> list[Any]:
     return texts
 
 
-async def _tokenize(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> Any:
+async def _tokenize(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> object:
     return await _read(_tokens, request, model, limits)
 
 
-def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[str, Any]]]:
+def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[str, object]]]:
     texts = _texts(schemas.parsed(schemas.TokenizeRequest, body).inputs, limits)
     return [
         [
@@ -211,16 +220,16 @@ def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[s
     ]
 
 
-async def _attend(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> Any:
+async def _attend(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> object:
     fields = schemas.parsed(schemas.AttentionsRequest, await body_of(request, limits))
-    row = model.attention_row(fields.inputs)
+    encoding = model.attention_tokens(fields.inputs)
     assert model.attending is not None
-    (layers,) = await unless_gone(queue.ask(model.attending, [row]), request.receive)
+    (layers,) = await unless_gone(queue.ask(model.attending, [encoding]), request.receive)
     if fields.layer > len(layers):
         raise RefusedError(422, f"layer: the model has {len(layers)}")
     chosen = layers[fields.layer - 1]
     return {
-        "tokens": row.encoding.tokens,
+        "tokens": encoding.tokens,
         "layers": len(layers),
         "layer": fields.layer,
         "heads": len(chosen),

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +19,7 @@ from alembert.serving.queue import FailedError
 from alembert.serving.schemas import TYPES, RefusedError
 from alembert.serving.service import Limits, Service
 
+T = TypeVar("T")
 PUBLIC = ("/", "/health", "/metrics")  # need no key
 LOG = logging.getLogger("alembert.access")
 Answer = Callable[[Request, str | None], Awaitable[Response]]  # request, name of a model
@@ -84,9 +85,9 @@ class Front:
         return self._service.refusal() if scope["method"] == "POST" else None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        fields: dict[str, Any] = scope.get("alembert", {})
+        fields: dict[str, object] = scope.get("alembert", {})
         route = getattr(scope.get("endpoint"), "path", "other")
-        self._service.metrics.request(route, fields.get("model", ""), status, seconds)
+        self._service.metrics.request(route, str(fields.get("model", "")), status, seconds)
         if LOG.isEnabledFor(logging.INFO):
             line = {
                 "time": round(time.time(), 3),
@@ -163,7 +164,7 @@ async def body_of(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
-async def unless_gone(future: asyncio.Future[list[Any]], receive: Receive) -> list[Any]:
+async def unless_gone(future: asyncio.Future[T], receive: Receive) -> T:
     """The result of a future, which is cancelled when the client disconnects first.
 
     Raises ClientDisconnect then, and RefusedError 424 when the model fails.

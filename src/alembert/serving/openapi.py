@@ -14,7 +14,7 @@ REF = "#/components/schemas/{model}"
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of a path; answer is its type, or None for plain text, and errors are statuses."""
 
@@ -31,28 +31,29 @@ class Operation:
         return self.path.rpartition("/")[2] + "-named" * ("{name}" in self.path)
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
+def document(operations: Sequence[Operation]) -> dict[str, object]:
     """The document at /openapi.json."""
-    typed: list[tuple[Operation, Literal["serialization"], TypeAdapter[Any]]] = [
+    typed: list[tuple[Operation, Literal["serialization"], TypeAdapter[object]]] = [
         (each, "serialization", TypeAdapter(each.answer))
         for each in operations
         if each.answer is not None
     ]
     answers, schemas = TypeAdapter.json_schemas(typed, ref_template=REF)
     errors = models_json_schema([(ErrorAnswer, "serialization")], ref_template=REF)[1]
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, object]] = {}
     for each in operations:
-        success: dict[str, Any] = {"text/plain": {}}
+        success: dict[str, object] = {"text/plain": {}}
         if each.answer is not None:
             success = _json(answers[each, "serialization"])
-        operation: dict[str, Any] = {
+        refused = _json({"$ref": REF.format(model=ErrorAnswer.__name__)})
+        operation: dict[str, object] = {
             "operationId": each.id,
             "summary": each.summary,
-            "responses": {"200": {"description": "the answer", "content": success}},
+            "responses": {
+                "200": {"description": "the answer", "content": success},
+                **{str(s): {"description": TYPES[s], "content": refused} for s in each.errors},
+            },
         }
-        for status in each.errors:
-            content = _json({"$ref": REF.format(model=ErrorAnswer.__name__)})
-            operation["responses"][str(status)] = {"description": TYPES[status], "content": content}
         if each.request is not None:
             schema = each.request.model_json_schema(ref_template=REF)
             operation["requestBody"] = {"required": True, "content": _json(schema)}
@@ -67,5 +68,5 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     }
 
 
-def _json(schema: Any) -> dict[str, Any]:
+def _json(schema: object) -> dict[str, object]:
     return {"application/json": {"schema": schema}}

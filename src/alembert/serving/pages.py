@@ -46,11 +46,19 @@ def pages(service: Service) -> dict[Operation, Answer]:
 
     up = "200 when requests are answered; 503 while models load or the server stops"
     return {
-        Operation("GET", "/health", up, dict[str, str], errors=(503,)): health,
         Operation(
-            "GET", "/info", "The served models and the limits of requests", Info, errors=(401, 503)
+            method="GET", path="/health", summary=up, answer=dict[str, str], errors=(503,)
+        ): health,
+        Operation(
+            method="GET",
+            path="/info",
+            summary="The served models and the limits of requests",
+            answer=Info,
+            errors=(401, 503),
         ): info,
-        Operation("GET", "/metrics", "Counters for Prometheus", None): metrics,
+        Operation(
+            method="GET", path="/metrics", summary="Counters for Prometheus", answer=None
+        ): metrics,
     }
 
 

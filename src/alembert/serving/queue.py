@@ -8,12 +8,18 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from threading import Condition, Thread, get_native_id
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from alembert.inference.batching import CALL
 
 NICE = 5  # computing threads yield to the event loop, which must refuse quickly under overload
 CAP = 0.02  # seconds of a batch: the longest that the next row waits for it
+
+
+R = TypeVar("R", bound="Row")
+R_contra = TypeVar("R_contra", bound="Row", contravariant=True)
+A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 
 
 class Row(Protocol):
@@ -22,17 +28,23 @@ class Row(Protocol):
     def __len__(self) -> int: ...
 
 
-class Model(Hashable, Protocol):
+class Model(Hashable, Protocol[R_contra, A_co]):
     """A model: it returns one answer for each row of a batch, and is called from any thread."""
 
-    def __call__(self, rows: Sequence[Any], /) -> Sequence[Any]: ...
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, rows: Sequence[R_contra], /) -> Sequence[A_co]: ...
 
 
-@dataclass(frozen=True)
+Mixed = Model[Any, Any]  # the queue holds the rows of all models, and reads only their lengths
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The size of a computed batch; tokens = rows x longest row, padding included."""
 
-    model: Any
+    model: Mixed
     rows: int
     tokens: int
     padding: int
@@ -47,13 +59,13 @@ class FailedError(Exception):
 class _Request:
     """The rows of one request."""
 
-    model: Model
+    model: Mixed
     future: asyncio.Future[list[Any]]
-    answers: list[Any]
+    answers: list[object]
     left: int
 
 
-_Entry = tuple[int, _Request, int, Any]  # arrival number, request, index in it, row
+_Entry = tuple[int, _Request, int, Row]  # arrival number, request, index in it, row
 
 
 @dataclass(eq=False)
@@ -112,7 +124,7 @@ class Queue:
         """
         self._loop = asyncio.get_running_loop()
         self._tokens, self._seen, self._cap = tokens, seen, cap
-        self._queues: dict[Model, _ModelQueue] = {}
+        self._queues: dict[Mixed, _ModelQueue] = {}
         self._arrived = 0
         self._change = Condition()
         self._idle = 0
@@ -123,7 +135,7 @@ class Queue:
         for thread in self._threads:
             thread.start()
 
-    def ask(self, model: Model, rows: Sequence[Row]) -> asyncio.Future[list[Any]]:
+    def ask(self, model: Model[R, A], rows: Sequence[R]) -> asyncio.Future[list[A]]:
         """A future of one answer for each row, in order; if cancelled, waiting rows are dropped.
 
         The future fails with FailedError when the model raises an error.
@@ -180,7 +192,7 @@ class Queue:
         while (batch := self._next()) is not None:
             model, taken = batch
             started = time.perf_counter()
-            answers: Sequence[Any]
+            answers: Sequence[object]
             error = None
             try:
                 answers = model([row for _, _, _, row in taken])
@@ -190,7 +202,7 @@ class Queue:
             self._count(model, [len(row) for _, _, _, row in taken], seconds)
             self._loop.call_soon_threadsafe(_deliver, taken, answers, error)
 
-    def _next(self) -> tuple[Model, list[_Entry]] | None:
+    def _next(self) -> tuple[Mixed, list[_Entry]] | None:
         """Waits for the next batch; None when the queue has stopped."""
         with self._change:
             self._idle += 1
@@ -215,15 +227,23 @@ class Queue:
                 else:
                     self._change.wait()
 
-    def _count(self, model: Model, lengths: list[int], seconds: float) -> None:
+    def _count(self, model: Mixed, lengths: list[int], seconds: float) -> None:
         tokens = len(lengths) * max(lengths)
         queue = self._queues[model]
         rate = seconds / (tokens + CALL)
         queue.rate = rate if not queue.rate else 0.9 * queue.rate + 0.1 * rate
-        self._seen(Batch(model, len(lengths), tokens, tokens - sum(lengths), seconds))
+        self._seen(
+            Batch(
+                model=model,
+                rows=len(lengths),
+                tokens=tokens,
+                padding=tokens - sum(lengths),
+                seconds=seconds,
+            )
+        )
 
 
-def _deliver(taken: list[_Entry], answers: Sequence[Any], error: Exception | None) -> None:
+def _deliver(taken: list[_Entry], answers: Sequence[object], error: Exception | None) -> None:
     """Stores answers in their requests and resolves complete ones; runs on the event loop."""
     for (_, request, index, _), answer in zip(taken, answers, strict=True):
         request.answers[index] = answer

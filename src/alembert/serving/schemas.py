@@ -1,9 +1,11 @@
 """The JSON of requests and responses, as in text-embeddings-inference."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
+
+from alembert.io.answers import Texts
 
 # error_type by status, with the names of text-embeddings-inference where it has one
 TYPES = {
@@ -43,27 +45,30 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Cut(_Request):
+class TextsRequest(_Request):
+    """The fields of every route that computes answers; each narrows the type of its inputs."""
+
     truncate: bool = Field(False, description="truncate texts that are too long, not refuse them")
+    inputs: Texts
 
 
 # empty lists and texts are refused by the application, with better messages than pydantic's
 Text = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})]
-LEAST: dict[str, Any] = {"minItems": 1}
+LEAST: dict[str, JsonValue] = {"minItems": 1}
 Several = Annotated[list[Text], Field(fail_fast=True, json_schema_extra=LEAST)]
 Pair = Annotated[list[Text], Field(min_length=1, max_length=2)]
 Mixed = Annotated[list[Text | Pair], Field(fail_fast=True, json_schema_extra=LEAST)]
 Worded = Annotated[list[Text | Several], Field(fail_fast=True, json_schema_extra=LEAST)]
 
 
-class PredictRequest(_Cut):
+class PredictRequest(TextsRequest):
     """A text, or a list whose entries are texts, [text] or pairs [text, text]."""
 
     inputs: Text | Mixed
     raw_scores: bool = Field(False, description="logits, not probabilities")
 
 
-class EmbedRequest(_Cut):
+class EmbedRequest(TextsRequest):
     """A text or a list of texts."""
 
     inputs: Text | Several
@@ -76,7 +81,7 @@ class TokenizeRequest(_Request):
     inputs: Text | Several
 
 
-class FillMaskRequest(_Cut):
+class FillMaskRequest(TextsRequest):
     """A text with [MASK] in it, or a list of them."""
 
     inputs: Text | Several
@@ -84,7 +89,7 @@ class FillMaskRequest(_Cut):
     temperature: float = Field(1.0, ge=0.01, le=100, description="softens the probabilities")
 
 
-class TagRequest(_Cut):
+class TagRequest(TextsRequest):
     """A text, or a list whose entries are texts or lists of words."""
 
     inputs: Text | Worded

@@ -4,18 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from tokenizers import Encoding
 
 from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant, exported_folder
-from alembert.inference.predictions import Floats, guesses, sigmoid, softmax, surest
+from alembert.inference.predictions import Floats, guesses, probabilities, ranking, surest
 from alembert.inference.session import TOKEN_KINDS, VERBS, Session
-from alembert.inference.tokenization import Rows
-from alembert.io.answers import Guess, Tags
+from alembert.inference.tokenization import Cut, batch_of
+from alembert.io.answers import Guess, Tags, Text
 from alembert.serving.schemas import (
     EmbedRequest,
     FillMaskRequest,
@@ -29,17 +28,6 @@ ATTENDING = 64  # tokens of a text whose attention is shown; a larger picture is
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """The token ids of a truncated text; its Encoding would also hold the part cut off."""
-
-    ids: list[int]
-    type_ids: list[int]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """An encoded text, the positions of its words or masks, and the function for its answer.
 
@@ -47,16 +35,16 @@ class Row:
     a model with logits of tokens.
     """
 
-    text: Any
-    encoding: Any  # an Encoding or a _Cut
+    text: Text
+    encoding: Encoding | Cut
     places: list[tuple[int, int] | None]
-    finish: Callable[["Row", Floats], Any]
+    finish: Callable[["Row", Floats], object]
 
     def __len__(self) -> int:
         return len(self.encoding)
 
 
-Finish = Callable[[Row, Floats], Any]
+Finish = Callable[[Row, Floats], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +54,10 @@ class AttentionModel:
     name: str
     engine: Callable[[], Engine]  # opens it when it is first needed
 
-    def __call__(self, rows: Sequence[Row]) -> list[Any]:
-        return [row.finish(row, self._layers(row)) for row in rows]
-
-    def _layers(self, row: Row) -> Floats:
-        inputs = Rows([row.encoding], [0], 1).batch([0]) | {"places": np.zeros(1, np.int64)}
-        layers: Floats = self.engine().outputs(inputs)[1][:, 0]
-        return layers
+    def __call__(self, encodings: Sequence[Encoding]) -> list[Floats]:
+        places = {"places": np.zeros(1, np.int64)}
+        batches = (batch_of([encoding]) | places for encoding in encodings)
+        return [self.engine().outputs(batch)[1][:, 0] for batch in batches]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +69,8 @@ class ServedModel:
     variant: Variant
     attending: "AttentionModel | None" = None  # None unless exported with attentions
 
-    def __call__(self, questions: Sequence[Row]) -> list[Any]:
-        count = range(len(questions))
-        inputs = Rows([each.encoding for each in questions], list(count), len(count)).batch(count)
+    def __call__(self, questions: Sequence[Row]) -> list[object]:
+        inputs = batch_of([each.encoding for each in questions])
         if self.session.kind in TOKEN_KINDS:
             columns = [[place[1] for place in each.places if place] for each in questions]
             values = at(self.session.engine, inputs, columns)
@@ -99,7 +83,7 @@ class ServedModel:
             raise FloatingPointError("the model's numbers are not finite")
         return [each.finish(each, row) for each, row in zip(questions, rows, strict=True)]
 
-    def questions(self, texts: list[Any], truncate: bool, finish: Finish) -> list[Row]:
+    def questions(self, texts: Sequence[Text], truncate: bool, finish: Finish) -> list[Row]:
         """A row for each text.
 
         Raises RefusedError for a text that is too long, unless `truncate`, and UserError for one
@@ -116,7 +100,7 @@ class ServedModel:
                     f"text {number}: over {self.session.max_length} tokens: shorten it, or set "
                     '"truncate": true',
                 )
-            kept = _Cut(encoding.ids, encoding.type_ids) if cut else encoding
+            kept = Cut(encoding.ids, encoding.type_ids) if cut else encoding
             questions.append(Row(text, kept, positions, finish))
         return questions
 
@@ -128,14 +112,14 @@ class ServedModel:
             )
             raise RefusedError(424, f"{self.name} is a model of {self.session.kind}: use {right}")
 
-    def attention_row(self, text: str) -> Row:
-        """A row for `attending`, whose answer is the attention probabilities (L, A, T, T)."""
+    def attention_tokens(self, text: str) -> Encoding:
+        """The tokens for `attending`, which returns attention probabilities (L, A, T, T)."""
         if self.attending is None:
             raise RefusedError(424, f"{self.name} was exported without --attentions")
         encoding = self.session.reader([text]).encodings[0]
         if len(encoding) > ATTENDING:
             raise RefusedError(413, f"attentions are shown for at most {ATTENDING} tokens")
-        return Row(text, encoding, [], lambda row, layers: layers)
+        return encoding
 
     def warm(self) -> None:
         """Computes one row, so that the first request does not wait for memory."""
@@ -155,16 +139,12 @@ def load_model(name: str, folder: Path, backend: str | None = None) -> ServedMod
 
 def label_scores(
     model: ServedModel, fields: PredictRequest, question: Row, values: Floats
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Labels with their scores, the highest first; `raw_scores` are the logits."""
-    labels, kind = model.session.labels or ("score",), model.session.kind
-    scores: NDArray[Any] = values
-    if not fields.raw_scores and kind == "classification":
-        scores = softmax(values)
-    elif not fields.raw_scores and kind == "multilabel":
-        scores = sigmoid(values)
-    order, numbers = values.argsort(kind="stable")[::-1].tolist(), scores.tolist()
-    return [{"score": numbers[i], "label": labels[i]} for i in order]
+    session = model.session
+    scores = values if fields.raw_scores else probabilities(session.kind, values)
+    numbers = scores.tolist()
+    return [{"score": numbers[i], "label": session.names[i]} for i in ranking(values).tolist()]
 
 
 def vector(model: ServedModel, fields: EmbedRequest, question: Row, values: Floats) -> list[float]:

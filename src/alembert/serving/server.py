@@ -25,6 +25,7 @@ NOTICE = 0.5  # seconds that open connections have for one more request when the
 # seconds until a thread that finished a batch gets the interpreter; 5 ms leave cores idle
 SWITCH = 0.0005
 BLOCKED = 0.0002  # seconds of a select call above which no socket was ready at first
+RESPONSE, CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
 IDLE = 30  # seconds that a connection may be silent between two requests
 
 
@@ -134,14 +135,16 @@ class _Server(uvicorn.Server):
 class _Joined:
     """A transport that sends the head of a response with its body, in one call and not two."""
 
-    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._head = b""
+        self.responses = 0  # that were begun
 
     def write(self, data: bytes) -> None:
-        if not self._head and data.startswith(b"HTTP/1.1 "):
+        self.responses += data.startswith(RESPONSE) and not data.startswith(CONTINUE)
+        if not self._head and data.startswith(RESPONSE):
             self._head = data
-            self._loop.call_soon(self._send)  # for a response without a body
+            asyncio.get_running_loop().call_soon(self._send)  # for a response without a body
         else:
             head, self._head = self._head, b""
             self._transport.write(head + data)
@@ -160,47 +163,75 @@ class _Joined:
 
 
 def _guarded(seconds: float) -> type[HttpToolsProtocol]:
-    """A protocol that closes connections whose request head is too long or too slow."""
+    """A protocol that closes connections whose request head is too long or too slow.
+
+    It overrides the methods of asyncio.Protocol and the callbacks of httptools, and reads nothing
+    of uvicorn's own.
+    """
 
     class Guarded(HttpToolsProtocol):
+        _joined: _Joined
         _arrived = 0  # bytes of an incomplete head
+        _parsed = 0  # bytes of its URL and headers
+        _requests = 0  # whose heads are complete
         _timer: TimerHandle | None = None  # runs until the head is complete
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-            super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
-            self._timer = self.loop.call_later(seconds, self._late)
+            self._joined = _Joined(transport)
+            super().connection_made(self._joined)  # type: ignore[arg-type]
+            self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._in_time()
             super().connection_lost(exc)
 
-        def on_message_begin(self) -> None:
-            self._timer = self._timer or self.loop.call_later(seconds, self._late)
-            super().on_message_begin()
-
-        def on_headers_complete(self) -> None:
-            self._in_time()
-            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
-                raise ValueError("a long head")  # the parser responds with 400
-            super().on_headers_complete()
-
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self._timer is not None:
                 self._arrived += len(data)
-                if self._arrived > HEAD and not self.transport.is_closing():
-                    self.send_400_response("The head of the request is too long.")
+                if self._arrived > HEAD and not self._joined.is_closing():
+                    self._refuse("The head of the request is too long.")
+
+        def on_message_begin(self) -> None:
+            self._parsed = 0
+            self._wait()
+            super().on_message_begin()
+
+        def on_url(self, url: bytes) -> None:
+            self._parsed += len(url)
+            super().on_url(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._parsed += len(name) + len(value)
+            super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._in_time()
+            if self._parsed > HEAD:
+                raise ValueError("a long head")  # the parser responds with 400
+            self._requests += 1
+            super().on_headers_complete()
+
+        def _wait(self) -> None:
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
 
         def _late(self) -> None:
-            if self.cycle is None or self.cycle.response_complete:
-                self.send_400_response("The head of the request did not arrive.")
+            if self._joined.responses == self._requests:
+                self._refuse("The head of the request did not arrive.")
             else:
-                self.transport.abort()  # a response to the previous request is on its way
+                self._joined.abort()  # a response to the previous request is on its way
 
         def _in_time(self) -> None:
             self._arrived = 0
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+
+        def _refuse(self, reason: str) -> None:
+            head = ("HTTP/1.1 400 Bad Request", "content-type: text/plain; charset=utf-8",
+                    f"content-length: {len(reason)}", "connection: close")  # fmt: skip
+            self._joined.write("\r\n".join((*head, "", reason)).encode())
+            self._joined.close()
 
     return Guarded

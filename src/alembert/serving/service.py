@@ -16,7 +16,7 @@ from alembert.serving.served_model import ServedModel
 Opener = Callable[[], ServedModel]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """The limits of a server. Raises UserError for one that is not over 0."""
 

@@ -18,6 +18,7 @@ from alembert.objectives import objective as terms
 from alembert.objectives import recorded
 from alembert.objectives.layer_terms import AttentionKL, AttentionMSE, LayerTerm, Relations
 from alembert.objectives.objective import Objective
+from alembert.objectives.term import Term
 
 Projections = Literal["none", "layer", "shared"]
 
@@ -167,16 +168,22 @@ def check_layers(
                 f"{teacher.hidden_size}: set the recipe's projections to 'layer' or 'shared', or "
                 "drop the hidden terms"
             )
-        if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
+        if reads.attention:
             for config in (student, teacher):
-                _check_readable(config, term.kind, recipe)
+                _check_readable(config, term, recipe)
+        if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
             _check_heads(student, teacher, term)
 
 
-def _check_readable(config: PreTrainedConfig, kind: str, recipe: str) -> None:
-    """Raise UserError for attention that has other inputs than queries and keys, or is unknown."""
-    if known(config) and (kind == "Relations" or not anatomy(config, "").relative):
+def _check_readable(config: PreTrainedConfig, term: Term, recipe: str) -> None:
+    """Raise UserError for attention that is unknown, or whose scores have other inputs as well.
+
+    A term other than those of scores may read queries, keys and values all the same.
+    """
+    of_scores = isinstance(term, (AttentionMSE, AttentionKL))
+    if known(config) and not (of_scores and anatomy(config, "").relative):
         return
+    kind = term.kind
     why, others = "whose scores depend on relative positions as well", "distilbert or minilm"
     if not known(config):
         why, others = "whose queries and keys are not known", "distilbert"

@@ -61,7 +61,7 @@ def accelerator(precision: str, cpu: bool) -> Accelerator:
 def main_process_first(state: PartialState, work: Callable[[], T]) -> T:
     """Run `work` in the main process, then in the others, which find its files.
 
-    Where it raises UserError, the main process raises it and the others exit silently.
+    Where it raises UserError, all processes raise it; the command line prints it once.
     """
     failure, result = None, None
     if state.is_main_process:
@@ -70,9 +70,9 @@ def main_process_first(state: PartialState, work: Callable[[], T]) -> T:
         except UserError as error:
             failure = error
     if state.num_processes > 1:
-        failed = broadcast_object_list([failure is not None])
-        if failed[0] and not state.is_main_process:
-            raise SystemExit(2)
+        (message,) = broadcast_object_list([failure and str(failure)])
+        if message and not state.is_main_process:
+            raise UserError(message)
     if failure is not None:
         raise failure
     return result if state.is_main_process else work()  # type: ignore[return-value]

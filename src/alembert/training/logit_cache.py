@@ -12,15 +12,14 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.io.errors import UserError
 from alembert.io.files import cache
-from alembert.io.parts import Parts
-from alembert.io.tensors import save_part
+from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.tensors import Parts, save_part
 from alembert.models.trace import Reads, no_grad_trace
 
 PART = 4096  # rows of a file; an interrupted run loses one file at most
@@ -86,7 +85,7 @@ def cached_logits(
     logits: dict[range, NDArray[np.float32]] = {}
     with tqdm(
         total=missing, unit="text", desc="teacher", dynamic_ncols=True, mininterval=0.5,
-        disable=not missing or not accelerator.is_main_process or None,
+        disable=not missing or not accelerator.is_main_process or HIDDEN,
     ) as bar:  # fmt: skip
 
         def write(part: range, path: Path) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from alembert.io.errors import DivergedError, UserError
+from alembert.io.progress import HIDDEN, tqdm
 from alembert.io.seeds import DROPOUT, torch_seed
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint, distributed
+from alembert.training.callbacks import Callbacks, Progress
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Log, Schedule, Validator
 
@@ -39,14 +40,16 @@ def train(
     seed: int,
     accelerator: Accelerator,
     validator: Validator | None = None,
+    callbacks: Callbacks | None = None,
 ) -> dict[str, Any]:
     """Train in place, write checkpoint/ and log.jsonl to `folder`, and return the final facts.
 
     The student's dropout is on. Batch, masks and dropout are functions of (seed, step), so a run
     that was killed and resumed ends in the same weights. Each process computes its share of every
-    batch; the main one writes and validates. With a validator, the result is the best student, and
-    at the end of its patience the stage ends, or its rate begins to fall (Schedule). Raises
-    UserError when loss or gradient become infinite or NaN, before they reach a file.
+    batch; the main one writes, validates and tells the callbacks. With a validator, the result is
+    the best student, and at the end of its patience the stage ends, or its rate begins to fall
+    (Schedule). Raises UserError when loss or gradient become infinite or NaN, before they reach a
+    file.
     """
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     distillation.train()  # a loaded model comes in eval mode
@@ -63,15 +66,28 @@ def train(
     best = state.with_name(checkpoint.BEST)
     facts: dict[str, Any] = {"step": 0, "best": None, "best_step": None}
     facts |= checkpoint.resume(state, trained, optimizer)
+    callbacks = callbacks or Callbacks()
+    callbacks.restore(facts)
     schedule = Schedule(stage, length, facts.get("cooling"))
     # the stage had ended, and was killed before its facts were written
     over = validator is not None and stage.until is None and validator.over(facts)
     leads = accelerator.is_main_process
-    log = Log(folder / "log.jsonl" if leads else None, facts["step"])
+    logged_before = facts.pop("log", None)
+    log = Log(folder / "log.jsonl" if leads else None, facts["step"], logged_before)
     saved_at = time.monotonic()
+    validated: dict[str, float] = {}
+
+    def progress(rate: float = 0.0, values: dict[str, Tensor] | None = None) -> Progress:
+        return Progress(
+            stage=stage.name, step=facts["step"], steps=schedule.end, earlier=callbacks.earlier,
+            model=distillation.student, learning_rate=rate, validation=dict(validated),
+            best=facts["best"], tensors=values or {},
+        )  # fmt: skip
+
+    callbacks.tell("start", progress())
     bar = tqdm(
         total=schedule.end, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
-        disable=not leads or None, mininterval=0.5,
+        disable=not leads or HIDDEN, mininterval=0.5,
     )  # fmt: skip
     with bar:
         first = schedule.end if over else facts["step"]
@@ -91,17 +107,20 @@ def train(
             if shards:  # all processes take part in saving
                 late = logged and distributed.any_rank(late, accelerator)
             due = (leads or shards) and (validates or late)
-            if logged:
+            if logged or callbacks.own:
                 values = distributed.sum_over_ranks(values, accelerator)
             if due or logged:
                 _check_finite(facts["step"], values, accelerator.scaler is not None)
+            rate = factor * stage.learning_rate
+            callbacks.tell("step", progress(rate, values))
             if facts["step"] % LOG_EVERY == 0 or ends:
-                row = log.write(facts["step"], values, factor * stage.learning_rate)
+                row = log.write(facts["step"], values, rate)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
             if validator is not None and validates:
                 distributed.gather_weights(trained, distillation, accelerator)
                 if leads:
-                    validator.validate(distillation, best, facts, log)
+                    validated = validator.validate(distillation, best, facts, log)
+                    callbacks.tell("validation", progress(rate))
                 if validator.patience:
                     over = distributed.any_rank(leads and validator.over(facts), accelerator)
                 if over and stage.until is not None:
@@ -111,7 +130,8 @@ def train(
                         schedule = replace(schedule, cooling=facts["step"])
                         bar.total = schedule.end
             if due:
-                checkpoint.save(state, trained, optimizer, facts, keep=True)
+                facts |= callbacks.state()
+                checkpoint.save(state, trained, optimizer, facts | {"log": log.checksum}, keep=True)
                 _release_memory()
                 saved_at = time.monotonic()
             if over or facts["step"] == schedule.end:

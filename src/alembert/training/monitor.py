@@ -1,9 +1,12 @@
 """The length of a stage: its steps, its schedule, its validation on held-out texts, its log."""
 
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable
+import zlib
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from alembert.io.files import naming, write_text
 from alembert.io.parsing import json_of
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 0.02  # a loss counts as lower by more than this share of the first one
 
@@ -92,17 +97,22 @@ class Schedule:
 class Log:
     """log.jsonl: one object per logged step; lines beyond the step resumed from are dropped.
 
-    Without a path, in processes other than the main one, nothing is written.
+    Without a path, in processes other than the main one, nothing is written. `checksum` is the
+    log's own at that step, as the checkpoint has it: a damaged log is named and begun anew.
     """
 
-    def __init__(self, path: Path | None, step: int) -> None:
+    def __init__(self, path: Path | None, step: int, checksum: int | None = None) -> None:
         self._path = path
         self._tokens, self._since = 0, time.perf_counter()
+        self.checksum = 0
         if path is None:
             return
-        lines: Iterable[str] = path.read_text().splitlines() if path.is_file() else ()
-        lines = [line for line in lines if line.endswith("}") and json_of(line)["step"] <= step]
-        write_text(path, "".join(line + "\n" for line in lines))
+        text = _up_to(step, path.read_text(errors="replace")) if path.is_file() else ""
+        if checksum not in (None, zlib.crc32(text.encode())):
+            log.warning(f"{path}: is damaged: it begins anew at step {step:,}")
+            text = ""
+        self.checksum = zlib.crc32(text.encode())
+        write_text(path, text)
 
     def count(self, batch: dict[str, Tensor]) -> None:
         self._tokens += int(batch["attention_mask"].sum())
@@ -118,8 +128,20 @@ class Log:
     def note(self, row: dict[str, float]) -> None:
         if self._path is None:
             return
+        line = json.dumps(row) + "\n"
+        self.checksum = zlib.crc32(line.encode(), self.checksum)
         with naming(self._path), self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(line)
+
+
+def _up_to(step: int, text: str) -> str:
+    """Return the lines of a log up to a step, without those that are cut off or no JSON."""
+    lines = []
+    for line in text.splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            if json_of(line)["step"] <= step:
+                lines.append(line + "\n")
+    return "".join(lines)
 
 
 @dataclass(frozen=True)
@@ -147,8 +169,10 @@ class Validator:
     at: Collection[int]
     patience: int = 0
 
-    def validate(self, module: nn.Module, best: Path, facts: dict[str, Any], log: Log) -> None:
-        """Measure the student and save it to `best` if it is the best so far.
+    def validate(
+        self, module: nn.Module, best: Path, facts: dict[str, Any], log: Log
+    ) -> dict[str, float]:
+        """Measure the student, save it to `best` if it is the best so far; return metric and loss.
 
         Of validations within one standard error of the highest, the latest counts as the best (the
         one standard error rule, Breiman et al. 1984), since its learning rate is lower.
@@ -170,6 +194,8 @@ class Validator:
             value = result.loss if result.value is None else result.value
             facts |= {"best": value, "best_step": facts["step"]}
             checkpoint.save(best, module, None, facts)
+        measured = {} if result.value is None else {self.name: result.value}
+        return measured | {"loss": result.loss}
 
     def over(self, facts: dict[str, Any]) -> bool:
         """Return whether its patience is used up."""

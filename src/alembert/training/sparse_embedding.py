@@ -8,7 +8,6 @@ others are multiplied by their factor at the end of the stage. The weights are t
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ class RestrictedEmbedding(nn.Module):
         return full
 
 
-def token_ids_in(texts: Iterable[NDArray[Any]], padding: int) -> Tensor:
+def token_ids_in(texts: Iterable[NDArray[np.integer]], padding: int) -> Tensor:
     """Return the ids that occur in arrays of them, and that of padding, rising (n,)."""
     unique = [np.unique(ids) for ids in texts]
     return torch.from_numpy(np.unique(np.concatenate([[padding], *unique])).astype(np.int64))

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from alembert.data.batches import Masked
@@ -25,7 +24,8 @@ from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, cache, naming
-from alembert.io.parts import Parts
+from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.tensors import Parts
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
@@ -45,12 +45,6 @@ class Caching:
 
     top: int = 128
     precision: str = "bf16"
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise UserError(f"--cache-top {self.top}: must be 1 or more")
-        if self.precision not in ("bf16", "fp32"):
-            raise UserError(f"--cache-precision {self.precision}: choose bf16 or fp32")
 
 
 class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
@@ -74,7 +68,7 @@ class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
         return {**self.rows[index], **self._mapped[part][index - part.start]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Reader:
     """Computes a teacher's traces of sequences, in the precision of the file."""
 
@@ -165,7 +159,15 @@ def cached_traces(
     assert teacher is not None
     spec = recorded.trace_spec(distillation.objective, distillation.reads[1])
     masked = rows if masking is None else Masked(rows, masking, seed)
-    reader = _Reader(teacher, rows, masked, spec, caching, pad_token_id, accelerator)
+    reader = _Reader(
+        teacher=teacher,
+        corpus=rows,
+        rows=masked,
+        spec=spec,
+        caching=caching,
+        pad_token_id=pad_token_id,
+        accelerator=accelerator,
+    )
     home = cache("traces") / reader.key()
     distillation.ready(accelerator.device, accelerator.mixed_precision == "bf16")
     sizes = _sizes(reader)
@@ -173,12 +175,12 @@ def cached_traces(
     parts = Parts(home, len(rows), size)
     with naming(home, CACHE_FIX):
         home.mkdir(parents=True, exist_ok=True)
-    checked = tqdm(parts.ranges, unit="file", desc="checking", disable=None, leave=False)
+    checked = tqdm(parts.ranges, unit="file", desc="checking", disable=HIDDEN, leave=False)
     missing = [part for part in checked if not parts.is_whole(part)]
     _check_space(home, float(sizes.sum()), sum(float(sizes[part].sum()) for part in missing))
     with tqdm(
         total=sum(map(len, missing)), unit="seq", desc="teacher", dynamic_ncols=True,
-        disable=not missing or None, mininterval=0.5,
+        disable=not missing or HIDDEN, mininterval=0.5,
     ) as bar:  # fmt: skip
 
         def fill(part: range, path: Path) -> None:

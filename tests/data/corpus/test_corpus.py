@@ -90,7 +90,7 @@ def test_the_same_text_is_made_once(
     for text, length in ((TEN + " k", 16), (TEN, 17)):
         assert read(tmp_path, text, tokenizer, length).folder != first.folder
     made = {path.name for path in first.folder.iterdir()}
-    assert made == {"corpus.json", "ids.bin", "lengths.bin", "counts.npy"}
+    assert made == {"corpus.json", "ids.bin", "lengths.bin", "counts.npy", "checksums.json"}
 
 
 def test_the_cache_has_its_usual_place(

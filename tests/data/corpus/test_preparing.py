@@ -154,7 +154,8 @@ def test_one_process_at_a_time_prepares_a_folder(
                 other.result(timeout=0.3)
             (out / "ids.bin").touch()  # begun
         assert len(other.result(timeout=10)) > 0
-    assert set(content(out)) == {"corpus.json", "ids.bin", "lengths.bin", "counts.npy"}
+    names = {"corpus.json", "ids.bin", "lengths.bin", "counts.npy", "checksums.json"}
+    assert set(content(out)) == names
 
 
 def test_a_large_vocabulary_gets_wider_ids(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
@@ -219,6 +220,24 @@ def test_a_prepared_folder_that_does_not_fit_is_refused_with_the_mend(
     (out / "corpus.json").rename(out / "state.json")
     with pytest.raises(UserError, match="corpus: is not finished: run its 'alembert corpus' comm"):
         read_corpus(str(out), tokenizer, 32)
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "ids.bin", "lengths.bin", "counts.npy"])
+def test_a_flipped_byte_is_named_and_the_cached_corpus_is_prepared_again(
+    name: str, tmp_path: Path, tokenizer: BertTokenizerFast, news: list[str]
+) -> None:
+    text, out = table(tmp_path / "text.txt"), tmp_path / "corpus"
+    write_corpus([text], tokenizer, 32, out)
+    cached = read_corpus(text, tokenizer, 32, tmp_path / "cache")
+    whole = sequences(cached)
+    for folder in (out, cached.folder):
+        damaged = bytearray((folder / name).read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        (folder / name).write_bytes(damaged)
+    with pytest.raises(UserError, match=rf"corpus(/{name})?: (is damaged|cannot be read)"):
+        read_corpus(str(out), tokenizer, 32)
+    assert sequences(read_corpus(text, tokenizer, 32, tmp_path / "cache")) == whole
+    assert news[-1] == f"{cached.folder / name}: is damaged: the corpus is prepared again"
 
 
 def test_a_folder_of_other_things_is_left_alone(

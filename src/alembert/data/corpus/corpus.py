@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,13 @@ from alembert.data.corpus.preparing import (
     CorpusRequest,
     prepare,
 )
+from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, FIX, cache, check_fields, naming, read_json
 
+log = logging.getLogger(__name__)
+
+AGAIN = "delete the folder and prepare it again"
 FIELDS = {"tokenizer": str, "max_length": int, "dropped": dict, "dtype": str, "tokens": int}
 _VERSION = "3"  # the version of the format; cached corpora of another version are not used
 
@@ -88,6 +94,9 @@ def read_corpus(
     request = _request([path] if isinstance(path, str) else path, tokenizer, max_length)
     parent = folder or cache("corpus")
     target = parent / request.key
+    for name in checksums.damaged(target):
+        log.warning(f"{target / name}: is damaged: the corpus is prepared again")
+        shutil.rmtree(target, ignore_errors=True)
     if not (target / FACTS).is_file():
         with naming(parent, CACHE_FIX):
             parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +112,17 @@ def write_corpus(
     return Corpus(out)
 
 
+def corpus_digest(path: str) -> str:
+    """The sha256 of a corpus: of its text, or of the token ids of a prepared folder."""
+    if prepared(path):
+        folder, state = Path(path).expanduser(), hashlib.sha256()
+        for name in (IDS, LENGTHS):
+            if (folder / name).is_file():
+                state.update(checksums.sha256_of(folder / name).encode())
+        return state.hexdigest()
+    return open_source(path).digest().hex()
+
+
 def prepared(path: str) -> bool:
     """Whether a folder was made by `write_corpus`, finished or not."""
     return any((Path(path).expanduser() / name).is_file() for name in (FACTS, STATE))
@@ -116,6 +136,7 @@ def _prepared(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     if not (folder / FACTS).is_file():
         raise UserError(f"{folder}: is not finished: run its 'alembert corpus' command again")
     corpus = Corpus(folder)
+    checksums.check_folder(folder, fix=AGAIN)
     again = f"'alembert corpus TEXT --tokenizer {tokenizer.name_or_path} --max-length {max_length}'"
     if corpus.tokenizer != _tokenizer_without_cuts(tokenizer)[1]:
         raise UserError(
@@ -145,7 +166,15 @@ def _request(
     for source in sources:
         digest.update(source.digest())
     key = digest.hexdigest()[:32]
-    return CorpusRequest(sources, backend, frame, len(tokenizer), max_length, words, key)
+    return CorpusRequest(
+        sources=sources,
+        tokenizer=backend,
+        frame=frame,
+        vocabulary=len(tokenizer),
+        max_length=max_length,
+        tokenizer_hash=words,
+        key=key,
+    )
 
 
 def _tokenizer_without_cuts(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer, str]:

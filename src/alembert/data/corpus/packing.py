@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST = 12  # the least tokens of a sequence, special ones included (DistilBERT)
-Ids = NDArray[Any]  # uint16 or uint32
+Ids = NDArray[np.uint16 | np.uint32]
 
 
 def pack(lengths: Iterable[int], size: int, open_tokens: int = 0) -> tuple[list[int], int]:

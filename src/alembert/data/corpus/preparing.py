@@ -10,27 +10,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
+from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import FIX, check_fields, naming, read_json, write_text
+from alembert.io.files import FIX, check_fields, keep, keep_text, naming, read_json, write_text
 from alembert.io.locks import waited_for
+from alembert.io.progress import HIDDEN, tqdm
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
 SAVE_SECONDS = 10.0
 WORKERS = 3  # concurrent calls of the tokenizer: each uses all cores, but leaves gaps
 _STRETCH = 4_000_000  # tokens that are counted at a time
+IdType = np.dtype[np.uint16 | np.uint32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CorpusRequest:
     """The texts, the tokenizer and the length of a corpus; `key` is a hash of all three."""
 
@@ -43,7 +44,7 @@ class CorpusRequest:
     key: str
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> IdType:
         return np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.uint32)
 
     def ids(self, texts: list[str]) -> tuple[Ids, list[int]]:
@@ -54,7 +55,7 @@ class CorpusRequest:
         return np.fromiter(chain.from_iterable(rows), self.dtype, sum(lengths)), lengths
 
 
-@dataclass
+@dataclass(kw_only=True)
 class State:
     """The progress of a preparation; held has the tokens of an unfinished sequence."""
 
@@ -92,8 +93,8 @@ def _lock(folder: Path, fix: str) -> Iterator[None]:
     with naming(folder, fix):
         folder.mkdir(parents=True, exist_ok=True)
         strange = {path.name for path in folder.iterdir()} - {
-            *(FACTS, IDS, LENGTHS, COUNTS, STATE, LOCK),
-            *(name + ".partial" for name in (FACTS, STATE)),
+            *(FACTS, IDS, LENGTHS, COUNTS, STATE, LOCK, checksums.FILE),
+            *(name + ".partial" for name in (FACTS, STATE, checksums.FILE)),
         }
         if strange:
             raise UserError(
@@ -124,7 +125,7 @@ def _state(folder: Path, key: str) -> State | None:
             return (
                 None if name == FACTS else State(**saved | {"dropped": Counter(saved["dropped"])})
             )
-    return State(key)
+    return State(key=key)
 
 
 def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None:
@@ -137,7 +138,7 @@ def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None
     start, tokens_before = saved, state.tokens
     with tqdm(
         total=total, initial=state.bytes, unit="B", unit_scale=True, desc="preparing text",
-        disable=None,
+        disable=HIDDEN,
     ) as bar:  # fmt: skip
         for ids, lengths, position in _tokenized(blocks, request):
             with naming(folder, fix):
@@ -216,11 +217,12 @@ def _finish(folder: Path, request: CorpusRequest, state: State) -> None:
         "dropped": state.dropped,
         "texts": [str(source.path) for source in request.sources],
     }
-    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    keep(folder, [IDS, LENGTHS, COUNTS])
+    keep_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
     (folder / STATE).unlink(missing_ok=True)
 
 
-def _counts(path: Path, dtype: np.dtype[Any], vocabulary: int) -> NDArray[np.int64]:
+def _counts(path: Path, dtype: IdType, vocabulary: int) -> NDArray[np.int64]:
     """The occurrences of each token, (V,)."""
     counts = np.zeros(vocabulary, np.int64)
     with path.open("rb") as file:

@@ -1,0 +1,182 @@
+"""What is done with a finished model: evaluate, bench, report, export and predict."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembert.api.options import columns_of
+from alembert.io.errors import UserError
+
+if TYPE_CHECKING:
+    from alembert.bench.rows import Row
+    from alembert.data.sources import Given
+    from alembert.inference import Session
+    from alembert.inference.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model: str | Path,
+    data: "Given | None" = None,
+    *,
+    corpus: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    kind: str | None = None,
+    skip_bad_rows: int = 0,
+    max_length: int = 128,
+    sequences: int = 2000,
+    backend: str = "torch",
+) -> dict[str, float]:
+    """Return the metrics of a model on labelled texts, or by MLM on a corpus.
+
+    data is a path or rows in memory, and columns names its text, text_pair and label. Raises
+    UserError, also where not exactly one of data and corpus is given.
+    """
+    from alembert.data.sources import Source
+    from alembert.data.splits import Files
+    from alembert.runs.evaluate import evaluate, evaluate_mlm
+
+    if (data is None) == (corpus is None):
+        raise UserError("give exactly one of --data and --corpus")
+    if data is None:
+        assert corpus is not None
+        return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
+    named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
+    files = Files(
+        train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
+    )
+    return evaluate(str(model), files, max_length, backend)
+
+
+def bench(
+    models: Sequence[str],
+    *,
+    backends: Sequence[str] = (),
+    threads: Sequence[int] = (),
+    batch: int = 1,
+    length: int = 128,
+    data: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    baseline: Sequence[str] = (),
+    seconds: float = 3.0,
+    json: Path | None = None,
+    chart: Path | None = None,
+) -> "list[Row]":
+    """Return size, speed and memory of models in backends, a row each, and write json and chart.
+
+    threads: by default one, and all cores. data: the texts to time, by default random ones.
+    seconds bounds the time of a row. Raises UserError.
+    """
+    from alembert.bench import bench as benchmark
+    from alembert.bench import show
+
+    if chart is not None:
+        show.check_chart(chart)
+    texts = benchmark.texts_of(data, text, text_pair) if data is not None else []
+    counts = threads or [1, os.cpu_count() or 1]
+    rows = benchmark.bench(
+        models, backends, counts, batch, length, texts, seconds, baseline,
+    )  # fmt: skip
+    if json is not None:
+        settings = {"batch": batch, "length": length, "data": data, "seconds": seconds}
+        show.write(rows, settings, json)
+    if chart is not None:
+        show.chart(rows, chart)
+    return rows
+
+
+def report(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
+    """Write an HTML report of one run or several, and model cards; return the files' paths."""
+    from alembert.report import model_card
+    from alembert.report.page import make
+
+    page = make(runs, out)
+    folders = dict.fromkeys(runs)  # "run" and "run/" are one path
+    cards = (model_card.write(run) for run in folders)
+    return [page, *(card for card in cards if card is not None)]
+
+
+def export(
+    model: str,
+    *,
+    int8: bool = False,
+    openvino: bool = False,
+    attentions: bool = False,
+    auto: bool = False,
+    data: str | None = None,
+    keep: float | None = None,
+    max_length: int = 128,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> "Manifest":
+    """Export a model to ONNX, int8 or OpenVINO, to run without torch; return its manifest.
+
+    auto exports all variants and chooses one by `data`: the fastest that keeps this share of the
+    metric (0.99). Raises UserError.
+    """
+    from alembert.data.splits import Files
+
+    if not auto and (keep is not None or label is not None):
+        name = "--label" if keep is None else "--keep"
+        raise UserError(f"{name} is for choosing among variants: it needs --auto")
+    files = Files(train=data, text=text, text_pair=text_pair, label=label) if data else None
+    if auto:
+        if files is None:
+            raise UserError("--auto needs --data F: the texts that the variants are measured on")
+        from alembert.export.choose import choose
+
+        return choose(model, files, 0.99 if keep is None else keep, attentions, max_length)
+    from alembert.export.export import backends_of
+    from alembert.export.export import export as export_to
+
+    backends = backends_of(int8, openvino, attentions, files is not None)
+    return export_to(model, backends, files, max_length)
+
+
+def open_session(
+    model: str | Path,
+    backend: str | None = None,
+    threads: int | None = 1,
+    long: str = "cut",
+    max_length: int | None = None,
+) -> "Session":
+    """Open a model: by its export, or by torch where that is named or there is no export."""
+    from alembert.inference import manifest
+    from alembert.inference.session import Session
+
+    if backend == "torch" or not (
+        backend or (manifest.exported_folder(model) / manifest.FILE).is_file()
+    ):
+        from alembert.export.torch_session import torch_session
+
+        if backend is None:
+            log.info(f"{model} is not exported: torch runs it, which starts slowly")
+        return torch_session(str(model), threads, long, max_length)
+    return Session(model, backend, threads, long, max_length)
+
+
+def predictor(session: "Session", top: int = 5) -> Callable[..., Any]:
+    """Return the method of a session that answers: labels, vectors, tags or masked words."""
+    methods: dict[str, Callable[..., Any]] = {
+        "encoder": session.embed,
+        "tokens": session.tag,
+        "words": partial(session.fill_mask, top=top),
+    }
+    return methods.get(session.kind, session.predict)
+
+
+def predict(model: str | Path, texts: Any, *, top: int = 5, **opening: Any) -> Any:
+    """Return the labels, scores, tags, masked words or vectors of texts.
+
+    opening: backend, threads, long and max_length of `open_session`. Raises UserError.
+    """
+    return predictor(open_session(model, **opening), top)(texts)

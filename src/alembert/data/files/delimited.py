@@ -1,0 +1,133 @@
+"""Tables of separated cells: which separator a file has, and what in it holds nothing."""
+
+import csv
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from alembert.data.files.skipped import BadRow
+from alembert.io.errors import UserError
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+SAMPLE = 50  # lines that show the separator
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+
+log = logging.getLogger(__name__)
+Numbered = Iterator[tuple[int, list[str]]]  # (line, cells)
+
+
+def separator(sample: Sequence[str], usual: str, path: Path) -> str:
+    """The separator of a table by its first lines: `usual`, unless only another fits.
+
+    Another one fits when it splits the header and leaves the rows as many cells. A first line
+    "sep=;", which spreadsheets write, names it.
+    """
+    if sample and (named := _SEP_LINE.fullmatch(sample[0])):
+        log.info(f"{path}: its line 'sep={named[1]}' names the separator")
+        return named[1]
+    if _fits(sample, usual) == 1:
+        return usual
+    best = max((each for each in SEPARATORS if each != usual), key=lambda s: _fits(sample, s))
+    if _fits(sample, best) < 0.8:  # a few rows may be broken
+        return usual
+    log.info(f"{path}: read as cells separated by {SEPARATORS[best]}, not {SEPARATORS[usual]}")
+    return best
+
+
+def _fits(sample: Sequence[str], each: str) -> float:
+    """The share of rows with as many cells as the header; 0 for a header of one cell."""
+    widths = [len(row) for row in csv.reader(sample, delimiter=each) if any(row)]
+    if not widths or widths[0] < 2:
+        return 0.0
+    rows = widths[1:] or widths
+    return sum(width == widths[0] for width in rows) / len(rows)
+
+
+def has_sep_line(line: str) -> bool:
+    """Whether a first line names the separator, as spreadsheets write it."""
+    return _SEP_LINE.fullmatch(line) is not None
+
+
+def rows_of(numbered: Numbered, path: Path, bad: BadRow) -> Iterator[tuple[str, dict[str, str]]]:
+    """("line 3", cells by column) under a header, without rows and unnamed columns of no content.
+
+    `bad` takes a row of another width. Raises UserError for a table without a header or rows.
+    """
+    line, header = next(numbered, (0, None))
+    while header is not None and len(header) > 1 and not any(map(str.strip, header)):
+        line, header = next(numbered, (0, None))  # empty rows above the header
+    if header is None:
+        raise UserError(f"{path}: the file is empty; give a file with at least one row")
+    names = _names(header)
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if repeated:
+        raise UserError(f"{path}, line {line}: column {repeated[0]!r} is there twice; rename one")
+    line, empty = 0, 0
+    for line, row in numbered:
+        if len(row) > 1 and not any(map(str.strip, row)):
+            empty += 1
+            continue
+        cells = _fitted(row, names)
+        if len(cells) != len(names):
+            bad(path, f"line {line}", _other_width(row, header))
+            continue
+        yield f"line {line}", dict(zip(names, cells, strict=True))
+    if not line:
+        raise UserError(f"{path}: no rows below the header; give a file with at least one")
+    if empty:
+        log.info(f"{path}: rows without content are left out: {empty:,}")
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    """The names of columns; of several unnamed ones each has another number of blanks."""
+    unnamed = [i for i, name in enumerate(header) if not name.strip()]
+    if len(unnamed) < 2:
+        return list(header)
+    return [" " * unnamed.index(i) if i in unnamed else name for i, name in enumerate(header)]
+
+
+def _fitted(row: list[str], names: Sequence[str]) -> list[str]:
+    """A row without empty cells past the header, and with those that unnamed columns lack."""
+    if len(row) > len(names) and not any(map(str.strip, row[len(names) :])):
+        return row[: len(names)]
+    if 1 < len(row) < len(names) and not any(map(str.strip, names[len(row) :])):
+        return row + [""] * (len(names) - len(row))
+    return row
+
+
+def _other_width(row: Sequence[str], header: Sequence[str]) -> str:
+    others = [each for each in SEPARATORS if len(header) == 1 and each in header[0]]
+    hint = "in CSV, quote a text that holds a comma"
+    if others:
+        hint = f"the header may be separated by {SEPARATORS[others[0]]}, and this row is not"
+    return f"{len(row)} fields where the header has {len(header)}; fix the row ({hint})"
+
+
+def without_unnamed(columns: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
+    """The columns but those that have neither a name nor content."""
+    gone = [
+        name
+        for name, cells in columns.items()
+        if not name.strip() and not any(cell and str(cell).strip() for cell in cells)
+    ]
+    if gone and len(gone) < len(columns):
+        log.info(f"{path}: columns without name and content are left out: {len(gone)}")
+        return {name: cells for name, cells in columns.items() if name not in gone}
+    return columns
+
+
+def csv_rows(lines: Iterable[str], each: str, path: Path, first: int = 1) -> Numbered:
+    """(line, cells) of each row of lines, the first of which has the number `first`.
+
+    A quoted cell may hold separators and line breaks.
+    """
+    rows, line = csv.reader(lines, strict=True, delimiter=each), first
+    try:
+        for row in rows:
+            if row:
+                yield line, row
+            line = rows.line_num + first  # the next row's first line; line_num is this row's last
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line}: {error}; fix the quotes of this row") from None

@@ -1,0 +1,136 @@
+"""The schemes in which tags mark spans, and their one conversion to B-, I-, E-, S- and O."""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, List, Value
+
+from alembert.data import several
+from alembert.data.labels import list_names
+from alembert.io.answers import is_bio
+from alembert.io.parsing import yaml_of
+
+log = logging.getLogger(__name__)
+
+# of a tag's position in the span, by the letters that a file has: BILOU and BMEWO beside BIOES
+_LETTERS = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
+_SCHEMES = (
+    re.compile(r"(?P<letter>[BIESLUMW])-(?P<name>.+)"),
+    re.compile(r"(?P<letter>[BIESLUMW])_(?P<name>.+)"),
+    re.compile(r"(?P<name>.+)-(?P<letter>[BIESLUMW])"),
+    re.compile(r"(?P<name>.+)_(?P<letter>[BIESLUMW])"),
+)
+_README = 200_000  # characters of a README that are read for names
+
+
+def converter(tags: Sequence[str]) -> Callable[[str], str] | None:
+    """Turns a tag of the scheme that these tags are of into one of B-, I-, E-, S- and O.
+
+    None for tags that mark no spans, and for those that are in this form already.
+    """
+    spans = {tag for tag in tags if tag.upper() != "O"}
+    if not spans or is_bio(tags):
+        return None
+    for pattern in _SCHEMES:
+        matches = [match for tag in spans if (match := pattern.fullmatch(tag)) is not None]
+        letters = {match["letter"] for match in matches}
+        two_schemes = letters & {"L", "U"} and letters & {"E", "S"}
+        # without a tag that begins a span, the letters may be parts of names
+        if len(matches) == len(spans) and letters & {"B", "U", "S", "W"} and not two_schemes:
+            return partial(_converted, pattern)
+    return None
+
+
+def _converted(pattern: re.Pattern[str], tag: str) -> str:
+    match = pattern.fullmatch(tag)
+    return "O" if match is None else f"{_LETTERS[match['letter']]}-{match['name']}"
+
+
+def describe(tags: Sequence[str], source: str, column: str) -> None:
+    """Reports tags that were converted, and tags whose spans are not measured."""
+    convert = converter(tags)
+    if convert is not None:
+        shown = [f"{tag} is {convert(tag)}" for tag in sorted(tags) if convert(tag) != tag]
+        log.info(f"{source}: the tags of {column!r} are read as spans: {', '.join(shown[:4])}")
+    elif all(tag.isdecimal() for tag in tags):
+        log.info(
+            f"{source}: {column!r} holds integers without names: tags are measured word by word "
+            "and not as spans; give their names in Parquet (ClassLabel), or write B-, I- and O"
+        )
+    elif "O" in tags and not is_bio(tags):
+        log.info(
+            f"{source}: the tags of {column!r} have no B- or I-: they are measured word by word "
+            "and not as spans"
+        )
+
+
+def with_spans(
+    rows: Dataset, column: str, source: str, known: Sequence[str] | None
+) -> tuple[Dataset, Sequence[str] | None]:
+    """The rows with tags of B-, I-, E-, S- and O where theirs mark spans in another scheme.
+
+    The labels of a teacher (`known`) are converted too, and stay in their order.
+    """
+    feature = rows.features[column].feature
+    names: Sequence[str] = getattr(feature, "names", ())
+    integers = "int" in str(getattr(feature, "dtype", "")) and not names
+    if integers and known is None:
+        names = names_beside(Path(source).expanduser(), column)
+        if names:
+            rows = several.with_names(rows, column, rows[column][:], names)
+            log.info(f"{source}: README.md names the tags, {list_names(names)}")
+    values = rows[column][:]
+    tags = names or sorted({str(tag) for row in values for tag in row or () if tag is not None})
+    if known is None or not integers:
+        describe(tags, source, column)
+    if convert := converter(tags):
+        if names:
+            rows = several.with_names(rows, column, values, [convert(name) for name in names])
+        else:
+            lists = [row and [tag and convert(tag) for tag in row] for row in values]
+            rows = several.replaced(rows, column, lists, List(Value("string")))
+    if known is not None and (convert := converter(known)):
+        known = [convert(tag) for tag in known]
+    return rows, known
+
+
+def names_beside(path: Path, column: str) -> tuple[str, ...]:
+    """The names of integer tags in the README.md of a data set, beside a file or one above.
+
+    The card of a data set lists them as class_label of the column; () without such a card.
+    """
+    for folder in (path.parent, path.parent.parent):
+        readme = folder / "README.md"
+        if not path.is_file() or not readme.is_file():
+            continue
+        text = readme.read_text(encoding="utf-8", errors="replace")[:_README]
+        head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        found = _class_names(_card(head[1]) if head else None, column)
+        if found:
+            return found
+    return ()
+
+
+def _card(text: str) -> Any:
+    """The fields of a card; None for one that is no YAML, or has aliases, which could be huge."""
+    try:
+        return yaml_of(text)
+    except ValueError:
+        return None
+
+
+def _class_names(card: Any, column: str) -> tuple[str, ...]:
+    infos = card.get("dataset_info") if isinstance(card, dict) else None
+    for info in infos if isinstance(infos, list) else [infos]:
+        features = info.get("features") if isinstance(info, dict) else None
+        for feature in features if isinstance(features, list) else ():
+            if isinstance(feature, dict) and feature.get("name") == column:
+                kind = feature.get("sequence", feature.get("list", feature.get("dtype")))
+                names = kind.get("class_label", {}).get("names") if isinstance(kind, dict) else None
+                if isinstance(names, dict):
+                    return tuple(map(str, names.values()))
+    return ()
