@@ -7,12 +7,15 @@ from benchmarks.lab.workers import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support import hostile, hostile_models
 from support.distributed_worker import main as work
 from support.distributed_worker import short
-from support.hostile import ATTACKS, thrown
+from support.hostile import thrown
 from support.runs import corpus_file, saved, task_file
 from support.vocabulary import VOCABULARY
 from transformers import BertTokenizer
+
+ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS
 
 __all__ = ["ATTACKS", "lay_out", "short", "thrown", "tokenizer_of", "work"]
 

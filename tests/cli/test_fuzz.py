@@ -1,4 +1,4 @@
-"""Whatever a data file, a recipe or a setting holds: a refusal in one line, or success.
+"""Whatever a data file, a recipe, a setting or a model's folder holds: a refusal, or success.
 
 benchmarks/robustness/fuzz.py throws the same for as long as is asked.
 """
@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.hostile import ATTACKS, YAML, thrown
+from support import hostile, hostile_models
+from support.hostile import YAML, thrown
 from transformers import BertTokenizerFast
+
+ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -51,6 +54,17 @@ FOUND = [
     ("glue", ("cola", b"unacceptable\t\t", b"")),
     ("settings", ("distilbert", {"\n": ""})),
     ("parquet", (mapped(), {}, None, "")),
+    ("recipe", b"a: 0x_"),
+    ("recipe", b'name: "\\ud83d"'),
+    ("settings", ("distilbert", {"name": "!!bool x"})),
+    ("jsonl", (b'{"text": "\\ud83d", "label": "up"}\n' * 4, {}, None, "")),
+    ("json", (b"[" * 10_000, {}, None, "")),
+    ("config", b'{"model_type": "bert", "architectures": [[]]}'),
+    ("config", b'{"model_type": "bert", "dtype": []}'),
+    ("config", b'{"model_type": "bert", "pad_token_id": -5}'),
+    ("tokenizer", ("special_tokens_map.json", b'{"unk_token": ""}')),
+    ("tokenizer", ("tokenizer_config.json", b'{"auto_map": [true]}')),
+    ("pooling", ("modules.json", b"[-3.5]")),
     ("tsv", (b"\0sentence1\tsentence2\tlabel\na\tb\t1\n", {}, None, "")),
 ]
 

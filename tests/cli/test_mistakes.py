@@ -2,7 +2,8 @@
 
 A row names the mistake, the files that are written first, the arguments and the line: a regular
 expression. In files "{recipe}" stands for DistilBERT's recipe, and a name that ends in a slash is
-an empty folder; files under latin_1 are written in Latin-1. In arguments $name stands for one of
+an empty folder; files under latin_1 are written in Latin-1. "{deep}" stands for 10,000 brackets and
+"{nines}" for a number of 5,000 digits. In arguments $name stands for one of
 the file's commands. Every row's folder has the models and files of the fixture `house`.
 """
 
@@ -21,6 +22,7 @@ from transformers import AutoConfig
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import to_yaml
 
+NINES = "9" * 5000
 TABLES = sorted(Path(__file__).with_name("mistakes").glob("*.yaml"))
 
 
@@ -36,7 +38,9 @@ class Mistake:
 def mistakes(table: Path) -> Iterator[Mistake]:
     content = yaml.safe_load(table.read_text(encoding="utf-8"))
     for row in content["mistakes"]:
-        argv = Template(row["argv"]).substitute(content.get("commands", {}))
+        argv = Template(row["argv"].replace("{nines}", NINES)).substitute(
+            content.get("commands", {})
+        )
         assert argv.split()[0] == table.stem, f"{table}: {row['name']} is a mistake of another verb"
         yield Mistake(**(row | {"argv": argv}))
 
@@ -49,6 +53,7 @@ def write(mistake: Mistake) -> None:
             path.mkdir()
             continue
         recipe = recipe_of("distilbert", AutoConfig.from_pretrained("teacher"))
+        content = content.replace("{deep}", "[" * 10_000).replace("{nines}", NINES)
         path.write_bytes(content.replace("{recipe}", to_yaml(recipe)).encode())
     for name, content in mistake.latin_1.items():
         Path(name).write_bytes(content.encode("latin-1"))

@@ -157,3 +157,18 @@ def test_the_key_and_the_name_of_the_model_go_along() -> None:
 def test_an_address_without_http_is_named() -> None:
     with pytest.raises(UserError, match="write it as http://HOST:PORT"):
         Client("127.0.0.1:8000")
+
+
+@pytest.mark.parametrize("text", ["a \ud83d", ("a", "\ude00")])
+def test_half_an_emoji_is_refused_before_it_is_sent(text: Any) -> None:
+    client, asked = told(lambda _: httpx.Response(200, json=GOOD))
+    with pytest.raises(UserError, match="text 2: holds half of a surrogate pair"):
+        client.predict(["a", text])
+    assert not asked
+
+
+@pytest.mark.parametrize("body", ["<html>", "[" * 10_000, '"\\ud83d"', ""])
+def test_an_answer_that_no_alembert_server_sends_is_a_servers_error(body: str) -> None:
+    client, _ = told(lambda _: httpx.Response(200, text=body))
+    with pytest.raises(ServerError, match="200: "):
+        client.predict(["a"])

@@ -239,3 +239,13 @@ def test_a_wrong_glue_task_folder_or_label_is_said(tmp_path: Path) -> None:
     file(tmp_path, "dev.tsv", "sentence\tlabel\nfine\t1\n")
     with pytest.raises(UserError, match="line 3: label '7' is none of negative, positive"):
         glue("sst2", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_info.json"])
+@pytest.mark.parametrize("content", ["[" * 10_000, "[]", "{", "5", '{"features": 5, "x": 1}'])
+def test_a_saved_folder_of_broken_json_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(folder)
+    (folder / name).write_text(content)
+    with pytest.raises(UserError, match=r"set: cannot be read .*; save the data set again"):
+        read(str(folder))

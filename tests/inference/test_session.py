@@ -443,7 +443,7 @@ def test_a_broken_folder_is_named(
         (
             "max_length",
             "64",
-            r"deploy\.json: cannot be read \(.*max_length '64'\): export the model",
+            r"deploy\.json: cannot be read \(.*max_length is '64'\): export the model",
         ),
         ("kind", "answers", r"deploy\.json: cannot be read \(kind 'answers'.*: export the model"),
         (

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 from support.runs import saved, task_file
 from transformers import BertTokenizerFast
@@ -505,6 +506,43 @@ def test_the_card_is_the_hubs_and_has_the_measured_figures(copied: Path) -> None
     assert values == {name: round(value, 4) for name, value in metrics["student"].items()}
     assert f"{metrics['retention']:.1%}" in found.text
     assert "What differs from the paper" in found.text
+
+
+def test_names_with_markup_are_shown_in_the_card_as_they_are(copied: Path) -> None:
+    bad = "<img src=x onerror=alert(1)> [a](http://b) `c` | \\ \n---\nlicense: mit\n---\n# d"
+    named = copied.with_name("<img onerror=1> [x](y) ```")
+    copied.rename(named)
+    recipe, environment = named / "recipe.yaml", named / "environment.json"
+    fields = yaml.safe_load(recipe.read_text())
+    fields |= {"name": bad, "paper": bad, "deviations": [bad]}
+    fields["stages"][-1]["name"] = bad
+    recipe.write_text(yaml.safe_dump(fields))
+    facts = json.loads(environment.read_text())
+    facts["command"] = ["alembert", "distill", "```\n<b>"]
+    facts["versions"] = {"torch": bad}
+    facts["arguments"]["files"]["task"] = facts["arguments"]["files"]["evaluation"] = f"d/{bad}"
+    environment.write_text(json.dumps(facts))
+    place = model_card.write(named)
+    assert place is not None
+    text = place.read_text()
+    card = ModelCard(text)
+    assert "license" not in card.data.to_dict()
+    assert bad.split("\n")[0] in card.data.tags[-1]  # the YAML holds it whole
+    body = re.sub(
+        r"(?s)(`{4,})bash\n.*?\n\1|(`{2,})(?!`)[^\n]*?(?<!`)\2(?!`)", "", card.text
+    )  # less its code
+    assert body != card.text
+    body = body.replace(model_card.MARKER, "")
+    assert "<" not in body
+    assert not re.search(r"(?<!\\)\[", body)
+    assert not re.search(r"^# d", body, re.M)
+    assert body.count("&lt;img") >= 5
+
+
+def test_a_teachers_card_with_a_bomb_of_aliases_names_no_language(home: Path, copied: Path) -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]
+    bomb = "\n".join(["language: en", *lines])
+    assert _card_of(home, copied, bomb).language is None
 
 
 def test_a_card_that_somebody_wrote_is_left_alone(news: list[str], copied: Path) -> None:

@@ -44,7 +44,8 @@ NAMES = [
 ]
 ODD = ["", " ", "a", "good film", "nan", "inf", "1", "0.5", "-1", "1e999", "00", "true", "null",
        '"', "'", ",", "\t", "\r", "\n", "\x00", "\x0c", "\u2028", "\ufeff", "é", "😀", "#", "up",
-       "down", "LABEL_0", "9" * 30, "-DOCSTART-", "B-x", "I-x", "O"]  # fmt: skip
+       "down", "LABEL_0", "9" * 30, "0x1F", "1:30", "*a", "&a 1",
+       "2020-01-02", "\ud83d", "-DOCSTART-", "B-x", "I-x", "O"]  # fmt: skip
 CELLS = st.one_of(st.sampled_from(ODD), st.text(max_size=8), st.integers().map(str))
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.sampled_from(ODD)
@@ -107,7 +108,7 @@ def changed(draw: st.DrawFn, right: bytes) -> bytes:
             st.one_of(
                 st.just(b""),
                 st.binary(max_size=6),
-                st.sampled_from(ODD).map(lambda odd: odd.encode()),
+                st.sampled_from(ODD).map(lambda odd: odd.encode("utf-8", "surrogatepass")),
                 st.just(bytes(found[first:last] * 2)),
                 st.just(bytes(byte ^ 0x80 for byte in found[first:last])),
             )

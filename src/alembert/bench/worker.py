@@ -1,6 +1,5 @@
 """One process of a benchmark: it loads one model in one backend and times it on request."""
 
-import json
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from alembert.inference.engine import Ids, open_engine
 from alembert.inference.tokenization import Reader
 from alembert.io.environment import peak_mb
 from alembert.io.errors import UserError
+from alembert.io.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -149,7 +149,7 @@ def _timer(spec: Spec, run: Run) -> Callable[[int], Round]:
         starts = range(0, len(spec.texts), spec.batch)
         batches = [spec.texts[start : start + spec.batch] for start in starts]
     else:
-        config = json.loads((Path(spec.folder) / "config.json").read_text(encoding="utf-8"))
+        config = read_json(Path(spec.folder) / "config.json")
         input_ids = np.random.default_rng(0).integers(
             5, config["vocab_size"], (spec.batch, spec.length)
         )

@@ -1,7 +1,7 @@
 """The command line: each verb parses its options, calls one function of `api`, and prints.
 
-Read `main` first: the verbs, and how errors are printed. `train` has finetune and distill, `search`
-has search and tune, `deploy` has export, bench, report and predict, `serve` has serve; `options`
-are shared. `quickstart` prints a comparison on built-in data; `show` formats a prediction. Nothing
-heavy is imported before a verb is called.
+Read `main` first: the verbs, and how errors are printed; `faults` prints those of Alembert itself.
+`train` has finetune and distill, `search` has search and tune, `deploy` has export, bench, report
+and predict, `serve` has serve; `options` are shared. `quickstart` prints a comparison on built-in
+data; `show` formats a prediction. Nothing heavy is imported before a verb is called.
 """

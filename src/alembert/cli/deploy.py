@@ -58,7 +58,7 @@ def bench(
         batch=batch, length=length, data=data, text=text, text_pair=text_pair,
         baseline=baseline or [], seconds=seconds, json=json_, chart=chart,
     )  # fmt: skip
-    Console().print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
+    Console(markup=False).print(*show.tables(rows), show.legend(rows), sep="\n", highlight=False)
     made = ", ".join(f"{path}: made" for path in (json_, chart) if path is not None)
     typer.echo(made or f"timed {len(rows)} rows; --json FILE and --chart FILE keep them")
 

@@ -15,7 +15,7 @@ from alembert.api import evaluate as run_evaluate
 from alembert.api import recipe as make_recipe
 from alembert.api import recipes as list_recipes
 from alembert.api import trim as run_trim
-from alembert.cli import deploy, quickstart, search, serve
+from alembert.cli import deploy, faults, quickstart, search, serve
 from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.options import option
@@ -231,12 +231,13 @@ def main() -> None:
     if not sys.flags.safe_path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own terms and metrics; it shadows no package
     try:
+        faults.check_arguments()
         app()
     except UserError as error:
         sys.exit(_report(str(error), 2))
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
-            raise  # a fault of the package
+            sys.exit(faults.told(error))
         sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
     except OSError as error:
         sys.exit(_report(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
@@ -246,11 +247,13 @@ def main() -> None:
             more = "; the same command goes on where it stopped" if verb in GOES_ON else ""
             _report(f"interrupted{more}", INTERRUPTED)
         raise
+    except Exception as error:  # the top of the command line: what escapes is a fault of ours
+        sys.exit(faults.told(error))
 
 
 def _report(line: str, code: int) -> int:
     if leads():  # only the main process prints
-        typer.echo(f"alembert: {line}", err=True)
+        typer.echo(f"alembert: {faults.printable(line)}", err=True)
     return code
 
 

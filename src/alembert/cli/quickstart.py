@@ -46,4 +46,4 @@ def _print(table: dict[str, dict[str, Any]]) -> None:
             f"{row['accuracy']:.3f}", f"{retention:.1%}",
             f"{row['cpu_ms']['median']:.1f} ms ({speedup:.1f}x)",
         )  # fmt: skip
-    Console().print(rows)
+    Console(markup=False).print(rows)

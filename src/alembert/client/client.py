@@ -23,6 +23,7 @@ from alembert.io.answers import (
     predicted,
 )
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 BUSY = (429, 500, 502, 503, 504)  # a full queue, a loading server, or a proxy whose server died
 
@@ -75,9 +76,11 @@ class _Core:
     ) -> Any:
         """The answer of the chosen model to each text; make reads one's JSON, with the kind."""
         inputs, one = as_list(texts)
+        for number, text in enumerate(inputs, start=1):
+            _check_unicode(text, number)
         response = await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options})
         kind = response.headers.get("alembert-kind", "")
-        answers = [make(each, kind) for each in response.json()]
+        answers = [make(each, kind) for each in _json(response)]
         return answers[0] if one else answers
 
     async def _send(self, path: str, body: dict[str, object] | None = None) -> httpx.Response:
@@ -205,6 +208,21 @@ def _retry_after(outcome: Outcome) -> float | None:
     return min(float(seconds), 60.0) if seconds.isdecimal() else 0.0
 
 
+def _check_unicode(text: object, number: int) -> None:
+    """Raises UserError for half of a surrogate pair (half an emoji), which cannot be sent."""
+    for part in text if isinstance(text, list | tuple) else [text]:
+        if isinstance(part, str) and any("\ud800" <= each <= "\udfff" for each in part):
+            raise UserError(f"text {number}: holds half of a surrogate pair: give valid Unicode")
+
+
+def _json(response: httpx.Response) -> Any:
+    """The JSON of a successful response. Raises ServerError for what Alembert does not send."""
+    try:
+        return json_of(response.text)
+    except ValueError as error:
+        raise ServerError(response.status_code, response.text[:200], "Unknown") from error
+
+
 def _successful(outcome: Outcome) -> httpx.Response:
     """The response. Raises ServerError, or the error of the connection."""
     if isinstance(outcome, httpx.TransportError):
@@ -212,7 +230,7 @@ def _successful(outcome: Outcome) -> httpx.Response:
     if outcome.status_code == 200:
         return outcome
     try:
-        content = outcome.json()
+        content = json_of(outcome.text)
         message, kind = str(content["error"]), str(content["error_type"])
     except (ValueError, KeyError, TypeError):  # sent by a proxy
         message, kind = outcome.text[:200], "Unknown"

@@ -19,7 +19,9 @@ from datasets.table import InMemoryTable
 
 from alembert.data.files import conll, delimited, documents, encodings, sheets
 from alembert.data.files.skipped import BadRow, refuse
+from alembert.data.files.unpacking import unpacking
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 # A number with leading zeros is a name (a zip code, an id) and stays a string.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -29,6 +31,7 @@ _DOCUMENT = re.compile(r"\[\s*(\{|$)|\{$")  # how a JSON document begins that is
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # each with its position as messages name it: "line 3"
+SHORT = 20  # characters
 PACKED = {".zst": "zstd", ".gz": "gzip"}
 TABLES = (".csv", ".tsv", ".xlsx")  # whose cells are texts, and columns of numbers are found
 
@@ -113,6 +116,7 @@ def _arrow(path: Path) -> Dataset:
 def columns_of(rows: Rows, path: Path | str) -> dict[str, list[Any]]:
     """The columns of rows, whose names are the keys of the first row."""
     columns: dict[str, list[Any]] = {}
+    shared: dict[str, str] = {}
     for where, row in rows:
         columns = columns or {key: [] for key in row}
         if row.keys() != columns.keys():
@@ -120,6 +124,8 @@ def columns_of(rows: Rows, path: Path | str) -> dict[str, list[Any]]:
             state = "is missing" if odd in columns else "is not in the rows above"
             raise UserError(f"{path}, {where}: key {odd!r} {state}; give all rows the same keys")
         for key, value in row.items():
+            if type(value) is str and len(value) < SHORT:  # a label: one object for all its rows
+                value = shared.setdefault(value, value)
             columns[key].append(value)
             first = columns[key][0]
             if type(value) is type(first) or None in (value, first):
@@ -192,10 +198,12 @@ def _xlsx(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train"
 
 def _loads(path: Path, text: str, line: int) -> Any:
     try:
-        return json.loads(text)
+        return json_of(text)
     except json.JSONDecodeError as error:
         where = f"{path}, line {line + error.lineno - 1}"
         raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
+    except ValueError as error:  # JSON with a value that cannot be kept
+        raise UserError(f"{path}, line {line}: {error}; fix it") from None
 
 
 def _objects(values: Iterable[tuple[str, Any]], path: Path, bad: BadRow) -> Rows:
@@ -325,7 +333,7 @@ def _bytes(file: BinaryIO, path: Path) -> BinaryIO:
     packing = PACKED.get(path.suffix.lower())
     if packing is None:
         return file
-    return io.BufferedReader(pa.CompressedInputStream(file, packing))
+    return unpacking(file, path, packing)
 
 
 def lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from datasets import Dataset, List, Value
 
 from alembert.data import several
 from alembert.data.labels import list_names
 from alembert.io.answers import is_bio
+from alembert.io.parsing import yaml_of
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +118,8 @@ def names_beside(path: Path, column: str) -> tuple[str, ...]:
 def _card(text: str) -> Any:
     """The fields of a card; None for one that is no YAML, or has aliases, which could be huge."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            return None
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+        return yaml_of(text)
+    except ValueError:
         return None
 
 

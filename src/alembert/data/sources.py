@@ -130,7 +130,11 @@ def _folder(path: Path, split: str) -> Dataset:
     """The data set, or one split of a DatasetDict, in a folder written by `save_to_disk`."""
     if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
         raise UserError(f"{path}: not a folder of datasets' save_to_disk; give a file")
-    data = load_from_disk(path)
+    try:
+        data = load_from_disk(path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read ({reason}); save the data set again") from error
     if isinstance(data, DatasetDict):
         if split not in data:
             raise UserError(f"{path}: no split {split!r}; there are {', '.join(data)}")

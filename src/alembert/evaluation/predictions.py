@@ -18,6 +18,7 @@ from alembert.evaluation.metrics import Logits
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
+from alembert.io.parsing import json_of
 
 FILE = "predictions.parquet"
 _IMPOSSIBLE = -1e4  # a logit whose probability is 0 in float64
@@ -146,7 +147,7 @@ def load(run: Path) -> Predictions | None:
     checksums.check(path, "delete it, and the report makes it again")
     try:
         table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[b"alembert"])
+        metadata = json_of(table.schema.metadata[b"alembert"])
         columns = {
             name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
             for name in ("label", "teacher", "student", "model")

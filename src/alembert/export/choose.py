@@ -198,4 +198,4 @@ def _table(manifest: Manifest, criterion: Criterion) -> None:
             f"{v.measured['cpu_ms']:.2f}", f"{fp32['cpu_ms'] / v.measured['cpu_ms']:.2f}x",
             "chosen" if v.backend == manifest.chosen else "",
         )  # fmt: skip
-    Console().print(rows)
+    Console(markup=False).print(rows)

@@ -1,16 +1,18 @@
 """deploy.json, the description of an exported folder, beside config.json and tokenizer.json."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import model_folder, write_text
+from alembert.io.files import inside, model_folder, read_json, write_text
 
 FILE = "deploy.json"
 FORMAT = 1
+LONGEST = 1_000_000  # the most tokens of a text that a manifest may name
 KINDS = ("classification", "multilabel", "regression", "tokens", "words", "encoder")
 # the values of --backend, beside torch, which needs no export
 BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions")
@@ -88,19 +90,46 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise UserError(f"{folder}: not exported: 'alembert export {folder}' makes {FILE}")
     checksums.check(path, "export the model again")
+    content = read_json(path, "export the model again")
+    if isinstance(content, dict) and content.pop("format", None) != FORMAT:
+        raise UserError(f"{path}: of another version: export the model again")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
-            raise UserError(f"{path}: of another version: export the model again")
-        variants = tuple(
-            Variant(**{**each, "kept_fp32": tuple(each["kept_fp32"])})
-            for each in content.pop("variants")
-        )
-        for name in ("labels", "inputs"):
-            content[name] = tuple(content[name])
-        manifest = Manifest(variants=variants, **content)
-        if type(manifest.max_length) is not int or manifest.kind not in KINDS:
-            raise ValueError(f"kind {manifest.kind!r}, max_length {manifest.max_length!r}")
-        return manifest
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        manifest: Manifest = _made(Manifest, content)
+        if manifest.kind not in KINDS or not 0 < manifest.max_length <= LONGEST:
+            raise ValueError(f"kind {manifest.kind!r}, max_length {manifest.max_length}")
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): export the model again") from error
+    for variant in manifest.variants:
+        inside(folder, variant.file)
+    return manifest
+
+
+def _made(kind: type[Any], content: Any) -> Any:
+    """A dataclass of this kind of a JSON object; ValueError for a field of another type."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r:.40} where fields are expected")
+    fields = {}
+    for name, value in content.items():
+        wanted = get_type_hints(kind).get(name)
+        if not _fits(value, wanted):
+            raise ValueError(f"{name} is {value!r:.40}")
+        if wanted == tuple[Variant, ...]:
+            value = [_made(Variant, each) for each in value]
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**fields)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a JSON value has the type of a field: a scalar, a list or an object of scalars."""
+    inner = get_args(wanted)
+    if get_origin(wanted) is tuple:
+        return isinstance(value, list) and (
+            inner[0] is Variant or all(_fits(each, inner[0]) for each in value)
+        )
+    if get_origin(wanted) is dict:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    if wanted is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if wanted is int:
+        return type(value) is int and 0 <= value < 2**63
+    return wanted is str and isinstance(value, str)

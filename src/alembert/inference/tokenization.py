@@ -1,6 +1,5 @@
 """Encodes texts as rows of token ids, cut to the model's length or in overlapping windows."""
 
-import json
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +14,7 @@ from alembert.inference.texts import check_unicode, checked, checked_words, name
 from alembert.io import checksums
 from alembert.io.answers import Text
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 MASKS = ("[MASK]", "<mask>")
 
@@ -182,7 +182,7 @@ class Reader:
 def _side(folder: Path, tokenizer: Tokenizer) -> str:
     """The side where texts are truncated: that of tokenizer_config.json, else tokenizer.json."""
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings = json_of((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         if (side := settings.get("truncation_side")) in ("left", "right"):
             return str(side)
     except (OSError, ValueError, AttributeError):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 FILE = "checksums.json"
 FIX = (
@@ -47,7 +48,7 @@ def recorded(folder: Path) -> dict[str, str]:
     if not at.is_file():
         return {}
     try:
-        whole = json.loads(at.read_text(encoding="utf-8"))
+        whole = json_of(at.read_text(encoding="utf-8"))
         checksums = {str(name): str(checksum) for name, checksum in whole["sha256"].items()}
         own = whole["own"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,11 +1,13 @@
 """What a figure depends on beside the code: versions, processor, and the files on record."""
 
-import json
+import os
 import platform
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from alembert.io.parsing import json_of
 
 FILE = "environment.json"  # of a run folder
 
@@ -26,7 +28,7 @@ def recorded_files(model: str | Path) -> dict[str, str]:
     """
     for folder in (Path(model), Path(model).parent):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            files = json.loads((folder / FILE).read_text(encoding="utf-8"))["arguments"]["files"]
+            files = json_of((folder / FILE).read_text(encoding="utf-8"))["arguments"]["files"]
             return {name: value for name, value in files.items() if isinstance(value, str)}
     return {}
 
@@ -34,6 +36,11 @@ def recorded_files(model: str | Path) -> dict[str, str]:
 def processor() -> str:
     """The processor's name."""
     return _cpuinfo("model name") or platform.processor()
+
+
+def memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def int8_overflows() -> bool:

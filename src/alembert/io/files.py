@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from alembert.io import checksums
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
 CACHE_FIX = "free some space, or name another folder in XDG_CACHE_HOME"
 FIX = "free some space or fix the folder: the same command goes on where it stopped"
@@ -104,9 +105,29 @@ def read_json(path: Path, fix: str = "delete the folder, or choose another --out
     """
     checksums.check(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}): {fix}") from error
+
+
+def check_fields(path: Path, fields: Any, needed: Mapping[str, type]) -> None:
+    """Raises UserError for what a file holds that is no object with these fields of these types."""
+    for name, kind in needed.items():
+        if not isinstance(fields, dict) or not isinstance(fields.get(name), kind):
+            raise UserError(f"{path}: cannot be read (no {name!r} in it): fix or delete it")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file that a folder's own files name.
+
+    Raises UserError for one outside the folder, by its name or by a link. (The hub's cache links
+    its snapshots to files of the same repository.)
+    """
+    home = folder.resolve()
+    home = home.parent.parent if home.parent.name == "snapshots" else home
+    if "\0" in name or not (folder / name).resolve().is_relative_to(home):
+        raise UserError(f"{folder}: names a file outside the folder, {name!r}: fix that name")
+    return folder / name
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -115,9 +136,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Writes a text file atomically."""
+    """Writes a text file atomically. Raises UserError for characters that UTF-8 has not."""
+    try:
+        encoded = content.encode()
+    except UnicodeEncodeError as error:
+        near = content[max(error.start - 20, 0) : error.end]
+        raise UserError(
+            f"{path}: cannot be written ({near!a} is no UTF-8): rename what has this name"
+        ) from error
     with atomic(path) as partial:
-        partial.write_text(content, encoding="utf-8")
+        partial.write_bytes(encoded)
 
 
 def keep_json(path: Path, content: Any) -> None:

@@ -1,8 +1,10 @@
-"""Tensors and JSON facts in one safetensors file whose checksum says whether it is whole."""
+"""Tensors and facts in safetensors with a checksum, and caches in parts of some thousand rows."""
 
 import json
+import logging
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from alembert.io.files import CACHE_FIX, atomic
+from alembert.io.locks import waited_for
+
+log = logging.getLogger(__name__)
 
 FACTS, CHECKSUM = "facts", "crc32"
 
@@ -64,3 +71,43 @@ def _checksum(facts: str, names: Iterable[str], tensor_of: Callable[[str], Tenso
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
         crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a cache in `folder`, each of `size` of its `rows` rows; the last may be shorter.
+
+    A part's file is written by `save_part`. A run that is killed loses one part at most.
+    """
+
+    folder: Path
+    rows: int
+    size: int
+
+    @property
+    def ranges(self) -> list[range]:
+        """The numbers of each part's rows."""
+        starts = range(0, self.rows, self.size)
+        return [range(start, min(start + self.size, self.rows)) for start in starts]
+
+    def path(self, part: range) -> Path:
+        """The part's file, named by its first row."""
+        return self.folder / f"{part.start:010d}.safetensors"
+
+    def is_whole(self, part: range) -> bool:
+        """Whether the part's file is there and undamaged; a damaged one is named and removed."""
+        path = self.path(part)
+        if not path.is_file():
+            return False
+        if damage := damage_of_part(path, part):
+            log.warning(f"{path}: is damaged ({damage}): its {len(part):,} rows are made anew")
+            path.unlink()
+        return not damage
+
+    def make(self, part: range, write: Callable[[Path], None]) -> None:
+        """Writes the part's file, unless it is whole; of several processes only one writes."""
+        path = self.path(part)
+        with waited_for(path.with_suffix(".lock"), fix=CACHE_FIX):
+            if not self.is_whole(part):
+                with atomic(path, CACHE_FIX) as partial:
+                    write(partial)

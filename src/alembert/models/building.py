@@ -8,8 +8,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from alembert.io.environment import memory
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked
+from alembert.models.checks import wrong_field
 from alembert.models.loading import HEADS, quiet
 
 
@@ -33,11 +35,19 @@ def checked_config(fields: dict[str, object]) -> PreTrainedConfig:
         counts = re.match(r"(num|n|max)_|(hidden_)?dim$|.*(?<!type_vocab)_size$", name)
         if counts and type(value) is int and value < 1:
             raise UserError(f"student.{name} {value}: must be 1 or more")
+    if reason := wrong_field(fields):
+        raise UserError(f"student.{reason}")
     config = config_of(fields)
     if bottlenecked(config):
         _check_bottleneck(config)
     with _config_errors(), torch.device("meta"):
-        HEADS["encoder"].from_config(config)
+        model = HEADS["encoder"].from_config(config)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if 4 * count > memory():  # bytes in fp32
+        raise UserError(
+            f"the recipe's student: has {count:,} parameters, which are {4 * count / 1e9:,.0f} GB "
+            f"in fp32, and this machine has {memory() / 1e9:,.0f} GB of memory: make it smaller"
+        )
     return config
 
 

@@ -47,15 +47,24 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
 
 def pooling_of(folder: Path) -> str:
     """mean or cls, with "+norm" where vectors get length 1, from sentence-transformers' files."""
-    modules = [str(entry["type"]).rpartition(".")[2] for entry in _json(folder / "modules.json")]
+    entries = _json(folder / "modules.json") or []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{folder / 'modules.json'}: holds no list of modules: fix it")
+    modules = [str(entry.get("type", "")).rpartition(".")[2] for entry in entries]
     if strange := [name for name in modules if name not in MODULES]:
         raise UserError(
             f"{folder / 'modules.json'}: a module {strange[0]} cannot be exported: there are "
             f"{', '.join(MODULES)}"
         )
     file = _json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
+    if not isinstance(file, dict):
+        raise UserError(f"{folder / '1_Pooling' / 'config.json'}: holds no fields: fix it")
     modes = [str(file["pooling_mode"])] if file.get("pooling_mode") else []
-    modes += [POOLINGS.get(key, key) for key, on in file.items() if "_mode_" in key and on is True]
+    modes += [
+        POOLINGS.get(str(key), str(key))
+        for key, on in file.items()
+        if "_mode_" in key and on is True
+    ]
     if len(modes) != 1 or modes[0] not in POOLINGS.values():
         raise UserError(
             f"{folder / '1_Pooling' / 'config.json'}: {' and '.join(modes) or 'no pooling'} cannot "

@@ -29,6 +29,7 @@ from alembert.io import checksums, hub
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
+from alembert.models.checks import check_files, check_size, wrong_field
 from alembert.models.heads import PROBLEMS
 
 # by kind of head: none, a token at each masked position, or a task's kind of label
@@ -42,8 +43,8 @@ HEADS: dict[str, Any] = {
 }
 # the errors that transformers raises for a folder that it cannot read a model from
 UNREADABLE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
-    StrictDataclassError,
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError,
+    AssertionError, ImportError, SafetensorError, StrictDataclassError,
 )  # fmt: skip
 
 
@@ -96,6 +97,8 @@ def load_config(path: str) -> PreTrainedConfig:
     """The config of a saved model. Raises UserError when there is none."""
     checksums.check(Path(model_path(path)) / "config.json")
     config: PreTrainedConfig = _from_pretrained(path, AutoConfig.from_pretrained)
+    if reason := wrong_field(config.to_dict()):  # of the hub, or a default of the architecture
+        raise UserError(f"{path}: {reason}: name another model")
     return config
 
 
@@ -110,14 +113,21 @@ def label_names_of(config: PreTrainedConfig) -> list[str] | None:
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model. Raises UserError when there is none."""
     checksums.check_folder(Path(model_path(path)), checksums.TOKENIZER)
-    tokenizer: PreTrainedTokenizerBase = _from_pretrained(path, AutoTokenizer.from_pretrained)
+    tokenizer, words = _from_pretrained(path, _tokenizer)
     if not tokenizer.is_fast:
         raise UserError(
             f"{path}: only fast tokenizers (tokenizer.json) are read, and this has none"
         )
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes one without a file
+    if words < 1:  # transformers makes one without a file
         raise UserError(f"{path}: there is no tokenizer beside the model: save it there too")
-    return tokenizer
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def _tokenizer(folder: str, **options: Any) -> tuple[PreTrainedTokenizerBase, int]:
+    """A tokenizer, and the number of its tokens beside the special ones."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **options)
+    return tokenizer, len(tokenizer) - len(tokenizer.all_special_ids)
 
 
 def has_head(path: str, head: str) -> bool:
@@ -161,6 +171,8 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
             "model again, as model.safetensors"
         )
     checksums.check_folder(folder, checksums.MODEL)
+    if folder.is_dir():
+        check_size(folder, _described(path, head, **fields))
     with quiet():
         model, info = _from_pretrained(
             path,
@@ -183,6 +195,18 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
         )
     _check_numbers(model, path)
     return model.eval(), [name for name in missing if not name.startswith(prefix)] + mismatched
+
+
+def _described(path: str, head: str, **fields: Any) -> int:
+    """The number of parameters that a saved model's config describes; none is allocated."""
+
+    def build(folder: str, **options: Any) -> int:
+        with quiet(), torch.device("meta"):
+            model = HEADS[head].from_config(AutoConfig.from_pretrained(folder, **options))
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    count: int = _from_pretrained(path, build, **fields)
+    return count
 
 
 @contextmanager
@@ -214,6 +238,8 @@ def _check_numbers(model: PreTrainedModel, path: str) -> None:
 
 def _from_pretrained(path: str, read: Any, **options: Any) -> Any:
     folder = model_path(path)
+    if Path(folder).is_dir():
+        check_files(Path(folder))
     options["trust_remote_code"] = False  # code beside a model is never run
     local = not Path(folder).is_dir() and not hub.reachable()
     try:

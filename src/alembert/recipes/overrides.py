@@ -3,9 +3,8 @@
 from fnmatch import fnmatchcase
 from typing import Any
 
-import yaml
-
 from alembert.io.errors import UserError
+from alembert.io.parsing import yaml_of
 from alembert.recipes.schema import Recipe, validated
 
 LENGTHS = ("steps", "epochs", "until")  # of a stage: exactly one
@@ -38,9 +37,11 @@ def _set(target: Any, last: str, text: str, key: str, plain: dict[str, Any]) -> 
         known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
         raise UserError(f"--set {key}: there is no field '{last}' here: {known}")
     try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {key}: {text!r} is not a value: write it as YAML") from error
+        target[last] = yaml_of(text)
+    except ValueError as error:
+        raise UserError(
+            f"--set {key}: {text!r:.60} is not a value: write it as YAML ({error})"
+        ) from error
     if last in LENGTHS and "batch_size" in target and target[last] is not None:
         target |= dict.fromkeys(set(LENGTHS) - {last})
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from alembert.evaluation import own_metric
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
+from alembert.io.parsing import yaml_of
 from alembert.objectives.objective import Objective
 from alembert.objectives.term import ANY_PAIR
 
@@ -237,11 +238,11 @@ def to_yaml(recipe: Recipe) -> str:
 def from_yaml(path: Path) -> Recipe:
     """Read a recipe. Raises UserError naming the file, the field, the value and the rule."""
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = yaml_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a readable recipe: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable recipe: {error}") from error
     if not isinstance(plain, dict):
         raise UserError(f"{path}: a recipe is a mapping of fields (alembert recipes show NAME)")
     return validated(plain, str(path))

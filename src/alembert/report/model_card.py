@@ -1,15 +1,17 @@
 """The model card: README.md beside a run's model, in the hub's format, with its figures."""
 
+import html
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
 from alembert.io.files import atomic
+from alembert.io.parsing import yaml_of
 from alembert.report.comparison import FOOTNOTE, Entry, entries, table
 from alembert.runs.record import STAGE_COLUMNS, RunRecord
 
@@ -104,10 +106,12 @@ def _language(run: RunRecord) -> Any:
     card = Path(source) / "README.md"
     if not source or not card.is_file():
         return None
+    header = re.match(r"\s*---\n(.*?)\n---", card.read_text("utf-8", "replace"), re.S)
     try:
-        return ModelCard.load(card).data.language
-    except (ValueError, yaml.YAMLError):  # a card written by hand
+        fields = yaml_of(header[1]) if header else None
+    except ValueError:  # a card written by hand
         return None
+    return fields.get("language") if isinstance(fields, dict) else None
 
 
 def _body(run: RunRecord, rows: list[Entry]) -> str:
@@ -116,13 +120,14 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
     recipe = run.recipe
     origin = "Fine-tuned"
     if teacher:
-        origin = f"Distilled from {teacher.name}" + f" ({teacher.shape})" * bool(teacher.shape)
+        origin = f"Distilled from {escaped(teacher.name)}"
+        origin += f" ({escaped(teacher.shape)})" * bool(teacher.shape)
         if others := run.arguments.get("more_teachers"):
-            origin += ", averaged with " + ", ".join(Path(other).name for other in others)
-    parts = [f"# {run.name}", f"{origin} by Alembert: {student.shape}."]
+            origin += ", averaged with " + ", ".join(escaped(Path(other).name) for other in others)
+    parts = [f"# {escaped(run.name)}", f"{origin} by Alembert: {escaped(student.shape)}."]
     if run.metrics:
         source = run.files.get("task") or run.files.get("evaluation") or ""
-        parts += [f"## Measured on {Path(source).name}", _figures(run, rows)]
+        parts += [f"## Measured on {escaped(Path(source).name)}", _figures(run, rows)]
     told = run.arguments.get("callbacks")
     folder = "path/to/this/folder"
     parts += [
@@ -130,17 +135,19 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
         f"```bash\nalembert predict {folder} 'a text'\n```",
         f"Or with transformers: `pipeline(model='{folder}')`.",
         "## How it was made",
-        f"Recipe `{recipe['name']}`: {recipe.get('paper', '')}. Seed "
-        f"{run.seed}." + (f" Callbacks: {', '.join(told)}." if told else ""),
+        f"Recipe {_code(recipe['name'])}: {escaped(recipe.get('paper', ''))}. Seed "
+        f"{escaped(run.seed)}."
+        + (f" Callbacks: {escaped(', '.join(map(str, told)))}." if told else ""),
         _table(STAGE_COLUMNS, run.stage_rows),
     ]
     if run.command:
-        parts.append(f"```bash\n{run.command}\n```")
+        fence = _fence(run.command, 3)
+        parts.append(f"{fence}bash\n{run.command}\n{fence}")
     if recipe.get("deviations"):
-        lines = "\n".join(f"- {line}" for line in recipe["deviations"])
+        lines = "\n".join(f"- {escaped(line)}" for line in recipe["deviations"])
         parts.append(f"What differs from the paper:\n\n{lines}")
     versions = run.environment.get("versions", {})
-    parts.append(", ".join(f"{name} {version}" for name, version in versions.items()))
+    parts.append(", ".join(escaped(f"{name} {version}") for name, version in versions.items()))
     return "\n\n".join([*filter(None, parts), "## Intended use and limits", _limits(run, student)])
 
 
@@ -148,7 +155,9 @@ def _figures(run: RunRecord, rows: list[Entry]) -> str:
     metric = run.metrics["metric"]
     columns, cells = table(rows, metric)
     labelled = [(entry.label, *row) for entry, row in zip(rows, cells, strict=True)]
-    others = [f"{k} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric]
+    others = [
+        f"{escaped(k)} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric
+    ]
     more = f"\n\nThe student's other metrics: {', '.join(others)}." if others else ""
     note = f"\n\n{FOOTNOTE.replace('* M', '(*) M')}" * any(entry.starred for entry in rows)
     return _table(("model", *columns), labelled) + note + more
@@ -173,6 +182,24 @@ def _limits(run: RunRecord, student: Entry) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    cells = [[escaped(cell) for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def escaped(text: object) -> str:
+    """Markdown that shows a text from a file as it is: on one line, no HTML, no link, no code."""
+    return re.sub(r"([\\`\[\]|])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
+
+
+def _code(text: object) -> str:
+    """A text as inline code."""
+    shown = " ".join(str(text).split())
+    fence = _fence(shown, 1)
+    pad = " " * (shown[:1] == "`" or shown[-1:] == "`")
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """More backticks than stand in a row in the text."""
+    return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))

@@ -1,6 +1,5 @@
 """A run folder's recipe, metrics, log and other files, read without loading a model."""
 
-import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -10,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
 from alembert.bench.rows import weights_mb
 from alembert.inference import manifest as deployed
 from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import model_folder, read_json
+from alembert.io.files import check_fields, model_folder, read_json
+from alembert.io.parsing import json_of, yaml_of
 
 # fields that a file has to have if it exists
 ENVIRONMENT = {"arguments": dict}
@@ -77,7 +76,7 @@ class RunRecord:
         bench = path / "bench.json"
         self.bench: list[dict[str, Any]] = fields_of(bench, {"rows": list}).get("rows", [])
         for row in self.bench:
-            _check(bench, row, ROW)
+            check_fields(bench, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
         apart = self.recipe.get("run") or self.arguments  # of a folder of an earlier version
@@ -183,7 +182,7 @@ def _logged(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):
-            rows.append(json.loads(line))
+            rows.append(json_of(line))
     return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
@@ -191,14 +190,8 @@ def fields_of(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
     """Return a JSON file's fields, none where there is no file; UserError for a missing field."""
     fields = _json(path) or {}
     if fields:
-        _check(path, fields, needed)
+        check_fields(path, fields, needed)
     return dict(fields)
-
-
-def _check(path: Path, fields: Any, needed: Mapping[str, type]) -> None:
-    for name, kind in needed.items():
-        if not isinstance(fields, dict) or not isinstance(fields.get(name), kind):
-            raise UserError(f"{path}: cannot be read (no {name!r} in it): fix or delete it")
 
 
 def _json(path: Path) -> Any:
@@ -208,9 +201,9 @@ def _json(path: Path) -> Any:
 def _yaml(path: Path) -> dict[str, Any]:
     checksums.check(path, "put the file back, or make the run again in a new folder")
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        fields = yaml_of(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(fields, dict):
         raise UserError(f"{path}: holds no recipe")
     return fields

@@ -19,7 +19,7 @@ from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import UserError
-from alembert.io.files import atomic
+from alembert.io.files import atomic, read_json
 from alembert.io.progress import HIDDEN, tqdm
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import offset
@@ -92,7 +92,7 @@ def write(teacher: Teacher, ids: Sequence[int], to: Path) -> None:
     teacher.release()
     state = tokenizer_pruning.prune(tokenizer_pruning.state_of(teacher.tokenizer, path), ids)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
-    settings = json.loads((to / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings = read_json(to / "tokenizer_config.json")
     new = {str(old): str(number) for number, old in enumerate(ids)}
     if added := settings.get("added_tokens_decoder"):
         settings["added_tokens_decoder"] = {new[old]: token for old, token in added.items()}

@@ -19,7 +19,7 @@ def table(done: dict[str, Any]) -> None:
         front = "front" if rungs and name in rungs[0]["front"] else ""
         won = "found" if name == done["winner"]["name"] else ""
         shown.add_row(name, f"{times[name]:.3g}", *cells, ", ".join(filter(None, (front, won))))
-    Console().print(shown, spent(done), sep="\n", highlight=False)
+    Console(markup=False).print(shown, spent(done), sep="\n", highlight=False)
 
 
 def latencies(done: dict[str, Any]) -> dict[str, float]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.table import Table
 
 from alembert.io.errors import DivergedError, UserError, leads
 from alembert.io.files import read_json, write_json, write_text
+from alembert.io.parsing import yaml_of
 from alembert.recipes.overrides import with_settings
 from alembert.recipes.schema import Recipe, to_yaml
 from alembert.runs.job import Job
@@ -64,9 +64,9 @@ def grid(tries: Sequence[str], trials: int | None, seed: int) -> list[Settings]:
 def _values(text: str, entry: str) -> list[str]:
     """Return the values between top-level commas, each as YAML on one line."""
     try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError as error:
-        raise UserError(f"--try {entry}: {text!r} is no list of values, V1,V2") from error
+        values = yaml_of(f"[{text}]")
+    except ValueError as error:
+        raise UserError(f"--try {entry}: {text!r} is no list of values, V1,V2 ({error})") from error
     return [json.dumps(value, ensure_ascii=False) for value in values]
 
 

@@ -18,9 +18,8 @@ from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.io.errors import UserError
 from alembert.io.files import cache
-from alembert.io.parts import Parts
 from alembert.io.progress import HIDDEN, tqdm
-from alembert.io.tensors import save_part
+from alembert.io.tensors import Parts, save_part
 from alembert.models.trace import Reads, no_grad_trace
 
 PART = 4096  # rows of a file; an interrupted run loses one file at most

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from alembert.io.files import naming, write_text
+from alembert.io.parsing import json_of
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint
 
@@ -138,7 +139,7 @@ def _up_to(step: int, text: str) -> str:
     lines = []
     for line in text.splitlines():
         with suppress(ValueError, KeyError, TypeError):
-            if json.loads(line)["step"] <= step:
+            if json_of(line)["step"] <= step:
                 lines.append(line + "\n")
     return "".join(lines)
 

@@ -24,8 +24,8 @@ from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, cache, naming
-from alembert.io.parts import Parts
 from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.tensors import Parts
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation

@@ -27,12 +27,13 @@ from alembert.data.corpus.preparing import (
 )
 from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import CACHE_FIX, FIX, cache, naming
+from alembert.io.files import CACHE_FIX, FIX, cache, check_fields, naming, read_json
 
 log = logging.getLogger(__name__)
 
 AGAIN = "delete the folder and prepare it again"
-_VERSION = "2"  # the version of the format; cached corpora of another version are not used
+FIELDS = {"tokenizer": str, "max_length": int, "dropped": dict, "dtype": str, "tokens": int}
+_VERSION = "3"  # the version of the format; cached corpora of another version are not used
 
 
 class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
@@ -45,14 +46,15 @@ class Corpus(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        facts = json.loads((folder / FACTS).read_text())
+        facts = read_json(folder / FACTS)
+        check_fields(folder / FACTS, facts, FIELDS)
         self.tokenizer: str = facts["tokenizer"]
         self.max_length: int = facts["max_length"]
         self.dropped: dict[str, int] = facts["dropped"]
         self.counts: NDArray[np.int64] = np.load(folder / COUNTS)
         self.lengths: NDArray[np.int32] = np.fromfile(folder / LENGTHS, np.int32)
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._ids, self._dtype = folder / IDS, np.dtype(facts["dtype"])
+        self._ids, self._dtype = folder / IDS, _dtype(folder, facts["dtype"])
         size = facts["tokens"] * self._dtype.itemsize
         if self._ids.stat().st_size != size or self._ends[-1] != facts["tokens"]:
             raise UserError(f"{folder}: is damaged: delete it and prepare it again")
@@ -186,3 +188,9 @@ def _tokenizer_without_cuts(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokeniz
     special = [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id]
     identity = json.dumps([special, *(state[part] for part in parts)], sort_keys=True)
     return Tokenizer.from_str(json.dumps(state)), hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def _dtype(folder: Path, name: str) -> np.dtype[Any]:
+    if name not in ("uint16", "uint32"):
+        raise UserError(f"{folder}: is damaged: delete it and prepare it again")
+    return np.dtype(name)

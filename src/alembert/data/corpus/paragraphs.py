@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow.parquet as pq
 from datasets import Dataset
@@ -16,6 +16,7 @@ from alembert.data.labels import find_columns, is_list
 from alembert.data.sources import read
 from alembert.io.errors import UserError
 
+PIECE = 100_000  # characters of a paragraph; a longer one is cut at white space
 BLOCK = 1_000_000  # characters that are tokenised at a time
 ROWS = 1000  # rows of a table that are read at a time
 
@@ -92,15 +93,50 @@ def _blocks(
 def _text(file: BinaryIO, path: Path) -> Iterator[str]:
     """Paragraphs of a text: one a line, with an empty line between documents."""
     with unpacked(file, path) as text:
-        yield from map(str.strip, text)
+        yield from _lines(text)
     yield ""
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """The stripped lines of a text, a long one in pieces; no more than a piece is held."""
+    rest, in_pieces = "", False
+    while block := text.read(PIECE):
+        *lines, rest = (rest + block).split("\n")
+        for line in lines:
+            pieces = list(_pieces(line))
+            yield from pieces or [""] * (not in_pieces)  # an empty one would end the document
+            in_pieces = False
+        *pieces, rest = _cut(rest)
+        pieces = [piece.strip() for piece in pieces if not piece.isspace()]
+        in_pieces = in_pieces or bool(pieces)
+        yield from pieces
+    yield from _pieces(rest)
+
+
+def _pieces(paragraph: str) -> Iterator[str]:
+    """A paragraph in stripped pieces of at most PIECE characters; none of an empty one."""
+    yield from filter(None, map(str.strip, _cut(paragraph)))
+
+
+def _cut(text: str) -> list[str]:
+    """A text in pieces of at most PIECE characters, cut at white space unless a word is longer."""
+    pieces = []
+    while len(text) > PIECE:
+        head = text[:PIECE]
+        if not (head[-1].isspace() or text[PIECE].isspace()):
+            word = head.rsplit(None, 1)[-1]
+            head = head[: -len(word)] or head
+        pieces.append(head)
+        text = text[len(head) :]
+    return [*pieces, text]
 
 
 def _of_cells(cells: Iterable[Any]) -> Iterator[str]:
     """Paragraphs of cells: every cell is a document, every filled line a paragraph."""
     for cell in cells:
         if cell is not None:
-            yield from (line.strip() for line in str(cell).split("\n") if line.strip())
+            for line in str(cell).split("\n"):
+                yield from _pieces(line)
             yield ""
 
 

@@ -19,7 +19,7 @@ from alembert.data.corpus.packing import Frame, Ids, pack
 from alembert.data.corpus.paragraphs import Source
 from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import FIX, keep, keep_text, naming, write_text
+from alembert.io.files import FIX, check_fields, keep, keep_text, naming, read_json, write_text
 from alembert.io.locks import waited_for
 from alembert.io.progress import HIDDEN, tqdm
 
@@ -115,7 +115,8 @@ def _state(folder: Path, key: str) -> State | None:
     """The state to resume from; None when the corpus is finished."""
     for name in (FACTS, STATE):
         if (folder / name).is_file():
-            saved = json.loads((folder / name).read_text())
+            saved = read_json(folder / name)
+            check_fields(folder / name, saved, {"key": str, "dropped": dict})
             if saved["key"] != key:
                 raise UserError(
                     f"{folder}: holds a corpus of other texts, tokenizer or --max-length: choose a "
