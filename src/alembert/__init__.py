@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alembert.api import search as search  # a checker would take the room of this name
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _HOMES = {  # public name: the module that has it, imported when the name is used
     "finetune": "alembert.api",
     "distill": "alembert.api",
     "search": "alembert.api",
     "load": "alembert.api",
+    "check": "alembert.api",
     "augment": "alembert.api",
     "Model": "alembert.api",
     "Recipe": "alembert.recipes.schema",

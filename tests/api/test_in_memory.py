@@ -1,7 +1,6 @@
 """Rows in memory train as their file does, and a call without `out` has its own cached folder."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +51,6 @@ def test_a_notebook_needs_no_file_and_no_folder(tmp_path: Path, body: str) -> No
     assert told["train"].startswith("the DataFrame given as train (sha256 ")
     assert told["evaluation"].startswith("the list given as eval (sha256 ")
     assert (told["text"], told["text_pair"], told["label"]) == ("body", None, "queue")
-
-
-def test_the_page_on_python_runs(
-    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    saved(tmp_path / "bert-base-uncased", tokenizer)
-    pd.read_csv(task_file(tmp_path / "t.csv", 90)).rename(columns=RENAMED).to_csv("tickets.csv")
-    for seed, name in enumerate(("train", "test")):
-        task_file(tmp_path / f"{name}.csv", seed=seed)
-    page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    names: dict[str, Any] = {}
-    for block in blocks:
-        exec(block, names)
-    assert names["student"].metrics["student"]["accuracy"] >= 0
-    assert isinstance(names["tiny"].predict("a dull one"), alembert.Prediction)
-    assert (tmp_path / "copy" / "config.json").is_file()
 
 
 def test_rows_in_memory_make_the_weights_of_their_file_and_share_its_folder(

@@ -269,7 +269,9 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     monkeypatch.setattr(trials, "run", counted)
     with pytest.raises(KeyboardInterrupt):
         find(home, out, CAPPED)
+    news.clear()
     line = find(home, out, CAPPED)
+    assert sum(": classification of 3 classes (down, flat, up), metric" in x for x in news) == 1
     # widths 4 and 8 fit in 1 ms, 16 does not; of three the two slowest, then both vocabularies
     a, b = "tinybert-2x8-h4-f16", "tinybert-2x8-h4-f8"
     assert runs[:3] == [f"{a}-task-2", f"{b}-task-2", f"{b}-task-2"]

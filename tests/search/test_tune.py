@@ -109,6 +109,7 @@ def test_a_trial_that_diverges_is_left_out_and_the_others_count(
     assert trials[0].value is not None
     assert trials[1].value is None
     assert any(line.startswith("this trial is left out: step ") for line in news)
+    assert sum(": classification of 3 classes (down, flat, up), metric" in x for x in news) == 1
     assert tune.table(trials, "accuracy").row_count == 2
     kept = json.loads((tmp_path / "tuned/trials.json").read_text())
     assert [row["value"] for row in kept["trials"]] == [trials[0].value, None]

@@ -1,5 +1,6 @@
 """The pages keep their word: what README.md and docs/ tell a reader to type, runs.
 
+The ```python blocks of README.md and docs/python.md are run as one program each.
 A page's ```bash blocks are run from top to bottom in one temporary folder, the alembert commands
 as they are written. What the pages take for granted lies there in small: bert-base-uncased/ (width
 16, with a masked-word head; 12 layers where a command counts them, else 4),
@@ -30,6 +31,7 @@ from support.command_line import command
 from support.runs import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
+from alembert import Prediction
 from alembert.bench import bench
 from alembert.cli import main
 from alembert.export import onnx as onnx_export
@@ -150,6 +152,21 @@ def test_every_command_on_a_page_runs(
         monkeypatch.setattr("alembert.report.page.attempt", lambda *_: None)
     with ExitStack() as served:
         run_lines(page, lines, monkeypatch, capsys, served)
+
+
+@pytest.mark.usefixtures("shortened")
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_the_python_of_a_page_runs(
+    name: str, tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
+    lay_out(tmp_path, tokenizer, "--out teacher")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    names: dict[str, Any] = {}
+    exec("\n".join(blocks), names)
+    assert isinstance(names["student"].predict("a dull one"), Prediction)
 
 
 def run_lines(

@@ -91,6 +91,10 @@ class DistillOptions(TuneOptions, FinetuneOptions, total=False):
     cache_precision: str | None
 
 
+class CheckOptions(TuneOptions, total=False):
+    """Keywords of check, all as in the training that is meant."""
+
+
 class SearchOptions(Texts, total=False):
     """Keywords of search: the budget, and how candidates are trained."""
 

@@ -1,4 +1,4 @@
-"""Training as one call each: finetune, distill, tune and search."""
+"""Training as one call each: finetune, distill, tune and search, and check before them."""
 
 import logging
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from alembert.data.splits import Files
     from alembert.recipes.schema import Recipe
     from alembert.runs.job import Job
+    from alembert.runs.preview import Preview
     from alembert.search.tune import Trial
 
 log = logging.getLogger(__name__)
@@ -31,22 +32,14 @@ def finetune(
     returns the model of a finished one. Raises UserError that names what is wrong, and the
     fix.
     """
-    from alembert.models.loading import load_config
-    from alembert.recipes.finetune import finetune as recipe_for
-    from alembert.recipes.overrides import with_settings
     from alembert.runs.job import Job
     from alembert.runs.run import run
 
     o.check_names(options, o.FinetuneOptions, "finetune")
-    recipe = recipe_for(load_config(_path(model)))
-    changes = o.changes_of(recipe, options)
-    shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
-    _check_unshaped(
-        shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
-    )
+    recipe = _fine_tuning(_path(model), options)
     files = o.files_of(options)
     job = _placed("finetune", out, Job(
-        recipe=with_settings(recipe, changes), out=Path(), student=_path(model),
+        recipe=recipe, out=Path(), student=_path(model),
         corpus=options.get("corpus"), files=files,
         model_at=".", callbacks=o.callbacks_of(options),
         track=tuple(options.get("track") or ()),
@@ -191,6 +184,42 @@ def search(
     return Model(out)
 
 
+def check(
+    *,
+    teacher: Named | None = None,
+    recipe: "str | Recipe | None" = None,
+    **options: Unpack[o.CheckOptions],
+) -> "Preview":
+    """Return what a training on `train` would read and how long it is, without training.
+
+    With a teacher a few steps are measured: of its fine-tuning, or of its distillation by `recipe`.
+    Nothing is kept on disk. Raises UserError for what a training refuses; rows that cannot be read
+    are listed.
+    """
+    from alembert.runs.job import Job
+    from alembert.runs.preview import preview, preview_job
+
+    o.check_names(options, o.CheckOptions, "check")
+    files = o.files_of(options)
+    if files is None:
+        raise UserError("a check needs texts to learn from: give --train")
+    path = None if teacher is None else _path(teacher)
+    if recipe is not None:
+        chosen = _chosen(recipe, path, files, options)
+    else:
+        for name in ("student", "layers", "hidden_size"):
+            if options.get(name) is not None:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} is for a distillation: name its recipe with --recipe")
+        chosen = _fine_tuning(path, options)
+    if path is None:
+        return preview(files, chosen)
+    if recipe is None:
+        return preview_job(Job(recipe=chosen, out=Path(), student=path, files=files))
+    student = options.get("student")
+    return preview_job(Job(recipe=chosen, out=Path(), teacher=path, student=student, files=files))
+
+
 def _placed(verb: str, out: str | Path | None, job: "Job", **more: Any) -> "Job":
     """Return the job in the folder `out`, or without one in its own folder of the cache."""
     from alembert.runs.folder.identity import cached_folder
@@ -212,18 +241,40 @@ def _present(out: Path, reported: bool = True) -> None:
         page.attempt([out], None)
 
 
+def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions) -> "Recipe":
+    """Return the recipe that fine-tunes a model, or BERT-base, with what the keywords change."""
+    from transformers import BertConfig
+
+    from alembert.models.loading import load_config
+    from alembert.recipes.finetune import finetune as recipe_for
+    from alembert.recipes.overrides import with_settings
+
+    recipe = recipe_for(BertConfig() if model is None else load_config(model))
+    changes = o.changes_of(recipe, options)
+    shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
+    _check_unshaped(
+        shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
+    )
+    return with_settings(recipe, changes)
+
+
 def _chosen(
-    recipe: "str | Recipe", teacher: str, files: "Files | None", options: o.TuneOptions
+    recipe: "str | Recipe", teacher: str | None, files: "Files | None", options: o.TuneOptions
 ) -> "Recipe":
-    """Return the recipe, given or by its name or file, with what the keywords change."""
+    """Return the recipe, given or by its name or file, with what the keywords change.
+
+    A named one is for a teacher of this shape, or without one for BERT-base.
+    """
+    from transformers import BertConfig
+
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
     from alembert.recipes.overrides import with_settings
 
     student = options.get("student")
     chosen = choose_recipe(
-        recipe, load_config(teacher), student, options.get("layers"), options.get("hidden_size"),
-        files,
+        recipe, BertConfig() if teacher is None else load_config(teacher), student,
+        options.get("layers"), options.get("hidden_size"), files,
     )  # fmt: skip
     changes = o.changes_of(chosen, options)
     if student:

@@ -1,7 +1,6 @@
 """One process of a benchmark: it loads one model in one backend and times it on request."""
 
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from alembert.bench.rows import Round, Subject, weights_mb
 from alembert.inference import manifest as deployed
 from alembert.inference.engine import Ids, open_engine
 from alembert.inference.tokenization import Reader
+from alembert.io.environment import peak_mb
 from alembert.io.errors import UserError
 from alembert.io.files import read_json
 
@@ -180,7 +180,7 @@ def _timer(spec: Spec, run: Run) -> Callable[[int], Round]:
             wall=[end - start for start, _, end in times], cpu=cpu,
             tokenize=[middle - start for start, middle, _ in times] if spec.texts else [],
             texts=sum(map(len, chunk)) if spec.texts else passes * spec.batch, tokens=tokens,
-            peak_rss_mb=_peak_mb(),
+            peak_rss_mb=peak_mb(),
         )  # fmt: skip
 
     return time_round
@@ -209,12 +209,3 @@ def _reader(spec: Spec) -> Callable[[Sequence[str | tuple[str, ...]]], Ids]:
         return ids_of(**reader(texts).batch(range(len(texts))))
 
     return read
-
-
-def _peak_mb() -> float:
-    """The peak memory of this process; getrusage would count its parent's before the fork."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS

@@ -22,7 +22,7 @@ from alembert.cli.options import option
 from alembert.io.errors import UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
-RESULT_ON_STDOUT = ("evaluate", "report", "bench", "predict", "serve")
+RESULT_ON_STDOUT = ("check", "evaluate", "report", "bench", "predict", "serve")
 GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus", "search")
 app = typer.Typer(
     add_completion=False,
@@ -107,6 +107,9 @@ def show(
     typer.echo(to_yaml(chosen), nl=False)
 
 
+app.command(epilog="\b\nalembert check --train train.csv --eval test.csv --teacher DIR")(
+    verbs.check
+)
 app.command(
     epilog="\b\nalembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
 )(verbs.finetune)

@@ -1,14 +1,16 @@
-"""The verbs that train: finetune and distill. Nothing heavy is imported before one is called."""
+"""The verbs finetune, distill and check. Nothing heavy is imported before one is called."""
 
 from typing import Annotated, Any
 
 import typer
 
 from alembert.api import Model
+from alembert.api import check as run_check
 from alembert.api import distill as run_distill
 from alembert.api import finetune as run_finetune
 from alembert.cli import options as o
-from alembert.io.errors import leads
+from alembert.cli.options import option
+from alembert.io.errors import UserError, leads
 
 
 def _finetune(**given: Any) -> None:
@@ -19,6 +21,14 @@ def _finetune(**given: Any) -> None:
 def _distill(**given: Any) -> None:
     """Distil a teacher into a student, on a corpus, a task, or both."""
     _print(run_distill(**given))
+
+
+def _check(json_: bool, **given: Any) -> None:
+    """Say what a training would read and how long it takes, without training."""
+    found = run_check(**given)
+    typer.echo(found.json() if json_ else str(found))
+    if found.refusal is not None:
+        raise UserError(found.refusal)
 
 
 finetune = o.verb(
@@ -34,6 +44,21 @@ distill = o.verb(
     "learning_rate max_length settings vocabulary cache_teacher cache_top cache_precision "
     "callbacks track seed "
     "precision",
+)
+check = o.verb(
+    _check,
+    "train valid eval unlabelled teacher recipe student layers hidden_size task text text_pair "
+    "label kind skip_bad_rows metric epochs batch_size learning_rate max_length settings seed "
+    "precision json_",
+    teacher=(
+        Annotated[o.TEXT, option("--teacher", "model whose training is measured: folder, hub id")],
+        None,
+    ),
+    recipe=(
+        Annotated[o.TEXT, option("--recipe", "recipe of a distillation; default: fine-tuning")],
+        None,
+    ),
+    json_=(Annotated[bool, option("--json", "print JSON")], False),
 )
 
 

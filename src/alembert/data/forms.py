@@ -87,7 +87,7 @@ def read_labels(
     columns = find_columns(rows, source, *named)
     column = label_column(columns, source)
     _report_pair(columns, source, named)
-    if skips is not None and skips.most:
+    if skips is not None and (skips.most or skips.all_listed):
         rows = _without_empty(rows, columns, source, skips)
     if is_list(rows, columns.text):
         if is_list(rows, column):

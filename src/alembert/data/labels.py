@@ -109,6 +109,27 @@ def placeholders(labels: Sequence[str]) -> bool:
     return all(re.fullmatch("LABEL_[0-9]+", name) for name in labels)
 
 
+def _ids(labels: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """The ids of label names as they are written, and in lower case or as integers."""
+    ids = {name.casefold(): i for i, name in enumerate(labels)}
+    if len(ids) < len(labels):  # names that differ by case alone
+        ids = {}
+    if not any(name.isdecimal() for name in labels):
+        ids |= {str(i): i for i in range(len(labels))}
+    return {name: i for i, name in enumerate(labels)}, ids
+
+
+def unknown_labels(rows: list[list[str]], labels: Sequence[str]) -> Counter[str]:
+    """How often each label name comes that is none of `labels`, by the rules of `label_ids`."""
+    exact, ids = _ids(labels)
+    given = Counter(name for names in rows for name in names)
+    return Counter({
+        name: count
+        for name, count in given.items()
+        if exact.get(name, ids.get(name.casefold())) is None
+    })  # fmt: skip
+
+
 def label_ids(
     rows: list[list[str]],
     labels: Sequence[str],
@@ -120,15 +141,10 @@ def label_ids(
     Raises UserError for a label that is unknown; with `unseen`, only when more than MANY of the
     labels are. The others are added to it, and have the ids after the last class.
     """
-    ids = {name.casefold(): i for i, name in enumerate(labels)}
-    if len(ids) < len(labels):  # names that differ by case alone
-        ids = {}
-    if not any(name.isdecimal() for name in labels):
-        ids |= {str(i): i for i in range(len(labels))}
-    exact = {name: i for i, name in enumerate(labels)}
+    exact, ids = _ids(labels)
     given = Counter(name for names in rows for name in names)
-    unknown = {name for name in given if exact.get(name, ids.get(name.casefold())) is None}
-    wrong = sum(given[name] for name in unknown)
+    unknown = unknown_labels(rows, labels)
+    wrong = unknown.total()
     if unknown and (unseen is None or wrong > MANY * given.total()):
         row, name = next((n, x) for n, names in enumerate(rows, 1) for x in names if x in unknown)
         raise UserError(

@@ -28,7 +28,8 @@ class Files:
     """The user's texts and their columns, each text file or value in memory as a `Source`.
 
     If task names a GLUE task, `train` is its folder, or HUB. `kind` is that of the task, which the
-    labels tell by default, and `skips` takes the rows of all files that are left out.
+    labels tell by default, and `skips` takes the rows of all files that are left out, as many as
+    skip_bad_rows says.
     """
 
     train: Source
@@ -40,8 +41,8 @@ class Files:
     text_pair: str | None
     label: str | None
     kind: str | None
-    skips: Skips
-    _made: dict[tuple[object, ...], Labelled] = field(compare=False, repr=False)
+    skip_bad_rows: Skips
+    _made: dict[tuple[object, ...], Labelled] = field(init=False, compare=False, repr=False)
 
     def __init__(
         self,
@@ -55,12 +56,12 @@ class Files:
         text_pair: str | None = None,
         label: str | None = None,
         kind: str | None = None,
-        skip_bad_rows: int = 0,
+        skip_bad_rows: int | Skips = 0,
     ) -> None:
         if kind is not None and task is not None:
             raise UserError(f"--kind {kind}: --task {task} names the kind: leave one out")
         by_path: dict[str, Source] = {}  # a file given twice is read once
-        skips = Skips(skip_bad_rows)
+        skips = Skips(skip_bad_rows) if isinstance(skip_bad_rows, int) else skip_bad_rows
 
         def source(given: Given | Source | None, role: str, task: str | None) -> Source | None:
             if given is None:
@@ -81,10 +82,15 @@ class Files:
             for role, each in given.items()
         }
         values |= {"task": task, "text": text, "text_pair": text_pair, "label": label}
-        values |= {"kind": Form(kind=kind).kind, "skips": skips}
+        values |= {"kind": Form(kind=kind).kind, "skip_bad_rows": skips}
         object.__setattr__(self, "_made", {})
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def skips(self) -> Skips:
+        """Takes the rows that are left out; shared with files that `replace` makes of these."""
+        return self.skip_bad_rows
 
     @property
     def named(self) -> Named:
@@ -122,9 +128,10 @@ class Files:
             return self
         words = [f"{option} {value}" for option, value in options.items() if value is not None]
         log.info(f"{self.train.name}: read as the run of {model} has it: {' '.join(words)}")
-        made = Files(train=self.train, text=text, text_pair=pair, label=label, kind=kind)
-        object.__setattr__(made, "skips", self.skips)
-        return made
+        return Files(
+            train=self.train, text=text, text_pair=pair, label=label, kind=kind,
+            skip_bad_rows=self.skips,
+        )  # fmt: skip
 
     def labelled(
         self, source: Source, known: Sequence[str] | None, form: Form | None = None
@@ -162,7 +169,7 @@ class Files:
         """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         del values["_made"]
-        values["skip_bad_rows"] = values.pop("skips").most
+        values["skip_bad_rows"] = self.skips.most
         new = {"kind": None, "skip_bad_rows": 0}  # a run of before has no such arguments
         return {
             name: value.identity if isinstance(value, Source) else value

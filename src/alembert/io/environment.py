@@ -39,7 +39,9 @@ def processor() -> str:
 
 
 def memory() -> int:
-    """The machine's memory in bytes."""
+    """The machine's memory in bytes; 2**63 where the system does not tell."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return 2**63
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -57,3 +59,14 @@ def _cpuinfo(field: str) -> str:
         if name.strip() == field:
             return value.strip()
     return ""
+
+
+def peak_mb() -> float:
+    """The peak memory of this process; getrusage would count its parent's before the fork."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource  # Unix alone has it
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS

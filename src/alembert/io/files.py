@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,25 @@ from alembert.io.parsing import json_of
 
 CACHE_FIX = "free some space, or name another folder in XDG_CACHE_HOME"
 FIX = "free some space or fix the folder: the same command goes on where it stopped"
+_caches: ContextVar[Path | None] = ContextVar("caches", default=None)
 
 
 def cache(name: str) -> Path:
-    """The folder of a cache: $XDG_CACHE_HOME/alembert/NAME."""
+    """The folder of a cache: $XDG_CACHE_HOME/alembert/NAME, or one of `caching_in`."""
+    if (elsewhere := _caches.get()) is not None:
+        return elsewhere / name
     user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return user / "alembert" / name
+
+
+@contextmanager
+def caching_in(folder: Path) -> Iterator[None]:
+    """Has all caches in this folder meanwhile, in place of the user's."""
+    before = _caches.set(folder)
+    try:
+        yield
+    finally:
+        _caches.reset(before)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
+from alembert.data.summary.describe import describe_splits, describe_task
 from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
@@ -52,13 +53,14 @@ def run(job: Job) -> dict[str, Any]:
         if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
             log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
-        work, texts = distributed.main_process_first(state, lambda: _texts(job, leads))
+        work, texts = distributed.main_process_first(state, lambda: texts_of(job, leads))
         if leads:
             writing.keep_skipped(job)
-        accelerator, splits = _accelerator(job), texts.student.splits
+        accelerator, splits = accelerator_of(job), texts.student.splits
         if splits is not None and (cut := describe_cut(splits.train, splits.valid, splits.test)):
             log.info(cut)
         last: Path | None = None
+        describes = job.describes
         tracked = [Tracker(name, job.out, _config(job)) for name in job.track]
         callbacks = Callbacks(job.callbacks, tracked)
         for tracker in tracked:
@@ -66,6 +68,9 @@ def run(job: Job) -> dict[str, Any]:
         for number, stage in enumerate(job.stages, start=1):
             stage_folder = job.out / "stages" / f"{number:02d}-{stage.name}"
             if not (stage_folder / "model" / "config.json").is_file():
+                if describes:
+                    _describe(work, texts)
+                    describes = False
                 _run_stage(work, stage, stage_folder, last, texts, accelerator, callbacks)
             elif (stage_folder / "facts.json").is_file():
                 callbacks.pass_by(read_json(stage_folder / "facts.json"))
@@ -79,6 +84,17 @@ def run(job: Job) -> dict[str, Any]:
                 tracker.close(metrics)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
+
+
+def _describe(job: Job, texts: RunTexts) -> None:
+    """Report which task was read, its rows, and the length of the stages on it."""
+    splits = texts.student.splits
+    if splits is None or job.files is None:
+        return
+    log.info(describe_task(job.files.train.name, splits.columns, splits.task))
+    rows, classes = len(splits.train), len(splits.task.labels)
+    lengths = validation.describe_stages(job.stages, rows, classes)
+    log.info(f"{describe_splits(splits)}; {lengths}")
 
 
 def _claim(job: Job, held: ExitStack) -> None:
@@ -102,12 +118,13 @@ def _config(job: Job) -> dict[str, str | int | float]:
     return config
 
 
-def _accelerator(job: Job) -> Accelerator:
+def accelerator_of(job: Job) -> Accelerator:
+    """Return what places the stages on a GPU or the CPU, in the job's precision."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return distributed.accelerator(precision_of(job.precision, device), device.type == "cpu")
 
 
-def _texts(job: Job, leads: bool) -> tuple[Job, RunTexts]:
+def texts_of(job: Job, leads: bool) -> tuple[Job, RunTexts]:
     """Return the job that the stages run, and its texts as their models encode them.
 
     The job differs from `job` where the vocabulary is trimmed.
@@ -164,9 +181,14 @@ def _run_stage(
         writing.open_run(job)
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         log.info(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
-    held_out = len(of_task.valid) if of_task else 0
-    duration = validation.describe_length(stage, length, len(rows), validator, held_out)
-    log.info(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
+    if of_task is None:
+        duration = validation.describe_length(stage, length, len(rows))
+        log.info(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
+    elif stage.until is not None and validator is not None:
+        held_out = f"{len(of_task.valid):,} held-out texts"
+        log.info(f"stage '{stage.name}': until {validator.name} of {held_out} gets no better")
+    else:
+        log.info(f"stage '{stage.name}': begins")
     for line in (*distillation.rounded, *filter(None, [class_weights.describe(stage, splits)])):
         log.info(line)
     table = None

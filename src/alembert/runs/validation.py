@@ -1,7 +1,7 @@
 """Validation of a stage's student on held-out texts, which ends stages of open length."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from alembert.evaluation.metrics import Logits, labelled_rows, metrics
 from alembert.io.named import is_named
 from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
-from alembert.training.monitor import Length, Validation, Validator, validation_steps
+from alembert.training.monitor import Length, Validation, Validator, length_of, validation_steps
 
 MIN_STEPS = 25  # between two validations
 TIME_SHARE = 0.1  # of a stage's time that its validations may take
@@ -115,15 +115,20 @@ def standard_error(metric: str, value: float, rows: int) -> float:
     return math.sqrt(max(value * (1 - value), 0.0) / rows) if metric != "mse" else 0.0
 
 
-def describe_length(
-    stage: Stage, length: Length, rows: int, validator: Validator | None, held_out: int
-) -> str:
+def describe_length(stage: Stage, length: Length, rows: int) -> str:
     """Return a phrase on a stage's length in steps and epochs, for the log."""
     epoch = math.ceil(rows / stage.batch_size)
-    if stage.until is None or validator is None:
+    if length.floor == length.cap:
         return f"{length.cap:,} steps of {stage.batch_size} ({length.cap / epoch:.3g} epochs)"
     return (
         f"{length.floor:,} to {length.cap:,} steps of {stage.batch_size} "
-        f"({length.floor / epoch:.3g} to {length.cap / epoch:.3g} epochs), until "
-        f"{validator.name} of {held_out:,} held-out texts gets no better"
+        f"({length.floor / epoch:.3g} to {length.cap / epoch:.3g} epochs)"
+    )
+
+
+def describe_stages(stages: Sequence[Stage], rows: int, classes: int) -> str:
+    """Return a phrase with the length of each stage on a task, for the log."""
+    lengths = ((stage, length_of(stage, rows, classes)) for stage in stages if stage.data == "task")
+    return "; ".join(
+        f"stage '{stage.name}': {describe_length(stage, length, rows)}" for stage, length in lengths
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
+from alembert.data.summary.describe import describe_splits, describe_task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
 from alembert.io import checksums
@@ -94,6 +95,8 @@ def _aim(
     tokenizer = load_tokenizer(teacher)
     labels = label_names_of(load_config(teacher))
     splits = prepare(files, tokenizer, max_length, labels, seed, metric)
+    log.info(describe_task(files.train.name, splits.columns, splits.task))
+    log.info(describe_splits(splits))
     at = out / HOME / "teacher.json"
     if not is_whole(at):
         model = load_model(teacher, splits.task.kind)

@@ -62,6 +62,7 @@ class Task:
             out=out,
             teacher=self.teacher,
             files=files,
+            describes=False,  # the search has done so
         )
 
     def recipe(self, shape: Shape, epochs: float | None) -> Recipe:

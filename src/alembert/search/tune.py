@@ -85,6 +85,7 @@ def tune(base: Job, tries: Sequence[str], trials: int | None) -> list[Trial]:
         _check_validated(recipe)
     done: list[Trial] = []  # best first
     for number, (settings, recipe) in enumerate(zip(chosen, recipes, strict=True), start=1):
+        base = replace(base, describes=number == 1)
         log.info(f"trial {number} of {len(chosen)}: {describe(settings)}")
         done.append(_trial(base, settings, recipe))
         done.sort(key=lambda trial: float("inf") if trial.value is None else -trial.value)

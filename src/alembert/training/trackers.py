@@ -103,7 +103,7 @@ class Tracker(Callback):
         return {"run_name": self.name, "logging_dir": str(self.folder)}
 
     def _mlflow(self, ids: Mapping[str, str]) -> dict[str, Any]:
-        import mlflow
+        mlflow = import_module("mlflow")
 
         if not mlflow.is_tracking_uri_set():  # by MLFLOW_TRACKING_URI, or in Python
             mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")

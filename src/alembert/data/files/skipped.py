@@ -29,10 +29,15 @@ class Skipped:
 
 @dataclass(eq=False)
 class Skips:
-    """Leaves out at most `most` rows of a run's files that cannot be read, and lists them."""
+    """Leaves out at most `most` rows of a run's files that cannot be read, and lists them.
+
+    With `all_listed` any number is left out, and none is reported.
+    """
 
     most: int = 0
     rows: list[Skipped] = field(default_factory=list)
+    all_listed: bool = False
+    _seen: set[Skipped] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.most < 0:
@@ -41,10 +46,13 @@ class Skips:
     def __call__(self, path: Path | str, where: str, why: str) -> None:
         """Lists a row. Raises UserError when `most` rows are listed already."""
         row = Skipped(str(path), where, why)
-        if row in self.rows:  # a file that is read again
+        if row in self._seen:  # a file that is read again
             return
-        if len(self.rows) >= self.most:
+        if len(self.rows) >= self.most and not self.all_listed:
             more = f" (--skip-bad-rows {self.most}: as many are left out already)"
             refuse(path, where, why + (more if self.most else ""))
+        self._seen.add(row)
         self.rows.append(row)
+        if self.all_listed:
+            return
         log.warning(f"{path}, {where}: left out: {why}")

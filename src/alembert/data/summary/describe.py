@@ -1,0 +1,52 @@
+"""Says in a line each which task was read from the files, and how many rows there are."""
+
+from alembert.data.labels import Columns, list_names
+from alembert.data.splits import Splits
+from alembert.data.tasks import Task
+
+NAMES = 3  # labels that are named
+
+
+def describe_task(source: str, columns: Columns, task: Task) -> str:
+    """A line with the columns, the kind of task, its labels and its metric."""
+    text, label = ("words", "tags") if task.kind == "tokens" else ("text", "label")
+    names = " and ".join(map(repr, columns.texts))
+    read = f"{text}{'s' if task.pair else ''} {names}, {label} {columns.label!r}"
+    return f"{source}: {read}: {_kind(task)}, metric {task.metric}"
+
+
+def _kind(task: Task) -> str:
+    if task.kind == "regression":
+        return "regression"
+    count, names = f"{len(task.labels):,}", list_names(task.labels, NAMES)
+    if task.kind == "classification":
+        return f"classification of {count} classes ({names})"
+    if task.kind == "multilabel":
+        return f"multilabel, any of {count} labels a text ({names})"
+    return f"tokens, {count} tags ({names})"
+
+
+def describe_rows(
+    labelled: int, held_out: int, evaluated: int | None, unlabelled: int = 0, varied: int = 0
+) -> str:
+    """A phrase with the rows to learn from, to validate on and to evaluate on."""
+    more = [f"{unlabelled:,} unlabelled"] * (unlabelled > 0) + [f"{varied:,} augmented"] * (
+        varied > 0
+    )
+    among = f" ({', '.join(more)})" if more else ""
+    tested = "none" if evaluated is None else f"{evaluated:,}"
+    learnt = labelled + unlabelled + varied
+    return f"{learnt:,} rows to learn from{among}, {held_out:,} held out, {tested} to evaluate on"
+
+
+def describe_splits(splits: Splits) -> str:
+    """The phrase on the rows of these splits."""
+    labelled = len(splits.rows)
+    varied = len(splits.variants.of) if splits.variants is not None else 0
+    return describe_rows(
+        labelled,
+        len(splits.valid),
+        None if splits.test is None else len(splits.test),
+        len(splits.train) - labelled - varied,
+        varied,
+    )
