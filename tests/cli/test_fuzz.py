@@ -65,6 +65,7 @@ FOUND = [
     ("tokenizer", ("special_tokens_map.json", b'{"unk_token": ""}')),
     ("tokenizer", ("tokenizer_config.json", b'{"auto_map": [true]}')),
     ("pooling", ("modules.json", b"[-3.5]")),
+    ("tsv", (b"sentence1\tscore\r1,2\ta\r", {}, None, "")),
     ("tsv", (b"\0sentence1\tsentence2\tlabel\na\tb\t1\n", {}, None, "")),
 ]
 

@@ -39,7 +39,9 @@ def processor() -> str:
 
 
 def memory() -> int:
-    """The machine's memory in bytes."""
+    """The machine's memory in bytes; 2**63 where the system does not tell."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return 2**63
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -38,7 +38,10 @@ def separator(sample: Sequence[str], usual: str, path: Path) -> str:
 
 def _fits(sample: Sequence[str], each: str) -> float:
     """The share of rows with as many cells as the header; 0 for a header of one cell."""
-    widths = [len(row) for row in csv.reader(sample, delimiter=each) if any(row)]
+    try:
+        widths = [len(row) for row in csv.reader(sample, delimiter=each) if any(row)]
+    except csv.Error:  # a carriage return within a cell
+        return 0.0
     if not widths or widths[0] < 2:
         return 0.0
     rows = widths[1:] or widths
