@@ -60,6 +60,7 @@ def with_fields(model: Path, **fields: Any) -> None:
         ("label2id", ["a"], "label2id is"),
         ("architectures", "BertModel", "architectures is 'BertModel', not a list of names"),
         ("architectures", [5], "architectures is"),
+        ("problem_type", [None], "problem_type is .* not a name"),
         ("transformers_weights", "a.safetensors", "transformers_weights is 'a.safetensors', and"),
     ],
 )

@@ -147,7 +147,7 @@ def load(run: Path) -> Predictions | None:
     checksums.check(path, "delete it, and the report makes it again")
     try:
         table = pq.read_table(path)
-        metadata = json_of(table.schema.metadata[b"alembert"])
+        metadata = json_of(table.schema.metadata[b"alembert"].decode())
         columns = {
             name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
             for name in ("label", "teacher", "student", "model")

@@ -96,6 +96,9 @@ def wrong_field(fields: Mapping[str, Any]) -> str:
         isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)
     ):
         return f"architectures is {_shown(kinds)}, not a list of names"
+    problem = fields.get("problem_type")
+    if problem is not None and not isinstance(problem, str):
+        return f"problem_type is {_shown(problem)}, not a name"
     return ""
 
 
