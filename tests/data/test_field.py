@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.file_tables import DOCS, PAGES, on_page
 
 from alembert.data.labels import label_names
 from alembert.data.splits import Files
@@ -109,3 +110,9 @@ def test_a_file_of_the_field_is_read_as_meant_asked_about_or_refused_with_the_ca
 def test_every_file_of_the_field_has_what_happens() -> None:
     assert len(EXPECTED) == 50
     assert FOUND.keys() == {entry["file"] for entry in EXPECTED}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_table_of_a_page_is_made_from_the_files(page: str) -> None:
+    # PYTHONPATH=tests python -m support.file_tables rewrites it
+    assert on_page((DOCS / page).read_text(encoding="utf-8")) == PAGES[page]()
