@@ -1,11 +1,9 @@
 """Streams the rows of one file, by a reader for each suffix, and makes a data set of them."""
 
-import csv
 import io
 import json
 import logging
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -156,15 +154,12 @@ def typed(cells: list[Any]) -> list[Any]:
 
 def _csv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
     """Rows of a CSV file; a quoted cell may hold separators and line breaks."""
-    csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     with unpacked(file, path, newline="") as text:
-        each, all_lines, first = delimited.separated(text, ",", path)
-        yield from delimited.rows_of(delimited.csv_rows(all_lines, each, path, first), path, bad)
+        yield from delimited.quoted(text, ",", path, bad)
 
 
 def _tsv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
     """Rows of a TSV file; quotation marks belong to the text, as in GLUE."""
-    csv.field_size_limit(sys.maxsize)
     numbered = lines(file, path)
     sample = list(islice(numbered, delimited.SAMPLE))
     if conll.looks_tagged(sample):
@@ -265,8 +260,7 @@ def _text(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train"
     if each:
         log.info(f"{path}: read as a table, since its first line names columns")
         text = (line + "\n" for _, line in chain(sample, numbered))
-        _, all_lines, first = delimited.separated(text, each, path)
-        return delimited.rows_of(delimited.csv_rows(all_lines, each, path, first), path, bad)
+        return delimited.quoted(text, each, path, bad)
     return plain.rows_of(sample, numbered, path, bad)
 
 

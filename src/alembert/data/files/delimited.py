@@ -3,6 +3,7 @@
 import csv
 import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -49,13 +50,20 @@ def separated(text: Iterable[str], usual: str, path: Path) -> tuple[str, Iterato
     return each, chain(sample[first - 1 :], rest), first
 
 
+def quoted(
+    text: Iterable[str], usual: str, path: Path, bad: BadRow
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a table, as `rows_of`; a quoted cell may hold separators and line breaks."""
+    each, all_lines, first = separated(text, usual, path)
+    return rows_of(csv_rows(all_lines, each, path, first), path, bad)
+
+
 def table_in(sample: Sequence[str], texts: Container[str], labels: Container[str]) -> str:
     """The separator of lines that are a table with usual names of columns; "" for other lines."""
     if sample and (named := _SEP_LINE.fullmatch(sample[0])):
         return named[1]
-    for each in SEPARATORS:
-        header = next(csv.reader(sample, delimiter=each), [])
-        names = [name.strip().casefold() for name in header]
+    for each in SEPARATORS if sample else ():
+        names = [name.strip('\ufeff\r" ').casefold() for name in sample[0].split(each)]
         usual = any(name in texts for name in names) and any(name in labels for name in names)
         if usual and _fits(sample, each) >= _FIT:
             return each
@@ -70,10 +78,11 @@ def numbers_among(names: Sequence[str]) -> list[str]:
 
 
 def _fits(sample: Sequence[str], each: str) -> float:
-    """The share of rows with as many cells as the header; 0 for a header of one cell."""
+    """The share of rows with as many cells as the header; 0 for a header of one cell, or no CSV."""
+    csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     try:
         widths = [len(row) for row in csv.reader(sample, delimiter=each) if any(row)]
-    except csv.Error:  # a carriage return within a cell
+    except csv.Error:  # a carriage return in a text
         return 0.0
     if not widths or widths[0] < 2:
         return 0.0
@@ -161,6 +170,7 @@ def csv_rows(lines: Iterable[str], each: str, path: Path, first: int = 1) -> Num
 
     A quoted cell may hold separators and line breaks.
     """
+    csv.field_size_limit(sys.maxsize)
     rows, line = csv.reader(lines, strict=True, delimiter=each), first
     try:
         for row in rows:
