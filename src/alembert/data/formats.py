@@ -1,11 +1,9 @@
 """Streams the rows of one file, by a reader for each suffix, and makes a data set of them."""
 
-import csv
 import io
 import json
 import logging
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -17,9 +15,10 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.files import conll, delimited, documents, encodings, sheets
+from alembert.data.files import conll, delimited, documents, encodings, plain, sheets
 from alembert.data.files.skipped import BadRow, refuse
 from alembert.data.files.unpacking import unpacking
+from alembert.data.labels import LABELS, TEXT_NAMES
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
@@ -97,7 +96,7 @@ def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset
             if again is None:
                 raise
             columns = columns_of(reader(again, path, bad, split), path)
-    if kind(path) in TABLES:
+    if kind(path) in TABLES or (kind(path) == ".txt" and len(columns) > 1):
         columns = delimited.without_unnamed(columns, path)
         columns = {name: typed(cells) for name, cells in columns.items()}
     return dataset(columns, path)
@@ -144,37 +143,29 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
 
 
-def typed(cells: list[str]) -> list[Any]:
+def typed(cells: list[Any]) -> list[Any]:
     """A column as int or float, with None for empty cells, if every filled cell is a number."""
     filled = [cell for cell in cells if cell]
     for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
-        if filled and all(pattern.fullmatch(cell) for cell in filled):
+        if filled and all(isinstance(v, str) and pattern.fullmatch(v) for v in filled):
             return [number(cell) if cell else None for cell in cells]
     return cells
 
 
 def _csv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
     """Rows of a CSV file; a quoted cell may hold separators and line breaks."""
-    csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     with unpacked(file, path, newline="") as text:
-        each, all_lines, first = _separated(text, ",", path)
-        yield from delimited.rows_of(delimited.csv_rows(all_lines, each, path, first), path, bad)
-
-
-def _separated(text: Iterable[str], usual: str, path: Path) -> tuple[str, Iterator[str], int]:
-    """(separator, lines, number of their first) of a table, without a line that names it."""
-    rest = iter(text)
-    sample = list(islice(rest, delimited.SAMPLE))
-    each = delimited.separator(sample, usual, path)
-    first = 2 if sample and delimited.has_sep_line(sample[0]) else 1
-    return each, chain(sample[first - 1 :], rest), first
+        yield from delimited.quoted(text, ",", path, bad)
 
 
 def _tsv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
     """Rows of a TSV file; quotation marks belong to the text, as in GLUE."""
-    csv.field_size_limit(sys.maxsize)
-    text = (line + "\n" for _, line in lines(file, path))
-    each, all_lines, first = _separated(text, "\t", path)
+    numbered = lines(file, path)
+    sample = list(islice(numbered, delimited.SAMPLE))
+    if conll.looks_tagged(sample):
+        return _tagged(chain(sample, numbered), path, bad)
+    text = (line + "\n" for _, line in chain(sample, numbered))
+    each, all_lines, first = delimited.separated(text, "\t", path)
     if each != "\t":
         cells = delimited.csv_rows(all_lines, each, path, first)
     else:
@@ -264,10 +255,18 @@ def _text(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train"
     numbered = lines(file, path)
     sample = list(islice(numbered, delimited.SAMPLE))
     if conll.looks_tagged(sample):
-        log.info(f"{path}: read as words and tags, since each line ends with a tag")
-        return conll.sentences(chain(sample, numbered), path, bad)
-    rows = chain(sample, numbered)
-    return ((f"line {n}", {"text": line}) for n, line in rows if line.strip())
+        return _tagged(chain(sample, numbered), path, bad)
+    each = delimited.table_in([line for _, line in sample if line.strip()], TEXT_NAMES, LABELS)
+    if each:
+        log.info(f"{path}: read as a table, since its first line names columns")
+        text = (line + "\n" for _, line in chain(sample, numbered))
+        return delimited.quoted(text, each, path, bad)
+    return plain.rows_of(sample, numbered, path, bad)
+
+
+def _tagged(numbered: Iterable[tuple[int, str]], path: Path, bad: BadRow) -> Rows:
+    log.info(f"{path}: read as words and tags, since each line ends with a tag")
+    return conll.sentences(numbered, path, bad)
 
 
 def _conll(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
@@ -291,7 +290,8 @@ FORMATS = (*READERS, ".parquet", *ARROW)
 def kind(path: Path) -> str:
     """The suffix of a file's format, without that of compression: .jsonl for texts.jsonl.zst."""
     named = Path(path.stem) if path.suffix.lower() in PACKED else path
-    return named.suffix.lower()
+    suffix = named.suffix.lower()
+    return ".conll" if suffix.endswith("_conll") else suffix  # OntoNotes has .v4_gold_conll
 
 
 @contextmanager

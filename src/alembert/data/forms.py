@@ -6,7 +6,6 @@ float, and a tag is one of B-, I-, E-, S- and O. What is read as what is reporte
 
 import logging
 import math
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
 
 from alembert.data import schemes, several
-from alembert.data.files.skipped import Skips
+from alembert.data.files.numbers import decimals, percents
+from alembert.data.files.skipped import Skips, without_unjudged
 from alembert.data.labels import (
     LABELS,
     LOOSE_PAIRS,
@@ -35,8 +35,6 @@ from alembert.data.labels import (
 from alembert.data.tasks import KINDS, kind_of
 from alembert.io.errors import UserError
 
-_DECIMAL = re.compile(r"[-+]?[0-9]+(,[0-9]+)?")
-_THOUSANDS = re.compile(r"[-+]?([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]{1,3})")
 _MOST_CLASSES = 20  # whole numbers written as fractions are scores when there are more of them
 
 log = logging.getLogger(__name__)
@@ -83,6 +81,7 @@ def read_labels(
     Raises UserError that names the row or column, and where two readings are as plausible.
     """
     form = form or Form()
+    rows = without_unjudged(rows, named[2], source)
     rows = several.with_flags(_with_lists(rows, named), source, named[2])
     columns = find_columns(rows, source, *named)
     column = label_column(columns, source)
@@ -91,6 +90,8 @@ def read_labels(
         rows = _without_empty(rows, columns, source, skips)
     if is_list(rows, columns.text):
         if is_list(rows, column):
+            if named[2] is None:
+                schemes.report_choice(rows, column, source)
             rows, known = schemes.with_spans(rows, column, source, known)
         return Labelled(rows, columns, replace(form, kind="tokens"), known)
     if form.kind == "tokens":
@@ -244,32 +245,12 @@ def _of_texts(
                 several.report_texts(source, column, example, labels)
             texts = several.replaced(rows, column, lists, List(Value("string")))
             return texts, replace(form, separator=separator)
-    if form.kind != "classification" and (scored or any("," in text for text in filled)):
-        numbers = _decimals(values, source, column, scored)
-        if numbers is not None:
-            return _of_numbers(rows, column, numbers, source, known, form)
+    if form.kind != "classification" and (scored or any(set(",%") & set(t) for t in filled)):
+        scores = percents(values, source, column, known)
+        scores = scores or decimals(values, source, column, scored)
+        if scores is not None:
+            return _of_numbers(rows, column, scores, source, known, form)
     return _of_names(rows, column, values, source, known), form
-
-
-def _decimals(
-    values: Sequence[Any], source: str, column: str, scored: bool
-) -> list[float | None] | None:
-    """Numbers that are written with a decimal comma; None where texts are something else.
-
-    Raises UserError for scores whose commas may part thousands.
-    """
-    filled = [value.strip() for value in values if value and value.strip()]
-    if not filled or not all(_DECIMAL.fullmatch(text) for text in filled):
-        return None
-    if all(_THOUSANDS.fullmatch(text) for text in filled):
-        if not scored:
-            return None
-        raise UserError(
-            f"{source}: {column!r} holds {next(t for t in filled if ',' in t)!r}, whose comma may "
-            "part thousands or fractions: write a point for fractions, and nothing for thousands"
-        )
-    log.info(f"{source}: {column!r} is read as numbers with a decimal comma")
-    return [float(v.replace(",", ".")) if v and v.strip() else None for v in values]
 
 
 def _of_numbers(

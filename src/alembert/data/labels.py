@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
+from alembert.data.files.delimited import NO_HEADER, numbers_among
 from alembert.io.errors import UserError
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -47,6 +48,7 @@ TEXTS = (
     "text", "sentence", "utterance", "query", "content", "review", "question", "comment_text",
     "comment", "tweet", "message", "body", "document", "review_body", "review_text", "reviewtext",
 )  # fmt: skip
+TEXT_NAMES = (*TEXTS, *(name for pair in (*PAIRS, *LOOSE_PAIRS) for name in pair))
 SCORES = ("score", "similarity")
 LABELS = (
     "label", "labels", "intent", "category", "class", "target", *SCORES, "quality", "gold_label",
@@ -212,14 +214,46 @@ def find_columns(
 
 def _missing(data: Dataset, source: str, text: bool, label: bool) -> str:
     """The message that asks for the columns that were not found, all in one."""
+    if _lacks_header(data):
+        return f"{source}: {NO_HEADER}, such as label,text ({_names(data)})"
     what = " and none of labels" * (text and label)
     noun = "text" if text else "labels"
     options = "them with --text and --label" if what else f"it with --{'text' if text else 'label'}"
     message = f"{source}: no column of {noun}{what} among {_names(data)}; name {options}"
-    if label and len(flags := flag_columns(data)) > 1:
+    objects = _of_objects(data)
+    if label and not objects and len(flags := flag_columns(data)) > 1:
         message += f", or several labels a text with --label {','.join(flags)}"
+    message += objects
     values = (f"{name} = {_short(data[0][name])}" for name in data.column_names)
     return f"{message} (row 1: {', '.join(values)})" if len(data) else message
+
+
+def _lacks_header(data: Dataset) -> bool:
+    """Whether the names of columns are values: numbers above numbers, or there once more below."""
+    numbers = numbers_among(data.column_names)
+    for name in data.column_names:
+        numeric = str(getattr(data.features[name], "dtype", "")).startswith(("int", "float"))
+        if (numeric and name in numbers) or (holds_text(data, name) and name in data[name][:]):
+            return True
+    return False
+
+
+def _of_objects(data: Dataset) -> str:
+    """What to do with columns that hold objects, such as spans of characters; "" without one."""
+    inner = {name: getattr(each, "feature", each) for name, each in data.features.items()}
+    objects = {name: each for name, each in inner.items() if isinstance(each, dict) and each}
+    spans = [name for name, each in objects.items() if {"start", "end", "label"} <= set(each)]
+    if spans:
+        return (
+            f"; {spans[0]!r} holds spans of characters, which are not read: write words and their "
+            "tags (CoNLL)"
+        )
+    if objects:
+        return (
+            f"; objects within rows ({', '.join(map(repr, objects))}) are not read: export rows of "
+            "a text and a label (Label Studio: JSON-MIN or CSV), or of words and tags"
+        )
+    return ""
 
 
 def _short(value: Any, most: int = 30) -> str:

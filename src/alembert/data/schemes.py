@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset, List, Value
 
 from alembert.data import several
-from alembert.data.labels import list_names
+from alembert.data.labels import TAGS, is_list, list_names
 from alembert.io.answers import is_bio
 from alembert.io.parsing import yaml_of
 
@@ -65,6 +65,20 @@ def describe(tags: Sequence[str], source: str, column: str) -> None:
         log.info(
             f"{source}: the tags of {column!r} have no B- or I-: they are measured word by word "
             "and not as spans"
+        )
+
+
+def report_choice(rows: Dataset, column: str, source: str) -> None:
+    """Reports which column of tags is read, where there are others beside it."""
+    others = [
+        name
+        for name in rows.column_names
+        if name != column and (name in TAGS or name.endswith("_tags")) and is_list(rows, name)
+    ]
+    if others:
+        log.info(
+            f"{source}: {column!r} holds the tags that are read; {list_names(others)} are there "
+            "too: --label names one of them"
         )
 
 

@@ -11,6 +11,7 @@ import datasets
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError
 
+from alembert.data.files import folders
 from alembert.data.files.sheets import OTHERS as SPREADSHEETS
 from alembert.data.files.skipped import BadRow, refuse
 from alembert.data.formats import FORMATS, dataset, kind, read_file, tsv_cells
@@ -114,7 +115,8 @@ def read(path: str, split: str = "train", bad: BadRow = refuse) -> Dataset:
     if file.is_file():
         if kind(file) not in FORMATS:
             known = " ".join(FORMATS)
-            hint = "; save the spreadsheet as .csv" if kind(file) in SPREADSHEETS else ""
+            hint = "; rename it to what it is (.conll for words and tags), or write a .csv"
+            hint = "; save the spreadsheet as .csv" if kind(file) in SPREADSHEETS else hint
             raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}{hint}")
         data = read_file(file, split, bad)
         if len(data) == 0:
@@ -129,7 +131,14 @@ def read(path: str, split: str = "train", bad: BadRow = refuse) -> Dataset:
 def _folder(path: Path, split: str) -> Dataset:
     """The data set, or one split of a DatasetDict, in a folder written by `save_to_disk`."""
     if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        raise UserError(f"{path}: not a folder of datasets' save_to_disk; give a file")
+        columns = folders.texts_of(folders.split_of(path, split))
+        if columns is None:
+            raise UserError(
+                f"{path}: not a folder of datasets' save_to_disk, and no folder with one of texts "
+                f"(.txt) for each class; it holds {folders.contents(path)}: give a file, and join "
+                "those that stand side by side to one table"
+            )
+        return dataset(columns, path)
     try:
         data = load_from_disk(path)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -15,6 +15,9 @@ from alembert.io.errors import UserError
 SPAN = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")  # how a tag of a span may look
 _NUMBER = re.compile(r"[0-9]+([-.][0-9]+)?")  # of a token; 1-2 and 1.1 are of CoNLL-U
 _CHUNKS = {"NP", "VP", "PP", "ADJP", "ADVP", "SBAR"}
+_CODE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:")
+_FEW_WORDS = 5  # fewer words may begin alike by chance
+_BRACKETS = re.compile(r"\([^()*\s]+(\*\)?|\))|\*\)?")  # (ORG*, *, *) and (DATE) of CoNLL-2012
 _UNIVERSAL = 10  # columns of CoNLL-U
 _MARKED = 0.9  # the share of tags that look like tags of spans in a file of spans
 
@@ -54,6 +57,10 @@ def sentences(
     layout = _layout([block for _, block in kept], width, path)
     tag_is_odd = _odd_tags([cells[layout.tag] for _, b in kept for _, cells in b
                             if len(cells) > layout.tag])  # fmt: skip
+    prefix = _language([cells[layout.word] for _, b in kept for _, cells in b
+                        if len(cells) > layout.word])  # fmt: skip
+    if prefix:
+        log.info(f"{path}: every word begins with {prefix!r}, as in WikiANN, which is taken off")
     for end, block in kept:
         sentence = {"tokens": list[str](), "tags": list[str]()}
         where, why = f"line {end}", ""
@@ -67,7 +74,7 @@ def sentences(
             if tag_is_odd(tag):
                 where, why = f"line {line}", f"{tag!r} is no tag; fix the line"
                 break
-            sentence["tokens"].append(word)
+            sentence["tokens"].append(word.removeprefix(prefix))
             sentence["tags"].append(tag)
         if why:
             bad(path, where, why)
@@ -80,8 +87,16 @@ def looks_tagged(sample: Sequence[tuple[int, str]]) -> bool:
     rows = [cells for _, block in _blocks(sample) for _, cells in block if cells[0] != "#"]
     widths = {len(cells) for cells in rows}
     tags = {cells[-1] for cells in rows}
-    spans = any(tag[:2] in ("B-", "I-") for tag in tags)
+    spans = any(cell[:2] in ("B-", "I-") for cells in rows for cell in cells[1:])
     return len(widths) == 1 and min(widths) > 1 and spans and all(map(SPAN.fullmatch, tags))
+
+
+def _language(words: Sequence[str]) -> str:
+    """The language code, as in "en:Anna", that every word begins with; "" without one."""
+    code = _CODE.match(words[0]) if len(words) >= _FEW_WORDS else None
+    if code is None or not all(word.startswith(code[0]) and word != code[0] for word in words):
+        return ""
+    return code[0]
 
 
 def _cell(cells: Sequence[str], column: int) -> str:
@@ -125,6 +140,7 @@ def _layout(blocks: Sequence[Sequence[Line]], width: int, path: Path) -> Layout:
     if not rows or width < 2:
         return Layout(0, -1)
     columns = list(zip(*rows, strict=True))
+    _check_brackets(columns, path)
     counts = width > 2 and all(map(_counts, blocks))
     if counts and width == _UNIVERSAL:
         tag = next((i for i in (3, 4) if set(columns[i]) != {"_"}), None)
@@ -149,6 +165,18 @@ def _layout(blocks: Sequence[Sequence[Line]], width: int, path: Path) -> Layout:
         log.info(f"{path}: column {tag + 1} holds the tags, since the last has none")
     # with cells of blanks, lines may have more cells than usual: the last one is the tag
     return Layout(word, -1 if tag == width - 1 and not counts else tag, counts)
+
+
+def _check_brackets(columns: Sequence[Sequence[str]], path: Path) -> None:
+    """Raises UserError for columns with spans in brackets, as CoNLL-2012 has them."""
+    for number, cells in enumerate(columns, start=1):
+        opened = [cell for cell in cells if cell.startswith("(")]
+        if opened and "*" in cells and all(map(_BRACKETS.fullmatch, cells)):
+            raise UserError(
+                f"{path}: column {number} holds spans in brackets ({opened[0]!r}), as CoNLL-2012 "
+                "(OntoNotes) has them, which are not read: write a word and a tag (B-, I- or O) a "
+                "line"
+            )
 
 
 def _counts(block: Sequence[Line]) -> bool:

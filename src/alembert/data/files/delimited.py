@@ -3,8 +3,10 @@
 import csv
 import logging
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from alembert.data.files.skipped import BadRow
@@ -12,6 +14,9 @@ from alembert.io.errors import UserError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 SAMPLE = 50  # lines that show the separator
+_FIT = 0.8  # the share of rows that have to be as wide as the header; a few may be broken
+_NUMBER = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?")
+NO_HEADER = "the first line holds values and not the names of columns: write a header line above it"
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -30,17 +35,54 @@ def separator(sample: Sequence[str], usual: str, path: Path) -> str:
     if _fits(sample, usual) == 1:
         return usual
     best = max((each for each in SEPARATORS if each != usual), key=lambda s: _fits(sample, s))
-    if _fits(sample, best) < 0.8:  # a few rows may be broken
+    if _fits(sample, best) < _FIT:
         return usual
     log.info(f"{path}: read as cells separated by {SEPARATORS[best]}, not {SEPARATORS[usual]}")
     return best
 
 
+def separated(text: Iterable[str], usual: str, path: Path) -> tuple[str, Iterator[str], int]:
+    """(separator, lines, number of their first) of a table, without a line that names it."""
+    rest = iter(text)
+    sample = list(islice(rest, SAMPLE))
+    each = separator(sample, usual, path)
+    first = 2 if sample and has_sep_line(sample[0]) else 1
+    return each, chain(sample[first - 1 :], rest), first
+
+
+def quoted(
+    text: Iterable[str], usual: str, path: Path, bad: BadRow
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a table, as `rows_of`; a quoted cell may hold separators and line breaks."""
+    each, all_lines, first = separated(text, usual, path)
+    return rows_of(csv_rows(all_lines, each, path, first), path, bad)
+
+
+def table_in(sample: Sequence[str], texts: Container[str], labels: Container[str]) -> str:
+    """The separator of lines that are a table with usual names of columns; "" for other lines."""
+    if sample and (named := _SEP_LINE.fullmatch(sample[0])):
+        return named[1]
+    for each in SEPARATORS if sample else ():
+        names = [name.strip('\ufeff\r" ').casefold() for name in sample[0].split(each)]
+        usual = any(name in texts for name in names) and any(name in labels for name in names)
+        if usual and _fits(sample, each) >= _FIT:
+            return each
+    return ""
+
+
+def numbers_among(names: Sequence[str]) -> list[str]:
+    """The names of columns that are numbers, without those that pandas gives (0, 1)."""
+    if list(names) == [str(i) for i in range(len(names))]:
+        return []
+    return [name for name in names if _NUMBER.fullmatch(name.strip())]
+
+
 def _fits(sample: Sequence[str], each: str) -> float:
-    """The share of rows with as many cells as the header; 0 for a header of one cell."""
+    """The share of rows with as many cells as the header; 0 for a header of one cell, or no CSV."""
+    csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KB
     try:
         widths = [len(row) for row in csv.reader(sample, delimiter=each) if any(row)]
-    except csv.Error:  # a carriage return within a cell
+    except csv.Error:  # a carriage return in a text
         return 0.0
     if not widths or widths[0] < 2:
         return 0.0
@@ -65,6 +107,8 @@ def rows_of(numbered: Numbered, path: Path, bad: BadRow) -> Iterator[tuple[str, 
         raise UserError(f"{path}: the file is empty; give a file with at least one row")
     names = _names(header)
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if repeated and numbers_among(names):
+        raise UserError(f"{path}, line {line}: {NO_HEADER}, such as label,text")
     if repeated:
         raise UserError(f"{path}, line {line}: column {repeated[0]!r} is there twice; rename one")
     line, empty = 0, 0
@@ -126,6 +170,7 @@ def csv_rows(lines: Iterable[str], each: str, path: Path, first: int = 1) -> Num
 
     A quoted cell may hold separators and line breaks.
     """
+    csv.field_size_limit(sys.maxsize)
     rows, line = csv.reader(lines, strict=True, delimiter=each), first
     try:
         for row in rows:

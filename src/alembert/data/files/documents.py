@@ -1,6 +1,7 @@
 """The shapes of a JSON document: rows, columns, splits, and those that pandas and tools write."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ _ORIENT = 'write it with DataFrame.to_json(..., orient="records")'
 log = logging.getLogger(__name__)
 
 
-def rows_of(content: Any, path: Path, split: str) -> list[Any]:
+def rows_of(content: Any, path: Path | str, split: str) -> list[Any]:
     """The rows of a document; of one that holds splits, those of `split`.
 
     Read are a list of objects, an object of lists, either under the key "data", an object of one
@@ -25,13 +26,23 @@ def rows_of(content: Any, path: Path, split: str) -> list[Any]:
     "split". Raises UserError for another shape.
     """
     if isinstance(content, dict) and (parts := _splits(content)):
-        return rows_of(_part(parts, path, split), path, split)
+        name = _part(parts, path, split)
+        return rows_of(parts[name], f"{path}, split {name!r}", split)
     if isinstance(content, dict):
         content = _of_object(content, path)
     if not isinstance(content, list):
         raise UserError(f"{path}: neither a list of objects nor an object of lists")
     if content and all(isinstance(row, list) for row in content):
-        raise UserError(f"{path}: its rows are lists without the names of columns; {_ORIENT}")
+        if any(isinstance(cell, dict) for row in content for cell in row):
+            raise UserError(
+                f"{path}: its rows are lists of a text and an object, as spaCy has them, whose "
+                "spans of characters are not read: write words and their tags (CoNLL), or objects "
+                "with a text and a label"
+            )
+        raise UserError(
+            f"{path}: its rows are lists without the names of columns; write objects such as "
+            f'{{"text": "good", "label": "pos"}}, or {_ORIENT}'
+        )
     return content
 
 
@@ -39,17 +50,21 @@ def _splits(content: dict[str, Any]) -> dict[str, Any]:
     """The splits of a document by their names; {} for a document of another shape."""
     known = {name for names in SPLIT_NAMES.values() for name in names}
     parts = {key: value for key, value in content.items() if key.casefold() in known}
-    whole = len(parts) == len(content) and all(_is_table(part) for part in parts.values())
-    return parts if whole else {}
+    # beside them there may be splits of another kind, such as oos_train
+    others = [key for key in content if key not in parts]
+    named = all(known & set(re.split("[_-]", key.casefold())) for key in others)
+    whole = parts and named and all(_is_table(part) for part in content.values())
+    return content if whole else {}
 
 
 def _is_table(part: Any) -> bool:
     if isinstance(part, list):
-        return bool(part) and all(isinstance(row, dict) for row in part)
+        return bool(part) and all(isinstance(row, dict | list) for row in part)
     return isinstance(part, dict) and bool(part)
 
 
-def _part(parts: dict[str, Any], path: Path, split: str) -> Any:
+def _part(parts: dict[str, Any], path: Path | str, split: str) -> str:
+    """The name of the split to read. Raises UserError where it is not there."""
     named = [key for key in parts if key.casefold() in SPLIT_NAMES[split]]
     if not named and len(parts) > 1:
         raise UserError(
@@ -57,10 +72,10 @@ def _part(parts: dict[str, Any], path: Path, split: str) -> Any:
         )
     chosen = named[0] if named else next(iter(parts))
     log.info(f"{path}: holds the splits {', '.join(parts)}, and {chosen!r} is read")
-    return parts[chosen]
+    return chosen
 
 
-def _of_object(content: dict[str, Any], path: Path) -> Any:
+def _of_object(content: dict[str, Any], path: Path | str) -> Any:
     inner, values = content.get("data"), list(content.values())
     columns = content.get("columns")
     if isinstance(inner, list) and isinstance(columns, list) and _widths(inner) == {len(columns)}:
@@ -84,7 +99,7 @@ def _widths(rows: Sequence[Any]) -> set[int]:
     return {len(row) if isinstance(row, list) else -1 for row in rows}
 
 
-def _of_index(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def _of_index(content: dict[str, Any], path: Path | str) -> list[dict[str, Any]]:
     """The rows of an object of objects, by column or by row, which pandas numbers from 0."""
     inner = list(next(iter(content.values())))
     outer_is_index, inner_is_index = _are_numbers(list(content)), _are_numbers(inner)

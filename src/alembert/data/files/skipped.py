@@ -1,11 +1,22 @@
-"""Rows that cannot be read: refused, or left out and listed where the user allows it."""
+"""Rows that cannot be read or that nobody has judged: refused, or left out and reported."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from datasets import ClassLabel, Dataset
+
 from alembert.io.errors import UserError
+
+NO_CLASS = (-1,)  # the id of a row without a class, where the classes have names
+# (column, its values where they are known, those of rows to leave out)
+UNJUDGED: tuple[tuple[str, set[str], tuple[str | int, ...]], ...] = (
+    ("answer", {"accept", "reject", "ignore"}, ("reject", "ignore")),
+    ("gold_label", set(), ("-",)),
+    ("label", set(), NO_CLASS),
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,3 +67,26 @@ class Skips:
         if self.all_listed:
             return
         log.warning(f"{path}, {where}: left out: {why}")
+
+
+def without_unjudged(rows: Dataset, label: str | None, source: str) -> Dataset:
+    """The rows without those that annotators rejected, or did not agree on.
+
+    Prodigy has a column `answer`, and MultiNLI and SNLI the gold label "-", or -1 on the hub.
+    `label` is the column of labels that the user names.
+    """
+    kept = np.ones(len(rows), bool)
+    for column, most, gone in UNJUDGED:
+        named = next((name for name in rows.column_names if name.casefold() == column), None)
+        if named is None or (column == "answer" and (label or "").casefold() == column):
+            continue
+        if gone == NO_CLASS and not isinstance(rows.features[named], ClassLabel):
+            continue
+        values = rows[named][:]
+        out = np.array([value in gone for value in values])
+        if out.all() or not out.any() or (most and not set(values) <= most):
+            continue
+        shown = " or ".join(repr(value) for value in gone if value in values)
+        log.warning(f"{source}: rows whose {named!r} is {shown} are left out: {out.sum():,}")
+        kept &= ~out
+    return rows if kept.all() else rows.select(np.flatnonzero(kept))
