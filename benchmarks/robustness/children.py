@@ -39,7 +39,10 @@ CORPUS = "corpus corpus.txt --tokenizer words --max-length 32 --out prepared"
 EXPORT = "export student"
 MADE = {DISTIL: "run", CORPUS: "prepared", EXPORT: "student"}
 # what tells times, and what is there on the way alone
-UNLIKE = r"(environment|bench|facts|export|checksums)\.json|log\.jsonl|report\.html|README\.md|checkpoint|\.lock"
+UNLIKE = (
+    r"(environment|bench|facts|export|checksums)\.json|log\.jsonl|report\.html|README\.md"
+    r"|checkpoint|\.lock"
+)
 
 
 @dataclass
