@@ -207,9 +207,21 @@ def find_columns(
     elif labelled:
         names = TAGS if first is not None and is_list(data, first) else LABELS
         labels = first_of(data, [name for name in names if name not in (first, second)])
+        if labels is None and (rest := _only_other(data, first)) is not None:
+            labels = rest
+            log.info(f"{source}: {rest!r}, the only column beside {first!r}, is read as the label")
     if first is None or (labels is None and labelled):
         raise UserError(_missing(data, source, first is None, labels is None and labelled))
     return Columns(first, second, labels)
+
+
+def _only_other(data: Dataset, first: str | None) -> str | None:
+    """The column beside the text, where there is one alone whose values come again like labels."""
+    rest = [name for name in data.column_names if name != first]
+    if first is None or len(rest) != 1 or not isinstance(data.features[rest[0]], Value):
+        return None
+    values = [value for value in data[rest[0]][:] if value is not None]
+    return rest[0] if len(set(values)) <= len(values) / 2 else None
 
 
 def _missing(data: Dataset, source: str, text: bool, label: bool) -> str:
