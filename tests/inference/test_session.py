@@ -420,6 +420,7 @@ def test_a_value_that_does_not_serve_is_named(
         ("tokenizer.json", b"{}", r"tokenizer\.json: cannot be read"),
         ("deploy.json", None, "not exported: 'alembert export .*' makes deploy.json"),
         ("deploy.json", b"{", r"deploy\.json: cannot be read"),
+        ("deploy.json", b'{"format": 1}', r"deploy\.json: cannot be read \(no 'chosen' in it\)"),
         ("onnx/model.onnx", None, r"model\.onnx: no such file: export the model again"),
         ("onnx/model.onnx", b"\x08\x07broken", r"model\.onnx: cannot be read"),
     ],

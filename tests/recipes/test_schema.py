@@ -108,6 +108,11 @@ def test_a_term_or_a_stage_that_is_set_to_null_is_left_out() -> None:
             with_settings(recipe, {key: "null"})
 
 
+def test_rates_of_no_regular_expression_are_refused() -> None:
+    with pytest.raises(UserError, match=r"'\(' is no regular expression \(missing \)"):
+        with_settings(recipe_of("tinybert", BertConfig()), {"stages.*.rates": "[['(', 0]]"})
+
+
 def test_an_unknown_recipe_and_too_many_layers_are_refused() -> None:
     with pytest.raises(UserError, match="no recipe 'distilbart'"):
         recipe_of("distilbart", BertConfig())

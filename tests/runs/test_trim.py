@@ -174,6 +174,11 @@ def test_a_student_of_its_texts_own_vocabulary(
     assert kept == 5 + 79 + 12 if recipe == "distilbert" else 96 < kept < 99
     student = load_model(str(tmp_path / "run"), "classification")
     assert student.config.vocab_size == len(load_tokenizer(str(tmp_path / "run"))) == kept
+    full, trimmed = (
+        json.loads((path / "tokenizer.json").read_text())
+        for path in (tmp_path / "teacher", tmp_path / "run/vocabulary/teacher")
+    )
+    assert trimmed["truncation"] == full["truncation"]  # and not the run's length
     assert metrics["teacher"] == evaluate(teacher, Files(train=test), 32)
     assert math.isfinite(metrics["student"]["accuracy"])
     news.clear()

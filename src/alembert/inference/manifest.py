@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -116,7 +117,13 @@ def _made(kind: type[Any], content: Any) -> Any:
         if wanted == tuple[Variant, ...]:
             value = [_made(Variant, each) for each in value]
         fields[name] = tuple(value) if isinstance(value, list) else value
+    if missing := sorted(set(_required(kind)) - set(fields)):
+        raise ValueError(f"no {missing[0]!r} in it")
     return kind(**fields)
+
+
+def _required(kind: type[Any]) -> list[str]:
+    return [f.name for f in dataclass_fields(kind) if f.default is f.default_factory is MISSING]
 
 
 def _fits(value: Any, wanted: Any) -> bool:

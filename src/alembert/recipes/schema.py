@@ -131,6 +131,16 @@ class Stage(_Frozen):
         """Return the learning rate's factor for the parameter of this name."""
         return next((f for pattern, f in self.rates if re.search(pattern, parameter)), 1.0)
 
+    @field_validator("rates")
+    @classmethod
+    def _patterns(cls, rates: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+        for pattern, _ in rates:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+        return rates
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if [self.steps, self.epochs, self.until].count(None) != 2:

@@ -88,9 +88,10 @@ def write(teacher: Teacher, ids: Sequence[int], to: Path) -> None:
         kind = "encoder"
     with quiet():
         with_rows(teacher.model(kind), ids).save_pretrained(to)
-        teacher.tokenizer.save_pretrained(to)
+        tokenizer = load_tokenizer(path)  # the teacher's own has a length by now
+        tokenizer.save_pretrained(to)
     teacher.release()
-    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(teacher.tokenizer, path), ids)
+    state = tokenizer_pruning.prune(tokenizer_pruning.state_of(tokenizer, path), ids)
     (to / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     settings = read_json(to / "tokenizer_config.json")
     new = {str(old): str(number) for number, old in enumerate(ids)}
