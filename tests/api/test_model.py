@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 from support.command_line import command
 from support.runs import saved, task_file
@@ -99,6 +101,42 @@ def test_a_saved_copy_has_the_model_alone_and_answers_alike(run: Model, tmp_path
         AutoTokenizer.from_pretrained(to)
     with pytest.raises(UserError, match="nowhere: no such folder"):
         Model("nowhere").save_pretrained(tmp_path / "copy")
+
+
+def test_a_copy_does_not_go_into_a_folder_that_holds_something(run: Model, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run: is not empty: choose a new folder"):
+        run.save_pretrained(run.folder)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match="nothing: holds no model"):
+        Model(tmp_path / "nothing").save_pretrained(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_table_is_no_list_of_texts(run: Model) -> None:
+    with pytest.raises(UserError, match="DataFrame: give a text or a list of texts"):
+        run.predict(pd.DataFrame({"body": ["good film"], "queue": ["up"]}))  # type: ignore[arg-type]
+
+
+def test_an_unknown_backend_is_named(run: Model) -> None:
+    with pytest.raises(UserError, match="export to 'int9': choose onnx, int8, openvino"):
+        run.export("int9")
+
+
+def test_a_damaged_export_is_removed_and_the_same_call_answers_by_torch(
+    run: Model, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(run.folder.parent, home)
+    graph = home / "run/student/onnx/model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"?")
+    (home / "run/student/model.safetensors").unlink()
+    again: Any = {"train": home / "train.csv", "eval": home / "test.csv", "max_length": 32}
+    made = alembert.distill(
+        home / "teacher", "minilm", out=home / "run", layers=1, epochs=1.0, **again
+    )
+    assert not graph.exists()
+    assert made.predict(["good film"])[0].label in run.session.labels
+    assert made.export("int8").session.facts.chosen == "int8"
 
 
 def test_a_model_is_served_until_it_is_stopped(run: Model) -> None:

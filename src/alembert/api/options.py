@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -42,7 +42,8 @@ class Texts(TypedDict, total=False):
     label: str | None  # several columns of 0 and 1 with commas between
     kind: str | None  # classification, regression, multilabel or tokens; by default labels tell
     skip_bad_rows: int | None  # most rows that are left out where they cannot be read
-    metric: str | None  # chooses and is reported: a name, or one's own as module:function
+    # chooses and is reported: a name, or one's own, as module:function or the function itself
+    metric: "str | Callable[..., float] | None"
 
 
 class Run(TypedDict, total=False):
@@ -214,9 +215,10 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
 def metric_of(given: Mapping[str, Any]) -> str | None:
     """Return the metric, None for the task's usual one; UserError for a function not found."""
     from alembert.evaluation import own_metric
-    from alembert.io.named import is_named
+    from alembert.io.named import is_named, name_of
 
-    metric: str | None = given.get("metric")
+    asked: str | Callable[..., float] | None = given.get("metric")
+    metric = name_of(asked, "metric") if callable(asked) else asked
     if metric is not None and is_named(metric):
         own_metric.check(metric, "--metric")
     return metric

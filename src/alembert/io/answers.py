@@ -94,7 +94,8 @@ def as_list(texts: Texts) -> tuple[list[Text], bool]:
     """The texts as a list, and whether a single text (a str, or a pair's tuple) was given."""
     if isinstance(texts, str | tuple):
         return [texts], True
-    if isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
+    table = hasattr(texts, "columns")  # a DataFrame gives its columns' names, not its rows
+    if table or isinstance(texts, bytes | dict) or not isinstance(texts, Iterable):
         raise UserError(f"{type(texts).__name__}: give a text or a list of texts")
     return list(texts), False
 

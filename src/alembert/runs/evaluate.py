@@ -69,7 +69,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, texts.others)
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
-    if "teacher" in metrics and metrics["teacher"][name]:
+    if "teacher" in metrics and metrics["teacher"][name] > 0:  # else no share says anything
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
     save(out, predictions_of(splits.task, splits.texts, data, logits, texts.student.tokenizer))
     if "teacher" in models:

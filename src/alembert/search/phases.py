@@ -132,7 +132,7 @@ def train_winner(
             train_fully(task, ran.shapes[name], ran.vocabulary, budget.epochs, budget.length)
         )
         record = fulls[-1]
-        retention = record["held_out"] / aim["held_out"] if aim["held_out"] else 0.0
+        retention = record["held_out"] / aim["held_out"] if aim["held_out"] > 0 else 0.0
         limit = budget.max_latency_ms
         if limit is not None and record["latency_ms"] > limit:
             log.info(

@@ -91,6 +91,10 @@ def export_model(model: Path, to: Path) -> None:
     """Copy a model with its tokenizer, card and exports into `to`, but nothing of its run."""
     if not model.is_dir():
         raise UserError(f"{model}: no such folder; check the path")
+    if not (model / "config.json").is_file():
+        raise UserError(f"{model}: holds no model; check the path")
+    if to.is_dir() and any(to.iterdir()):
+        raise UserError(f"{to}: is not empty: choose a new folder, or delete it")
     with naming(to):
         shutil.copytree(model, to, ignore=shutil.ignore_patterns(*OF_RUN), dirs_exist_ok=True)
 
