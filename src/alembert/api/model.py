@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from alembert.api import deploy, serving
 from alembert.io.answers import Texts
-from alembert.io.errors import UserError
 from alembert.io.files import model_folder, read_json
 
 if TYPE_CHECKING:
@@ -89,10 +88,8 @@ class Model:
         """
         from alembert.data.sources import Source
         from alembert.data.splits import Files
-        from alembert.export.export import FILES, export
+        from alembert.export.export import export
 
-        if wrong := [name for name in backends if name not in FILES]:
-            raise UserError(f"export to {wrong[0]!r}: choose {', '.join(FILES)}")
         names: Sequence[str] = list(dict.fromkeys(("onnx", *backends)))
         export(
             str(self.folder),

@@ -196,8 +196,8 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if stage.data == "task" and given.get("epochs") is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"
-    if not 0 <= (seed := given.get("seed") or 0) < 2**63:
-        raise UserError(f"--seed {seed}: must be 0 or more, and less than 2**63")
+    if (seed := given.get("seed")) is not None:
+        type(recipe.run)(seed=seed)  # refused here as --seed, and not as YAML
     for name in RUN:
         if given.get(name) is not None:
             changes[f"run.{name}"] = json.dumps(given[name])

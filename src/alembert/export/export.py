@@ -88,6 +88,8 @@ def prepared_export(
 
     Raises UserError for a model that cannot be exported, and where its folder cannot be written.
     """
+    if wrong := [name for name in backends if name not in FILES]:
+        raise UserError(f"export to {wrong[0]!r}: choose {', '.join(FILES)}")
     _check_installed(backends)
     folder = Path(loading.model_path(path))
     if not folder.is_dir():

@@ -70,9 +70,13 @@ def damaged(folder: Path, patterns: Iterable[str] = ("*",)) -> list[str]:
         checksums = recorded(folder)
     except UserError:
         return [FILE]
-    chosen = [name for name in checksums if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
-    there = [name for name in chosen if (folder / name).is_file()]
+    there = [name for name in _matching(checksums, patterns) if (folder / name).is_file()]
     return [name for name in there if sha256_of(folder / name) != checksums[name]]
+
+
+def missing(folder: Path, patterns: Iterable[str]) -> list[str]:
+    """The names of files of checksums.json that match a pattern and are gone."""
+    return [name for name in _matching(recorded(folder), patterns) if not (folder / name).is_file()]
 
 
 def check(path: Path, fix: str = FIX) -> None:
@@ -87,6 +91,10 @@ def check_folder(folder: Path, patterns: Iterable[str] = ("*",), fix: str = FIX)
     recorded(folder)
     for name in damaged(folder, patterns):
         raise UserError(_line(folder / name, fix))
+
+
+def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    return [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
 
 
 def _line(path: Path, fix: str) -> str:

@@ -3,7 +3,6 @@
 import logging
 import shutil
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from alembert.io import checksums
@@ -89,7 +88,9 @@ def _repair_result(out: Path, result: Path, models: list[Path]) -> bool:
     if exported:
         for name in ("deploy.json", *(n for n in checksums.recorded(result) if "/" in n)):
             (result / name).unlink(missing_ok=True)
-    damaged += _missing(result)
+    if (result / "config.json").is_file():  # the model was finished
+        gone = checksums.missing(result, (*checksums.MODEL, *checksums.TOKENIZER))
+        damaged += [result / name for name in gone]
     damaged = [path for path in damaged if path not in exported and not _copied_again(path, models)]
     for path in damaged:
         log.warning(f"{path}: is damaged: the result is made again")
@@ -97,16 +98,6 @@ def _repair_result(out: Path, result: Path, models: list[Path]) -> bool:
     if damaged:
         (result / "config.json").unlink(missing_ok=True)
     return bool(damaged)
-
-
-def _missing(result: Path) -> list[Path]:
-    """The files of a finished model that somebody has deleted; none before it is finished."""
-    if not (result / "config.json").is_file():
-        return []
-    patterns = (*checksums.MODEL, *checksums.TOKENIZER)
-    names = checksums.recorded(result)
-    ours = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-    return [result / name for name in ours if not (result / name).is_file()]
 
 
 def _copied_again(path: Path, sources: Iterable[Path]) -> bool:
