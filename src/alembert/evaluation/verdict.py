@@ -1,0 +1,111 @@
+"""One sentence on a run: which model to take for which purpose, and when not to distil."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["student", "teacher", "baseline", "majority"]
+
+NEAR = 1.25  # times that differ by less are called the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that could be deployed, with its measured quality and cost.
+
+    name: the words that a sentence calls it by, such as "the teacher in int8".
+    value: the task's metric, of which higher is better.
+    behind: the interval (low, high) of the student's metric minus this model's, paired over the
+    same texts; None of the student itself.
+    ms: milliseconds a text, end to end at one thread. seconds: of making it; None if unknown.
+    """
+
+    name: str
+    role: Role
+    value: float
+    behind: tuple[float, float] | None = None
+    ms: float | None = None
+    seconds: float | None = None
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the interval shows that the student is better than this model."""
+        return self.behind is not None and self.behind[0] > 0
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the interval shows that this model is better than the student."""
+        return self.behind is not None and self.behind[1] < 0
+
+
+def verdict(metric: str, candidates: Sequence[Candidate], texts: int) -> str:
+    """Return the sentence; the candidates hold one student, or one teacher that was fine-tuned.
+
+    "As good" and "better" follow the intervals, never the values alone. Raises StopIteration
+    without a student.
+    """
+    own = next(each for each in candidates if each.role == "student")
+    others = [each for each in candidates if each is not own]
+    majority = next((each for each in others if each.role == "majority"), None)
+    if majority is not None and not majority.is_worse:
+        return (
+            f"Do not deploy {own.name}: on these {texts:,} texts its {metric} of {own.value:.3f} "
+            f"is not shown to be above the {majority.value:.3f} of {majority.name}, which reads no "
+            "text; look at the labels, or give more of them."
+        )
+    rivals = [each for each in others if each.role != "majority" and not each.is_worse]
+    equals = [each for each in rivals if each.role == "baseline" and _is_no_slower(each, own)]
+    if equals:
+        best = max(equals, key=lambda each: each.value)
+        return (
+            f"Do not distil: {best.name} is {_compared(best)} ({metric} {best.value:.3f}, "
+            f"{own.name} {own.value:.3f}){_made(best, own)}{_timed(best, own)}."
+        )
+    quick = [each for each in rivals if each.role == "teacher" and _is_no_slower(each, own)]
+    if quick:
+        best = max(quick, key=lambda each: each.value)
+        return (
+            f"Do not distil to this size: {best.name} is {_compared(best)} ({metric} "
+            f"{best.value:.3f}, {own.name} {own.value:.3f}){_timed(best, own)}."
+        )
+    better = [each for each in rivals if each.is_better]
+    if better:
+        best = max(better, key=lambda each: each.value)
+        return (
+            f"Take {own.name} where speed counts and {best.name} where quality does: {metric} "
+            f"{own.value:.3f} against {best.value:.3f}{_timed(own, best)}."
+        )
+    if rivals:
+        best = max(rivals, key=lambda each: each.value)
+        return (
+            f"Take {own.name}: on these {texts:,} texts its {metric} of {own.value:.3f} is not "
+            f"shown to differ from the {best.value:.3f} of {best.name}{_timed(own, best)}."
+        )
+    return f"Take {own.name}: its {metric} of {own.value:.3f} is shown to be above all others'."
+
+
+def _compared(model: Candidate) -> str:
+    return "better" if model.is_better else "as good"
+
+
+def _is_no_slower(model: Candidate, own: Candidate) -> bool:
+    """Return whether it is measured to take no more time a text, within NEAR."""
+    return model.ms is not None and own.ms is not None and model.ms <= NEAR * own.ms
+
+
+def _made(model: Candidate, own: Candidate) -> str:
+    """Return a phrase on the time of making it, where that is much less."""
+    if not model.seconds or not own.seconds or own.seconds < 2 * model.seconds:
+        return ""
+    return f", {own.seconds / model.seconds:.0f} times faster to make"
+
+
+def _timed(model: Candidate, other: Candidate) -> str:
+    """Return a phrase on the time a text of `model` beside that of `other`."""
+    if not model.ms or not other.ms:
+        return ""
+    factor = other.ms / model.ms
+    if 1 / NEAR < factor < NEAR:
+        return ", at the same time a text"
+    word, factor = ("faster", factor) if factor > 1 else ("slower", 1 / factor)
+    return f", {factor:.{0 if factor >= 10 else 1}f} times {word} a text"
