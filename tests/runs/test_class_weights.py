@@ -23,9 +23,9 @@ from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
 from alembert.recipes.schema import Stage, from_yaml, to_yaml
-from alembert.runs.class_weights import balanced, describe, with_class_weights
 from alembert.runs.job import Job
 from alembert.runs.run import run
+from alembert.runs.texts.class_weights import balanced, describe, with_class_weights
 from alembert.training.distillation import Distillation
 
 NAMES = ("down", "flat", "up")

@@ -24,9 +24,10 @@ from alembert.objectives.label_terms import SoftLabels
 from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
-from alembert.runs import ensemble, run
-from alembert.runs.encoded_task import encode_task
+from alembert.runs import run
 from alembert.runs.job import Job
+from alembert.runs.texts import ensemble
+from alembert.runs.texts.encoded_task import encode_task
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import WithTeacherLogits
 from alembert.training.teacher import Teachers

@@ -19,7 +19,7 @@ class HardLabels(Term):
     """The loss of the data's labels: classes, scores, tags, or masked words (DistilBERT, L_mlm).
 
     class_weights are weights of classes or tags by name, or "balanced"; the run replaces them by a
-    tuple in the order of the ids (runs.class_weights), and the term becomes a weighted mean.
+    tuple in the order of the ids (runs.texts.class_weights), and the term becomes a weighted mean.
     """
 
     kind: Literal["HardLabels"] = "HardLabels"

@@ -10,9 +10,9 @@ from alembert.models.loading import load_config
 from alembert.models.trace import Reads
 from alembert.objectives.term import ANY_PAIR
 from alembert.recipes.schema import Stage
-from alembert.runs import class_weights
-from alembert.runs.encoded_task import EncodedTask
 from alembert.runs.job import Job
+from alembert.runs.texts import class_weights
+from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.training.distillation import check_layers
 from alembert.training.teacher import Teacher, Teachers
 

@@ -30,9 +30,9 @@ from alembert.models.loading import (
     load_tokenizer,
     model_path,
 )
-from alembert.runs import ensemble
-from alembert.runs.ensemble import RunTexts
 from alembert.runs.job import Job
+from alembert.runs.texts import ensemble
+from alembert.runs.texts.ensemble import RunTexts
 
 log = logging.getLogger(__name__)
 

@@ -23,12 +23,13 @@ from alembert.evaluation import predict
 from alembert.io.environment import peak_mb
 from alembert.io.files import caching_in
 from alembert.recipes.schema import Recipe, Stage, replaced
-from alembert.runs import class_weights, validation
-from alembert.runs.encoded_task import EncodedTask
-from alembert.runs.ensemble import RunTexts
+from alembert.runs import validation
 from alembert.runs.job import Job
 from alembert.runs.run import accelerator_of, texts_of
 from alembert.runs.stage import prepare_stage
+from alembert.runs.texts import class_weights
+from alembert.runs.texts.encoded_task import EncodedTask
+from alembert.runs.texts.ensemble import RunTexts
 from alembert.training.callbacks import Callback, Callbacks, Progress
 from alembert.training.logit_cache import WithTeacherLogits
 from alembert.training.loop import train

@@ -18,14 +18,20 @@ from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
-from alembert.runs import class_weights, ensemble, evaluate, validation
+from alembert.runs import evaluate, validation
 from alembert.runs.checks import check_job
-from alembert.runs.encoded_task import augmented, encode_for_teacher, encode_task, trim_to_task
-from alembert.runs.ensemble import RunTexts
 from alembert.runs.folder import identity, writing
 from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
+from alembert.runs.texts import class_weights, ensemble
+from alembert.runs.texts.encoded_task import (
+    augmented,
+    encode_for_teacher,
+    encode_task,
+    trim_to_task,
+)
+from alembert.runs.texts.ensemble import RunTexts
 from alembert.training import checkpoint, distributed
 from alembert.training.callbacks import Callbacks, Progress
 from alembert.training.loop import train

@@ -20,9 +20,9 @@ from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
-from alembert.runs import ensemble
-from alembert.runs.encoded_task import EncodedTask
 from alembert.runs.job import Job
+from alembert.runs.texts import ensemble
+from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.training import checkpoint, trace_cache
 from alembert.training.distillation import Distillation
 from alembert.training.logit_cache import RowSubset, WithTeacherLogits, cached_logits

@@ -14,8 +14,8 @@ from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.io.errors import UserError
 from alembert.models import checks
-from alembert.runs.encoded_task import EncodedTask, encode_for_teacher
 from alembert.runs.job import Job
+from alembert.runs.texts.encoded_task import EncodedTask, encode_for_teacher
 from alembert.training.logit_cache import WithTeacherLogits, cached_logits
 from alembert.training.teacher import Teacher, Teachers
 

@@ -1,0 +1,6 @@
+"""The texts of a run's task, as its models read them and as its stages weigh them.
+
+Read `encoded_task` first: the task tokenised for the student and for the teacher, once for both
+where their tokenizers agree. `ensemble` does the same for further teachers, whose logits it
+averages, and `class_weights` counts the labels for a loss that weighs them.
+"""
