@@ -1,5 +1,6 @@
 """The metrics of a task, from logits and labels."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -55,14 +56,18 @@ def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
     return Labelled(rows[there].reshape(shape), data.labels[there], texts[there])
 
 
+def positive_class(labels: Sequence[str]) -> int:
+    """The id of the positive one of two classes, by convention the second."""
+    # MRPC's and QQP's sorted names (equivalent, not_equivalent) put it first
+    return 0 if labels[1].casefold().startswith("not_") else 1
+
+
 def _classification(task: Task, logits: Numbers, labels: Numbers) -> dict[str, float]:
     predicted = logits.argmax(1)
     macro = float(f1_score(labels, predicted, average="macro", zero_division=0))
     one = macro
     if len(task.labels) == 2:
-        # by convention the second class is the positive one; MRPC's and QQP's sorted names
-        # (equivalent, not_equivalent) put it first
-        positive = 0 if task.labels[1].casefold().startswith("not_") else 1
+        positive = positive_class(task.labels)
         # of one class, since labels may hold others that the task has not
         one = float(
             f1_score(labels, predicted, labels=[positive], average="macro", zero_division=0)

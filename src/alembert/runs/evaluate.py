@@ -13,7 +13,7 @@ from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import describe_cut
 from alembert.data.splits import Files, prepare_file
-from alembert.evaluation import predict
+from alembert.evaluation import kept, predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
@@ -48,8 +48,9 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
             log.info("no --eval file: the result is not evaluated")
         keep_json(out / "metrics.json", {})
         return {}
-    name = splits.task.metric
-    metrics: dict[str, Any] = {"task": splits.task.kind, "metric": name, "parameters": {}}
+    metrics: dict[str, Any] = {
+        "task": splits.task.kind, "metric": splits.task.metric, "parameters": {}
+    }  # fmt: skip
     logits: dict[str, Logits] = {}
     models, data = {}, {}
     texts.teachers.release_others(job.task_teacher)
@@ -67,10 +68,11 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
     if texts.others and "teacher" in logits:
         average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, texts.others)
+        logits = {"ensemble": average, **logits}
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
-    if "teacher" in metrics and metrics["teacher"][name] > 0:  # else no share says anything
-        metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
+    metrics |= kept.of_run(splits.task, logits, data, splits.train, metrics)
+    logits.pop("ensemble", None)
     save(out, predictions_of(splits.task, splits.texts, data, logits, texts.student.tokenizer))
     if "teacher" in models:
         rows = bench.quick(models, data, texts=60, seconds=5)

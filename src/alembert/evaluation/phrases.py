@@ -1,0 +1,130 @@
+"""What a student keeps, and how two models differ, in words: each with its interval and n."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alembert.evaluation.intervals import Interval
+
+SAME = "no difference to be seen"
+FINE = 500  # texts from which on a tenth of a percent is told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a student keeps of its teacher's metric, read from metrics.json.
+
+    kept, difference and gain are None where they were not measured, or make no sense. n is None in
+    a folder of an earlier version.
+    """
+
+    metric: str
+    teacher: float
+    student: float
+    n: int | None
+    kept: Interval | None
+    difference: Interval | None
+    gain: Interval | None
+
+    @property
+    def alike(self) -> bool:
+        """Whether no difference of the two models is to be seen."""
+        return self.difference is not None and self.difference.reaches(0)
+
+    @property
+    def share(self) -> str:
+        """The share kept with its interval: "97.2 % (95.1 to 99.0 %, n = 872)", or the reason."""
+        if self.kept is None:
+            return difference(self.difference, self.n) if self.difference else ""
+        same = f": {SAME}" if self.alike else ""
+        return f"{percent(self.kept, self.n)}{_brackets(_range(self.kept, self.n), self.n, same)}"
+
+    @property
+    def of_gain(self) -> str:
+        """The share of the gain over the majority with its interval, "" where there is none."""
+        if self.gain is None:
+            return ""
+        return f"{percent(self.gain, self.n)}{_brackets(_range(self.gain, self.n), None, '')}"
+
+    def __str__(self) -> str:
+        if self.kept is None:
+            return f"difference {self.share}" if self.share else ""
+        gain = f", {self.of_gain} of the gain over the majority" if self.gain else ""
+        return f"kept {self.share}{gain}"
+
+
+def read(metrics: Mapping[str, Any]) -> list[Kept]:
+    """Return what is kept of the task's metric, and of the one for unbalanced classes if told.
+
+    The headline comes first. The list is empty without a teacher.
+    """
+    if "teacher" not in metrics:
+        return []
+    intervals = metrics.get("intervals", {})
+    found = [_of(metrics, metrics["metric"], intervals)]
+    if (balanced := intervals.get("balanced")) is not None:
+        found.append(_of(metrics, balanced["metric"], balanced))
+    return sorted(found, key=lambda each: each.metric != metrics.get("headline", each.metric))
+
+
+def _of(metrics: Mapping[str, Any], metric: str, intervals: Mapping[str, Any]) -> Kept:
+    teacher, student = (float(metrics[role][metric]) for role in ("teacher", "student"))
+    kept, apart, gain = (intervals.get(name) for name in ("retention", "difference", "gain_kept"))
+    return Kept(
+        metric=metric,
+        teacher=teacher,
+        student=student,
+        n=metrics.get("n"),
+        kept=kept and Interval(student / teacher, *kept),
+        difference=apart and Interval(student - teacher, *apart),
+        gain=gain and Interval(**gain),
+    )
+
+
+def closing(metrics: Mapping[str, Any]) -> str:
+    """Return the end of the line on a finished run: its metric, the teacher's and what is kept."""
+    if "metric" not in metrics:
+        return ""
+    name, told = metrics["metric"], read(metrics)
+    if not told:
+        bounds = metrics.get("intervals", {}).get("student")
+        value = metrics["student"][name]
+        return f"{name} {value:.4f}{_of_value(bounds, metrics.get('n'))}"
+    parts = [
+        f"{each.metric} {each.student:.4f}, the teacher {each.teacher:.4f}"
+        + (f", {each}" if str(each) else "")
+        for each in told
+    ]
+    return "; ".join(parts)
+
+
+def percent(share: Interval, n: int | None) -> str:
+    """Return a share in percent, to a tenth where its interval and n are so fine."""
+    return f"{100 * share.value:.{_decimals(share, n)}f} %"
+
+
+def _decimals(share: Interval, n: int | None) -> int:
+    return int((n is None or n >= FINE) and share.high - share.low < 0.05)
+
+
+def _range(share: Interval, n: int | None) -> str:
+    if share.low == share.high:
+        return ""
+    digits = _decimals(share, n)
+    return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f} %"
+
+
+def _of_value(bounds: list[float] | None, n: int | None) -> str:
+    return _brackets("{:.3f} to {:.3f}".format(*bounds) if bounds else "", n, "")
+
+
+def difference(found: Interval, n: int | None) -> str:
+    """Return a difference with its interval: "-0.0120 (-0.031 to 0.007, n = 872: no ...)"."""
+    same = f": {SAME}" if found.reaches(0) else ""
+    bounds = "" if found.low == found.high else f"{found.low:+.3f} to {found.high:+.3f}"
+    return f"{found.value:+.4f}{_brackets(bounds, n, same)}"
+
+
+def _brackets(bounds: str, n: int | None, end: str) -> str:
+    inside = ", ".join(filter(None, (bounds, f"n = {n:,}" if n is not None else "")))
+    return f" ({inside}{end})" if inside else ""
