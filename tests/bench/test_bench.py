@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from support.command_line import command
 from support.runs import saved, task_file
-from transformers import AutoModelForSequenceClassification, BertTokenizerFast
+from transformers import BertTokenizerFast
 
-from alembert.bench import bench, rows, show, side_by_side, worker
+from alembert.bench import rows, show, side_by_side, worker
 from alembert.bench.rows import weights_mb
-from alembert.data.encoded import Encoded
 from alembert.export.export import export
 from alembert.io.errors import UserError
 
@@ -273,19 +272,3 @@ def test_what_does_not_fit_into_memory_together_is_timed_in_parts_with_its_refer
     monkeypatch.setattr(side_by_side, "_free_mb", lambda: 625.0)  # of it 500, and 200 a worker
     parts = side_by_side._groups(specs, ["a:onnx"])
     assert [[each.model for each in part] for part in parts] == [["a", "b"], ["a", "c"], ["a", "d"]]
-
-
-@pytest.mark.clock
-def test_loaded_models_are_timed_in_a_moment_the_first_the_measure(
-    house: Path, tokenizer: BertTokenizerFast
-) -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(house / "teacher").eval()
-    lengths = [5, 6, 7, 9] * 5
-    ids = np.random.default_rng(0).integers(5, 99, sum(lengths)).astype(np.int32)
-    data = Encoded(input_ids=ids, lengths=lengths, labels=np.zeros(len(lengths)))
-    models = {"teacher": (model, house / "teacher"), "student": (model, house / "teacher")}
-    first, second = bench.quick(models, data, texts=20)
-    assert (first.model, first.backend, first.threads, first.length) == ("teacher", "torch", 1, 6)
-    assert (first.ratios, first.rounds, first.peak_rss_mb) == ((), 20, None)
-    assert second.ratios[0].to == "teacher:torch"
-    assert second.ratios[0].value == pytest.approx(1, abs=0.5)

@@ -32,7 +32,7 @@ from support.runs import corpus_file, saved, task_file
 from transformers import BertTokenizerFast
 
 from alembert import Prediction
-from alembert.bench import bench
+from alembert.bench import bench, interleaved
 from alembert.cli import main
 from alembert.export import onnx as onnx_export
 from alembert.runs import run
@@ -91,10 +91,10 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     promising, made_up = halving.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(halving, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
     monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
-    measure, quick, export = bench.measure, bench.quick, onnx_export.export
+    measure, export = bench.measure, onnx_export.export
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01))
-    monkeypatch.setattr(bench, "quick", lambda models, data, **_: quick(models, data, bench.FEWEST))
+    monkeypatch.setattr(interleaved, "MOST", interleaved.FEWEST)
 
     def once(model: Any, kind: str, path: Path, *more: Any) -> None:
         weights = sha256(b"".join(each.numpy().tobytes() for each in model.state_dict().values()))

@@ -132,9 +132,9 @@ def export(
     if auto:
         if files is None:
             raise UserError("--auto needs --data F: the texts that the variants are measured on")
-        from alembert.export.choose import choose
+        from alembert.export.choose import KEEP, choose
 
-        return choose(model, files, 0.99 if keep is None else keep, attentions, max_length)
+        return choose(model, files, KEEP if keep is None else keep, attentions, max_length)
     from alembert.export.export import backends_of
     from alembert.export.export import export as export_to
 

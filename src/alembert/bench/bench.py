@@ -1,24 +1,15 @@
 """Size, latency, throughput and memory of saved models on CPU, side by side."""
 
 import importlib.util
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from alembert.bench.rows import Round, Row, Subject, row, weights_mb
-from alembert.bench.side_by_side import FEWEST, measure
-from alembert.bench.worker import Spec, eager, ids_of
+from alembert.bench.rows import Row
+from alembert.bench.side_by_side import measure
+from alembert.bench.worker import Spec
 from alembert.inference import manifest as deployed
 from alembert.io import files, hub
 from alembert.io.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from alembert.data.encoded import Encoded
 
 Text = str | tuple[str, ...]  # a single one, or a pair
 MOST_TEXTS = 1000
@@ -124,78 +115,15 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
     Raises UserError for a file without a text.
     """
     try:
-        from alembert.data.labels import find_columns, is_list
+        from alembert.data.labels import find_columns
         from alembert.data.sources import read
+        from alembert.data.splits import asked_texts
     except ModuleNotFoundError as error:
         raise UserError(f"--data needs {error.name}: pip install 'alembert[train]'") from error
     rows = read(file, "test")
     columns = find_columns(rows, file, text, text_pair, labelled=False)
-    order = np.random.default_rng(0).permutation(len(rows))[:MOST_TEXTS]
-    chosen = rows.select(order.tolist())
-    words = is_list(rows, columns.text)
-
-    def column(name: str) -> list[str]:
-        cells = ["" if each is None else each for each in chosen[name]]
-        return [" ".join(each) if words else str(each).strip() for each in cells]
-
-    texts = column(columns.text)
-    result: list[Text] = [text for text in texts if text]
-    if columns.text_pair:
-        pairs = zip(texts, column(columns.text_pair), strict=True)
-        result = [pair for pair in pairs if all(pair)]
+    texts = asked_texts(rows, columns, MOST_TEXTS)
+    result: list[Text] = [" ".join(text) if isinstance(text, list) else text for text in texts]
     if not result:
         raise UserError(f"{file}: no row with a text: nothing to time")
-    return result
-
-
-def quick(
-    models: "dict[str, tuple[PreTrainedModel, Path]]",
-    data: "Encoded | dict[str, Encoded]",
-    texts: int = 200,
-    seconds: float = 10.0,
-) -> list[Row]:
-    """Rows of loaded models in this process: torch eager, one thread, one text a batch, fp32.
-
-    models maps the names of the rows to (model, its saved folder); the others are compared with
-    the first. Each of the first `texts` rows of the data (of each model's own tokens, if they
-    differ) goes through every model before the next row does, and timing ends after `seconds`.
-    Peak memory is left out, as it would be that of the whole process.
-    """
-    from alembert.models.heads import kind_of
-    from alembert.models.precision import torch_threads
-
-    runners = {name: eager(each, kind_of(each.config, name)) for name, (each, _) in models.items()}
-    rounds: dict[str, list[Round]] = {name: [] for name in models}
-    began = time.monotonic()
-    with torch_threads(1):
-        for i in [*range(5), *range(texts)]:  # the first five warm up
-            for name in models:
-                rows = data[name] if isinstance(data, dict) else data
-                ids = ids_of(np.array([rows[i % len(rows)]["input_ids"]]))
-                start, used = time.perf_counter(), time.process_time()
-                runners[name](ids)
-                used, wall = time.process_time() - used, time.perf_counter() - start
-                rounds[name].append(
-                    Round(
-                        wall=[wall], cpu=[used], tokenize=[], texts=1, tokens=ids["input_ids"].size
-                    )
-                )
-            if time.monotonic() - began > seconds and len(rounds[name]) > 5 + FEWEST:
-                break
-    first = next(iter(models))
-    result = []
-    for name, (model, folder) in models.items():
-        size = weights_mb(folder)
-        parameters = sum(each.numel() for each in model.parameters())
-        others = [(f"{first}:torch", rounds[first][5:])] if name != first else []
-        result.append(
-            row(
-                Subject(
-                    model=name, backend="torch", threads=1, size_mb=size, parameters=parameters
-                ),
-                1,
-                rounds[name][5:],
-                others,
-            )
-        )
     return result

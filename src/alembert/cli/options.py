@@ -88,6 +88,9 @@ OPTIONS: dict[str, Any] = {
     "cache_precision": Annotated[
         TEXT, option("--cache-precision", "precision of cached states: bf16 (default), fp32")
     ],
+    "export": Annotated[
+        bool | None, option("--export/--no-export", "end with an int8 export of the student")
+    ],
     "callbacks": Annotated[
         list[str] | None, option("--callback", "own Callback that is told: module:Class")
     ],

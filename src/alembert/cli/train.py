@@ -42,8 +42,7 @@ distill = o.verb(
     "recipe teacher out train valid eval corpus unlabelled student general_teacher mlm vectors "
     "layers hidden_size task text text_pair label kind skip_bad_rows metric epochs batch_size "
     "learning_rate max_length settings vocabulary cache_teacher cache_top cache_precision "
-    "callbacks track seed "
-    "precision",
+    "export callbacks track seed precision",
 )
 check = o.verb(
     _check,

@@ -22,6 +22,9 @@ from alembert.io.errors import UserError
 
 log = logging.getLogger(__name__)
 
+Asked = str | tuple[str, str] | list[str]  # a text, a pair, or the words of a text
+ASKED = 200  # texts of test that are asked one by one, to time the answers
+
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Files:
@@ -189,6 +192,7 @@ class Splits:
     rows: Dataset  # the labelled rows of train before encoding, without variants
     columns: Columns
     texts: tuple[str, ...] = ()  # the readable texts of test
+    asked: tuple[Asked, ...] = ()  # some texts of test, as a user asks a model about them
     variants: "Variants | None" = None  # those among train
 
 
@@ -235,11 +239,12 @@ def prepare(
         where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
         encoded_train = concat(encoded_train, encoded(more.rows, where, more, labelled=False))
     valid = encoded(valid_rows, valid_columns, files.valid or files.train, lenient=True)
-    test, texts = None, tuple[str, ...]()
+    test, texts, asked = None, tuple[str, ...](), tuple[Asked, ...]()
     if files.test is not None:
         read = files.labelled(files.test, known, train.form)
         test = encoded(read.rows, read.columns, files.test, lenient=True)
         texts = readable_texts(read.rows, read.columns)
+        asked = asked_texts(read.rows, read.columns, ASKED)
     return Splits(
         task=task,
         train=encoded_train,
@@ -248,6 +253,7 @@ def prepare(
         rows=train_rows,
         columns=columns,
         texts=texts,
+        asked=asked,
     )
 
 
@@ -265,6 +271,22 @@ def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
         "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
         for row in zip(*parts, strict=True)
     )
+
+
+def asked_texts(rows: Dataset, columns: Columns, most: int) -> tuple[Asked, ...]:
+    """At most so many rows, drawn at random, as a model is asked; empty ones are left out."""
+    order = np.random.default_rng(0).permutation(len(rows))[:most]
+    chosen = rows.select(order.tolist())
+
+    def column(name: str) -> list[str]:
+        return ["" if each is None else str(each).strip() for each in chosen[name]]
+
+    if is_list(rows, columns.text):
+        return tuple([str(word) for word in words] for words in chosen[columns.text] if words)
+    if columns.text_pair is None:
+        return tuple(text for text in column(columns.text) if text)
+    pairs = zip(column(columns.text), column(columns.text_pair), strict=True)
+    return tuple(pair for pair in pairs if all(pair))
 
 
 def with_variants(

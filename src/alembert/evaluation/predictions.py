@@ -1,8 +1,8 @@
 """RUN/predictions.parquet: the logits of teacher and student for each evaluated text."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Predictions:
 
     A text's truth is an id, a score or (C,) 0/1, and its logits are (C,) float32. Tags have truth
     (W,) and logits (W, C) at the W words that the models read, which `words` lists. `total` is the
-    number of rows evaluated, of which these are all or a part.
+    number of rows evaluated, of which these are all or a part. `more` has the logits of what is
+    compared with these models, such as "deployed", the student's export.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Predictions:
     truth: list[Any]
     logits: dict[str, list[NDArray[np.float32]]]  # teacher, student; or model alone
     total: int
+    more: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,7 +59,7 @@ class Predictions:
 
     def stacked(self, who: str) -> NDArray[np.float32]:
         """A model's logits (N, C); for tags N is all words, one after the other."""
-        rows = self.logits[who]
+        rows = (self.logits | self.more)[who]
         return np.concatenate(rows) if self.kind == "tokens" else np.stack(rows)
 
     def known(self) -> NDArray[Any]:
@@ -71,11 +73,12 @@ def predictions_of(
     encoded: dict[str, Encoded],
     logits: dict[str, Logits],
     tokenizer: PreTrainedTokenizerBase,
+    more: Mapping[str, Logits] | None = None,
 ) -> Predictions:
     """The table of an evaluation: logits of teacher and student, or of one model alone.
 
-    encoded has the rows as each model reads them, and tokenizer is the student's. For tags, the
-    words that both models read are stored.
+    encoded has the rows as each model reads them, and tokenizer is the student's, as are the rows
+    that `more` logits are of. For tags, the words that both models read are stored.
     """
     if "teacher" not in logits:
         logits, encoded = {"model": logits["student"]}, {"model": encoded["student"]}
@@ -106,6 +109,10 @@ def predictions_of(
             k: [rows[i][positions[k].get(i, ...)] for i in chosen] for k, rows in logits.items()
         },
         total=len(labelled),
+        more={
+            k: [_padded(rows[i], len(data.unseen))[positions[student].get(i, ...)] for i in chosen]
+            for k, rows in (more or {}).items()
+        },
     )
 
 
@@ -132,8 +139,10 @@ def save(run: Path, table: Predictions) -> None:
     columns: dict[str, Any] = {"text": table.texts, "label": [np.ravel(x) for x in table.truth]}
     if table.words:
         columns["words"] = table.words
-    columns |= {who: [row.ravel() for row in rows] for who, rows in table.logits.items()}
+    every = table.logits | table.more
+    columns |= {who: [row.ravel() for row in rows] for who, rows in every.items()}
     metadata = {"kind": table.kind, "labels": table.labels, "total": table.total}
+    metadata |= {"more": list(table.more)} if table.more else {}
     arrow = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(metadata)})
     with atomic(run / FILE) as partial:
         pq.write_table(arrow, partial)
@@ -150,7 +159,7 @@ def load(run: Path) -> Predictions | None:
         metadata = json_of(table.schema.metadata[b"alembert"].decode())
         columns = {
             name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
-            for name in ("label", "teacher", "student", "model")
+            for name in ("label", "teacher", "student", "model", *metadata.get("more", ()))
             if name in table.column_names
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -165,6 +174,7 @@ def load(run: Path) -> Predictions | None:
             columns[who] = [row.reshape(-1, len(labels)) for row in columns[who]]
     words = table["words"].to_pylist() if "words" in table.column_names else []
     truth = columns.pop("label")
+    more = {name: columns.pop(name) for name in metadata.get("more", ()) if name in columns}
     return Predictions(
         kind=kind,
         labels=labels,
@@ -173,4 +183,5 @@ def load(run: Path) -> Predictions | None:
         truth=truth,
         logits=columns,
         total=metadata["total"],
+        more=more,
     )

@@ -27,6 +27,7 @@ from alembert.models.loading import label_names_of, load_tokenizer
 log = logging.getLogger(__name__)
 
 ALL = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8")
+KEEP = 0.99  # the usual share of fp32's metric that a variant has to keep
 TIMED, TURN = 160, 8  # texts that are timed, and texts of an engine before the next one's turn
 TRIED = 48  # texts on which the error of one part in int8 is measured
 
@@ -65,16 +66,32 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
         if task.kind != work.kind:
             raise UserError(f"{files.train}: is for {task.kind} and {path} does {work.kind}")
         criterion = Criterion(data, task, int(tokenizer.pad_token_id or 0), keep)
-        variants = export.make_variants(work, manifest, backends)
-        manifest = _measured(work, replace(manifest, variants=variants), criterion)
-        if not any(
-            v.precision == "int8" and _sufficient(v, manifest, criterion)
-            for v in _candidates(manifest)
-        ):
-            manifest = _with_parts_in_fp32(work, manifest, criterion)
-        manifest = replace(manifest, chosen=_fastest(manifest, criterion))
-        export.publish(work, manifest)
+        manifest = _chosen(work, manifest, backends, criterion)
     _table(manifest, criterion)
+    return manifest
+
+
+def choose_by(path: str, criterion: Criterion, backends: Sequence[str]) -> Manifest:
+    """Export to these backends, onnx first among them, and choose one as `choose` does.
+
+    Raises UserError for whatever prepared_export refuses.
+    """
+    with export.prepared_export(path, backends, criterion.data, 0) as (work, manifest):
+        return _chosen(work, manifest, backends, criterion)
+
+
+def _chosen(
+    work: Export, manifest: Manifest, backends: Sequence[str], criterion: Criterion
+) -> Manifest:
+    """Make the variants, choose one and put them beside the model."""
+    variants = export.make_variants(work, manifest, backends)
+    manifest = _measured(work, replace(manifest, variants=variants), criterion)
+    if not any(
+        v.precision == "int8" and _sufficient(v, manifest, criterion) for v in _candidates(manifest)
+    ):
+        manifest = _with_parts_in_fp32(work, manifest, criterion)
+    manifest = replace(manifest, chosen=_fastest(manifest, criterion))
+    export.publish(work, manifest)
     return manifest
 
 
@@ -158,7 +175,8 @@ def _with_parts_in_fp32(work: Export, manifest: Manifest, criterion: Criterion) 
         variant = export.make_variant(work, manifest, "int8", in_fp32)
         metric = _metric(work, manifest, criterion, variant)
         log.info(f"int8 with {count} of {len(worst)} parts in fp32: {metric:.4f}")
-        variants = tuple(variant if v.backend == "int8" else v for v in manifest.variants)
+        fp32, *others = (v for v in manifest.variants if v.backend != "int8")
+        variants = (fp32, variant, *others)  # int8 as a whole may have been left out
         variant = replace(variant, measured={criterion.task.metric: metric})
         if _sufficient(variant, manifest, criterion):
             return _measured(work, replace(manifest, variants=variants), criterion)

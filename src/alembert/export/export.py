@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.data.collate import pad
+from alembert.data.encoded import Encoded
 from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
@@ -69,10 +71,19 @@ def backends_of(int8: bool, openvino: bool, attentions: bool, texts: bool) -> li
     return [*backends, *["attentions"] * attentions]
 
 
-def export(path: str, backends: Sequence[str], files: Files | None, max_length: int) -> Manifest:
-    """Make variants of a saved model, onnx always among them, and put them beside it at once."""
+def export(
+    path: str,
+    backends: Sequence[str],
+    files: Files | None,
+    max_length: int,
+    to: Path | None = None,
+) -> Manifest:
+    """Make variants of a saved model, onnx always among them, and put them beside it at once.
+
+    They are put into the folder `to` instead, where it is given.
+    """
     files = files and files.as_trained(path)
-    with prepared_export(path, backends, files, max_length) as (work, manifest):
+    with prepared_export(path, backends, files, max_length, to) as (work, manifest):
         variants = make_variants(work, manifest, backends)
         chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"
         manifest = replace(manifest, variants=variants, chosen=chosen)
@@ -82,16 +93,22 @@ def export(path: str, backends: Sequence[str], files: Files | None, max_length: 
 
 @contextmanager
 def prepared_export(
-    path: str, backends: Sequence[str], files: Files | None, max_length: int
+    path: str,
+    backends: Sequence[str],
+    texts: Files | Encoded | None,
+    max_length: int,
+    to: Path | None = None,
 ) -> Iterator[tuple[Export, Manifest]]:
     """Yield a workspace, and a manifest without variants; the working folder is then removed.
 
-    Raises UserError for a model that cannot be exported, and where its folder cannot be written.
+    texts are a file's, or encoded ones. The export goes beside the model, or into `to`. Raises
+    UserError for a model that cannot be exported, and where its folder cannot be written.
     """
     if wrong := [name for name in backends if name not in FILES]:
         raise UserError(f"export to {wrong[0]!r}: choose {', '.join(FILES)}")
-    _check_installed(backends)
-    folder = Path(loading.model_path(path))
+    if (name := missing_package(backends)) is not None:
+        raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+    folder = to or Path(loading.model_path(path))
     if not folder.is_dir():
         raise UserError(
             f"{path}: no such folder: an export goes beside a saved model: save a model of the hub "
@@ -104,7 +121,11 @@ def prepared_export(
         facts, inputs=names, chosen="", versions=_exporter_versions(backends),
         opset=onnx_export.OPSET, vocabulary=model.config.vocab_size,
     )  # fmt: skip
-    texts = _texts(files, tokenizer, min(max_length, facts.max_length), names) if files else []
+    if isinstance(texts, Files):
+        texts = _encoded(texts, tokenizer, min(max_length, facts.max_length))
+    elif texts is not None:
+        texts = texts.take(_drawn(len(texts)))
+    sample = [] if texts is None else _one_by_one(texts, int(tokenizer.pad_token_id or 0), names)
     pad_id = model.config.pad_token_id or 0
     shapes = fidelity.random_batches(names, manifest.vocabulary, pad_id, facts.max_length)
     at = folder / ".export.partial"
@@ -113,7 +134,7 @@ def prepared_export(
         for part in ("onnx", "openvino"):
             (at / part).mkdir(parents=True)
         try:
-            yield _export(at, model, facts.kind, facts.pooling, texts, shapes), manifest
+            yield _export(at, model, facts.kind, facts.pooling, sample, shapes), manifest
         finally:
             shutil.rmtree(at, ignore_errors=True)
 
@@ -253,10 +274,8 @@ def publish(work: Export, manifest: Manifest) -> None:
     (work.folder / MANIFEST).replace(target / MANIFEST)
 
 
-def _texts(
-    files: Files, tokenizer: PreTrainedTokenizerBase, max_length: int, names: Sequence[str]
-) -> list[Ids]:
-    """Return texts of the file in random order, one a batch; labels are not read."""
+def _encoded(files: Files, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
+    """Return some texts of the file, drawn at random; labels are not read."""
     source = files.train.with_role("eval")
     rows, name = source.rows, source.name
     columns = find_columns(rows, name, files.text, files.text_pair, labelled=False)
@@ -264,19 +283,26 @@ def _texts(
     task = Task(kind, (), "", columns.text_pair is not None)
     for column in columns.texts:
         texts_in(rows, column, name)  # an error names the row of the file, not the sample's
-    order = np.random.default_rng(0).permutation(len(rows))[: CALIBRATING + COMPARED]
-    sample = rows.select(order.tolist())
-    data = encode(sample, task, columns, tokenizer, max_length, name, labelled=False)
-    pad_id = int(tokenizer.pad_token_id or 0)
+    sample = rows.select(_drawn(len(rows)).tolist())
+    return encode(sample, task, columns, tokenizer, max_length, name, labelled=False)
+
+
+def _drawn(count: int) -> NDArray[np.int64]:
+    """Return the numbers of some of so many rows, in random order."""
+    return np.random.default_rng(0).permutation(count)[: CALIBRATING + COMPARED]
+
+
+def _one_by_one(data: Encoded, pad_id: int, names: Sequence[str]) -> list[Ids]:
     return [fidelity.graph_inputs(pad([data[i]], pad_id), names) for i in range(len(data))]
 
 
-def _check_installed(backends: Sequence[str]) -> None:
-    """Raise UserError for a backend whose packages are not installed."""
+def missing_package(backends: Sequence[str]) -> str | None:
+    """Return a package that these backends need and that is not installed, or None."""
     for runtime in sorted({FILES[backend][1] for backend in backends}):
         for name in PACKAGES[runtime]:
             if importlib.util.find_spec(name) is None:
-                raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+                return name
+    return None
 
 
 def _check_ours(folder: Path, backends: Sequence[str]) -> None:

@@ -31,6 +31,19 @@ def torch_session(
     """
     check_threads(threads)
     model, _, facts = described(path)
+    return _session(model, path, facts, threads, long, max_length)
+
+
+def session_of_loaded(model: PreTrainedModel, path: str, max_length: int) -> Session:
+    """Return a Session on a model that was loaded from `path`, in torch on one thread."""
+    facts = _facts(model, path)
+    return _session(model, path, facts, 1, "cut", min(max_length, facts.max_length))
+
+
+def _session(
+    model: PreTrainedModel, path: str, facts: Manifest, threads: int | None, long: str,
+    max_length: int | None,
+) -> Session:  # fmt: skip
     folder = Path(loading.model_path(path))
     if not folder.is_dir():  # a hub id, whose files are in the cache by now
         folder = Path(str(cached_file(path, "tokenizer.json"))).parent
@@ -45,26 +58,29 @@ def described(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Mani
     """
     config, tokenizer = loading.load_config(path), loading.load_tokenizer(path)
     checks.check_vocabulary(tokenizer, config, path)
-    length, kind = checks.positions(config), kind_of(config, path)
-    folder = Path(loading.model_path(path))
-    if kind == "encoder" and not folder.is_dir():
+    checks.positions(config)
+    kind = kind_of(config, path)
+    if kind == "encoder" and not Path(loading.model_path(path)).is_dir():
         raise UserError(f"{path}: an encoder's pooling is read from its folder: save it in one")
     model = loading.load_model(path, kind)
+    return model, tokenizer, _facts(model, path)
+
+
+def _facts(model: PreTrainedModel, path: str) -> Manifest:
+    config = model.config
+    kind = kind_of(config, path)
     labels = tuple(loading.label_names_of(config) or ()) if kind not in ("words", "encoder") else ()
-    return (
-        model,
-        tokenizer,
-        Manifest(
-            kind=kind,
-            labels=labels,
-            max_length=length,
-            inputs=(),
-            parameters=model.num_parameters(),
-            chosen="torch",
-            variants=(),
-            width=config.hidden_size,
-            pooling=pooling_of(folder) if kind == "encoder" else "",
-        ),
+    folder = Path(loading.model_path(path))
+    return Manifest(
+        kind=kind,
+        labels=labels,
+        max_length=checks.positions(config),
+        inputs=(),
+        parameters=model.num_parameters(),
+        chosen="torch",
+        variants=(),
+        width=config.hidden_size,
+        pooling=pooling_of(folder) if kind == "encoder" else "",
     )
 
 

@@ -1,6 +1,7 @@
 """Metrics of finished models, teacher and student, on data that had no part in training."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alembert.bench import bench, show
+from alembert.bench import show
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import describe_cut
@@ -17,7 +18,8 @@ from alembert.evaluation import kept, predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
-from alembert.export import fidelity
+from alembert.export import deployed, fidelity
+from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import read_manifest
 from alembert.io.errors import UserError
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
-    """Measure teacher and student on --eval; write metrics.json and return its content.
+    """Measure teacher, student and their exports on --eval; write metrics.json, return its content.
 
     Predictions and the time of a few texts are written beside the metrics.
     """
@@ -62,7 +64,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
             kind, data[role] = splits.task.kind, task.splits.test
             of_teacher = role == "teacher"
             model = texts.teachers[path].model(kind) if of_teacher else load_model(path, kind)
-            models[role] = model, Path(model_path(path))
+            models[role] = model, path
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
@@ -71,15 +73,47 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         logits = {"ensemble": average, **logits}
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
-    metrics |= kept.of_run(splits.task, logits, data, splits.train, metrics)
+    exports = _exports(job)
+    of_exports = _measure_exports(exports, texts, metrics)
+    metrics |= kept.of_run(splits.task, logits | of_exports, data, splits.train, metrics)
     logits.pop("ensemble", None)
-    save(out, predictions_of(splits.task, splits.texts, data, logits, texts.student.tokenizer))
-    if "teacher" in models:
-        rows = bench.quick(models, data, texts=60, seconds=5)
-        show.write(rows, {"batch": 1, "length": max(splits.test.lengths)}, out / "bench.json")
+    tokenizer = texts.student.tokenizer
+    save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, of_exports))
+    if "teacher" in models and splits.asked:
+        rows = deployed.time_run(models, exports, splits.asked, job.max_length, {})
+        settings = {"batch": 1, "length": job.max_length, "texts": len(splits.asked)}
+        show.write(rows, settings, out / "bench.json")
     keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
     keep_json(out / "metrics.json", metrics)
     return metrics
+
+
+def _exports(job: Job) -> dict[str, Exported]:
+    """Return the exports of student and teacher; none for a job that leaves them out."""
+    student = deployed.found(job.result) if job.export else None
+    if student is None:
+        return {}
+    teacher = deployed.exported_teacher(job.task_teacher) if job.task_teacher else None
+    return {"student": student} | ({"teacher": teacher} if teacher else {})
+
+
+def _measure_exports(
+    exports: Mapping[str, Exported], texts: RunTexts, metrics: dict[str, Any]
+) -> dict[str, Logits]:
+    """Add the exports' metrics on --eval to `metrics`; return the logits of the student's."""
+    logits: dict[str, Logits] = {}
+    for role, task in (("student", texts.student), ("teacher", texts.full_teacher)):
+        if role not in exports or task.splits is None or task.splits.test is None:
+            continue
+        backend = exports[role].manifest.chosen
+        rows = exports[role].logits(task.splits.test, task.pad)
+        measured = metrics_of(task.splits.task, rows, task.splits.test)
+        if role == "student":
+            logits["deployed"] = rows
+            metrics["deployed"] = {"backend": backend, **measured}
+        elif backend == "int8":  # else its outputs changed too much in int8
+            metrics["teacher_int8"] = measured
+    return logits
 
 
 def evaluate(

@@ -37,6 +37,7 @@ class Job:
     callbacks: tuple[Callback, ...] = ()  # are told how the stages go
     track: tuple[str, ...] = ()  # tools that show the run
     describes: bool = True  # the task is described before the first stage
+    export: bool = False  # the student of a task is exported to int8 at the end
 
     def __post_init__(self) -> None:
         if self.vocabulary is not None and self.student is not None:
@@ -89,7 +90,7 @@ class Job:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the run beside the recipe, as environment.json has them."""
-        apart = ("recipe", "out", "model_at", "callbacks", "track", "describes")
+        apart = ("recipe", "out", "model_at", "callbacks", "track", "describes", "export")
         names = [field.name for field in fields(self) if field.name not in apart]
         told = {"callbacks": names_of(self.callbacks)} if self.callbacks else {}
         return {

@@ -1,4 +1,4 @@
-"""The steps of a run in order: stages, then evaluation; finished ones are not repeated."""
+"""The steps of a run in order: stages, export, evaluation; finished ones are not repeated."""
 
 import logging
 import time
@@ -14,13 +14,15 @@ from alembert.data.batches import Batches
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
 from alembert.data.summary.describe import describe_splits, describe_task
+from alembert.export import deployed
+from alembert.export.choose import KEEP, Criterion
 from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import evaluate, validation
 from alembert.runs.checks import check_job
-from alembert.runs.folder import identity, writing
+from alembert.runs.folder import METRICS, identity, writing
 from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
@@ -56,7 +58,7 @@ def run(job: Job) -> dict[str, Any]:
     job.check_stages()
     with ExitStack() as held:
         distributed.main_process_first(state, lambda: _claim(job, held) if leads else None)
-        if (job.out / "metrics.json").is_file() and (job.result / "config.json").is_file():
+        if _finished(job):
             log.info(f"{job.out}: finished before; nothing to do")
             return dict(read_json(job.out / "metrics.json"))
         work, texts = distributed.main_process_first(state, lambda: texts_of(job, leads))
@@ -85,11 +87,31 @@ def run(job: Job) -> dict[str, Any]:
         assert last is not None
         if leads:
             writing.copy_model(last, job.result)
+            if job.export:
+                _export(job, texts)
             metrics = evaluate.evaluate_run(job, texts)
             for tracker in tracked:
                 tracker.close(metrics)
         state.wait_for_everyone()
         return dict(read_json(job.out / "metrics.json"))
+
+
+def _finished(job: Job) -> bool:
+    """Return whether nothing is left to do; an export that can be made is."""
+    if not (job.out / METRICS).is_file() or not (job.result / "config.json").is_file():
+        return False
+    exports = job.export and job.files is not None and deployed.found(job.result) is None
+    return not exports or not deployed.can_export()
+
+
+def _export(job: Job, texts: RunTexts) -> None:
+    """Export the student of a task, unless that is done, chosen by the held-out texts."""
+    splits = texts.student.splits
+    if splits is None or deployed.found(job.result) is not None or not deployed.can_export():
+        return
+    (job.out / METRICS).unlink(missing_ok=True)  # of a run that was finished without an export
+    criterion = Criterion(splits.valid, splits.task, texts.student.pad, KEEP)
+    deployed.export_student(job.result, criterion)
 
 
 def _describe(job: Job, texts: RunTexts) -> None:
