@@ -48,16 +48,19 @@ def open_parquet(path: Path, file: BinaryIO | None = None) -> pq.ParquetFile:
     """
     facts = pq.read_metadata(path)
     check_columns(path, facts.num_columns)
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-    for chunk in chunks:
-        check_bytes(path, chunk.total_uncompressed_size)
-    coded = {c.path_in_schema for c in chunks if c.has_dictionary_page}
-    texts = [c for c in map(facts.schema.column, range(facts.num_columns))
-             if c.physical_type == "BYTE_ARRAY"]  # fmt: skip
+    leaves = [facts.schema.column(number) for number in range(facts.num_columns)]
+    coded, size = set[str](), 0
+    for group in map(facts.row_group, range(facts.num_row_groups)):
+        for number, leaf in enumerate(leaves):
+            chunk, width = group.column(number), _LEAST
+            if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY":
+                width = max(leaf.length, width)
+            size += max(chunk.total_uncompressed_size, chunk.num_values * width)
+            if leaf.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
+                coded.add(leaf.path)
+    check_bytes(path, size)
     # with a buffer it reads in pages; without one it holds a whole row group
-    names = [c.path for c in texts if c.path in coded]
-    return pq.ParquetFile(file or path, read_dictionary=names, buffer_size=1 << 20)
+    return pq.ParquetFile(file or path, read_dictionary=list(coded), buffer_size=1 << 20)
 
 
 def batches(file: pq.ParquetFile, path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
