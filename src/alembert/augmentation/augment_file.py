@@ -25,7 +25,8 @@ from alembert import __version__
 from alembert.augmentation.candidates import MaskedLM, candidates, vectors_of
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
-from alembert.data.formats import parquet, typed
+from alembert.data.files import columnar
+from alembert.data.formats import typed
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
@@ -116,8 +117,7 @@ def make_variants(
 
 def read_variants(path: Path, pairs: bool) -> pa.Table:
     """The variants that make_variants wrote. Raises UserError for another or a damaged file."""
-    with parquet(path):
-        table = pq.read_table(path)
+    table = columnar.read_parquet(path)
     if table.column_names != ["row", *TEXTS[: 1 + pairs]]:
         raise UserError(f"{path}: not a file of variants")
     return table

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.files import conll, delimited, documents, encodings, plain, sheets
+from alembert.data.files import columnar, conll, delimited, documents, encodings, plain, sheets
 from alembert.data.files.skipped import BadRow, refuse
-from alembert.data.files.unpacking import unpacking
+from alembert.data.files.unpacking import check_columns, check_keys, unpacking
 from alembert.data.labels import LABELS, TEXT_NAMES
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
@@ -58,6 +57,7 @@ def dataset(columns: dict[str, list[Any]], path: Path | str) -> Dataset:
     for name, values in columns.items():
         if "\0" in name:
             raise UserError(f"{path}: the name of column {name!r} holds a NUL; rename it")
+        check_keys(path, name, values)
         try:
             arrays[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
@@ -83,10 +83,9 @@ def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset
     be read.
     """
     if kind(path) == ".parquet":  # has types of its own
-        with parquet(path):
-            return Dataset(InMemoryTable(pq.read_table(path)))
+        return _of_table(columnar.read_parquet(path), path)
     if kind(path) in ARROW:
-        return _arrow(path)
+        return _of_table(columnar.read_arrow(path), path)
     reader = READERS[kind(path)]
     with path.open("rb") as file:
         try:
@@ -102,14 +101,9 @@ def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset
     return dataset(columns, path)
 
 
-def _arrow(path: Path) -> Dataset:
-    """The table of an Arrow file, which `datasets` writes as a stream and others as a file."""
-    with parquet(path), pa.memory_map(str(path)) as file:
-        try:
-            return Dataset(InMemoryTable(pa.ipc.open_stream(file).read_all()))
-        except pa.ArrowInvalid:
-            file.seek(0)
-            return Dataset(InMemoryTable(pa.ipc.open_file(file).read_all()))
+def _of_table(table: pa.Table, path: Path) -> Dataset:
+    with columnar.readable(path):  # datasets may have no word for a type
+        return Dataset(InMemoryTable(table))
 
 
 def columns_of(rows: Rows, path: Path | str) -> dict[str, list[Any]]:
@@ -117,7 +111,9 @@ def columns_of(rows: Rows, path: Path | str) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     shared: dict[str, str] = {}
     for where, row in rows:
-        columns = columns or {key: [] for key in row}
+        if not columns:
+            check_columns(path, len(row))
+            columns = {key: [] for key in row}
         if row.keys() != columns.keys():
             odd = sorted(row.keys() ^ columns.keys())[0]
             state = "is missing" if odd in columns else "is not in the rows above"
@@ -239,16 +235,6 @@ def _json(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train"
 def _document(content: Any, path: Path, bad: BadRow, split: str) -> Rows:
     rows = documents.rows_of(content, path, split)
     return _objects(((f"row {n}", row) for n, row in enumerate(rows, start=1)), path, bad)
-
-
-@contextmanager
-def parquet(path: Path) -> Iterator[None]:
-    """Raises UserError for a file that is no Parquet, or has a type that datasets lacks."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not readable as Parquet ({reason})") from None
 
 
 def _text(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:

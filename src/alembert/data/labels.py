@@ -4,7 +4,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +95,16 @@ def label_names(data: Dataset, columns: Columns, source: str) -> list[list[str]]
             raise UserError(f"{source}, row {row}: {column!r} is empty; fill it or drop the row")
         return str(feature.names[value]) if coded else str(value)
 
-    rows = [
-        [name(value, row) for value in ((values or []) if nested else [values])]
-        for row, values in enumerate(data[column][:], start=1)
-    ]
+    shared = dict[Any, list[str]]()  # one list for all rows of a class
+
+    def names(value: Any, row: int) -> list[str]:
+        if nested or not isinstance(value, Hashable):
+            return [name(each, row) for each in (value if nested else [value]) or ()]
+        if value not in shared:
+            shared[value] = [name(value, row)]
+        return shared[value]
+
+    rows = [names(value, row) for row, value in enumerate(data[column][:], start=1)]
     if is_list(data, columns.text):
         for row, (words, tags) in enumerate(zip(data[columns.text][:], rows, strict=True), start=1):
             if len(words or []) != len(tags):

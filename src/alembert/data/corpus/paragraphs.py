@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.formats import FORMATS, READERS, dataset, kind, parquet, unpacked
+from alembert.data.files import columnar
+from alembert.data.files.unpacking import check_bytes, check_rows
+from alembert.data.formats import FORMATS, READERS, dataset, kind, unpacked
 from alembert.data.labels import find_columns, is_list
 from alembert.data.sources import read
 from alembert.io.errors import UserError
@@ -154,12 +156,14 @@ def _rows(file: BinaryIO, path: Path) -> Iterator[str]:
 
 def _parquet(file: BinaryIO, path: Path) -> Iterator[str]:
     """Paragraphs of a Parquet file, read a few rows of the text column at a time."""
-    with parquet(path):
-        # with a buffer it reads in pages; without one it holds a whole row group
-        table = pq.ParquetFile(file, buffer_size=1 << 20)
-        column = _column(Dataset(InMemoryTable(table.schema_arrow.empty_table())), path)
-        for rows in table.iter_batches(ROWS, columns=[column]):
-            yield from _of_cells(rows.column(0).to_pylist())
+    with columnar.readable(path):
+        table, size = columnar.open_parquet(path, file), 0
+        check_rows(path, table.metadata.num_rows)
+        column = _column(Dataset(InMemoryTable(pq.read_schema(path).empty_table())), path)
+        for rows in columnar.batches(table, path, [column]):
+            size += columnar.size_of(rows.column(0))
+            check_bytes(path, size)
+            yield from _of_cells(cell.as_py() for cell in rows.column(0))
 
 
 STREAMS: dict[str, Callable[[BinaryIO, Path], Iterator[str]]] = {

@@ -6,10 +6,11 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from alembert.data.files.skipped import BadRow
+from alembert.data.files.unpacking import check_columns
 from alembert.io.errors import UserError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
@@ -105,6 +106,7 @@ def rows_of(numbered: Numbered, path: Path, bad: BadRow) -> Iterator[tuple[str, 
         line, header = next(numbered, (0, None))  # empty rows above the header
     if header is None:
         raise UserError(f"{path}: the file is empty; give a file with at least one row")
+    check_columns(path, len(header))
     names = _names(header)
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated and numbers_among(names):
@@ -129,10 +131,10 @@ def rows_of(numbered: Numbered, path: Path, bad: BadRow) -> Iterator[tuple[str, 
 
 def _names(header: Sequence[str]) -> list[str]:
     """The names of columns; of several unnamed ones each has another number of blanks."""
-    unnamed = [i for i, name in enumerate(header) if not name.strip()]
-    if len(unnamed) < 2:
+    blanks = (" " * number for number in count())
+    if sum(not name.strip() for name in header) < 2:
         return list(header)
-    return [" " * unnamed.index(i) if i in unnamed else name for i, name in enumerate(header)]
+    return [name if name.strip() else next(blanks) for name in header]
 
 
 def _fitted(row: list[str], names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _ORIENT = 'write it with DataFrame.to_json(..., orient="records")'
 log = logging.getLogger(__name__)
 
 
-def rows_of(content: Any, path: Path | str, split: str) -> list[Any]:
+def rows_of(content: Any, path: Path | str, split: str) -> Iterable[Any]:
     """The rows of a document; of one that holds splits, those of `split`.
 
     Read are a list of objects, an object of lists, either under the key "data", an object of one
@@ -30,6 +30,8 @@ def rows_of(content: Any, path: Path | str, split: str) -> list[Any]:
         return rows_of(parts[name], f"{path}, split {name!r}", split)
     if isinstance(content, dict):
         content = _of_object(content, path)
+    if isinstance(content, Iterator):
+        return content
     if not isinstance(content, list):
         raise UserError(f"{path}: neither a list of objects nor an object of lists")
     if content and all(isinstance(row, list) for row in content):
@@ -80,14 +82,14 @@ def _of_object(content: dict[str, Any], path: Path | str) -> Any:
     columns = content.get("columns")
     if isinstance(inner, list) and isinstance(columns, list) and _widths(inner) == {len(columns)}:
         log.info(f'{path}: read as pandas writes it with orient="split"')
-        return [dict(zip(map(str, columns), row, strict=True)) for row in inner]
+        return (dict(zip(map(str, columns), row, strict=True)) for row in inner)
     if isinstance(inner, list) and all(isinstance(row, dict) for row in inner):
         return inner
     if content and all(isinstance(value, list) for value in values):
         if len({len(each) for each in values}) > 1:
             counts = ", ".join(f"{key}: {len(each)}" for key, each in content.items())
             raise UserError(f"{path}: columns of different length ({counts}); fix the file")
-        return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
+        return (dict(zip(content, row, strict=True)) for row in zip(*values, strict=True))
     if content and all(isinstance(value, dict) for value in values):
         return _of_index(content, path)
     if content and not any(isinstance(value, dict | list) for value in values):
@@ -99,7 +101,7 @@ def _widths(rows: Sequence[Any]) -> set[int]:
     return {len(row) if isinstance(row, list) else -1 for row in rows}
 
 
-def _of_index(content: dict[str, Any], path: Path | str) -> list[dict[str, Any]]:
+def _of_index(content: dict[str, Any], path: Path | str) -> Any:
     """The rows of an object of objects, by column or by row, which pandas numbers from 0."""
     inner = list(next(iter(content.values())))
     outer_is_index, inner_is_index = _are_numbers(list(content)), _are_numbers(inner)
@@ -113,7 +115,7 @@ def _of_index(content: dict[str, Any], path: Path | str) -> list[dict[str, Any]]
         log.info(f'{path}: read as pandas writes it with orient="index"')
         return list(content.values())
     log.info(f"{path}: read as pandas writes it by default, by column")
-    return [{name: cells[row] for name, cells in content.items()} for row in inner]
+    return ({name: cells[row] for name, cells in content.items()} for row in inner)
 
 
 def _are_numbers(keys: Sequence[str]) -> bool:

@@ -3,14 +3,23 @@
 import importlib
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile, ZipFile
+from zlib import error as ZlibError
 
 from alembert.io.errors import UserError
 
 OTHERS = (".xls", ".ods", ".xlsm", ".xlsb", ".numbers")  # spreadsheets that are not read
 _MOST = 100  # MB that a sheet may be when unpacked
+_LAST = 1_048_576  # the last row that a spreadsheet has
+_CELLS = 60_000_000  # a sheet with formats may be 16,384 cells wide
+_BROKEN = (
+    BadZipFile, KeyError, ValueError, OSError, TypeError, AttributeError, IndexError, EOFError,
+    ParseError, ZlibError, OverflowError, NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -28,22 +37,42 @@ def sheet_rows(file: BinaryIO, path: Path) -> Iterator[tuple[int, list[str]]]:
             "CSV"
         ) from None
     _check_size(file, path)
-    try:
+    with _readable(path):
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-        sheets = [sheet for sheet in book.worksheets if _has_content(sheet)]
-    except (BadZipFile, KeyError, ValueError, OSError, TypeError) as error:
-        raise UserError(f"{path}: not readable as a spreadsheet ({error})") from None
-    if not sheets:
-        raise UserError(f"{path}: the file is empty; give a file with at least one row")
-    if len(book.sheetnames) > 1:
-        log.info(f"{path}: sheet {sheets[0].title!r} of {len(book.sheetnames)} is read")
-    for number, row in enumerate(sheets[0].iter_rows(values_only=True), start=1):
-        yield number, ["" if cell is None else _text(cell) for cell in row]
+        sheet = next((each for each in book.worksheets if _has_content(each, path)), None)
+        if sheet is None:
+            raise UserError(f"{path}: the file is empty; give a file with at least one row")
+        if len(book.sheetnames) > 1:
+            log.info(f"{path}: sheet {sheet.title!r} of {len(book.sheetnames)} is read")
+        for number, row in _rows(sheet, path):
+            yield number, ["" if cell is None else _text(cell) for cell in row]
 
 
-def _has_content(sheet: Any) -> bool:
-    rows = sheet.iter_rows(values_only=True)
-    return any(cell is not None for row in rows for cell in row)
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises UserError for what openpyxl raises for a file that is no spreadsheet."""
+    try:
+        yield
+    except _BROKEN as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not readable as a spreadsheet ({reason})") from None
+
+
+def _rows(sheet: Any, path: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """(number, cells) of a sheet's rows, up to its last cell.
+
+    Raises UserError beyond the rows of a spreadsheet: a file may say that a cell is anywhere.
+    """
+    cells = 0
+    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+        cells += len(row)
+        if number > _LAST or cells > _CELLS:
+            raise UserError(f"{path}: sheet {sheet.title!r} is too large; save it as CSV")
+        yield number, row
+
+
+def _has_content(sheet: Any, path: Path) -> bool:
+    return any(cell is not None for _, row in _rows(sheet, path) for cell in row)
 
 
 def _text(cell: Any) -> str:

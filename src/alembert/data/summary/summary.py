@@ -112,8 +112,9 @@ def summarize(
         learnt, valid = hold_out(rows, task, columns, seed, source=name)
         held_out, labelled = len(valid), len(learnt)
     evaluated = read(files.test) if files.test is not None else None
+    lengths = _lengths(rows, columns, name, tokenizer, max_length)  # before texts are held here
     keys = _texts(rows, columns, name)
-    of_train = set(keys)
+    of_train = set(keys) if others else set()
     shared, unknown = {}, {}
     for other, (other_rows, where) in others.items():
         texts = _texts(other_rows, where, other)
@@ -135,7 +136,7 @@ def summarize(
         counts=counts,
         free=max(counts.values()) / sum(counts.values()) if single else None,
         scores=(min(values), float(np.mean(values)), max(values)) if values else None,
-        lengths=_lengths(rows, columns, name, tokenizer, max_length),
+        lengths=lengths,
         duplicates=_duplicates(keys),
         conflicts=_conflicts(keys, _labels(rows, columns, task, name)),
         shared=shared,
@@ -146,7 +147,9 @@ def summarize(
 
 def _texts(rows: Dataset, columns: Columns, source: str) -> list[Hashable]:
     """The text, or the pair, of each row as a value that can be compared."""
-    parts = (texts_in(rows, column, source) for column in columns.texts)
+    parts = [texts_in(rows, column, source) for column in columns.texts]
+    if len(parts) == 1 and not is_list(rows, columns.text):
+        return list(parts[0])
     return [
         tuple(tuple(part) if isinstance(part, list) else part for part in row)
         for row in zip(*parts, strict=True)
@@ -189,13 +192,16 @@ def _duplicates(keys: Sequence[Hashable]) -> Found:
 
 
 def _conflicts(keys: Sequence[Hashable], labels: Sequence[str]) -> tuple[Conflict, ...]:
+    first = dict[Hashable, str]()
+    both = zip(keys, labels, strict=True)
+    differ = {key for key, label in both if first.setdefault(key, label) != label}
     by_text = defaultdict[Hashable, list[int]](list)
     for row, key in enumerate(keys):
-        by_text[key].append(row)
+        if key in differ:
+            by_text[key].append(row)
     return tuple(
         Conflict(tuple(row + 1 for row in same), tuple(dict.fromkeys(labels[row] for row in same)))
         for same in by_text.values()
-        if len({labels[row] for row in same}) > 1
     )
 
 
