@@ -1,6 +1,6 @@
 """Encoded rows: the token ids and labels of a data set in a few flat arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -72,6 +72,7 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
             token_type_ids=None if self.token_type_ids is None else self.token_type_ids[tokens],
             per_token=self.per_token,
             truncated=self.truncated,
+            unseen=self.unseen,
         )
 
 
@@ -161,3 +162,20 @@ def _label_first_tokens(encoding: Encoding, labels: list[int]) -> Iterator[int]:
     for word in encoding.word_ids:
         yield IGNORED if word is None or word == previous else labels[word]
         previous = word
+
+
+def words_read(
+    texts: Sequence[list[str]], rows: Encoded, tokenizer: PreTrainedTokenizerBase
+) -> list[list[str]]:
+    """Returns the words of each text of which the encoded rows have a token, by their labels.
+
+    Words that a truncated row has lost are left out, and those that the tokenizer drops.
+    """
+    counts = np.add.reduceat(rows.labelled.astype(int), rows.offsets[:-1]).tolist()
+    read = [list(words) for words in texts]
+    for i, (words, count) in enumerate(zip(texts, counts, strict=True)):
+        if count < len(words):
+            encoding = tokenizer(words, is_split_into_words=True, verbose=False).encodings
+            ids = dict.fromkeys(id for id in encoding[0].word_ids if id is not None)
+            read[i] = [words[id] for id in list(ids)[:count]]
+    return read

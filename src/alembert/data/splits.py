@@ -16,7 +16,7 @@ from alembert.data.files.skipped import Skips, refuse
 from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
 from alembert.data.sources import Given, Source
-from alembert.data.tasks import Task, encode, hold_out, infer_task
+from alembert.data.tasks import Task, encode, hold_out, infer_task, texts_in
 from alembert.io.environment import recorded_files
 from alembert.io.errors import UserError
 
@@ -181,6 +181,20 @@ class Files:
         }
 
 
+@dataclass(frozen=True)
+class RawRows:
+    """Labelled rows before encoding, and the names of their columns."""
+
+    rows: Dataset
+    columns: Columns
+
+    @property
+    def texts(self) -> list[Asked]:
+        """The text, the pair of texts or the list of words of each row."""
+        parts = [texts_in(self.rows, name, "") for name in self.columns.texts]
+        return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Splits:
     """The encoded splits of a task: train, valid (for checkpoints) and test (for metrics)."""
@@ -191,9 +205,24 @@ class Splits:
     test: Encoded | None  # None without an evaluation file
     rows: Dataset  # the labelled rows of train before encoding, without variants
     columns: Columns
+    raw_valid: RawRows
+    raw_test: RawRows | None = None
     texts: tuple[str, ...] = ()  # the readable texts of test
     asked: tuple[Asked, ...] = ()  # some texts of test, as a user asks a model about them
     variants: "Variants | None" = None  # those among train
+
+    @property
+    def raw_train(self) -> RawRows:
+        """The labelled rows of train, without variants."""
+        return RawRows(self.rows, self.columns)
+
+    @property
+    def labelled_train(self) -> Encoded:
+        """The rows of train that `raw_train` has, in its order."""
+        places = np.arange(len(self.rows))
+        if self.variants is not None:  # each row is followed by its variants
+            places += np.searchsorted(np.sort(self.variants.of), places)
+        return self.train.take(places)
 
 
 @dataclass(frozen=True)
@@ -239,12 +268,13 @@ def prepare(
         where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
         encoded_train = concat(encoded_train, encoded(more.rows, where, more, labelled=False))
     valid = encoded(valid_rows, valid_columns, files.valid or files.train, lenient=True)
-    test, texts, asked = None, tuple[str, ...](), tuple[Asked, ...]()
+    test, raw_test, texts, asked = None, None, tuple[str, ...](), tuple[Asked, ...]()
     if files.test is not None:
         read = files.labelled(files.test, known, train.form)
         test = encoded(read.rows, read.columns, files.test, lenient=True)
         texts = readable_texts(read.rows, read.columns)
         asked = asked_texts(read.rows, read.columns, ASKED)
+        raw_test = RawRows(read.rows, read.columns)
     return Splits(
         task=task,
         train=encoded_train,
@@ -252,6 +282,8 @@ def prepare(
         test=test,
         rows=train_rows,
         columns=columns,
+        raw_valid=RawRows(valid_rows, valid_columns),
+        raw_test=raw_test,
         texts=texts,
         asked=asked,
     )

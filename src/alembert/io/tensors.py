@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alembert.io.files import CACHE_FIX, atomic
@@ -33,6 +33,11 @@ def facts_of(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         facts: dict[str, Any] = json.loads(file.metadata()[FACTS])
     return facts
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file that `save_tensors` wrote."""
+    return dict(load_file(path))
 
 
 def damage_of(path: Path) -> str:
