@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alembert.data.encoded import IGNORED, Encoded
+from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task
+from alembert.evaluation.baselines.linear import constant
 from alembert.evaluation.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
 from alembert.evaluation.metrics import Logits, labelled_rows
 from alembert.evaluation.resampling import Statistic, statistic
@@ -35,16 +36,7 @@ def majority(task: Task, train: Encoded, data: Encoded) -> Logits:
     Of classes and tags they are the logarithms of the frequencies, of several labels their log
     odds, and of scores the mean.
     """
-    labels = train.labels[train.labelled]
-    if task.kind == "regression":
-        row = np.array([labels.mean()])
-    elif task.kind == "multilabel":
-        share = (labels.sum(0) + 0.5) / (len(labels) + 1)
-        row = np.log(share / (1 - share))
-    else:
-        counts = np.bincount(labels[labels != IGNORED], minlength=len(task.labels))
-        row = np.log((counts + 0.5) / (counts.sum() + 1))
-    row = row[: len(task.labels)].astype(np.float32)
+    row = constant(task.kind, train.labels[train.labelled], len(task.labels)).bias
     if task.kind == "tokens":
         return [np.tile(row, (length, 1)) for length in data.lengths]
     return np.tile(row, (len(data), 1))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alembert.bench import show
+from alembert.bench.rows import Row
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import describe_cut
@@ -32,8 +33,11 @@ from alembert.models.loading import (
     load_tokenizer,
     model_path,
 )
+from alembert.runs import baselines
+from alembert.runs.folder import UNDISTILLED
 from alembert.runs.job import Job
 from alembert.runs.texts import ensemble
+from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
 
 log = logging.getLogger(__name__)
@@ -55,6 +59,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     }  # fmt: skip
     logits: dict[str, Logits] = {}
     models, data = {}, {}
+    compared = baselines.make(job, texts)
     texts.teachers.release_others(job.task_teacher)
     for role, path, task in (
         ("teacher", job.task_teacher, texts.full_teacher),
@@ -75,17 +80,33 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     exports = _exports(job)
     of_exports = _measure_exports(exports, texts, metrics)
-    metrics |= kept.of_run(splits.task, logits | of_exports, data, splits.train, metrics)
+    others = of_exports | _measure_undistilled(job, texts.student, metrics)
+    others |= baselines.logits_of(compared)
+    metrics |= kept.of_run(splits.task, logits | others, data, splits.train, metrics)
     logits.pop("ensemble", None)
     tokenizer = texts.student.tokenizer
-    save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, of_exports))
-    if "teacher" in models and splits.asked:
-        rows = deployed.time_run(models, exports, splits.asked, job.max_length, {})
+    save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, others))
+    rows, answers = list[Row](), baselines.answers_of(compared)
+    if (len(models) > 1 or answers) and splits.asked:
+        rows = deployed.time_run(models, exports, splits.asked, job.max_length, answers)
         settings = {"batch": 1, "length": job.max_length, "texts": len(splits.asked)}
         show.write(rows, settings, out / "bench.json")
     keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
+    if compared:
+        metrics["baselines"] = baselines.told(splits.task, compared, splits.test, rows)
     keep_json(out / "metrics.json", metrics)
     return metrics
+
+
+def _measure_undistilled(job: Job, task: EncodedTask, metrics: dict[str, Any]) -> dict[str, Logits]:
+    """Add the metrics of the student that had no teacher, if there is one; return its logits."""
+    if not job.undistilled or task.splits is None or task.splits.test is None:
+        return {}
+    kind, test = task.splits.task, task.splits.test
+    model = load_model(str(job.out / UNDISTILLED), kind.kind)
+    logits = predict.predict(model, test, task.pad)
+    metrics[UNDISTILLED] = metrics_of(kind, logits, test)
+    return {UNDISTILLED: logits}
 
 
 def _exports(job: Job) -> dict[str, Exported]:

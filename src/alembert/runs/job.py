@@ -38,6 +38,9 @@ class Job:
     track: tuple[str, ...] = ()  # tools that show the run
     describes: bool = True  # the task is described before the first stage
     export: bool = False  # the student of a task is exported to int8 at the end
+    baselines: bool = False  # cheap models are made of the task's texts, to compare with
+    undistilled: bool = False  # the same student is trained without its teacher, too
+    labels_of: str | None = None  # a model whose labels count, though no stage imitates it
 
     def __post_init__(self) -> None:
         if self.vocabulary is not None and self.student is not None:
@@ -90,7 +93,10 @@ class Job:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the run beside the recipe, as environment.json has them."""
-        apart = ("recipe", "out", "model_at", "callbacks", "track", "describes", "export")
+        apart = (
+            "recipe", "out", "model_at", "callbacks", "track", "describes", "export", "baselines",
+            "undistilled", "labels_of",
+        )  # fmt: skip
         names = [field.name for field in fields(self) if field.name not in apart]
         told = {"callbacks": names_of(self.callbacks)} if self.callbacks else {}
         return {

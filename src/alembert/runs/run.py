@@ -22,7 +22,7 @@ from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import evaluate, validation
 from alembert.runs.checks import check_job
-from alembert.runs.folder import METRICS, identity, writing
+from alembert.runs.folder import METRICS, UNDISTILLED, identity, writing
 from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
@@ -34,6 +34,7 @@ from alembert.runs.texts.encoded_task import (
     trim_to_task,
 )
 from alembert.runs.texts.ensemble import RunTexts
+from alembert.runs.undistilled import without_teacher
 from alembert.training import checkpoint, distributed
 from alembert.training.callbacks import Callbacks, Progress
 from alembert.training.loop import train
@@ -85,6 +86,9 @@ def run(job: Job) -> dict[str, Any]:
             state.wait_for_everyone()
             last = stage_folder / "model"
         assert last is not None
+        if job.undistilled and splits is not None:
+            log.info(f"the same student without its teacher, in {job.out / UNDISTILLED}")
+            run(without_teacher(work, splits.task.kind))
         if leads:
             writing.copy_model(last, job.result)
             if job.export:
@@ -97,8 +101,12 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _finished(job: Job) -> bool:
-    """Return whether nothing is left to do; an export that can be made is."""
+    """Return whether nothing is left to do: no export that can be made, and nothing to compare."""
     if not (job.out / METRICS).is_file() or not (job.result / "config.json").is_file():
+        return False
+    metrics = read_json(job.out / METRICS)
+    wanted = {"baselines": job.baselines, UNDISTILLED: job.undistilled}
+    if metrics and any(asked and name not in metrics for name, asked in wanted.items()):
         return False
     exports = job.export and job.files is not None and deployed.found(job.result) is None
     return not exports or not deployed.can_export()

@@ -4,6 +4,8 @@ Read `identity` first: the inputs by content, which a command for the same folde
 `writing` writes the files, each with a checksum; `repair` names damaged ones when a run resumes,
 and copies them again or removes them, so that the run makes them again.
 
+`origin` follows the folders back to the model that was there before a task trained it.
+
 For other rooms: identity, writing.
 """
 
@@ -11,10 +13,11 @@ from alembert.io import checksums
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
 LOG, FACTS = "log.jsonl", "facts.json"  # of a stage
+UNDISTILLED = "undistilled"  # a folder of its own run
 SKIPPED = "skipped_rows.json"  # what --skip-bad-rows left out
 RESULTS = (METRICS, "predictions.parquet", "bench.json")  # of the evaluation
 OF_RUN = (  # in the folder of a run, beside its student or the files of a fine-tuned model
     RECIPE, ENVIRONMENT, SKIPPED, *RESULTS, checksums.FILE, "report.html", "stages", "vocabulary",
-    "searched", "augmented-*", ".lock", "*.partial",
+    "searched", UNDISTILLED, "augmented-*", ".lock", "*.partial",
 )  # fmt: skip
 ANOTHER = "choose another --out, or delete the folder"

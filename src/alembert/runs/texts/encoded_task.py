@@ -58,7 +58,8 @@ def encode_task(job: Job, source: Teacher, teachers: Teachers) -> EncodedTask:
     tokenizer = source.tokenizer
     if job.files is None:
         return EncodedTask(tokenizer, None)
-    known = teachers[job.task_teacher].labels if job.task_teacher else None
+    labels_of = job.task_teacher or job.labels_of
+    known = teachers[labels_of].labels if labels_of else None
     splits = prepare(job.files, tokenizer, job.max_length, known, job.seed, job.recipe.metric)
     return EncodedTask(tokenizer, splits)
 

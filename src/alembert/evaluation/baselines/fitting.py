@@ -1,10 +1,10 @@
-"""Cheap models beside a transformer: the majority, TF-IDF and frozen embeddings, each linear."""
+"""Makes the baselines of a task, chosen on held-out texts and cached by their content."""
 
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import Encoded, words_read
-from alembert.data.splits import Asked, RawRows
+from alembert.data.splits import RawRows
 from alembert.data.tasks import Task
-from alembert.evaluation import linear
-from alembert.evaluation.features import SparseFeatures, Terms
-from alembert.evaluation.frozen import COSINE, FrozenEncoder
-from alembert.evaluation.linear import Features, Linear
+from alembert.evaluation.baselines import linear
+from alembert.evaluation.baselines.features import SparseFeatures, Terms
+from alembert.evaluation.baselines.frozen import COSINE, FrozenEncoder
+from alembert.evaluation.baselines.linear import Features, Linear
 from alembert.evaluation.metrics import Logits, metrics
+from alembert.io.answers import Text
 from alembert.io.files import CACHE_FIX, atomic, cache
 from alembert.io.locks import waited_for
 from alembert.io.tensors import damage_of, facts_of, load_tensors, save_tensors
@@ -33,7 +34,6 @@ VERSION = 1  # of the cache's files
 CHARACTERS = 10_000_000  # of the training texts that TF-IDF learns from,
 OUTPUTS = 20  # and in proportion fewer where there are more labels than these
 TEXTS = 20_000  # training texts that the encoder reads
-TIMED, SECONDS = 60, 2.0  # texts whose answers are timed, and the most seconds of that
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Examples:
     Of a text of words, those are kept of which the rows have a token.
     """
 
-    texts: Sequence[Asked]
+    texts: Sequence[Text]
     rows: Encoded
     tokenizer: PreTrainedTokenizerBase  # has encoded the rows
 
@@ -69,12 +69,15 @@ class Examples:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Baseline:
-    """A finished baseline: its logits on test, the seconds of its making, and itself in words."""
+    """A finished baseline: its logits on test, the seconds of its making, and itself in words.
+
+    It answers one text on one thread.
+    """
 
     logits: Logits
     seconds: float
     model: str
-    answer: Callable[[Asked], NDArray[np.float32]]  # logits (C,) of a text, or (W, C) of its words
+    answer: Callable[[Text], NDArray[np.float32]]  # logits (C,) of a text, or (W, C) of its words
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,36 +118,7 @@ def baselines_of(
     return found
 
 
-def measured(
-    task: Task, baselines: Mapping[str, Baseline], test: Examples
-) -> dict[str, dict[str, Any]]:
-    """Return the part of metrics.json: each baseline's metrics, seconds, ms a text and words.
-
-    ms is the median CPU time of a text that is answered alone, on one thread.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for name, baseline in baselines.items():
-        values = metrics(task, baseline.logits, test.rows)
-        ms = round(_ms_of(baseline.answer, test.texts[:TIMED]), 4)
-        apart = {"seconds": round(baseline.seconds, 2), "ms": ms, "model": baseline.model}
-        found[name] = {**values, **apart}
-    return found
-
-
-def _ms_of(answer: Callable[[Asked], object], texts: Sequence[Asked]) -> float:
-    spent: list[float] = []
-    with torch_threads(1):
-        answer(texts[0])  # warms up
-        for text in texts:
-            began = time.process_time()
-            answer(text)
-            spent.append(1000 * (time.process_time() - began))
-            if sum(spent) > 1000 * SECONDS:
-                break
-    return float(np.median(spent))
-
-
-def _no_features(texts: Sequence[Asked]) -> NDArray[np.float32]:
+def _no_features(texts: Sequence[Text]) -> NDArray[np.float32]:
     rows = sum(map(len, texts)) if isinstance(texts[0], list) else len(texts)
     return np.zeros((rows, 0), np.float32)
 
@@ -152,14 +126,15 @@ def _no_features(texts: Sequence[Asked]) -> NDArray[np.float32]:
 def _finished(
     task: Task,
     fitted: Fitted,
-    read: Callable[[Sequence[Asked]], Features],
+    read: Callable[[Sequence[Text]], Features],
     test: Examples,
     features: Features,
 ) -> Baseline:
     """Return a baseline with its logits on test, whose features are given."""
 
-    def answer(text: Asked) -> NDArray[np.float32]:
-        logits = fitted.model(read([text]))
+    def answer(text: Text) -> NDArray[np.float32]:
+        with torch_threads(1):
+            logits = fitted.model(read([text]))
         return logits if task.kind == "tokens" else logits[0]
 
     return Baseline(

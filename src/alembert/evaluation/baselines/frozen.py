@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.data.collate import pad
 from alembert.data.encoded import IGNORED, Encoded, tokenize
-from alembert.data.splits import Asked
+from alembert.io.answers import Text
 from alembert.models import loading
 from alembert.models.architectures import inputs_of
 from alembert.models.checks import positions
@@ -23,34 +22,26 @@ COSINE = -1  # the column of a pair's cosine
 
 
 class FrozenEncoder:
-    """A saved model's body, loaded when first needed and never trained.
+    """A saved model's body, which is never trained.
 
     Vectors have length 1. That of a text is the mean over its real tokens, and that of a word the
     one of its first token. A pair has the product of its vectors, their absolute difference and
-    their cosine.
+    their cosine. Raises UserError for a folder that holds no encoder.
     """
 
     def __init__(self, path: str, max_length: int) -> None:
-        self.path, self._most = path, max_length
+        self.path, self.tokenizer = path, loading.load_tokenizer(path)
+        self._model = loading.load_model(path, "encoder")
+        self._most = min(max_length, positions(self._model.config))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.nn.Module.to(self._model, device)
 
     @cached_property
     def digest(self) -> str:
         """The sha256 of the model's files, and the length at which texts are cut."""
         return f"{loading.digest_of(self.path)} {self._most}"
 
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The encoder's own tokenizer."""
-        return loading.load_tokenizer(self.path)
-
-    @cached_property
-    def _model(self) -> PreTrainedModel:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = loading.load_model(self.path, "encoder")
-        torch.nn.Module.to(model, device)
-        return model
-
-    def __call__(self, texts: Sequence[Asked], rows: Encoded | None = None) -> NDArray[np.float32]:
+    def __call__(self, texts: Sequence[Text], rows: Encoded | None = None) -> NDArray[np.float32]:
         """Return the features (N, F); of words, N is all words of the texts.
 
         rows: single texts or words, as the encoder's tokenizer has encoded them already.
@@ -69,7 +60,7 @@ class FrozenEncoder:
             found[numbers] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
         return _unit(found)
 
-    def _words(self, texts: Sequence[Asked], rows: Encoded | None) -> NDArray[np.float32]:
+    def _words(self, texts: Sequence[Text], rows: Encoded | None) -> NDArray[np.float32]:
         """The vectors of all words, (N, H); zeros for one of which the encoder reads no token."""
         starts = np.concatenate(([0], np.cumsum([len(words) for words in texts])))
         numbered = rows is None
@@ -83,9 +74,9 @@ class FrozenEncoder:
                 found[starts[i] + words] = row[first].numpy()
         return found
 
-    def _encoded(self, texts: Sequence[Asked], labels: Any) -> Encoded:
-        most, words = min(self._most, positions(self._model.config)), isinstance(labels, list)
-        return tokenize(list(texts), None, labels, self.tokenizer, most, words)
+    def _encoded(self, texts: Sequence[Text], labels: Any) -> Encoded:
+        words = isinstance(labels, list)
+        return tokenize(list(texts), None, labels, self.tokenizer, self._most, words)
 
     def _hidden(self, rows: Encoded) -> Iterator[tuple[list[int], Batch, Tensor]]:
         """The numbers of each batch's rows, the batch, and its last hidden states (B, T, H)."""

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from alembert.data.splits import Asked
+from alembert.io.answers import Text
 
 WORD = r"\w+|[^\w\s]"  # a word, or a mark, so that no text is without one
 Terms = dict[str, dict[str, float]]  # by their kind, each with its weight
@@ -32,7 +32,7 @@ class SparseFeatures:
         self.terms = terms
 
     @classmethod
-    def learnt(cls, texts: Sequence[Asked]) -> "SparseFeatures":
+    def learnt(cls, texts: Sequence[Text]) -> "SparseFeatures":
         """Return the features whose terms are those of the texts."""
         if isinstance(texts[0], list):
             counts = CountVectorizer(analyzer=list, max_features=MOST)
@@ -45,7 +45,7 @@ class SparseFeatures:
             terms[name] = dict(zip(_in_order(tfidf), tfidf.idf_.tolist(), strict=True))
         return cls(terms)
 
-    def __call__(self, texts: Sequence[Asked]) -> sparse.csr_matrix:
+    def __call__(self, texts: Sequence[Text]) -> sparse.csr_matrix:
         """Return the features (N, F) in float32; of words, N is all words of the texts."""
         if "cues" in self.terms:
             return self._vectorizers[0].transform(_cues(texts))
@@ -56,7 +56,7 @@ class SparseFeatures:
         cosine = sparse.csr_matrix(product.sum(1, dtype=np.float32) / len(TEXTS))
         return sparse.hstack((first, second, product, abs(first - second), cosine), format="csr")
 
-    def _tfidf(self, texts: Sequence[Asked]) -> sparse.csr_matrix:
+    def _tfidf(self, texts: Sequence[Text]) -> sparse.csr_matrix:
         blocks = [vectorizer.transform(texts) for vectorizer in self._vectorizers]
         return sparse.hstack(blocks, format="csr")
 
@@ -75,7 +75,7 @@ class SparseFeatures:
         return made
 
 
-def _parts(text: Asked) -> tuple[str, ...]:
+def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else tuple(text)
 
 
@@ -83,7 +83,7 @@ def _in_order(vectorizer: Any) -> list[str]:
     return [str(term) for term in vectorizer.get_feature_names_out()]
 
 
-def _cues(texts: Sequence[Asked]) -> Iterator[list[str]]:
+def _cues(texts: Sequence[Text]) -> Iterator[list[str]]:
     """The cues of each word: itself, its start and end, its shape, and its neighbours."""
     for words in texts:
         lower = ["^", "^", *(word.lower() for word in words), "$", "$"]

@@ -1,0 +1,80 @@
+"""The baselines of a run, made of its texts, and what metrics.json says of them."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alembert.bench.interleaved import Answer
+from alembert.bench.rows import Row
+from alembert.data.encoded import Encoded
+from alembert.data.tasks import Task
+from alembert.evaluation.baselines.fitting import Baseline, Examples, baselines_of
+from alembert.evaluation.baselines.frozen import FrozenEncoder
+from alembert.evaluation.kept import MAJORITY
+from alembert.evaluation.metrics import Logits, metrics
+from alembert.io.errors import UserError
+from alembert.runs.folder.origin import origin_of
+from alembert.runs.job import Job
+from alembert.runs.texts.ensemble import RunTexts
+
+log = logging.getLogger(__name__)
+
+
+def make(job: Job, texts: RunTexts) -> dict[str, Baseline]:
+    """Return the baselines by name; none for a job that leaves them out.
+
+    They learn from the labelled training rows that the student learns from, without variants, and
+    are chosen on the same held-out rows. Frozen embeddings are those of the encoder that the
+    teacher, or the fine-tuned model, was before a task trained it.
+    """
+    splits, tokenizer = texts.student.splits, texts.student.tokenizer
+    if not job.baselines or splits is None or splits.test is None or splits.raw_test is None:
+        return {}
+    train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
+    valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
+    test = Examples.of(splits.raw_test, splits.test, tokenizer)
+    return baselines_of(splits.task, train, valid, test, _encoder(job))
+
+
+def _encoder(job: Job) -> FrozenEncoder | None:
+    """Return the encoder before training; None, and a line says why, where it is not known."""
+    model = job.teacher or job.student
+    try:
+        if model is None or (job.teacher is None and job.recipe.init.start == "scratch"):
+            raise UserError("there is no encoder before the training")
+        return FrozenEncoder(origin_of(model), job.max_length)
+    except UserError as error:
+        log.info(f"baselines: frozen embeddings are left out: {error}")
+        return None
+
+
+def logits_of(baselines: Mapping[str, Baseline]) -> dict[str, Logits]:
+    """Return the logits of those that read the texts, by their names beside the models'."""
+    return {f"baselines.{name}": baselines[name].logits for name in baselines if name != MAJORITY}
+
+
+def answers_of(baselines: Mapping[str, Baseline]) -> dict[str, Answer]:
+    """Return what answers a text of those that read it."""
+    return {name: baselines[name].answer for name in baselines if name != MAJORITY}
+
+
+def told(
+    task: Task, baselines: Mapping[str, Baseline], data: Encoded, rows: Sequence[Row]
+) -> dict[str, dict[str, Any]]:
+    """Return metrics, seconds, milliseconds a text and words of each baseline, by its name.
+
+    rows are the times of all models, in which one that reads no text is not.
+    """
+    timed = {row.model: row.cpu_ms["median"] for row in rows}
+    found: dict[str, dict[str, Any]] = {}
+    for name, baseline in baselines.items():
+        found[name] = {**metrics(task, baseline.logits, data)}
+        found[name] |= {"seconds": round(baseline.seconds, 2), "model": baseline.model}
+        if name in timed:
+            found[name]["ms"] = timed[name]
+    if found:
+        values = [
+            f"{name} {each[task.metric]:.4f} ({each['model']})" for name, each in found.items()
+        ]
+        log.info(f"baselines, {task.metric}: {', '.join(values)}")
+    return found
