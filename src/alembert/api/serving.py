@@ -26,15 +26,21 @@ def serve(
     engine: str = "local",
     replicas: str = "1",
     api_key: str | None = None,
+    api_keys: Path | str | None = None,
+    rate: int | None = None,
+    open_metrics: bool = True,
+    grace: float = 8.0,
     cors: Sequence[str] = (),
 ) -> None:
     """Serve exported models, each FOLDER or NAME=FOLDER, over HTTP until a signal arrives.
 
     threads=0 uses one for each core. engine is "local", or "ray" with replicas such as "1-8" on
-    several machines. Raises UserError for a model or a setting that cannot be served.
+    several machines. api_keys is a file of NAME KEY, or NAME KEY RATE, lines; rate is how many
+    requests a minute each key has. Raises UserError for a model or a setting that cannot be served.
     """
     try:
         from alembert.serving import server
+        from alembert.serving.keys import Keys
         from alembert.serving.served_model import load_model
         from alembert.serving.service import Limits
     except ModuleNotFoundError as error:
@@ -46,19 +52,25 @@ def serve(
         inputs=max_inputs,
         wait=max_wait,
         body=max_body,
+        grace=grace,
     )
     named = [(name, folder, backend) for name, folder in _named(models).items()]
     for _, folder, _ in named:
         _check(folder, backend)
-    if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
-        raise UserError("--api-key: give printable ASCII")
+    if rate is not None and api_key is None and api_keys is None:
+        raise UserError(f"--rate {rate}: is for each key: give --api-key or --api-keys")
+    protected = api_key is not None or api_keys is not None
+    keys = partial(Keys, api_key, None if api_keys is None else Path(api_keys), rate)
+    made = keys() if protected else None
     if engine == "ray":
         from alembert.serving import ray as ray_serve
 
-        ray_serve.serve(named, limits, host, port, _replicas(replicas), api_key, cors)
+        count = _replicas(replicas)
+        each = keys if protected else lambda: None
+        ray_serve.serve(named, limits, host, port, count, each, cors, open_metrics)
     elif engine == "local":
         openers = [partial(load_model, *each) for each in named]
-        server.serve(openers, limits, host, port, api_key, cors)
+        server.serve(openers, limits, host, port, made, cors, open_metrics)
     else:
         raise UserError(f"--engine {engine}: choose local or ray")
 

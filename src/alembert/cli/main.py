@@ -234,7 +234,7 @@ def main() -> None:
         faults.check_arguments()
         app()
     except UserError as error:
-        sys.exit(_report(str(error), 2))
+        sys.exit(_report(str(error), error.code))
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
             sys.exit(faults.told(error))

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +36,22 @@ def serve(
             "--api-key", envvar="ALEMBERT_API_KEY", help="key that requests have to carry"
         ),
     ] = None,
+    api_keys: Annotated[
+        Path | None, option("--api-keys", "file of lines NAME KEY [RATE], read when it changes")
+    ] = None,
+    rate: Annotated[
+        int | None, _at_least(1, "--rate", "requests a minute of each key, then 429")
+    ] = None,
+    open_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--open-metrics/--closed-metrics",
+            help="answer /metrics without a key, or only with one",
+        ),
+    ] = True,
+    grace: Annotated[
+        float, _at_least(0.1, "--grace", "seconds in which it ends when it is told to stop")
+    ] = 8.0,
     cors: Annotated[
         list[str] | None, option("--cors", "origin whose pages may send requests")
     ] = None,
@@ -48,7 +65,8 @@ def serve(
     answer(
         models, host=host, port=port, backend=backend, threads=threads, batch_tokens=batch_tokens,
         max_requests=max_requests, max_wait=max_wait, max_inputs=max_inputs, max_body=max_body,
-        engine=engine, replicas=replicas, api_key=api_key, cors=cors or (),
+        engine=engine, replicas=replicas, api_key=api_key, api_keys=api_keys, rate=rate,
+        open_metrics=open_metrics, grace=grace, cors=cors or (),
     )  # fmt: skip
 
 

@@ -6,8 +6,10 @@ import os
 class UserError(Exception):
     """A user's mistake: one line that names the file, row, column or option, and the fix.
 
-    The command line prints it without a stack trace and exits with code 2.
+    The command line prints it without a stack trace and exits with its code.
     """
+
+    code = 2
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))  # names in it may hold line breaks

@@ -19,6 +19,7 @@ from alembert.inference.predictions import Floats
 from alembert.inference.texts import CHARACTERS
 from alembert.io.answers import Guess, Tags, Text, Texts
 from alembert.serving import schemas
+from alembert.serving.keys import Keys
 from alembert.serving.middleware import Answer, Endpoint, Front, Refusals, body_of, unless_gone
 from alembert.serving.openapi import Operation, document
 from alembert.serving.pages import pages, playground
@@ -35,12 +36,12 @@ from alembert.serving.served_model import (
 from alembert.serving.service import Limits, Opener, Service
 
 GUESSES = 20_000  # tokens predicted for a request, over all masks
-REFUSED = (401, 404, 408, 413, 422, 424, 429, 503)  # statuses of error responses
+REFUSED = (400, 401, 404, 408, 413, 422, 424, 429, 431, 503)  # statuses of error responses
 INLINE = 16_000  # bytes of a body that is parsed on the event loop; larger ones would block it
 
 
 T = TypeVar("T")
-_Work = Callable[[Request, ServedModel, Limits, Queue], Awaitable[object]]
+_Work = Callable[[Request, ServedModel, Service, Queue], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,19 @@ VERBS = {
 def app_of(
     openers: Sequence[Opener],
     limits: Limits,
-    api_key: str | None = None,
+    keys: Keys | None = None,
     origins: Sequence[str] = (),
     failed: Callable[[], None] = lambda: None,
     wait: bool = False,
+    open_metrics: bool = True,
     lag: Callable[[], float] = lambda: 0.0,
 ) -> tuple[ASGIApp, Service]:
     """An ASGI application that serves models by name, and the first one without a name.
 
     origins are those of pages that may send requests (CORS). failed is called when a model cannot
     be opened. With wait, startup ends when the models are loaded; otherwise requests get 503 until
-    then. lag returns the seconds that the event loop is behind.
+    then. lag returns the seconds that the event loop is behind. open_metrics answers /metrics
+    without a key.
     """
     service = Service(openers, limits, lag)
 
@@ -92,7 +95,7 @@ def app_of(
             if service.failed is not None:
                 raise service.failed
         yield
-        await loading
+        loading.cancel()  # what is being loaded is not waited for
         await service.stop()
 
     answers = {**_model_routes(service), **pages(service)}
@@ -105,9 +108,10 @@ def app_of(
     routes += [("GET", "/openapi.json", openapi), ("GET", "/", playground())]
     router = Router(
         [Route(path, Endpoint(path, answer), methods=[method]) for method, path, answer in routes],
+        redirect_slashes=False,  # a redirect would name the host that the client wrote
         lifespan=lifespan,
     )
-    front: ASGIApp = Front(Refusals(router), service, api_key)
+    front: ASGIApp = Front(Refusals(router), service, keys, open_metrics)
     if origins:
         headers = ["authorization", "content-type"]
         front = CORSMiddleware(front, origins, allow_methods=["*"], allow_headers=headers)
@@ -146,9 +150,10 @@ def _route(service: Service, work: _Work) -> Answer:
 
     async def answer(request: Request, name: str | None) -> Response:
         model = service.model(name)
-        request.scope["alembert"] = {"model": model.name}  # fields of the access log
+        fields = request.scope.setdefault("alembert", {})  # of the access log
+        fields["model"] = model.name
         with service.admitted() as queue:
-            content = await work(request, model, service.limits, queue)
+            content = await work(request, model, service, queue)
             kind = {"alembert-kind": model.session.kind}  # tells a client which answer this is
             return Response(to_json(content), headers=kind, media_type="application/json")
 
@@ -165,13 +170,14 @@ async def _read(parse: Callable[[ServedModel, Limits, bytes], T], request: Reque
 
 
 async def _infer(
-    verb: str, request: Request, model: ServedModel, limits: Limits, queue: Queue
+    verb: str, request: Request, model: ServedModel, service: Service, queue: Queue
 ) -> object:
     model.check(verb)
     route = VERBS[verb]
-    questions, one = await _read(partial(_questions, route), request, model, limits)
+    questions, one = await _read(partial(_questions, route), request, model, service.limits)
     tokens = sum(map(len, questions))
     request.scope["alembert"] |= {"inputs": len(questions), "tokens": tokens}
+    service.check_wait(tokens)
     answers = await unless_gone(queue.ask(model, questions), request.receive)
     return answers[0] if one and not route.lists else answers
 
@@ -196,7 +202,7 @@ def _texts(inputs: Texts, limits: Limits) -> list[Text]:
     """The texts as a list that is not empty and not over the limit."""
     texts: list[Text] = [inputs] if isinstance(inputs, str) else list(inputs)
     if not texts:
-        raise RefusedError(422, "inputs: the list is empty")
+        raise RefusedError(422, "inputs: the list is empty", kind="Empty")
     if len(texts) > limits.inputs:
         raise RefusedError(413, f"inputs: {len(texts)} texts: at most {limits.inputs} a request")
     parts = [[text] if isinstance(text, str) else text for text in texts]
@@ -205,8 +211,8 @@ def _texts(inputs: Texts, limits: Limits) -> list[Text]:
     return texts
 
 
-async def _tokenize(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> object:
-    return await _read(_tokens, request, model, limits)
+async def _tokenize(request: Request, model: ServedModel, service: Service, queue: Queue) -> object:
+    return await _read(_tokens, request, model, service.limits)
 
 
 def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[str, object]]]:
@@ -220,10 +226,11 @@ def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[s
     ]
 
 
-async def _attend(request: Request, model: ServedModel, limits: Limits, queue: Queue) -> object:
-    fields = schemas.parsed(schemas.AttentionsRequest, await body_of(request, limits))
+async def _attend(request: Request, model: ServedModel, service: Service, queue: Queue) -> object:
+    fields = schemas.parsed(schemas.AttentionsRequest, await body_of(request, service.limits))
     encoding = model.attention_tokens(fields.inputs)
     assert model.attending is not None
+    service.check_wait(len(encoding))
     (layers,) = await unless_gone(queue.ask(model.attending, [encoding]), request.receive)
     if fields.layer > len(layers):
         raise RefusedError(422, f"layer: the model has {len(layers)}")

@@ -1,7 +1,6 @@
 """The middleware of every request: API key, admission, counters, access log, error responses."""
 
 import asyncio
-import hmac
 import json
 import logging
 import time
@@ -11,16 +10,19 @@ from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alembert.io.errors import UserError
+from alembert.serving.keys import Keys
+from alembert.serving.listening.protocol import LATE
 from alembert.serving.queue import FailedError
-from alembert.serving.schemas import TYPES, RefusedError
+from alembert.serving.schemas import RefusedError
 from alembert.serving.service import Limits, Service
 
 T = TypeVar("T")
-PUBLIC = ("/", "/health", "/metrics")  # need no key
+PUBLIC = ("/", "/health")  # need no key
+METRICS = "/metrics"  # needs one if that is asked for
 LOG = logging.getLogger("alembert.access")
 Answer = Callable[[Request, str | None], Awaitable[Response]]  # request, name of a model
 ERRORS = (RefusedError, UserError, HTTPException, ClientDisconnect)
@@ -37,12 +39,13 @@ def refusal(error: RefusedError) -> JSONResponse:
     if error.status in (408, 413):
         headers["connection"] = "close"  # the unread body would be parsed as the next request
     make = _cached_refusal if error.status == 429 else _refusal  # other messages may quote a text
-    return make(error.status, error.message, tuple(headers.items()))
+    return make(error.status, error.message, error.kind, tuple(headers.items()))
 
 
-def _refusal(status: int, message: str, headers: tuple[tuple[str, str], ...]) -> JSONResponse:
-    content = {"error": message, "error_type": TYPES.get(status, "Refused")}
-    return JSONResponse(content, status, dict(headers))
+def _refusal(
+    status: int, message: str, kind: str, headers: tuple[tuple[str, str], ...]
+) -> JSONResponse:
+    return JSONResponse({"error": message, "error_type": kind}, status, dict(headers))
 
 
 _cached_refusal = lru_cache(_refusal)  # under overload the same response is sent repeatedly
@@ -51,15 +54,18 @@ _cached_refusal = lru_cache(_refusal)  # under overload the same response is sen
 class Front:
     """Wraps an ASGI application: checks key and admission, counts and logs requests."""
 
-    def __init__(self, app: ASGIApp, service: Service, api_key: str | None) -> None:
-        self._app, self._service = app, service
-        self._key = None if api_key is None else b"Bearer " + api_key.encode()
+    def __init__(
+        self, app: ASGIApp, service: Service, keys: Keys | None, open_metrics: bool
+    ) -> None:
+        self._app, self._service, self._keys = app, service, keys
+        self._public = {*PUBLIC, METRICS} if open_metrics else set(PUBLIC)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500
+        scope["path"] = scope["path"].rstrip("/") or "/"
         refused = self._refused(scope)
         app = self._app if refused is None else refusal(refused)
 
@@ -78,10 +84,12 @@ class Front:
 
     def _refused(self, scope: Scope) -> RefusedError | None:
         """The reason to refuse a request before its body is read, which is cheap under overload."""
-        if self._key is not None and scope["path"] not in PUBLIC:
-            key = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(key, self._key):
-                return RefusedError(401, "wrong or no API key")
+        if self._keys is not None and scope["path"] not in self._public:
+            try:
+                name = self._keys.name(dict(scope["headers"]).get(b"authorization", b""))
+            except RefusedError as error:
+                return error
+            scope["alembert"] = {"key": name}  # fields of the access log
         return self._service.refusal() if scope["method"] == "POST" else None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
@@ -126,7 +134,7 @@ class Refusals:
         except ERRORS as error:
             await refused(error)(scope, receive, send)
         except Exception:
-            await PlainTextResponse("Internal Server Error", 500)(scope, receive, send)
+            await refusal(RefusedError(500, "a fault of the server"))(scope, receive, send)
             raise  # for the log
 
 
@@ -144,7 +152,8 @@ def refused(error: Exception) -> Response:
 
 async def body_of(request: Request, limits: Limits) -> bytes:
     """The body. Raises RefusedError 413 once it is too large, and 408 when it does not arrive."""
-    refused = RefusedError(413, f"the body is over {limits.body} bytes")
+    refused = RefusedError(413, f"the body is over {limits.body:,} bytes")
+    late = RefusedError(408, f"the request did not arrive in {limits.reading:g} s")
     if int(request.headers.get("content-length", 0)) > limits.body:
         raise refused
     message = await request.receive()
@@ -156,8 +165,10 @@ async def body_of(request: Request, limits: Limits) -> bytes:
                     message = await request.receive()
                     body += message.get("body", b"")
         except TimeoutError as error:
-            raise RefusedError(408, "the body did not arrive") from error
+            raise late from error
     if message["type"] == "http.disconnect":
+        if LATE in request.scope:
+            raise late  # the connection has sent it already: for the log
         raise ClientDisconnect
     if len(body) > limits.body:
         raise refused

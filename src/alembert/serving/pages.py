@@ -34,7 +34,7 @@ def pages(service: Service) -> dict[Operation, Answer]:
     async def health(request: Request, name: str | None) -> Response:
         service.check()
         if service.leaving:
-            raise RefusedError(503, "the server is being stopped")
+            raise RefusedError(503, "the server is being stopped", 1)
         return JSONResponse({"status": "ok"})
 
     async def info(request: Request, name: str | None) -> Response:
@@ -57,7 +57,11 @@ def pages(service: Service) -> dict[Operation, Answer]:
             errors=(401, 503),
         ): info,
         Operation(
-            method="GET", path="/metrics", summary="Counters for Prometheus", answer=None
+            method="GET",
+            path="/metrics",
+            summary="Counters for Prometheus",
+            answer=None,
+            errors=(401,),
         ): metrics,
     }
 

@@ -1,4 +1,9 @@
-"""A queue of rows of many requests; threads take batches of similar length, the oldest first."""
+"""A queue of rows of many requests, shared fairly; threads take batches of similar length.
+
+A request that fits into one batch is small. Small requests are served in the order of arrival, and
+share batches. Larger ones take turns of one batch each, the one first that has had the fewest
+tokens, and come after the small ones, of which at most SHARE batches come before the next turn.
+"""
 
 import asyncio
 import os
@@ -14,6 +19,8 @@ from alembert.inference.batching import CALL
 
 NICE = 5  # computing threads yield to the event loop, which must refuse quickly under overload
 CAP = 0.02  # seconds of a batch: the longest that the next row waits for it
+SHARE = 4  # batches of small requests for each of a large one, while both wait
+RECENT = 1.0  # seconds after a small request in which one thread computes no large ones
 
 
 R = TypeVar("R", bound="Row")
@@ -69,12 +76,22 @@ _Entry = tuple[int, _Request, int, Row]  # arrival number, request, index in it,
 
 
 @dataclass(eq=False)
-class _ModelQueue:
-    """The rows that wait for one model, by length."""
+class _Rows:
+    """The rows of one model that wait, by length: those of small requests, or of a large one.
 
+    had counts the tokens of a large request that were computed, from the count of the one that was
+    served when it arrived: with all at the same count, a turn of each comes next.
+    """
+
+    model: Mixed
     lengths: dict[int, deque[_Entry]] = field(default_factory=dict)
     tokens: int = 0
-    rate: float = 0.0  # seconds per token, averaged over the latest batches
+    had: int = 0
+
+    def add(self, entry: _Entry) -> None:
+        length = len(entry[3])
+        self.lengths.setdefault(length, deque()).append(entry)
+        self.tokens += length
 
     def oldest(self) -> tuple[int, int] | None:
         """(arrival number, length) of the oldest row, or None; drops rows of finished requests."""
@@ -124,8 +141,14 @@ class Queue:
         """
         self._loop = asyncio.get_running_loop()
         self._tokens, self._seen, self._cap = tokens, seen, cap
-        self._queues: dict[Mixed, _ModelQueue] = {}
+        self._small: dict[Mixed, _Rows] = {}
+        self._large: list[_Rows] = []
+        self._rates: dict[Mixed, float] = {}  # seconds per token, averaged over the latest batches
         self._arrived = 0
+        self._had = 0  # by the large request that was served last
+        self._between = 0  # tokens of small requests since then
+        self._recent = -RECENT  # when the last small request came
+        self._busy = 0  # threads that compute large requests
         self._change = Condition()
         self._idle = 0
         self._stopped = self._called = False
@@ -144,17 +167,19 @@ class Queue:
         if not rows:
             request.future.set_result([])
             return request.future
+        ordered = sorted(((len(row), i) for i, row in enumerate(rows)), reverse=True)
         with self._change:
-            queue = self._queues.setdefault(model, _ModelQueue())
-            for length, index in sorted(
-                ((len(row), i) for i, row in enumerate(rows)), reverse=True
-            ):
-                row = rows[index]
+            if self.small(sum(map(len, rows))):
+                waiting = self._small.setdefault(model, _Rows(model))
+                self._recent = time.monotonic()
+            else:
+                if not self._large:
+                    self._between = 0
+                waiting = _Rows(model, had=self._had)
+                self._large.append(waiting)
+            for _, index in ordered:
                 self._arrived += 1
-                queue.lengths.setdefault(length, deque()).append(
-                    (self._arrived, request, index, row)
-                )
-                queue.tokens += length
+                waiting.add((self._arrived, request, index, rows[index]))
         if not self._called:
             self._called = True
             self._loop.call_soon(self._wake)
@@ -169,28 +194,36 @@ class Queue:
     @property
     def waiting(self) -> int:
         """The tokens that no thread has taken yet."""
-        return sum(queue.tokens for queue in self._queues.values())
+        return sum(rows.tokens for rows in (*self._small.values(), *self._large))
 
-    @property
-    def seconds(self) -> float:
-        """The seconds that a new row would wait, estimated from the latest batches."""
-        return sum(queue.tokens * queue.rate for queue in self._queues.values()) / len(
-            self._threads
-        )
+    def small(self, tokens: int) -> bool:
+        """Whether a request of so many tokens is one that fits into a batch."""
+        return tokens <= self._tokens
 
-    def stop(self) -> None:
-        """Computes the waiting rows, then ends the threads."""
+    def seconds(self, tokens: int = 1) -> float:
+        """The seconds that a request of so many tokens would wait, by the latest batches."""
+        ahead: list[_Rows] = list(self._small.values())
+        threads = len(self._threads)
+        if not self.small(tokens):
+            ahead += self._large
+        elif self._large:
+            threads = max(1, threads - self._busy)
+        return sum(rows.tokens * self._rates.get(rows.model, 0.0) for rows in ahead) / threads
+
+    def stop(self, seconds: float | None = None) -> None:
+        """Computes the waiting rows, then ends the threads; at most so many seconds for each."""
         self._stopped = True
         self._wake()
         for thread in self._threads:
-            thread.join()
+            thread.join(seconds)
 
     def _serve(self) -> None:
         if sys.platform == "linux":  # where each thread has its own priority
             niceness = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, get_native_id(), min(19, niceness + NICE))
         while (batch := self._next()) is not None:
-            model, taken = batch
+            rows, taken = batch
+            model = rows.model
             started = time.perf_counter()
             answers: Sequence[object]
             error = None
@@ -199,39 +232,56 @@ class Queue:
             except Exception as raised:  # any error of a runtime fails these requests alone
                 answers, error = [None] * len(taken), raised
             seconds = time.perf_counter() - started
-            self._count(model, [len(row) for _, _, _, row in taken], seconds)
+            self._count(rows, [len(row) for _, _, _, row in taken], seconds)
             self._loop.call_soon_threadsafe(_deliver, taken, answers, error)
 
-    def _next(self) -> tuple[Mixed, list[_Entry]] | None:
+    def _next(self) -> tuple[_Rows, list[_Entry]] | None:
         """Waits for the next batch; None when the queue has stopped."""
         with self._change:
             self._idle += 1
             while True:
-                heads = [
-                    (first, model)
-                    for model, queue in self._queues.items()
-                    if (first := queue.oldest())
-                ]
-                if heads:
-                    (_, longest), model = min(heads, key=lambda head: head[0])
-                    queue = self._queues[model]
+                if rows := self._chosen():
+                    first = rows.oldest()
+                    assert first is not None
                     tokens = self._tokens
-                    if queue.rate:
-                        tokens = min(tokens, int(self._cap / queue.rate))
-                    share = -(-sum(map(len, queue.lengths.values())) // self._idle)
-                    if taken := queue.take(longest, tokens, share):
+                    if rate := self._rates.get(rows.model):
+                        tokens = min(tokens, int(self._cap / rate))
+                    share = -(-sum(map(len, rows.lengths.values())) // self._idle)
+                    if taken := rows.take(first[1], tokens, share):
                         self._idle -= 1
-                        return model, taken
-                elif self._stopped:
+                        self._note(rows, sum(len(row) for _, _, _, row in taken))
+                        return rows, taken
+                elif self._stopped and not self._large:
                     return None
                 else:
-                    self._change.wait()
+                    self._change.wait(RECENT if self._large else None)
 
-    def _count(self, model: Mixed, lengths: list[int], seconds: float) -> None:
-        tokens = len(lengths) * max(lengths)
-        queue = self._queues[model]
+    def _chosen(self) -> _Rows | None:
+        """The rows from which the next batch is taken, if there are any for this thread."""
+        heads = [(first, rows) for rows in self._small.values() if (first := rows.oldest())]
+        self._large = [rows for rows in self._large if rows.oldest()]
+        if self._large and (not heads or self._between >= SHARE * self._tokens):
+            recent = time.monotonic() - self._recent < RECENT and not self._stopped
+            if self._busy < len(self._threads) - recent or len(self._threads) == 1:
+                return min(self._large, key=lambda rows: rows.had)
+        return min(heads, key=lambda head: head[0])[1] if heads else None
+
+    def _note(self, rows: _Rows, tokens: int) -> None:
+        """Notes that a batch was taken, for those that are chosen next."""
+        if self._small.get(rows.model) is rows:
+            self._between += tokens
+        else:
+            self._between, self._had = 0, rows.had
+            self._busy += 1
+            rows.had += tokens
+
+    def _count(self, rows: _Rows, lengths: list[int], seconds: float) -> None:
+        model, tokens = rows.model, len(lengths) * max(lengths)
         rate = seconds / (tokens + CALL)
-        queue.rate = rate if not queue.rate else 0.9 * queue.rate + 0.1 * rate
+        with self._change:
+            before = self._rates.get(model)
+            self._rates[model] = rate if before is None else 0.9 * before + 0.1 * rate
+            self._busy -= self._small.get(model) is not rows
         self._seen(
             Batch(
                 model=model,

@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from alembert.io.errors import UserError
 from alembert.serving.app import app_of
+from alembert.serving.keys import Keys
 from alembert.serving.served_model import load_model
 from alembert.serving.service import Limits
 
@@ -25,13 +26,15 @@ def serve(
     host: str,
     port: int,
     replicas: tuple[int, int],
-    api_key: str | None = None,
+    keys: Callable[[], Keys | None] = lambda: None,
     origins: Sequence[str] = (),
+    open_metrics: bool = True,
 ) -> None:
     """Deploys on the cluster that RAY_ADDRESS names, or on this machine, until a signal arrives.
 
     models are (name, folder, backend), the folder being the same on every machine. replicas are
-    the fewest and the most, each with limits.threads cores. Raises UserError if ray is missing.
+    the fewest and the most, each with limits.threads cores. keys makes those of a replica, of which
+    each counts rates alone. Raises UserError if ray is missing.
     """
     try:
         import ray
@@ -41,7 +44,8 @@ def serve(
 
     def built() -> ASGIApp:  # runs in each replica; only the names it uses are sent there
         openers = [lambda each=each: load_model(*each) for each in models]
-        return app_of(openers, limits, api_key, origins, wait=True)[0]
+        made = app_of(openers, limits, keys(), origins, wait=True, open_metrics=open_metrics)
+        return made[0]
 
     fewest, most = replicas
     target = max(1, int(BUSY * limits.requests))
@@ -55,8 +59,10 @@ def serve(
     )  # fmt: skip
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
     stopped = Event()  # ray itself aborts on a signal
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopped.set())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        each = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup asks for
+            signal.signal(each, lambda *_: stopped.set())
     ray_serve.start(http_options={"host": host, "port": port})
     ray_serve.run(deployment(ray_serve.ingress(built)(_Replica)).bind())
     log.info(f"http://{host}:{port} is up on {fewest} to {most} replicas; Ctrl+C stops it")

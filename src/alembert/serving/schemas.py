@@ -9,15 +9,18 @@ from alembert.io.answers import Texts
 
 # error_type by status, with the names of text-embeddings-inference where it has one
 TYPES = {
+    400: "BadRequest",
     401: "Unauthorized",
     404: "NotFound",
     405: "NotAllowed",
     408: "Timeout",
     413: "Validation",
-    422: "Tokenizer",
+    422: "Validation",
     424: "Backend",
     429: "Overloaded",
+    431: "HeadTooLarge",
     499: "Gone",  # the client has disconnected; nginx logs this status
+    500: "Internal",
     503: "Unhealthy",
 }
 WRONG = {
@@ -27,7 +30,10 @@ WRONG = {
 
 
 class RefusedError(Exception):
-    """The refusal of a request: a status, a message, and the seconds until a retry."""
+    """The refusal of a request: a status, a message, the seconds until a retry, and a type.
+
+    kind is the error_type, where the status does not say it.
+    """
 
     def __init__(
         self,
@@ -35,8 +41,10 @@ class RefusedError(Exception):
         message: str,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.kind = kind or TYPES.get(status, "Refused")
         self.status, self.message, self.retry_after = status, message, retry_after
         self.headers = headers or {}
 
@@ -175,7 +183,7 @@ def parsed(model: type[R], body: bytes) -> R:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "json_invalid":
-        raise RefusedError(422, first["msg"][:200])
+        raise RefusedError(422, first["msg"][:200], kind="Json")
     if first["type"] == "extra_forbidden":
         fields = ", ".join(model.model_fields)
         raise RefusedError(422, f"{ascii(field)[:40]}: no such field: there is {fields}")

@@ -1,31 +1,38 @@
-"""One listening process: uvicorn with limits on request heads, and a graceful shutdown."""
+"""One listening process: uvicorn on guarded connections, and a shutdown that comes to an end."""
 
 import asyncio
 import logging
 import selectors
+import signal
 import socket
 import sys
+import threading
 import time
-from asyncio import TimerHandle, Transport
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from alembert.io.errors import UserError
 from alembert.serving.app import app_of
+from alembert.serving.keys import Keys
+from alembert.serving.listening.connections import (
+    Connections,
+    Listener,
+    most_connections,
+    without_files,
+)
+from alembert.serving.listening.protocol import protocol
 from alembert.serving.service import Limits, Opener, Service
 
 log = logging.getLogger(__name__)
 
-HEAD = 16_384  # bytes of the head of a request
 NOTICE = 0.5  # seconds that open connections have for one more request when the server stops
 # seconds until a thread that finished a batch gets the interpreter; 5 ms leave cores idle
 SWITCH = 0.0005
 BLOCKED = 0.0002  # seconds of a select call above which no socket was ready at first
-RESPONSE, CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
+LAST = 1.0  # seconds of the grace time in which the process ends, its connections being cut
 IDLE = 30  # seconds that a connection may be silent between two requests
 
 
@@ -34,23 +41,26 @@ def serve(
     limits: Limits,
     host: str,
     port: int,
-    api_key: str | None = None,
+    keys: Keys | None = None,
     origins: Sequence[str] = (),
+    open_metrics: bool = True,
 ) -> None:
-    """Listens until a signal arrives; requests accepted by then are answered.
+    """Listens until a signal arrives; requests accepted by then are answered in the grace time.
 
-    Port 0 takes a free port. Raises UserError when a model cannot be opened, or the address is in
-    use.
+    Port 0 takes a free port. Raises UserError when the address is in use, and LoadError when a
+    model cannot be opened.
     """
     loop_lag = LoopLag()
     app, service = app_of(
-        openers, limits, api_key, origins, failed=lambda: server.leave(), lag=loop_lag.lag
-    )
-    sockets = [bound(host, port)]
+        openers, limits, keys, origins, failed=lambda: server.leave(), lag=loop_lag.lag,
+        open_metrics=open_metrics,
+    )  # fmt: skip
+    listener = bound(host, port)
+    listener.among = Connections(most_connections())
     server = _Server(
         uvicorn.Config(
             app,
-            http=_guarded(limits.reading),
+            http=protocol(limits.reading, listener.among),
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -65,9 +75,12 @@ def serve(
     runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(loop_lag))
     sys.setswitchinterval(SWITCH)
     shown = f"[{host}]" if ":" in host else host
-    log.info(f"http://{shown}:{sockets[0].getsockname()[1]} is up; Ctrl+C stops it")
+    log.info(f"http://{shown}:{listener.getsockname()[1]} is up; Ctrl+C stops it")
+    if keys is not None and open_metrics:
+        log.info("/metrics is answered without a key; --closed-metrics asks for one")
     with runner:
-        runner.run(server.serve(sockets))
+        runner.get_loop().set_exception_handler(without_files)
+        runner.run(server.serve([listener]))
     if service.failed is not None:
         raise service.failed
 
@@ -94,12 +107,12 @@ class LoopLag(selectors.DefaultSelector):
         return time.monotonic() - self._since
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> Listener:
     """A socket bound to this address. Raises UserError when the address is in use."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        family, kind, protocol, _, address = addresses
-        sock = socket.socket(family, kind, protocol)  # named, or asyncio leaves Nagle's delay on
+        family, kind, number, _, address = addresses
+        sock = Listener(family, kind, number)  # named, or asyncio leaves Nagle's delay on
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
     except (OSError, OverflowError) as error:
@@ -116,6 +129,19 @@ class _Server(uvicorn.Server):
     def leave(self) -> None:
         self.should_exit = True
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        hangup = getattr(signal, "SIGHUP", None)
+        main = threading.current_thread() is threading.main_thread()
+        if hangup is None or not main or signal.getsignal(hangup) is signal.SIG_IGN:  # nohup
+            with super().capture_signals():
+                yield
+            return
+        before = signal.signal(hangup, self.handle_exit)
+        with super().capture_signals():
+            yield
+        signal.signal(hangup, before)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # a second signal does not wait
         self.should_exit = True
@@ -125,113 +151,20 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
+        cutting = loop.create_task(self._cut(loop.time() + self._service.limits.grace - LAST))
         end = loop.time() + NOTICE
         # closing a connection at once would lose a request on its way
         while self.server_state.connections and loop.time() < end and not self.force_exit:
             await asyncio.sleep(0.01)
         await super().shutdown(sockets)
+        cutting.cancel()
 
-
-class _Joined:
-    """A transport that sends the head of a response with its body, in one call and not two."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._head = b""
-        self.responses = 0  # that were begun
-
-    def write(self, data: bytes) -> None:
-        self.responses += data.startswith(RESPONSE) and not data.startswith(CONTINUE)
-        if not self._head and data.startswith(RESPONSE):
-            self._head = data
-            asyncio.get_running_loop().call_soon(self._send)  # for a response without a body
-        else:
-            head, self._head = self._head, b""
-            self._transport.write(head + data)
-
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        head, self._head = self._head, b""
-        if head:
-            self._transport.write(head)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-def _guarded(seconds: float) -> type[HttpToolsProtocol]:
-    """A protocol that closes connections whose request head is too long or too slow.
-
-    It overrides the methods of asyncio.Protocol and the callbacks of httptools, and reads nothing
-    of uvicorn's own.
-    """
-
-    class Guarded(HttpToolsProtocol):
-        _joined: _Joined
-        _arrived = 0  # bytes of an incomplete head
-        _parsed = 0  # bytes of its URL and headers
-        _requests = 0  # whose heads are complete
-        _timer: TimerHandle | None = None  # runs until the head is complete
-
-        def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-            self._joined = _Joined(transport)
-            super().connection_made(self._joined)  # type: ignore[arg-type]
-            self._wait()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._in_time()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._timer is not None:
-                self._arrived += len(data)
-                if self._arrived > HEAD and not self._joined.is_closing():
-                    self._refuse("The head of the request is too long.")
-
-        def on_message_begin(self) -> None:
-            self._parsed = 0
-            self._wait()
-            super().on_message_begin()
-
-        def on_url(self, url: bytes) -> None:
-            self._parsed += len(url)
-            super().on_url(url)
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            self._parsed += len(name) + len(value)
-            super().on_header(name, value)
-
-        def on_headers_complete(self) -> None:
-            self._in_time()
-            if self._parsed > HEAD:
-                raise ValueError("a long head")  # the parser responds with 400
-            self._requests += 1
-            super().on_headers_complete()
-
-        def _wait(self) -> None:
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
-
-        def _late(self) -> None:
-            if self._joined.responses == self._requests:
-                self._refuse("The head of the request did not arrive.")
-            else:
-                self._joined.abort()  # a response to the previous request is on its way
-
-        def _in_time(self) -> None:
-            self._arrived = 0
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-        def _refuse(self, reason: str) -> None:
-            head = ("HTTP/1.1 400 Bad Request", "content-type: text/plain; charset=utf-8",
-                    f"content-length: {len(reason)}", "connection: close")  # fmt: skip
-            self._joined.write("\r\n".join((*head, "", reason)).encode())
-            self._joined.close()
-
-    return Guarded
+    async def _cut(self, end: float) -> None:
+        """Aborts what is open at the end of the grace time, or at once after a second signal."""
+        loop = asyncio.get_running_loop()
+        while loop.time() < end and not self.force_exit:
+            await asyncio.sleep(0.05)
+        if connections := list(self.server_state.connections):
+            log.warning(f"{len(connections)} connections were cut: their clients held on to them")
+        for connection in connections:
+            connection.transport.abort()

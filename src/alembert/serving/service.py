@@ -4,8 +4,11 @@ import asyncio
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
+from typing import TypeVar
 
 from alembert.io.errors import UserError
 from alembert.serving.metrics import Metrics
@@ -14,6 +17,13 @@ from alembert.serving.schemas import RefusedError
 from alembert.serving.served_model import ServedModel
 
 Opener = Callable[[], ServedModel]
+T = TypeVar("T")
+
+
+class LoadError(UserError):
+    """A model that cannot be loaded ends the server, which has begun to listen."""
+
+    code = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +37,7 @@ class Limits:
     wait: float = 2.0  # estimated seconds of waiting above which requests are refused
     body: int = 2_000_000  # bytes of a request's body
     reading: float = 10.0  # seconds in which a request must arrive
+    grace: float = 8.0  # seconds in which a server that is told to stop has ended
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -50,7 +61,7 @@ class Service:
         self.ready = self.leaving = False
         self.active = 0
         self._lag = lag
-        self.failed: UserError | None = None
+        self.failed: LoadError | None = None
         self.metrics = Metrics(lambda: self.queue.waiting if self.queue else 0, lambda: self.active)
 
     async def load(self, failed: Callable[[], None]) -> None:
@@ -59,20 +70,20 @@ class Service:
         self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch, cap)
         try:
             for opener in self._openers:
-                model = await asyncio.to_thread(opener)
-                await asyncio.to_thread(model.warm)
+                model = await _apart(opener)
+                await _apart(model.warm)
                 self.models[model.name] = model
             gc.collect()
             gc.freeze()  # collections would scan the models, which takes 50 ms each time
             self.ready = True
         except Exception as error:  # any fault of a runtime: else /health would say "loading" on
-            self.failed = error if isinstance(error, UserError) else _fault(error)
+            self.failed = _fault(error)
             failed()
 
     async def stop(self) -> None:
-        """Answers the admitted requests."""
+        """Answers the admitted requests; gives up on a model that does not come to an end."""
         if self.queue is not None:
-            await asyncio.to_thread(self.queue.stop)
+            await asyncio.to_thread(self.queue.stop, self.limits.grace)
 
     def check(self) -> None:
         """Raises RefusedError 503 while the models load."""
@@ -90,10 +101,28 @@ class Service:
 
     def refusal(self) -> RefusedError | None:
         """RefusedError 429 when too many requests are active or the wait is too long, else None."""
-        wait = self.queue.seconds + self._lag() if self.queue else 0.0
-        if self.active < self.limits.requests and wait <= self.limits.wait:
+        if self.active >= self.limits.requests:
+            message = f"too many requests: at most {self.limits.requests} at once"
+            return RefusedError(429, message, max(1, math.ceil(self._wait(1))))
+        return self._overload(1)
+
+    def check_wait(self, tokens: int) -> None:
+        """Raises RefusedError 429 when a request of so many tokens would wait too long.
+
+        Of requests that were let in together, each sees those that asked before it.
+        """
+        if (refused := self._overload(tokens)) is not None:
+            raise refused
+
+    def _wait(self, tokens: int) -> float:
+        return self.queue.seconds(tokens) + self._lag() if self.queue else 0.0
+
+    def _overload(self, tokens: int) -> RefusedError | None:
+        wait, most = self._wait(tokens), self.limits.wait
+        if wait <= most:
             return None
-        return RefusedError(429, "too many requests: try again later", max(1, math.ceil(wait)))
+        message = f"too many requests: the expected wait is over {most:g} s"
+        return RefusedError(429, message, max(1, math.ceil(wait)))
 
     @contextmanager
     def admitted(self) -> Iterator[Queue]:
@@ -106,8 +135,27 @@ class Service:
             self.active -= 1
 
 
-def _fault(error: Exception) -> UserError:
+async def _apart(work: Callable[[], T]) -> T:
+    """The result of work on a thread of its own, for which the process does not wait at its end."""
+    loop = asyncio.get_running_loop()
+    result: Future[T] = Future()
+
+    def run() -> None:
+        result.set_running_or_notify_cancel()  # so that it can no longer be cancelled
+        try:
+            result.set_result(work())
+        except BaseException as error:  # raised where the result is awaited
+            result.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(result, loop=loop)
+
+
+def _fault(error: Exception) -> LoadError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    fault = UserError(f"a model cannot be loaded ({reason}): export it again")
+    known = isinstance(error, UserError)
+    fault = LoadError(
+        str(error) if known else f"a model cannot be loaded ({reason}): export it again"
+    )
     fault.__cause__ = error
     return fault
