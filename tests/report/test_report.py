@@ -266,20 +266,26 @@ def test_a_broken_file_is_named(copied: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "missing"),
+    ("name", "content", "reason"),
     [
-        ("metrics.json", '{"task": "classification"}', "metric"),
-        ("metrics.json", "[1]", "metric"),
-        ("bench.json", '{"rows": [{}]}', "model"),
-        ("bench.json", '{"rows": 3}', "rows"),
-        ("environment.json", '{"arguments": []}', "arguments"),
+        ("metrics.json", '{"task": "classification"}', "no 'metric' in it"),
+        ("metrics.json", "[1]", "it is [1] and not an object"),
+        ("metrics.json", '{"metric": "f1", "student": {"f1": "1"}}', "'student.f1' is '1' and not"),
+        ("bench.json", '{"rows": [{}]}', "no 'rows[0].model' in it"),
+        ("bench.json", '{"rows": 3}', "'rows' is 3 and not a list"),
+        ("environment.json", '{"arguments": []}', "'arguments' is [] and not an object"),
+        ("environment.json", '{"arguments": {"seed": 1e400}}', "'arguments.seed' is inf and not"),
+        ("recipe.yaml", "stages: [3]", "'stages[0]' is 3 and not an object"),
+        ("stages/01-task/facts.json", '{"step": 1}', "no 'seconds' in it"),
+        ("stages/01-task/log.jsonl", '{"step": 1, "loss": []}', "'loss' is [] and not a number"),
+        ("search.json", '{"metric": "f1"}', "no 'winner' in it"),
     ],
 )
 def test_a_file_that_lacks_what_the_page_needs_is_named(
-    copied: Path, name: str, content: str, missing: str
+    copied: Path, name: str, content: str, reason: str
 ) -> None:
     (copied / name).write_text(content)
-    with pytest.raises(UserError, match=rf"{name}: cannot be read \(no '{missing}' in it\): fix"):
+    with pytest.raises(UserError, match=re.escape(f"{name}: cannot be read ({reason}")):
         made(copied)
 
 

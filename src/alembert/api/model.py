@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from alembert.api import deploy, serving
 from alembert.io.answers import Texts
-from alembert.io.files import model_folder, read_json
+from alembert.io.files import check_fields, model_folder, read_json
 
 if TYPE_CHECKING:
     from alembert.data.sources import Given
@@ -58,7 +58,9 @@ class Model:
     def metrics(self) -> dict[str, Any]:
         """The metrics of the run: "student", "teacher", "retention"; empty without a run."""
         file = self.folder / "metrics.json"
-        return dict(read_json(file)) if file.is_file() else {}
+        metrics = read_json(file) if file.is_file() else {}
+        check_fields(file, {"metrics": metrics}, {"metrics": dict})
+        return dict(metrics)
 
     @cached_property
     def session(self) -> "Session":

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import IGNORED, Encoded
-from alembert.data.tasks import Task
+from alembert.data.files import columnar
+from alembert.data.tasks import KINDS, Task
 from alembert.evaluation.metrics import Logits
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic
-from alembert.io.parsing import json_of
+from alembert.io.parsing import COUNT, TEXT, json_of, misfit
 
 FILE = "predictions.parquet"
+_AGAIN = "delete it, and the report makes it again"
 _IMPOSSIBLE = -1e4  # a logit whose probability is 0 in float64
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
@@ -153,35 +155,80 @@ def load(run: Path) -> Predictions | None:
     path = run / FILE
     if not path.is_file():
         return None
-    checksums.check(path, "delete it, and the report makes it again")
+    checksums.check(path, _AGAIN)
     try:
-        table = pq.read_table(path)
-        metadata = json_of(table.schema.metadata[b"alembert"].decode())
-        columns = {
-            name: [row.values.to_numpy(zero_copy_only=False) for row in table[name]]
-            for name in ("label", "teacher", "student", "model", *metadata.get("more", ()))
-            if name in table.column_names
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}): delete it, and the report makes it again"
-        ) from error
+        return _predictions_in(columnar.read_parquet(path))
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
+        raise UserError(f"{path}: cannot be read ({reason}): {_AGAIN}") from error
+
+
+def _predictions_in(table: pa.Table) -> Predictions:
+    """The predictions in a table. Raises ValueError, KeyError or TypeError where it holds none."""
+    metadata = json_of(table.schema.metadata[b"alembert"].decode())
+    if reason := misfit(metadata, {"kind": TEXT, "labels": [TEXT], "total": COUNT}):
+        raise ValueError(reason)
     kind, labels = metadata["kind"], tuple(metadata["labels"])
-    if kind in ("classification", "regression"):
-        columns["label"] = [row[0] for row in columns["label"]]
-    if kind == "tokens":
-        for who in columns.keys() - {"label"}:
-            columns[who] = [row.reshape(-1, len(labels)) for row in columns[who]]
+    if kind not in KINDS or not labels or len(table) == 0:
+        raise ValueError(f"kind {kind!r}, {len(labels)} labels, {len(table)} rows")
+    texts = table["text"].to_pylist()
     words = table["words"].to_pylist() if "words" in table.column_names else []
-    truth = columns.pop("label")
-    more = {name: columns.pop(name) for name in metadata.get("more", ()) if name in columns}
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text is missing")
+    truth = _rows_of(table["label"])
+    logits = {
+        who: _rows_of(table[who])
+        for who in ("teacher", "student", "model", *_more_in(metadata))
+        if who in table.column_names
+    }
+    if logits.keys() <= set(_more_in(metadata)) or (kind == "tokens") != bool(words):
+        raise ValueError("columns are missing")
+    # of each row: values of the truth, and logits for each of them
+    counts = [len(row or ()) for row in words] if words else [1] * len(texts)
+    each = len(labels) if kind == "multilabel" else 1
+    _check_rows(truth, counts, each, "label")
+    for who, rows in logits.items():
+        _check_rows(rows, counts, len(labels), who)
+    if kind in ("classification", "tokens") and any(
+        row.dtype.kind not in "iu" or (row < 0).any() or (row >= len(labels)).any() for row in truth
+    ):
+        raise ValueError("a label is no number of a class")
+    if kind == "tokens":
+        logits = {w: [row.reshape(-1, len(labels)) for row in rows] for w, rows in logits.items()}
     return Predictions(
         kind=kind,
         labels=labels,
-        texts=table["text"].to_pylist(),
+        texts=texts,
         words=words,
-        truth=truth,
-        logits=columns,
+        truth=[row[0] for row in truth] if kind in ("classification", "regression") else truth,
+        logits={who: rows for who, rows in logits.items() if who not in _more_in(metadata)},
         total=metadata["total"],
-        more=more,
+        more={who: rows for who, rows in logits.items() if who in _more_in(metadata)},
     )
+
+
+def _more_in(metadata: dict[str, Any]) -> list[str]:
+    """The names of the columns with logits of other models."""
+    if reason := misfit(metadata, {"more": [TEXT]} if "more" in metadata else {}):
+        raise ValueError(reason)
+    return list(metadata.get("more", ()))
+
+
+def _rows_of(column: pa.ChunkedArray) -> list[NDArray[Any]]:
+    """The lists of numbers in a column as arrays."""
+    kind = column.type
+    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        raise ValueError(f"{kind} where lists of numbers are expected")
+    if not pa.types.is_integer(kind.value_type) and not pa.types.is_floating(kind.value_type):
+        raise ValueError(f"{kind} where lists of numbers are expected")
+    if column.null_count:
+        raise ValueError("a row is missing")
+    return [row.values.to_numpy(zero_copy_only=False) for row in column]
+
+
+def _check_rows(rows: list[NDArray[Any]], counts: list[int], each: int, name: str) -> None:
+    for number, (row, count) in enumerate(zip(rows, counts, strict=True), start=1):
+        if len(row) != count * each:
+            raise ValueError(f"row {number}: {len(row)} values in {name!r} for {count * each}")
+        if not np.isfinite(row).all():
+            raise ValueError(f"row {number}: NaN or infinity in {name!r}")

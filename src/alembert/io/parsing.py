@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -11,6 +12,11 @@ YAML_SIZE = 1_000_000  # characters; a recipe has some thousand
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # a half of a surrogate pair, as JSON writes it
 _CONTAINERS = {dict, list}
 _LARGEST = 2**63
+# what a value has to be, for `misfit`; a number may be NaN, which runs write, but not infinite
+TEXT, COUNT, NUMBER, FLAG = "a text", "a whole number", "a number", "true or false"
+_KINDS: dict[str, tuple[type, ...]] = {
+    TEXT: (str,), COUNT: (int,), NUMBER: (int, float), FLAG: (bool,)
+}  # fmt: skip
 
 
 def json_of(text: str) -> Any:
@@ -46,6 +52,45 @@ def _check_depth(value: Any) -> None:
             for inner in (each.values() if isinstance(each, dict) else each)
             if type(inner) in _CONTAINERS
         ]
+
+
+def misfit(value: Any, shape: Any, name: str = "") -> str:
+    """The reason why a value does not have a shape; "" where it has.
+
+    A shape is TEXT, COUNT, NUMBER or FLAG, `[shape]` of a list's values, `{str: shape}` of an
+    object's values, or an object of its fields' shapes. A field with a "?" may be missing or null.
+    """
+    kind = shape if isinstance(shape, str) else "a list" if isinstance(shape, list) else "an object"
+    if value is None:
+        return f"no {name!r} in it"
+    if isinstance(shape, str):
+        number = isinstance(value, int | float)
+        fits = type(value) in _KINDS[shape] and not (number and abs(value) >= _LARGEST)
+        parts: Iterable[tuple[str, Any, Any]] = ()
+    elif isinstance(shape, list):
+        fits = type(value) is list
+        parts = ((f"{name}[{i}]", each, shape[0]) for i, each in enumerate(value if fits else ()))
+    else:
+        fits = type(value) is dict
+        parts = _fields(value, shape, name) if fits else ()
+    if not fits:
+        what = repr(name) if name else "it"
+        return f"{what} is {repr(value)[:40]} and not {kind}"
+    return next((reason for at, each, inner in parts if (reason := misfit(each, inner, at))), "")
+
+
+def _fields(
+    value: dict[str, Any], shape: dict[Any, Any], name: str
+) -> Iterable[tuple[str, Any, Any]]:
+    """The name, value and shape of each field of an object that has to be there, or is."""
+    before = f"{name}." if name else ""
+    if str in shape:
+        return ((f"{before}{key:.40}", each, shape[str]) for key, each in value.items())
+    return (
+        (before + key.rstrip("?"), value.get(key.rstrip("?")), inner)
+        for key, inner in shape.items()
+        if not key.endswith("?") or value.get(key.rstrip("?")) is not None
+    )
 
 
 def yaml_of(text: str) -> Any:

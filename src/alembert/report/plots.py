@@ -31,7 +31,8 @@ def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
             steps, values = _thinned(row)
             mark = "o" if len(steps) == 1 else ""  # a line of one point is invisible
             width = 2.4 if term == "loss" else 1.4
-            axes.plot(steps, values, color=colour, label=term, lw=width, marker=mark)
+            label = " " * term.startswith("_") + term  # else it is left out of the legend
+            axes.plot(steps, values, color=colour, label=label, lw=width, marker=mark)
         if all(value > 0 for row in series.values() for _, value in row):
             axes.set_yscale("log")
             _plain_ticks(axes.yaxis)
@@ -75,7 +76,9 @@ def against_latency(
         costs = [cost for _, _, cost, _ in points]
         middle = (min(costs) * max(costs)) ** 0.5
         line = sorted((points[i][2], points[i][3]) for i in front)
-        axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
+        if line:
+            axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
+            axes.legend(loc="lower right")
         for i, (name, role, cost, value) in enumerate(points):
             filled = COLOURS[role] if i in front else PAPER
             axes.plot(
@@ -94,7 +97,6 @@ def against_latency(
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(0.1, 0.25)
         axes.set(xlabel=f"{unit} (fewer is better)", ylabel=metric)
-        axes.legend(loc="lower right")
     return plot.svg
 
 

@@ -7,13 +7,18 @@ import numpy as np
 
 from alembert.evaluation.predictions import Predictions
 from alembert.io.errors import UserError
+from alembert.io.parsing import FLAG, NUMBER, TEXT
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Inspection, inspect_text, overlap
 from alembert.report.errors import Section, by_class, disagreements, errors
 from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
 
 SEARCH = "search.json"
-SEARCH_FIELDS = {"metric": str, "shapes": list, "rungs": list, "winner": dict, "cost": dict}
+SEARCH_FIELDS = {
+    "metric": TEXT, "winner": {"name": TEXT}, "cost": {str: {"cpu_s": NUMBER}},
+    "shapes": [{"name": TEXT, "latency_ms?": NUMBER, "fits": FLAG}],
+    "rungs": [{"share": NUMBER, "values": {str: NUMBER}, "front": [TEXT]}],
+}  # fmt: skip
 
 
 def sections(run: RunRecord, predictions: Predictions | None, why: str) -> list[Section]:
@@ -170,6 +175,10 @@ def search_result(run: RunRecord) -> Section | None:
         return None
     rungs, metric, winner = done["rungs"], done["metric"], done["winner"]["name"]
     ms = {row["name"]: row["latency_ms"] for row in done["shapes"]}
+    if lost := [name for rung in rungs for name in rung["values"] if not ms.get(name)]:
+        raise UserError(
+            f"{run.path / SEARCH}: cannot be read ({lost[0]!r} has no time in it): delete it"
+        )
     figures = tuple(
         ((_front(rung, ms, metric),), f"after {rung['share']:.1%} of their training")
         for rung in rungs

@@ -2,7 +2,6 @@
 
 import math
 import shlex
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,15 +14,42 @@ from alembert.bench.rows import weights_mb
 from alembert.inference import manifest as deployed
 from alembert.io import checksums
 from alembert.io.errors import UserError
-from alembert.io.files import check_fields, model_folder, read_json
-from alembert.io.parsing import json_of, yaml_of
+from alembert.io.files import model_folder, read_json
+from alembert.io.parsing import COUNT, FLAG, NUMBER, TEXT, json_of, misfit, yaml_of
 
-# fields that a file has to have if it exists
-ENVIRONMENT = {"arguments": dict}
-METRICS = {"metric": str, "student": dict}
-ROW = {
-    "model": str, "backend": str, "threads": int, "batch": int, "cpu_ms": dict, "latency_ms": dict
+# the shapes of the files, as far as they are read here and in the report
+ENVIRONMENT = {
+    "arguments": {
+        "teacher?": TEXT, "general_teacher?": TEXT, "student?": TEXT, "corpus?": TEXT,
+        "more_teachers?": [TEXT], "callbacks?": [TEXT], "files?": {}, "seed?": COUNT,
+    },
+    "command?": [TEXT], "versions?": {str: TEXT}, "hardware?": {"cpu?": TEXT},
 }  # fmt: skip
+FILES = {
+    "train?": TEXT, "valid?": TEXT, "evaluation?": TEXT, "unlabelled?": TEXT, "task?": TEXT,
+    "text?": TEXT, "text_pair?": TEXT, "label?": TEXT, "kind?": TEXT, "skip_bad_rows?": COUNT,
+}  # fmt: skip
+METRICS = {
+    "metric": TEXT, "student": {str: NUMBER}, "teacher?": {str: NUMBER}, "task?": TEXT,
+    "parameters?": {str: COUNT}, "retention?": NUMBER, "ensemble?": {str: NUMBER},
+}  # fmt: skip
+BENCH = {
+    "rows": [{
+        "model": TEXT, "backend": TEXT, "threads": COUNT, "batch": COUNT,
+        "cpu_ms": {"median": NUMBER}, "latency_ms": {"median": NUMBER},
+        "ratios?": [{"to": TEXT, "value": NUMBER, "same": FLAG}],
+    }]
+}  # fmt: skip
+RECIPE = {
+    "name?": TEXT, "paper?": TEXT, "deviations?": [TEXT], "run?": {"seed?": COUNT},
+    "stages?": [{
+        "name": TEXT, "data": TEXT, "objective": [{"weight": NUMBER, "kind": TEXT}],
+        "steps?": COUNT, "epochs?": NUMBER, "batch_size": COUNT, "learning_rate": NUMBER,
+        "max_length": COUNT,
+    }],
+}  # fmt: skip
+FACTS = {"step": COUNT, "seconds": NUMBER, "best?": NUMBER, "best_step?": COUNT}
+CONFIG: dict[str, Any] = {"model_type?": TEXT}
 STAGE_COLUMNS = ("stage", "data", "weighted terms", "training")
 
 
@@ -74,11 +100,12 @@ class RunRecord:
         self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
         self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
         bench = path / "bench.json"
-        self.bench: list[dict[str, Any]] = fields_of(bench, {"rows": list}).get("rows", [])
-        for row in self.bench:
-            check_fields(bench, row, ROW)
+        self.bench: list[dict[str, Any]] = fields_of(bench, BENCH).get("rows", [])
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
+        if self.files:
+            _check(path / "environment.json", self.files, FILES)
+            self.files = {name.rstrip("?"): None for name in FILES} | self.files
         apart = self.recipe.get("run") or self.arguments  # of a folder of an earlier version
         self.seed = int(apart.get("seed", 0))
         self.finished = (path / "metrics.json").is_file() and self.student is not None
@@ -112,7 +139,7 @@ class RunRecord:
         for folder in sorted((self.path / "stages").glob("*")):
             if (folder / "log.jsonl").is_file():
                 name, rows = folder.name.partition("-")[2], _logged(folder / "log.jsonl")
-                stages.append(Stage(name, rows, _json(folder / "facts.json") or {}))
+                stages.append(Stage(name, rows, fields_of(folder / "facts.json", FACTS)))
         return stages
 
     @property
@@ -159,9 +186,9 @@ class RunRecord:
 def size_of(model: str | Path) -> Size | None:
     """Return a saved model's size by its config and weights; None for a hub id or no folder."""
     folder = model_folder(model)
-    config = _json(folder / "config.json")
-    if config is None:
+    if not (folder / "config.json").is_file():
         return None
+    config = fields_of(folder / "config.json", CONFIG)
     layers = config.get("num_hidden_layers", config.get("n_layers"))
     width = config.get("hidden_size", config.get("dim"))
     parameters = 0
@@ -183,15 +210,25 @@ def _logged(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):
             rows.append(json_of(line))
-    return [row for row in rows if isinstance(row, dict) and "step" in row]
+    kept = [row for row in rows if isinstance(row, dict) and "step" in row]
+    for row in kept:
+        _check(path, row, {str: NUMBER})
+    return kept
 
 
-def fields_of(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
-    """Return a JSON file's fields, none where there is no file; UserError for a missing field."""
-    fields = _json(path) or {}
-    if fields:
-        check_fields(path, fields, needed)
+def fields_of(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON file's fields, none where there is no file; UserError for another shape."""
+    fields = _json(path)
+    if fields is None or fields == {}:
+        return {}
+    _check(path, fields, shape)
     return dict(fields)
+
+
+def _check(path: Path, fields: Any, shape: Any) -> None:
+    """Raise UserError for the content of a file that has another shape."""
+    if reason := misfit(fields, shape):
+        raise UserError(f"{path}: cannot be read ({reason}): fix or delete it")
 
 
 def _json(path: Path) -> Any:
@@ -206,4 +243,5 @@ def _yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(fields, dict):
         raise UserError(f"{path}: holds no recipe")
+    _check(path, fields, RECIPE)
     return fields
