@@ -60,6 +60,13 @@ class Model:
         file = self.folder / "metrics.json"
         return dict(read_json(file)) if file.is_file() else {}
 
+    @property
+    def summary(self) -> str:
+        """The run's metrics in a line, and below it the variant that is deployed."""
+        from alembert.report.comparison import closing
+
+        return closing(self.folder)
+
     @cached_property
     def session(self) -> "Session":
         """The open model. Raises UserError for a folder that holds none."""

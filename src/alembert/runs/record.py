@@ -74,7 +74,10 @@ class RunRecord:
         self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
         self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
         bench = path / "bench.json"
-        self.bench: list[dict[str, Any]] = fields_of(bench, {"rows": list}).get("rows", [])
+        timed = fields_of(bench, {"rows": list})
+        self.bench: list[dict[str, Any]] = timed.get("rows", [])
+        hardware = timed.get("hardware")
+        self.processor = str(hardware.get("cpu", "")) if isinstance(hardware, dict) else ""
         for row in self.bench:
             check_fields(bench, row, ROW)
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
