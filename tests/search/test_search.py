@@ -328,7 +328,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
         find(home, out, replace(CAPPED, min_retention=0.99))
     assert not json.loads((out / "search.json").read_text())["reached"]
-    assert (out / "student" / "onnx" / "model_int8.onnx").is_file()
+    assert (out / "student" / "onnx" / "model_quantized.onnx").is_file()
 
 
 @pytest.mark.usefixtures("by_depth")

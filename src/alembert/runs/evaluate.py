@@ -73,7 +73,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     if "teacher" in metrics and metrics["teacher"][name] > 0:  # else no share says anything
         metrics["retention"] = metrics["student"][name] / metrics["teacher"][name]
-    exports = _exports(job)
+    exports = _exports(job, texts, splits.task.kind)
     of_exports = _measure_exports(exports, texts, metrics)
     tokenizer = texts.student.tokenizer
     save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, of_exports))
@@ -86,12 +86,15 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     return metrics
 
 
-def _exports(job: Job) -> dict[str, Exported]:
+def _exports(job: Job, texts: RunTexts, kind: str) -> dict[str, Exported]:
     """Return the exports of student and teacher; none for a job that leaves them out."""
     student = deployed.found(job.result) if job.export else None
     if student is None:
         return {}
-    teacher = deployed.exported_teacher(job.task_teacher) if job.task_teacher else None
+    if (path := job.task_teacher) is None:
+        return {"student": student}
+    loaded = texts.teachers[path].model(kind), texts.teachers[path].tokenizer
+    teacher = deployed.exported_teacher(path, loaded)
     return {"student": student} | ({"teacher": teacher} if teacher else {})
 
 
