@@ -97,7 +97,7 @@ def measured(name: str, rows: list[Any]) -> list[Row]:
     for what, record, place, cost in rows:
         metrics = record["metrics"]
         metric = metrics["metric"]
-        teacher, int8 = metrics["teacher"][metric], record["int8"][metric]
+        teacher, int8 = metrics["teacher"][metric], metrics["deployed"][metric]
         found.append(
             {
                 "task": name, "what": what, "shape": record["name"],

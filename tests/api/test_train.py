@@ -38,7 +38,7 @@ def test_a_teacher_is_made_distilled_exported_and_predicts_as_its_export(
     teacher = alembert.finetune(body, tmp_path / "teacher", train=train, eval=test, **SHORT)
     student = alembert.distill(
         teacher, "tinybert", out=tmp_path / "run", train=train, eval=test, layers=1,
-        hidden_size=8, settings={"augment": None, "stages.*.batch_size": 16}, **SHORT,
+        hidden_size=8, settings={"augment": None, "stages.*.batch_size": 16}, export=False, **SHORT,
     )  # fmt: skip
     metrics = student.metrics
     assert metrics["retention"] == metrics["student"]["accuracy"] / metrics["teacher"]["accuracy"]
@@ -77,7 +77,7 @@ def test_the_recipe_of_a_run_repeats_it_unless_a_keyword_says_otherwise(
 
     def made(name: str, recipe: str, **more: Any) -> tuple[Any, bytes, dict[str, Any]]:
         out = tmp_path / name
-        alembert.distill(teacher, recipe, out=out, train=train, **SHORT, **more)
+        alembert.distill(teacher, recipe, out=out, train=train, export=False, **SHORT, **more)
         arguments = json.loads((out / "environment.json").read_text())["arguments"]
         weights = (out / "student" / "model.safetensors").read_bytes()
         return yaml.safe_load((out / "recipe.yaml").read_text())["run"], weights, arguments
@@ -96,7 +96,7 @@ def test_a_run_of_before_the_section_run_goes_on_with_its_seed(
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     train, out = task_file(tmp_path / "train.csv"), tmp_path / "run"
-    alembert.distill(teacher, out=out, train=train, seed=3, **SHORT)
+    alembert.distill(teacher, out=out, train=train, seed=3, export=False, **SHORT)
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     environment = json.loads((out / "environment.json").read_text())
     run = recipe.pop("run")
@@ -108,6 +108,6 @@ def test_a_run_of_before_the_section_run_goes_on_with_its_seed(
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (out / "environment.json").write_text(json.dumps(environment))
     with pytest.raises(UserError, match=r"run\.seed is 3 there and 0 here"):
-        alembert.distill(teacher, out=out, train=train, **SHORT)
-    alembert.distill(teacher, out=out, train=train, seed=3, **SHORT)
+        alembert.distill(teacher, out=out, train=train, export=False, **SHORT)
+    alembert.distill(teacher, out=out, train=train, seed=3, export=False, **SHORT)
     assert any("nothing to do" in line for line in news)

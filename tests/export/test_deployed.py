@@ -17,7 +17,7 @@ from alembert.evaluation import predictions
 from alembert.export import choose, deployed, export
 from alembert.inference.manifest import read_manifest
 from alembert.inference.session import Session
-from alembert.models.loading import load_config
+from alembert.models.loading import load_config, load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
@@ -25,6 +25,7 @@ from alembert.runs import run as running
 from alembert.runs.job import Job
 from alembert.runs.run import run
 
+SCORED = ("regression", "multilabel")
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
 
 
@@ -117,8 +118,9 @@ def test_the_teacher_is_exported_once_for_all_its_students(
         whole(model, kind, path, *more)
 
     monkeypatch.setattr(export.onnx_export, "export", counted)
-    first = deployed.exported_teacher(str(home / "teacher"))
-    second = deployed.exported_teacher(str(moved))
+    loaded = load_model(str(moved), "classification"), load_tokenizer(str(moved))
+    first = deployed.exported_teacher(str(home / "teacher"), loaded)
+    second = deployed.exported_teacher(str(moved), loaded)
     assert first is not None
     assert second is not None
     assert first.folder == second.folder
@@ -127,7 +129,7 @@ def test_the_teacher_is_exported_once_for_all_its_students(
     int8 = first.folder / first.manifest.variant("int8", first.folder).file
     content = int8.read_bytes()
     int8.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    again = deployed.exported_teacher(str(moved))
+    again = deployed.exported_teacher(str(moved), loaded)
     assert again is not None
     assert len(made) == 1
     assert int8.read_bytes() == content
@@ -204,7 +206,9 @@ def test_a_student_that_cannot_be_exported_is_there_all_the_same(
     assert "deployed" not in metrics
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["pairs", "tokens", *(pytest.param(x, marks=pytest.mark.slow) for x in SCORED)]
+)
 def test_every_kind_of_task_is_deployed(
     kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

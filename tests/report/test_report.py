@@ -585,3 +585,118 @@ def test_a_language_that_the_teachers_card_names_is_the_students(home: Path, cop
     data = _card_of(home, copied, "language: de\nlicense: mit")
     assert data.language == "de"
     assert data.license is None
+
+
+def test_a_page_of_two_runs_gives_each_its_own_rows_of_a_benchmark_of_both(
+    home: Path, copied: Path
+) -> None:
+    """`alembert bench teacher student tiny --json tiny/bench.json`, where student/ is a run too."""
+    other, mine = copied.with_name("student"), copied.with_name("tiny")
+    shutil.copytree(copied, other)
+    copied.rename(mine)
+
+    def row(model: str, ms: float, **times: float) -> dict[str, Any]:
+        ratios = [{"to": f"{home / 'teacher'}:{to}", "value": x, "same": False}
+                  for to, x in times.items()]  # fmt: skip
+        spent = {"latency_ms": {"median": ms}, "cpu_ms": {"median": ms}, "ratios": ratios}
+        return {"model": model, "backend": "torch", "threads": 1, "batch": 1, **spent}
+
+    rows = [row(str(home / "teacher"), 56.0), row("student", 7.0, torch=8.0),
+            row("tiny", 2.0, torch=28.0)]  # fmt: skip
+    for folder in (other, mine):
+        (folder / "bench.json").write_text(json.dumps({"rows": rows}))
+    runs = [RunRecord(folder) for folder in (other, mine)]
+    names = comparison.names_of(runs)
+    found = {e.name: e.faster for e in comparison.all_entries(runs, names) if e.role == "student"}
+    assert found == {"student": 8.0, "tiny": 28.0}
+    text = Reader(made(other, mine, out=mine / "both.html")).text
+    assert "28.0\u00d7" in text
+
+
+def deployed_run(copied: Path, int8: float = 28.0) -> None:
+    """Has a run deployed as int8, timed and judged as that, with its teacher in three engines."""
+
+    def row(model: str, backend: str, ms: float, **times: float) -> dict[str, Any]:
+        ratios = [{"to": f"teacher:{to}", "value": x, "same": False} for to, x in times.items()]
+        return {"model": model, "backend": backend, "threads": 1, "batch": 1, "length": 13,
+                "size_mb": 100 / ms, "latency_ms": {"median": ms}, "cpu_ms": {"median": ms},
+                "ratios": ratios}  # fmt: skip
+
+    rows = [
+        row("teacher", "torch", 56.0), row("teacher", "onnx", 28.0, torch=2.0),
+        row("teacher", "int8", 14.0, torch=4.0), row("student", "torch", 7.0, torch=8.0),
+        row("student", "onnx", 3.5, torch=16.0),
+        row("student", "int8", 2.0, torch=int8, onnx=14.0, int8=7.0),
+    ]  # fmt: skip
+    content = {"rows": rows, "hardware": {"cpu": "Pentium <i>"}}
+    (copied / "bench.json").write_text(json.dumps(content))
+    metrics = json.loads((copied / "metrics.json").read_text())
+    metrics |= {"teacher": {"accuracy": 0.8}, "student": {"accuracy": 0.76}, "retention": 0.95}
+    metrics |= {
+        "deployed": {"backend": "int8", "accuracy": 0.72},
+        "teacher_int8": {"accuracy": 0.79},
+    }
+    (copied / "metrics.json").write_text(json.dumps(metrics))
+    measured_by_export(copied, 0.8, 0.6)
+
+
+def test_the_headline_speaks_of_what_is_deployed_and_names_what_it_stands_beside(
+    copied: Path,
+) -> None:
+    deployed_run(copied)
+    run = RunRecord(copied)
+    rows = {(e.role, e.backend): e for e in comparison.entries(run, "x")}
+    assert list(rows) == [
+        ("teacher", "torch"), ("teacher", "onnx"), ("teacher", "int8"), ("student", "torch"),
+        ("student", "onnx"), ("student", "int8"),
+    ]  # fmt: skip
+    int8 = rows["student", "int8"]
+    assert (int8.metric, int8.retention, int8.faster) == (0.72, pytest.approx(0.9), 28.0)
+    assert int8.against == (("onnx", 14.0), ("int8", 7.0))
+    assert (int8.deployed, int8.starred) == (True, False)
+    assert rows["teacher", "int8"].metric == 0.79
+    text = Reader(made(copied)).text
+    for shown in (
+        "28.0\u00d7", "faster, deployed as int8", "56 → 2 ms a text",
+        "28.0\u00d7 as fast as the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, "
+        "7.0\u00d7 as in int8; the student in torch fp32 8.0\u00d7",
+        "90.0%", "kept, deployed as int8", "0.800 → 0.720; in fp32 0.760, 95.0%",
+        "one thread, one text at a time, median 13 tokens; Pentium <i>", "int8, deployed",
+    ):  # fmt: skip
+        assert shown in text, shown
+    assert comparison.FOOTNOTE not in text
+    line = comparison.closing(copied).splitlines()
+    assert line[0].endswith("student: made: accuracy 0.7600, the teacher 0.8000, kept 95.0%")
+    assert line[1] == (
+        "deployed as int8: 1.5 MB; accuracy 0.7200, kept 90.0%; 2 ms a text; 28.0\u00d7 as fast as "
+        "the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, 7.0\u00d7 as in int8 (CPU time "
+        "from a text to its answer, one thread, one text at a time, median 13 tokens; Pentium <i>)"
+    )
+    card = model_card.write(copied)
+    assert card is not None
+    assert "Deployed as int8: 1.5 MB; accuracy 0.7200, kept 90.0%" in card.read_text()
+    assert "Pentium &lt;i&gt;" in card.read_text()
+
+
+def test_a_page_of_two_runs_has_the_headline_of_each_as_it_is_deployed(copied: Path) -> None:
+    other = copied.with_name("other")
+    shutil.copytree(copied, other)
+    deployed_run(copied)
+    deployed_run(other, int8=31.0)
+    runs = {run.name: run for run in map(RunRecord, (copied, other))}
+    rows = comparison.all_entries(list(runs.values()), list(runs))
+    tiles = {name: [tile[0] for tile in found] for name, found, _ in page._tiles(rows, "", runs)}
+    assert tiles["run"][1:] == ["28.0\u00d7", "90.0%"]
+    assert tiles["other"][1:] == ["31.0\u00d7", "90.0%"]
+    assert sum(row.role == "teacher" for row in rows) == 3
+    text = Reader(made(copied, other, out=copied / "both.html")).text
+    assert "28.0\u00d7" in text
+    assert "31.0\u00d7" in text
+
+
+def test_an_old_run_that_was_exported_later_keeps_its_headline_in_torch(copied: Path) -> None:
+    measured_by_export(copied, 0.8, 0.6)
+    run = RunRecord(copied)
+    assert not any(row.deployed for row in comparison.entries(run, "x"))
+    assert comparison.describe_deployed(run, comparison.entries(run, "x")) == ""
+    assert len(comparison.closing(copied).splitlines()) == 1

@@ -132,7 +132,7 @@ def test_the_same_from_python_with_the_objects(capsys: pytest.CaptureFixture[str
     told = Watch()
     model = alembert.distill(
         "teacher", recipe, out="run", train="train.csv", eval="test.csv", callbacks=[told],
-        metric="own:worst_recall",
+        metric="own:worst_recall", export=False,
     )  # fmt: skip
     assert told.steps == 4
     assert model.metrics["metric"] == "own:worst_recall"
@@ -140,7 +140,12 @@ def test_the_same_from_python_with_the_objects(capsys: pytest.CaptureFixture[str
     assert "metric: own:worst_recall" in Path("run/recipe.yaml").read_text()
     # the recipe of the run's folder is the whole of it, the metric too
     again = alembert.distill(
-        "teacher", "run/recipe.yaml", out="again", train="train.csv", eval="test.csv"
+        "teacher",
+        "run/recipe.yaml",
+        out="again",
+        train="train.csv",
+        eval="test.csv",
+        export=False,
     )
     assert again.metrics["student"] == model.metrics["student"]
     assert "the loss was highest" in capsys.readouterr().out
@@ -151,7 +156,8 @@ def test_the_same_from_python_with_the_objects(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.usefixtures("place")
 def test_changed_code_of_a_term_is_refused_when_the_run_goes_on() -> None:
-    given = {"train": "train.csv", "out": "run", "settings": {"stages.task.steps": 2}}
+    given = {"train": "train.csv", "out": "run", "settings": {"stages.task.steps": 2},
+             "export": False}  # fmt: skip
     alembert.distill("teacher", "mine.yaml", **given)
     text = Path("own.py").read_text()
     Path("own.py").write_text(text.replace("/ self.temperature", "/ 9"))

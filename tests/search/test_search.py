@@ -19,6 +19,7 @@ from transformers import BertConfig, BertTokenizerFast
 
 from alembert import api
 from alembert.api.train import _present
+from alembert.bench import interleaved
 from alembert.cli import main
 from alembert.cli import search as search_verb
 from alembert.data.splits import Files
@@ -255,8 +256,10 @@ def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
 
 @pytest.mark.usefixtures("by_depth")
 def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
-    news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(interleaved, "MOST", 8 * interleaved.FEWEST)
     out, runs = tmp_path / "found", list[str]()
     whole = trials.run
 
@@ -285,7 +288,19 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     }  # fmt: skip
     assert done["cost"]["latency"] == {"count": 4, "cpu_s": 4.0, "wall_s": 8.0}
     assert [done["cost"][phase]["count"] for phase in ("brief", "full", "export")] == [3, 1, 1]
-    assert done["winner"]["int8"].keys() >= {"accuracy"}
+    deployed = done["winner"]["metrics"]["deployed"]
+    assert deployed.keys() >= {"backend", "accuracy"}
+    assert done["winner"]["backend"] == deployed["backend"]
+    assert (
+        f"ms a text in {deployed['backend']} (the graph alone, random tokens, one thread)" in line
+    )
+    assert "ms end to end on real texts of --eval, one at a time, one thread, " in line
+    assert " times its teacher in torch, " in line
+    assert " times its teacher in int8; keeps " in line
+    shown = capsys.readouterr().out
+    assert "x teacher int8" in shown
+    assert "measured end to end on real texts of --eval" in shown
+    assert "the graph alone" in shown
     assert Session(out).predict("the film is good").label in ("up", "down", "flat")
     assert RunRecord(out).finished
     page = (out / "report.html").read_text()
@@ -328,7 +343,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
         find(home, out, replace(CAPPED, min_retention=0.99))
     assert not json.loads((out / "search.json").read_text())["reached"]
-    assert (out / "student" / "onnx" / "model_int8.onnx").is_file()
+    assert (out / "student" / "onnx" / "model_quantized.onnx").is_file()
 
 
 @pytest.mark.usefixtures("by_depth")
@@ -344,7 +359,7 @@ def test_a_search_compares_candidates_by_an_own_metric(
     done = json.loads((out / "search.json").read_text())
     assert (done["metric"], done["teacher"]["held_out"]) == ("rated:hundred", 100.0)
     assert {trial["held_out"] for trial in done["trials"]} == {100.0}
-    assert done["winner"]["int8"]["rated:hundred"] == 100.0
+    assert done["winner"]["metrics"]["deployed"]["rated:hundred"] == 100.0
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["metric"], metrics["retention"]) == ("rated:hundred", 1.0)
     with pytest.raises(UserError, match="holds another search: metric is 'rated:hundred' there"):

@@ -34,6 +34,7 @@ from transformers import BertTokenizerFast
 from alembert import Prediction
 from alembert.bench import bench, interleaved
 from alembert.cli import main
+from alembert.export import deployed
 from alembert.export import onnx as onnx_export
 from alembert.runs import run
 from alembert.search import halving
@@ -150,6 +151,8 @@ def test_every_command_on_a_page_runs(
     monkeypatch.chdir(tmp_path)
     if "report.html" not in page.read_text(encoding="utf-8"):  # drawn where a page speaks of it
         monkeypatch.setattr("alembert.report.page.attempt", lambda *_: None)
+    if not any(re.search("--no-export|alembert search", line) for line in lines):
+        monkeypatch.setattr(deployed, "can_export", lambda: False)
     with ExitStack() as served:
         run_lines(page, lines, monkeypatch, capsys, served)
 

@@ -62,6 +62,13 @@ class Model:
         check_fields(file, {"metrics": metrics}, {"metrics": dict})
         return dict(metrics)
 
+    @property
+    def summary(self) -> str:
+        """The run's metrics in a line, and below it the variant that is deployed."""
+        from alembert.report.comparison import closing
+
+        return closing(self.folder)
+
     @cached_property
     def session(self) -> "Session":
         """The open model. Raises UserError for a folder that holds none."""

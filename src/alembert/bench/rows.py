@@ -1,6 +1,6 @@
 """The rows of a benchmark: medians of times, and ratios with their intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,11 @@ class Subject:
     threads: int
     size_mb: float
     parameters: int
+
+
+def row_of(content: Mapping[str, Any]) -> Row:
+    """The row that stands in bench.json as this. Raises TypeError for other fields."""
+    return Row(**{**content, "ratios": tuple(Ratio(**each) for each in content["ratios"])})
 
 
 def row(

@@ -62,12 +62,6 @@ check = o.verb(
 
 
 def _print(model: Model) -> None:
-    """Print one line with the model's path and metrics."""
-    if not leads():
-        return
-    metrics, figures = model.metrics, ""
-    if name := metrics.get("metric", ""):
-        figures = f": {name} {metrics['student'][name]:.4f}"
-    if "retention" in metrics:
-        figures += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
-    typer.echo(f"{model.path}: made{figures}")
+    """Print the model's path and metrics."""
+    if leads():
+        typer.echo(model.summary)

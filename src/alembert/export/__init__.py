@@ -4,8 +4,9 @@ Read `export` first: it names the variants and makes them in order. `folding` si
 `onnx` writes its graph, `quantize` makes it int8, and `fidelity` compares their outputs with
 torch's. `choose` takes the fastest variant that holds the metric, and finds the parts that have to
 stay in fp32 where int8 does not hold it; `torch_session` runs a model that is not exported.
-`deployed` is what a run ends with: the exports of student and teacher, their logits and times. A
-new engine needs a row and a maker in `export`, and a reader in `inference.engine`.
+`layout` writes what other tools read beside an export. `deployed` is what a run ends with: the
+exports of student and teacher, their logits and times. A new engine needs a row and a maker in
+`export`, and a reader in `inference.engine`.
 
 For other rooms: export, choose, deployed, torch_session, fidelity, onnx, quantize.
 """

@@ -18,7 +18,7 @@ from alembert.evaluation.metrics import Logits
 from alembert.export import fidelity
 from alembert.export.choose import Criterion, choose_by
 from alembert.export.export import export, missing_package
-from alembert.export.torch_session import session_of_loaded
+from alembert.export.torch_session import Loaded, session_of_loaded
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, read_manifest
@@ -29,7 +29,7 @@ from alembert.io.environment import int8_overflows, versions
 from alembert.io.errors import UserError
 from alembert.io.files import cache, keep
 from alembert.io.locks import waited_for
-from alembert.models.loading import digest_of, load_tokenizer, model_path
+from alembert.models.loading import digest_of, model_path
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +87,11 @@ def export_student(folder: Path, criterion: Criterion) -> None:
     )
 
 
-def exported_teacher(path: str) -> Exported | None:
+def exported_teacher(path: str, loaded: Loaded) -> Exported | None:
     """Return the teacher's export in the user's cache, made once for its weights.
 
-    Returns None, and a line says why, for a teacher that cannot be exported.
+    loaded: its model and its tokenizer. Returns None, and a line says why, for a teacher that
+    cannot be exported.
     """
     parts = [1, digest_of(path), int8_overflows(), versions(("onnxruntime", "torch", "onnx"))]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -105,9 +106,9 @@ def exported_teacher(path: str) -> Exported | None:
         if not (folder / MANIFEST).is_file():
             log.info(f"exporting the teacher once, to compare with: {folder}")
             try:
-                load_tokenizer(path).save_pretrained(folder)
+                loaded[1].save_pretrained(folder)
                 keep(folder, sorted(p.name for p in folder.iterdir() if p.name != ".lock"))
-                export(path, BACKENDS, None, 0, to=folder)
+                export(path, BACKENDS, None, 0, folder, loaded)
             except UserError as error:
                 log.info(f"the teacher's int8 is left out: {error}")
                 return None

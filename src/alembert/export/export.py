@@ -18,9 +18,9 @@ from alembert.data.encoded import Encoded
 from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
-from alembert.export import fidelity, quantize
+from alembert.export import fidelity, layout, quantize
 from alembert.export import onnx as onnx_export
-from alembert.export.torch_session import TorchEngine, described
+from alembert.export.torch_session import Loaded, TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
@@ -34,12 +34,13 @@ log = logging.getLogger(__name__)
 
 FILES = {  # backend: file, runtime, precision
     "onnx": ("onnx/model.onnx", "onnxruntime", "fp32"),
-    "int8": ("onnx/model_int8.onnx", "onnxruntime", "int8"),
+    "int8": ("onnx/model_quantized.onnx", "onnxruntime", "int8"),
     "openvino": ("onnx/model.onnx", "openvino", "fp32"),
     "openvino-bf16": ("onnx/model.onnx", "openvino", "bf16"),
     "openvino-int8": ("openvino/model_int8.xml", "openvino", "int8"),
     "attentions": ("onnx/model_attentions.onnx", "onnxruntime", "fp32"),
 }
+EARLIER = ("onnx/model_int8.onnx",)  # names that version 0.2 gave
 PACKAGES = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
 MAX_ERROR = 1e-4  # of fp32, as a share of torch's largest number
 MIN_CORRELATION = 0.5  # of bf16's or int8's numbers with torch's
@@ -77,13 +78,15 @@ def export(
     files: Files | None,
     max_length: int,
     to: Path | None = None,
+    loaded: Loaded | None = None,
 ) -> Manifest:
     """Make variants of a saved model, onnx always among them, and put them beside it at once.
 
-    They are put into the folder `to` instead, where it is given.
+    They are put into the folder `to` instead, where it is given. A model and a tokenizer that are
+    loaded already are not loaded again.
     """
     files = files and files.as_trained(path)
-    with prepared_export(path, backends, files, max_length, to) as (work, manifest):
+    with prepared_export(path, backends, files, max_length, to, loaded) as (work, manifest):
         variants = make_variants(work, manifest, backends)
         chosen = "int8" if any(v.backend == "int8" for v in variants) else "onnx"
         manifest = replace(manifest, variants=variants, chosen=chosen)
@@ -98,6 +101,7 @@ def prepared_export(
     texts: Files | Encoded | None,
     max_length: int,
     to: Path | None = None,
+    loaded: Loaded | None = None,
 ) -> Iterator[tuple[Export, Manifest]]:
     """Yield a workspace, and a manifest without variants; the working folder is then removed.
 
@@ -115,7 +119,7 @@ def prepared_export(
             "with its save_pretrained, and its tokenizer, and name that folder"
         )
     _check_ours(folder, backends)
-    model, tokenizer, facts = described(path)
+    model, tokenizer, facts = described(path, loaded)
     names = onnx_export.input_names(model, facts.kind)
     manifest = replace(
         facts, inputs=names, chosen="", versions=_exporter_versions(backends),
@@ -259,7 +263,7 @@ def publish(work: Export, manifest: Manifest) -> None:
     """Move the files beside the model, the manifest last, and remove those of an older export."""
     target = work.folder.parent
     new = {each for variant in manifest.variants for each in _files_of(variant.file)}
-    old = {each for file, _, _ in FILES.values() for each in _files_of(file)}
+    old = {each for file, _, _ in FILES.values() for each in _files_of(file)} | set(EARLIER)
     exported_before = (target / MANIFEST).is_file()
     write_manifest(work.folder, manifest)
     for each in sorted(new):
@@ -270,6 +274,8 @@ def publish(work: Export, manifest: Manifest) -> None:
     for each in old - new if exported_before else ():
         (target / each).unlink(missing_ok=True)
     keep(target, sorted(new))
+    if work.kind == "encoder":
+        layout.describe_pooling(target, work.pooling, manifest.width, manifest.max_length)
     keep_checksums(target, {MANIFEST: checksums.sha256_of(work.folder / MANIFEST)})
     (work.folder / MANIFEST).replace(target / MANIFEST)
 

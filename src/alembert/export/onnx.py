@@ -43,7 +43,8 @@ def export(
 ) -> None:
     """Write the graph of the folded model, whose inputs and outputs inference.manifest describes.
 
-    attentions adds a second output, (L, B, A, T, T). Raises UserError where a package is missing,
+    attentions adds a second output, (L, B, A, T, T); else an encoder's is its hidden states
+    (B, T, H), for tools that pool them. Raises UserError where a package is missing,
     the model is too large for one ONNX file, or its graph cannot be written.
     """
     try:
@@ -70,7 +71,7 @@ def export(
                 graph,
                 kwargs={name: inputs[name] for name in names},
                 dynamic_shapes=shapes,
-                output_names=["logits", "attentions"][: 1 + attentions],
+                output_names=_outputs(kind, attentions),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -85,6 +86,13 @@ def export(
     proto = program.model_proto
     _name_products(proto)
     onnx.save(proto, str(path))
+
+
+def _outputs(kind: str, attentions: bool) -> list[str]:
+    """Return the names of a graph's outputs, which other tools look for too."""
+    if kind != "encoder":
+        return ["logits", *["attentions"] * attentions]
+    return ["sentence_embedding", "attentions" if attentions else "last_hidden_state"]
 
 
 class _Graph(nn.Module):
@@ -115,7 +123,9 @@ class _Graph(nn.Module):
             numbers = pooled(output.last_hidden_state, attention_mask, self.pooling)
         else:
             numbers = output.logits[0] if self.kind == "words" else output.logits
-        return (numbers, torch.stack(output.attentions)) if self.attentions else numbers
+        if self.attentions:
+            return numbers, torch.stack(output.attentions)
+        return (numbers, output.last_hidden_state) if self.kind == "encoder" else numbers
 
 
 def pooled(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:

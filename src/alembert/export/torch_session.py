@@ -51,11 +51,20 @@ def _session(
     return Session(folder, long=long, max_length=max_length, facts=facts, engine=engine)
 
 
-def described(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Manifest]:
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+def described(
+    path: str, loaded: Loaded | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Manifest]:
     """Load a saved model and its tokenizer; return them with a manifest that has no variants.
+
+    What is loaded already is not loaded again.
 
     Raises UserError where there is none, or where it cannot be read as one that answers.
     """
+    if loaded is not None:
+        return *loaded, _facts(loaded[0], path)
     config, tokenizer = loading.load_config(path), loading.load_tokenizer(path)
     checks.check_vocabulary(tokenizer, config, path)
     checks.positions(config)

@@ -122,15 +122,18 @@ class _OpenVino:
         self._idle: list[Any] = []  # requests: creating one takes as long as a short text
 
     def __call__(self, inputs: Ids) -> NDArray[np.float32]:
-        return self.outputs(inputs)[0]
+        return self._outputs(inputs, 1)[0]
 
     def outputs(self, inputs: Ids) -> list[NDArray[np.float32]]:
+        return self._outputs(inputs, len(self._model.outputs))
+
+    def _outputs(self, inputs: Ids, count: int) -> list[NDArray[np.float32]]:
         try:
             request = self._idle.pop()  # atomic, so that threads never share a request
         except IndexError:
             request = self._model.create_infer_request()
         results = request.infer({name: inputs[name] for name in self.takes})
-        outputs = [np.array(results[i], np.float32) for i in range(len(self._model.outputs))]
+        outputs = [np.array(results[i], np.float32) for i in range(count)]
         self._idle.append(request)
         return outputs
 

@@ -51,8 +51,8 @@ class Manifest:
     """The content of deploy.json; kind is one of KINDS.
 
     inputs are the graph's: input_ids, attention_mask, token_type_ids and, for kind "words", places
-    (N,) int64, b * T + t of the masked tokens. Its output is (B, C), or (B, T, C) for "tokens",
-    (N, V) for "words", and the pooled (B, H) for "encoder".
+    (N,) int64, b * T + t of the masked tokens. Its first output is (B, C), or (B, T, C) for
+    "tokens", (N, V) for "words", and the pooled (B, H) for "encoder".
     """
 
     kind: str

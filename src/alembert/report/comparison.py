@@ -9,6 +9,7 @@ from typing import Any
 from alembert.runs.record import RunRecord, Size, size_of
 
 TIMES = "\u00d7"
+LEGEND = f"{TIMES} says how many times as fast a row is as the teacher in that engine."
 FOOTNOTE = (
     "* Measured by export --auto, on other texts and at another hour: the time is as measured "
     "there, the quality is the student's here times the variant's share of ONNX in fp32 there."
@@ -21,8 +22,9 @@ class Entry:
 
     retention: the student's metric divided by the teacher's. ms: CPU milliseconds a text at one
     thread (wall clock where more threads were timed). faster: speed relative to the teacher in
-    torch; `same` says that the difference is within the noise. estimated: FOOTNOTE applies to the
-    metric; elsewhere: it applies to the time.
+    torch; `same` says that the difference is within the noise. against: the same relative to the
+    teacher in its other engines. deployed: this variant is the one that the run was evaluated as.
+    estimated: FOOTNOTE applies to the metric; elsewhere: it applies to the time.
     """
 
     name: str
@@ -36,13 +38,16 @@ class Entry:
     ms: float | None = None
     faster: float | None = None
     same: bool = False
+    against: tuple[tuple[str, float], ...] = ()  # (engine of the teacher, speed)
+    tokens: int | None = None  # the median of the texts that were timed
+    deployed: bool = False
     estimated: bool = False
     elsewhere: bool = False
 
     @property
     def label(self) -> str:
         """The name, with the backend unless it is torch, and a star where FOOTNOTE applies."""
-        shown = self.name if self.backend == "torch" else f"{self.name}, {self.backend}"
+        shown = self.name if self.backend == "torch" else f"{self.name}, {self.engine}"
         return shown + "*" * self.starred
 
     @property
@@ -51,19 +56,24 @@ class Entry:
         return self.estimated or self.elsewhere
 
     @property
+    def engine(self) -> str:
+        """The backend, with a mark where it is the one that is deployed."""
+        return self.backend + ", deployed" * self.deployed
+
+    @property
     def share(self) -> float | None:
-        """Its time a text in percent of its teacher's."""
-        if self.role == "teacher":
+        """Its time a text in percent of its teacher's in torch."""
+        if self.role == "teacher" and self.backend == "torch":
             return 100.0 if self.ms else None
         return 100 / self.faster if self.faster else None
 
 
 def entries(run: RunRecord, name: str) -> list[Entry]:
-    """Return the teacher, if the run has one, the student, and the student's exported variants."""
+    """Return the teacher, if the run has one, the student, and the exported variants of both."""
     rows, teacher = list[Entry](), None
     if run.teacher:
         teacher = _torch_entry(run, "teacher", Path(run.teacher).resolve().name)
-        rows.append(teacher)
+        rows += [teacher, *_teacher_variants(run, teacher)]
     if run.student:
         student = _torch_entry(run, "student", name)
         rows += [student, *_exported_entries(run, student)]
@@ -95,17 +105,36 @@ def _unmeasured(path: str | Path | None, role: str, title: str) -> Entry:
     )
 
 
+def _teacher_variants(run: RunRecord, teacher: Entry) -> list[Entry]:
+    """Return the teacher in the other engines that it was timed in beside its student."""
+    of_teacher = [row for row in run.bench if _is(run, "teacher", row["model"])]
+    measured = {"int8": run.metrics.get("teacher_int8", {}).get(run.metrics.get("metric"))}
+    return [
+        replace(
+            teacher, backend=backend, size_mb=row.get("size_mb"), metric=measured.get(backend),
+            **_timed(run, "teacher", backend),
+        )
+        for backend, row in {row["backend"]: row for row in of_teacher}.items()
+        if backend != "torch"
+    ]  # fmt: skip
+
+
 def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
     """Return the exported variants; what only export --auto measured is marked as such."""
     variants = run.deployed.variants if run.deployed else ()
     fp32 = next((v.measured for v in variants if v.backend == "onnx"), {})
     metric, rows = str(run.metrics.get("metric", "")), []
+    deployed = run.metrics.get("deployed", {})
     for variant in variants:
         entry = replace(
             student, backend=variant.backend, size_mb=variant.size_mb,
             metric=None, **_timed(run, "student", variant.backend),
         )  # fmt: skip
-        if student.metric is not None and metric in variant.measured and fp32.get(metric):
+        if variant.backend == deployed.get("backend"):
+            entry = replace(entry, metric=deployed.get(metric), deployed=True)
+        elif deployed:
+            pass  # what was measured stands beside it, and an estimate would not
+        elif student.metric is not None and metric in variant.measured and fp32.get(metric):
             estimate = student.metric * variant.measured[metric] / fp32[metric]
             entry = replace(entry, metric=min(estimate, 1.0), estimated=True)  # at most 1
         if entry.ms is None and "cpu_ms" in variant.measured:
@@ -128,31 +157,42 @@ def _with_ratios(entry: Entry, teacher: Entry | None) -> Entry:
 def _timed(run: RunRecord, role: str, backend: str) -> dict[str, Any]:
     """Return a model's time in bench.json at the fewest threads.
 
-    The speedup over the teacher in torch is there too, where it was measured with its noise.
+    The speedups over the teacher are there too, where they were measured with their noise.
     """
-    figures: dict[str, Any] = {"ms": None, "faster": None, "same": False}
+    figures: dict[str, Any] = {"ms": None, "faster": None, "same": False, "against": ()}
     rows = [r for r in run.bench if r["backend"] == backend and _is(run, role, r["model"])]
     if not rows:
         return figures
     row = min(rows, key=lambda row: row["threads"])
     spent = row["cpu_ms"] if row["threads"] == 1 else row["latency_ms"]
-    figures["ms"] = float(spent["median"]) / int(row["batch"])
+    figures |= {"ms": float(spent["median"]) / int(row["batch"]), "tokens": row.get("length")}
     for ratio in row.get("ratios", ()):
         name, _, reference = ratio["to"].rpartition(":")
-        if reference == "torch" and _is(run, "teacher", name):
-            return figures | {"faster": ratio["value"], "same": ratio["same"]}
+        if not _is(run, "teacher", name):
+            continue
+        if reference == "torch":
+            figures |= {"faster": ratio["value"], "same": ratio["same"]}
+        elif role == "student":
+            figures["against"] += ((reference, ratio["value"]),)
     return figures
 
 
 def _is(run: RunRecord, role: str, name: str) -> bool:
-    """Return whether bench.json, which names models by role or path, means this model."""
-    if name == role:
-        return True
+    """Return whether bench.json, which names models by role or path, means this model.
+
+    A folder of another run may have the role's name: where a row has the model's path, the role
+    counts for nothing.
+    """
     if role == "teacher":
         paths = {Path(run.teacher)} if run.teacher else set()
     else:
         paths = {run.path, run.path / "student"}
-    return Path(run.resolved(name)).resolve() in {path.resolve() for path in paths}
+    resolved = {path.resolve() for path in paths}
+
+    def by_path(name: str) -> bool:
+        return Path(run.resolved(name)).resolve() in resolved
+
+    return by_path(name) or (name == role and not any(by_path(r["model"]) for r in run.bench))
 
 
 def all_entries(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Entry]:
@@ -199,7 +239,11 @@ def table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]
             None if r.retention is None else f"{r.retention:.1%}" + "*" * r.estimated for r in rows
         ],
         "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
-        "speed": [_speed(r) for r in rows],
+        f"{TIMES} torch": [_speed(r) for r in rows],
+        **{
+            f"{TIMES} {engine}": [_against(r, engine) for r in rows]
+            for engine in dict.fromkeys(name for r in rows for name, _ in r.against)
+        },
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     return list(shown), [[column[i] or "-" for column in shown.values()] for i in range(len(rows))]
@@ -209,6 +253,62 @@ def _speed(row: Entry) -> str | None:
     if row.same:
         return "no difference"
     return f"{row.faster:.1f}{TIMES}" if row.faster else None
+
+
+def _against(row: Entry, engine: str) -> str | None:
+    found = dict(row.against).get(engine)
+    return None if found is None else f"{found:.1f}{TIMES}"
+
+
+def deployed_of(rows: Sequence[Entry], name: str) -> Entry | None:
+    """Return the variant that the student of this name is deployed as; None if none was judged."""
+    return next((row for row in rows if row.deployed and row.name == name), None)
+
+
+def factors(row: Entry) -> str:
+    """Return a variant's speed beside its teacher's in each engine; empty where it has none."""
+    if not row.faster:
+        return ""
+    names = {"onnx": "ONNX fp32"}
+    others = [f"{value:.1f}{TIMES} as in {names.get(n, n)}" for n, value in row.against]
+    return ", ".join([f"{row.faster:.1f}{TIMES} as fast as the teacher in torch fp32", *others])
+
+
+def basis(run: RunRecord, row: Entry) -> str:
+    """Return how the times of a run were measured: threads, lengths and processor."""
+    if row.tokens is None:
+        return ""
+    where = f"; {run.processor}" if run.processor else ""
+    return (
+        f"CPU time from a text to its answer, one thread, one text at a time, median "
+        f"{row.tokens} tokens{where}"
+    )
+
+
+def describe_deployed(run: RunRecord, rows: Sequence[Entry]) -> str:
+    """Return a sentence on the variant that is deployed; empty where none was judged."""
+    student = next((r for r in rows if r.role == "student"), None)
+    row = student and deployed_of(rows, student.name)
+    if row is None or row.metric is None:
+        return ""
+    parts = [f"{row.size_mb:.1f} MB" if row.size_mb else ""]
+    kept = f", kept {row.retention:.1%}" if row.retention is not None else ""
+    parts.append(f"{run.metrics['metric']} {row.metric:.4f}{kept}")
+    if row.ms:
+        parts.append(f"{row.ms:.2g} ms a text")
+        parts.append(f"{factors(row)} ({basis(run, row)})" if factors(row) else basis(run, row))
+    return f"deployed as {row.backend}: {'; '.join(filter(None, parts))}"
+
+
+def closing(path: Path) -> str:
+    """Return what a command prints of a run: its metrics, and below them what is deployed."""
+    run = RunRecord(path)
+    metrics, line = run.metrics, f"{run.student}: made"
+    if name := metrics.get("metric", ""):
+        line += f": {name} {metrics['student'][name]:.4f}"
+    if "retention" in metrics:
+        line += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+    return "\n".join(filter(None, (line, describe_deployed(run, entries(run, run.name)))))
 
 
 def html(path: Path) -> str:

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 
 from alembert.io.files import atomic
 from alembert.io.parsing import yaml_of
-from alembert.report.comparison import FOOTNOTE, Entry, entries, table
+from alembert.report.comparison import FOOTNOTE, LEGEND, Entry, describe_deployed, entries, table
 from alembert.runs.record import STAGE_COLUMNS, RunRecord
 
 log = logging.getLogger(__name__)
@@ -159,8 +159,11 @@ def _figures(run: RunRecord, rows: list[Entry]) -> str:
         f"{escaped(k)} {v:.4f}" for k, v in run.metrics.get("student", {}).items() if k != metric
     ]
     more = f"\n\nThe student's other metrics: {', '.join(others)}." if others else ""
-    note = f"\n\n{FOOTNOTE.replace('* M', '(*) M')}" * any(entry.starred for entry in rows)
-    return _table(("model", *columns), labelled) + note + more
+    note = f"\n\n{LEGEND}" * any(entry.faster for entry in rows)
+    note += f"\n\n{FOOTNOTE.replace('* M', '(*) M')}" * any(entry.starred for entry in rows)
+    told = describe_deployed(run, rows)
+    first = f"{escaped(told[0].upper() + told[1:])}.\n\n" if told else ""
+    return first + _table(("model", *columns), labelled) + note + more
 
 
 def _limits(run: RunRecord, student: Entry) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from alembert.bench.rows import pareto
 from alembert.io.errors import UserError
 from alembert.io.files import write_text
 from alembert.report import comparison
-from alembert.report.comparison import FOOTNOTE, TIMES, Entry
+from alembert.report.comparison import FOOTNOTE, LEGEND, TIMES, Entry
 from alembert.report.rejudge import predict_again
 from alembert.runs.record import RunRecord
 
@@ -58,11 +58,12 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
     content = {
         "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
         "about": _about(runs[0]) if comparison.comparable(runs) else "",
-        "tiles": _tiles(rows, _metric(runs)),
+        "tiles": _tiles(rows, _metric(runs), dict(zip(names, runs, strict=True))),
         "columns": columns,
         "rows": list(zip(rows, cells, strict=True)),
         "front": _front(runs, rows),
         "teacher": any(row.role == "teacher" for row in rows),
+        "legend": LEGEND if any(row.faster for row in rows) else "",
         "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
@@ -141,20 +142,59 @@ def _about(run: RunRecord) -> str:
     return f"{metric} on {Path(source).name}{more}"
 
 
-def _tiles(rows: Sequence[Entry], metric: str) -> list[tuple[str, list[Tile]]]:
-    """Return each student's headline: how much smaller and faster it is, and its retention."""
-    tiles: list[tuple[str, list[Tile]]] = []
+def _tiles(
+    rows: Sequence[Entry], metric: str, runs: Mapping[str, RunRecord]
+) -> list[tuple[str, list[Tile], str]]:
+    """Return each student's headline, and how its times were measured.
+
+    It says how much smaller and faster the variant is that is deployed, and its retention; without
+    one it says the same of the student in torch.
+    """
+    tiles: list[tuple[str, list[Tile], str]] = []
     teacher: Entry | None = None
     for row in rows:
-        if row.role == "teacher":
+        if row.role == "teacher" and row.backend == "torch":
             teacher = row
-        elif row.backend == "torch":
+        elif row.role == "student" and row.backend == "torch":
+            deployed = comparison.deployed_of(rows, row.name)
+            if deployed is not None and teacher is not None:
+                figures = _deployed_headline(row, teacher, deployed)
+                tiles.append((row.name, figures, comparison.basis(runs[row.name], deployed)))
+                continue
             best = max(
                 (r for r in rows if r.name == row.name and r.faster and r.backend != "torch"
-                 and not r.same),
+                 and r.role == "student" and not r.same),
                 key=lambda r: r.faster or 0, default=None,
             )  # fmt: skip
-            tiles.append((row.name, _headline(row, teacher, best, metric)))
+            tiles.append((row.name, _headline(row, teacher, best, metric), ""))
+    return tiles
+
+
+def _deployed_headline(student: Entry, teacher: Entry, deployed: Entry) -> list[Tile]:
+    """Return how much smaller and faster the deployed variant is, and what it keeps."""
+    tiles: list[Tile] = []
+    name = deployed.backend
+    if teacher.size_mb and deployed.size_mb:
+        sizes = f"{teacher.size_mb:.1f} MB → {deployed.size_mb:.1f} MB on disk"
+        if teacher.parameters and student.parameters:
+            fewer = teacher.parameters / student.parameters
+            sizes += f"; {fewer:.1f}{TIMES} fewer parameters"
+        factor = teacher.size_mb / deployed.size_mb
+        tiles.append((f"{factor:.1f}{TIMES}", f"smaller, deployed as {name}", sizes))
+    if deployed.faster and deployed.ms and teacher.ms:
+        others = [f"{teacher.ms:.2g} → {deployed.ms:.2g} ms a text", comparison.factors(deployed)]
+        if student.faster:
+            others.append(f"the student in torch fp32 {student.faster:.1f}{TIMES}")
+        note = "; ".join(others)
+        if deployed.same:
+            tiles.append(("no", "difference in speed was shown", note))
+        else:
+            tiles.append(_speed(deployed.faster, f", deployed as {name}", note))
+    if deployed.retention is not None and deployed.metric is not None and teacher.metric:
+        values = f"{teacher.metric:.3f} → {deployed.metric:.3f}"
+        if student.retention is not None and student.metric is not None:
+            values += f"; in fp32 {student.metric:.3f}, {student.retention:.1%}"
+        tiles.append((f"{deployed.retention:.1%}", f"kept, deployed as {name}", values))
     return tiles
 
 
@@ -194,7 +234,7 @@ def _front(runs: Sequence[RunRecord], rows: Sequence[Entry]) -> str:
     """Plot the metric against latency; an empty string where fewer than two models compare."""
     from alembert.report import plots
 
-    shared = sum(row.role == "teacher" for row in rows) == 1
+    shared = sum(row.role == "teacher" and row.backend == "torch" for row in rows) == 1
     unit = "CPU ms a text"
     if len(runs) > 1 and shared:  # times of different hours compare only through the teacher
         unit = "CPU time a text, % of the teacher's"

@@ -194,10 +194,10 @@ def search_result(run: RunRecord) -> Section | None:
     ]  # fmt: skip
     spent = sum(cost["cpu_s"] for cost in done["cost"].values())
     lead = (
-        f"{len(rows)} shapes, timed with random weights in int8, one thread, CPU time; some were "
-        f"trained briefly and compared by {metric} on the held-out texts, a third of each rung "
-        f"going on; "
-        f"{winner} was trained to the end. All of it took {spent:,.0f} s of CPU time."
+        f"{len(rows)} shapes, timed with random weights in int8 (the graph alone, one thread, CPU "
+        f"time); some were trained briefly and compared by {metric} on the held-out texts, a third "
+        f"of each rung going on; {winner} was trained to the end. All of it took {spent:,.0f} s of "
+        f"CPU time."
     )
     return Section(
         key="search",

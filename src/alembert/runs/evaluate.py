@@ -78,7 +78,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         logits = {"ensemble": average, **logits}
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
-    exports = _exports(job)
+    exports = _exports(job, texts, splits.task.kind)
     of_exports = _measure_exports(exports, texts, metrics)
     others = of_exports | _measure_undistilled(job, texts.student, metrics)
     others |= baselines.logits_of(compared)
@@ -109,12 +109,15 @@ def _measure_undistilled(job: Job, task: EncodedTask, metrics: dict[str, Any]) -
     return {UNDISTILLED: logits}
 
 
-def _exports(job: Job) -> dict[str, Exported]:
+def _exports(job: Job, texts: RunTexts, kind: str) -> dict[str, Exported]:
     """Return the exports of student and teacher; none for a job that leaves them out."""
     student = deployed.found(job.result) if job.export else None
     if student is None:
         return {}
-    teacher = deployed.exported_teacher(job.task_teacher) if job.task_teacher else None
+    if (path := job.task_teacher) is None:
+        return {"student": student}
+    loaded = texts.teachers[path].model(kind), texts.teachers[path].tokenizer
+    teacher = deployed.exported_teacher(path, loaded)
     return {"student": student} | ({"teacher": teacher} if teacher else {})
 
 

@@ -100,7 +100,10 @@ class RunRecord:
         self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
         self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
         bench = path / "bench.json"
-        self.bench: list[dict[str, Any]] = fields_of(bench, BENCH).get("rows", [])
+        timed = fields_of(bench, BENCH)
+        self.bench: list[dict[str, Any]] = timed.get("rows", [])
+        hardware = timed.get("hardware")
+        self.processor = str(hardware.get("cpu", "")) if isinstance(hardware, dict) else ""
         self.arguments: dict[str, Any] = self.environment.get("arguments", {})
         self.files: dict[str, Any] = self.arguments.get("files") or {}
         if self.files:

@@ -20,7 +20,7 @@ from alembert.models.checks import check_length
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.search import identity, latency
 from alembert.search.phases import time_shapes, train_briefly, train_winner
-from alembert.search.show import summary, table
+from alembert.search.show import end_to_end, final_table, summary, table
 from alembert.search.space import Budget, grid
 from alembert.search.trials import HOME, Task, is_whole, publish, usual_steps
 
@@ -67,6 +67,7 @@ def search(
             keep_json(out / FILE, done)
         present(out)
     table(done)
+    final_table(end_to_end(out))
     if not done["reached"]:
         raise UserError(f"{summary(out, done)}: lower --min-retention, or give more --trials")
     return summary(out, done)

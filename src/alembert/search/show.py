@@ -1,17 +1,28 @@
-"""The result of a search as a line and as a table."""
+"""The result of a search as a line and as tables, with how each time was measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from alembert.bench.rows import Row, row_of
+from alembert.bench.show import tables
+from alembert.io.files import read_json
+
+GRAPH_ALONE = "the graph alone, random tokens, one thread"
+END_TO_END = "end to end on real texts of --eval, one at a time, one thread"
+RATIOS = "x: times as fast, by CPU time of the same texts; ≈ same: inside the noise"
+
 
 def table(done: dict[str, Any]) -> None:
     """Print the trained candidates, the fastest first, and the cost of the search."""
     rungs, times = done["rungs"], latencies(done)
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
-    caption = f"held-out {done['metric']} after these shares of their training" if rungs else None
+    caption = f"ms: {GRAPH_ALONE}"
+    if rungs:
+        caption += f"; held-out {done['metric']} after these shares of their training"
     shown = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
     names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
     for name in sorted(names, key=lambda each: times[each]):
@@ -39,8 +50,21 @@ def spent(done: dict[str, Any]) -> str:
     return f"cost: {'; '.join(parts)}; {total:,.0f} s CPU in all"
 
 
+def end_to_end(out: Path) -> list[Row]:
+    """Return the rows of teacher and student that were timed on real texts; none without --eval."""
+    at = out / "bench.json"
+    return [row_of(each) for each in read_json(at)["rows"]] if at.is_file() else []
+
+
+def final_table(rows: Sequence[Row]) -> None:
+    """Print teacher and student in each engine, timed in turns from a text to its answer."""
+    if rows:
+        note = f"measured {END_TO_END}, median {rows[0].length} tokens; {RATIOS}"
+        Console(markup=False).print(tables(rows)[0], note, sep="\n", highlight=False)
+
+
 def summary(out: Path, done: dict[str, Any]) -> str:
-    """Return a line on the student, its folder and its figures."""
+    """Return a line on the student, its folder and its figures, and how each was measured."""
     winner, metric, aim = done["winner"], done["metric"], done["teacher"]["held_out"]
     retention = f"{winner['held_out'] / aim:.1%} of the teacher's held-out {metric}" if aim else ""
     if not done["reached"]:
@@ -49,15 +73,28 @@ def summary(out: Path, done: dict[str, Any]) -> str:
             f"{out}/student: the best found, {winner['name']} ({winner['latency_ms']:.3g} ms), "
             f"keeps {retention}, and {share:.1%} was required"
         )
-    on_eval, metrics, faster = "", winner["metrics"], ""
-    if "latency_ms" in done["teacher"]:
-        times = done["teacher"]["latency_ms"] / winner["latency_ms"]
-        faster = f", {times:.1f} times as fast as its teacher in torch"
-    if "int8" in winner:
-        on_eval = f"; on --eval {metric} {winner['int8'][metric]:.4f} in int8"
+    backend = winner.get("backend", "int8")  # records of an earlier version have none
+    on_eval, metrics = "", winner["metrics"]
+    if on_test := metrics.get("deployed") or winner.get("int8"):
+        on_eval = f"; on --eval {metric} {on_test[metric]:.4f} in {backend}"
         if "teacher" in metrics:
             on_eval += f", the teacher {metrics['teacher'][metric]:.4f}"
+    faster = ""
+    if "latency_ms" in done["teacher"]:
+        times = done["teacher"]["latency_ms"] / winner["latency_ms"]
+        faster = f", {times:.1f} times as fast as its teacher's in torch"
+    graph = f"{winner['latency_ms']:.3g} ms a text in {backend}{faster} ({GRAPH_ALONE})"
     return (
-        f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, "
-        f"{winner['latency_ms']:.3g} ms a text in int8{faster}, keeps {retention}{on_eval}"
+        f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, {graph}"
+        f"{_on_real_texts(end_to_end(out), backend)}; keeps {retention}{on_eval}"
     )
+
+
+def _on_real_texts(rows: Sequence[Row], backend: str) -> str:
+    """Return the student's speed beside its teacher's on real texts; empty without any."""
+    row = next((r for r in rows if (r.model, r.backend) == ("student", backend)), None)
+    if row is None or not row.ratios:
+        return ""
+    shown = [f"{ratio.value:.1f} times its teacher in {ratio.to.rpartition(':')[2]}"
+             for ratio in row.ratios]  # fmt: skip
+    return f"; {row.cpu_ms['median']:.3g} ms {END_TO_END}, {', '.join(shown)}"

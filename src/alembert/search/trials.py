@@ -11,15 +11,13 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.data.splits import Files
-from alembert.export.export import export
-from alembert.inference import manifest as deployed
+from alembert.export import deployed
 from alembert.inference.engine import open_engine
-from alembert.inference.manifest import Manifest
+from alembert.inference.manifest import Manifest, read_manifest
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep_checksums, keep_json, read_json
 from alembert.recipes.schema import Recipe, Stage, replaced, with_run
-from alembert.runs.evaluate import evaluate
 from alembert.runs.folder.writing import copy_file
 from alembert.runs.job import Job
 from alembert.runs.run import run
@@ -119,15 +117,17 @@ def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[s
 def train_fully(
     task: Task, shape: Shape, vocabulary: str, epochs: float | None, length: int
 ) -> dict[str, Any]:
-    """Train to the end, export to int8, evaluate and time, unless recorded; return the record."""
+    """Train to the end, export, evaluate and time, unless recorded; return the record."""
     name = f"{shape.name}-{vocabulary}" + (f"-{epochs:g}-epochs" if epochs is not None else "")
     record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
     if not is_whole(record):
-        job = task.job(task.recipe(shape, epochs), vocabulary, out, task.files)
+        job = replace(
+            task.job(task.recipe(shape, epochs), vocabulary, out, task.files), export=True
+        )
         with spent() as cost:
             metrics = run(job)
         with spent() as exporting:
-            exported = _exported(job, task, length)
+            exported = _exported(job.result, length)
         result = {
             "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **cost,
@@ -136,7 +136,7 @@ def train_fully(
         keep_json(record, result)
     result = dict(read_json(record))
     if result.get("tokens", length) != length:
-        ms = _ms(out / "student", deployed.read_manifest(out / "student"), length)
+        ms = _ms(out / "student", read_manifest(out / "student"), length)
         result |= {"latency_ms": ms, "tokens": length}
         keep_json(record, result)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
@@ -144,30 +144,27 @@ def train_fully(
     return result
 
 
-def _exported(job: Job, task: Task, length: int) -> dict[str, Any]:
-    """Export the student to int8; return its metrics on --eval, milliseconds and sizes."""
-    student, files = job.result, task.files
-    source = (files.valid or files.train) if files.task is None else None
-    texts = replace(files, train=source, valid=None, evaluation=None) if source else None
-    manifest = export(str(student), ["onnx", "int8"], texts, task.max_length)
-    if all(variant.backend != "int8" for variant in manifest.variants):
+def _exported(student: Path, length: int) -> dict[str, Any]:
+    """Return the backend that a student is deployed in, its milliseconds and sizes."""
+    if (exported := deployed.found(student)) is None:
         raise UserError(
-            f"{student}: its outputs change too much in int8, in which its latency was measured: "
-            f"'alembert export {student} --auto --data FILE' finds the parts that need fp32"
+            f"{student}: it cannot be exported, which a search measures: the line above says why"
         )
-    ms = _ms(student, manifest, length)
-    result: dict[str, Any] = {
-        "latency_ms": ms, "tokens": length, "parameters": manifest.parameters,
-        "size_mb": manifest.variant("int8", student).size_mb,
+    facts = exported.manifest
+    chosen = facts.variant(None, student)
+    if chosen.backend != "int8":
+        log.info(
+            f"{student}: int8 keeps too little of its metric, or is slower: it is deployed as "
+            f"{chosen.backend}"
+        )
+    return {
+        "backend": chosen.backend, "latency_ms": _ms(student, facts, length), "tokens": length,
+        "parameters": facts.parameters, "size_mb": chosen.size_mb,
     }  # fmt: skip
-    if files.evaluation is not None:
-        test = replace(files, train=files.evaluation, valid=None, evaluation=None, task=None)
-        result["int8"] = evaluate(str(student), test, task.max_length, "int8", task.metric)
-    return result
 
 
 def _ms(student: Path, manifest: Manifest, length: int) -> float:
-    return timed(open_engine(student, manifest, "int8", 1), length, manifest.vocabulary)
+    return timed(open_engine(student, manifest, None, 1), length, manifest.vocabulary)
 
 
 def is_whole(record: Path) -> bool:
