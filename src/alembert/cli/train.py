@@ -62,12 +62,10 @@ check = o.verb(
 
 
 def _print(model: Model) -> None:
-    """Print one line with the model's path and metrics."""
+    """Print one line with the model's path, its metric and what it keeps."""
+    from alembert.evaluation.phrases import closing
+
     if not leads():
         return
-    metrics, figures = model.metrics, ""
-    if name := metrics.get("metric", ""):
-        figures = f": {name} {metrics['student'][name]:.4f}"
-    if "retention" in metrics:
-        figures += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
-    typer.echo(f"{model.path}: made{figures}")
+    figures = closing(model.metrics)
+    typer.echo(f"{model.path}: made{f': {figures}' * bool(figures)}")

@@ -1,18 +1,24 @@
 """The result of a search as a line and as a table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from alembert.evaluation import phrases
+
 
 def table(done: dict[str, Any]) -> None:
     """Print the trained candidates, the fastest first, and the cost of the search."""
     rungs, times = done["rungs"], latencies(done)
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
-    caption = f"held-out {done['metric']} after these shares of their training" if rungs else None
-    shown = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
+    of_texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
+    caption = f"held-out {done['metric']}{of_texts} after these shares of their training"
+    shown = Table(
+        Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption if rungs else None
+    )
     names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
     for name in sorted(names, key=lambda each: times[each]):
         cells = [f"{r['values'][name]:.4f}" if name in r["values"] else "" for r in rungs]
@@ -39,10 +45,20 @@ def spent(done: dict[str, Any]) -> str:
     return f"cost: {'; '.join(parts)}; {total:,.0f} s CPU in all"
 
 
+def _kept(done: dict[str, Any]) -> str:
+    """Return what the winner keeps of the held-out metric, with its interval and n."""
+    value = done["winner"]["held_out"] / done["teacher"]["held_out"]
+    for each in phrases.read(done.get("kept", {})):
+        if each.metric == done["metric"] and each.kept is not None:
+            return phrases.share(replace(each.kept, value=value), each.n)
+    texts = f" (n = {done['teacher']['texts']:,})" if "texts" in done["teacher"] else ""
+    return f"{100 * value:.1f} %{texts}"
+
+
 def summary(out: Path, done: dict[str, Any]) -> str:
     """Return a line on the student, its folder and its figures."""
     winner, metric, aim = done["winner"], done["metric"], done["teacher"]["held_out"]
-    retention = f"{winner['held_out'] / aim:.1%} of the teacher's held-out {metric}" if aim else ""
+    retention = f"{_kept(done)} of the teacher's held-out {metric}" if aim else ""
     if not done["reached"]:
         share = done["asked"]["min_retention"]
         return (
@@ -57,6 +73,8 @@ def summary(out: Path, done: dict[str, Any]) -> str:
         on_eval = f"; on --eval {metric} {winner['int8'][metric]:.4f} in int8"
         if "teacher" in metrics:
             on_eval += f", the teacher {metrics['teacher'][metric]:.4f}"
+            told = [str(each) for each in phrases.read(metrics) if each.metric == metric]
+            on_eval += "".join(f", in fp32 {each}" for each in told if each)
     return (
         f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, "
         f"{winner['latency_ms']:.3g} ms a text in int8{faster}, keeps {retention}{on_eval}"
