@@ -20,7 +20,7 @@ from transformers import BertTokenizerFast
 from alembert.bench.rows import pareto
 from alembert.cli import deploy
 from alembert.data.splits import Files
-from alembert.evaluation import predictions
+from alembert.evaluation import phrases, predictions
 from alembert.evaluation.predictions import Predictions
 from alembert.inference import manifest as deployed
 from alembert.io.errors import UserError
@@ -93,7 +93,9 @@ def made(*runs: Path, out: Path | None = None) -> str:
 def test_the_page_says_what_metrics_json_says(home: Path, report: str) -> None:
     text = Reader(report).text
     metrics = json.loads((home / "run/metrics.json").read_text())
-    assert f"{metrics['retention']:.1%}" in text
+    low, high = (100 * bound for bound in metrics["intervals"]["retention"])
+    assert f"{100 * metrics['retention']:.0f} % ({low:.0f} to {high:.0f} %, n = " in text
+    assert f"accuracy on test.csv, n = {metrics['n']}" in text
     for who in ("teacher", "student"):
         assert f"{metrics[who]['accuracy']:.4f}" in text
     small = metrics["parameters"]["teacher"] / metrics["parameters"]["student"]
@@ -510,7 +512,7 @@ def test_the_card_is_the_hubs_and_has_the_measured_figures(copied: Path) -> None
     assert data.base_model is None  # the teacher is a folder, and no name on the hub
     values = {result.metric_name: result.metric_value for result in data.eval_results}
     assert values == {name: round(value, 4) for name, value in metrics["student"].items()}
-    assert f"{metrics['retention']:.1%}" in found.text
+    assert phrases.read(metrics)[0].share in found.text
     assert "What differs from the paper" in found.text
 
 

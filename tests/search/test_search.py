@@ -193,7 +193,7 @@ def test_where_too_little_is_kept_the_next_slower_one_is_trained(
         vocabulary="all",
         trials=[],
     )
-    aim = {"metric": "accuracy", "held_out": 1.0}
+    aim = {"metric": "accuracy", "held_out": 1.0, "texts": 3}
     for share, wanted in ((0.8, 1), (0.9, 2), (0.95, 3), (0.99, 3)):
         asked.clear()
         fulls = phases.train_winner(
@@ -339,7 +339,8 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     real, aim = search.__globals__["_aim"], {**done["teacher"], "held_out": 2.0}
     monkeypatch.setattr("alembert.search.search._aim", lambda *given: (real(*given)[0], aim))
     monkeypatch.setattr("alembert.search.search.train_winner", lambda *_: [done["winner"]])
-    asked = f"{done['winner']['held_out'] / 2:.1%} of the teacher's held-out accuracy, and 99.0%"
+    share = 100 * done["winner"]["held_out"] / 2  # no interval: that of three texts reaches 0
+    asked = rf"{share:.1f} % \(n = 3\) of the teacher's held-out accuracy, and 99.0%"
     with pytest.raises(UserError, match=rf"found/student: the best found, {name} .* keeps {asked}"):
         find(home, out, replace(CAPPED, min_retention=0.99))
     assert not json.loads((out / "search.json").read_text())["reached"]

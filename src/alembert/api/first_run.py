@@ -104,6 +104,7 @@ def quickstart(
 def _compared(models: dict[str, Model], data: "Files") -> dict[str, dict[str, Any]]:
     """Return size, CPU time and test accuracy of each model, by its name."""
     from alembert.data.splits import prepare
+    from alembert.evaluation import phrases
     from alembert.export.deployed import time_run
     from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 
@@ -119,6 +120,7 @@ def _compared(models: dict[str, Model], data: "Files") -> dict[str, dict[str, An
         row.model: {
             **row.content(),
             "accuracy": models[row.model].metrics["student"]["accuracy"],
+            "kept": "; ".join(each.share for each in phrases.read(models[row.model].metrics)[:1]),
         }
         for row in rows
     }

@@ -39,11 +39,10 @@ def _print(table: dict[str, dict[str, Any]]) -> None:
 
     rows = Table("model", "parameters", "size", "test accuracy", "kept", "CPU per text")
     for name, row in table.items():
-        retention = row["accuracy"] / table["teacher"]["accuracy"]
         speedup = row["ratios"][0]["value"] if row["ratios"] else 1.0
         rows.add_row(
             name, f"{row['parameters'] / 1e6:.1f} M", f"{row['size_mb']:.0f} MB",
-            f"{row['accuracy']:.3f}", f"{retention:.1%}",
+            f"{row['accuracy']:.3f}", row["kept"] or "-",
             f"{row['cpu_ms']['median']:.1f} ms ({speedup:.1f}x)",
         )  # fmt: skip
     Console(markup=False).print(rows)

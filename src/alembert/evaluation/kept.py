@@ -21,7 +21,7 @@ from alembert.data.tasks import Task
 from alembert.evaluation.baselines.linear import constant
 from alembert.evaluation.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
 from alembert.evaluation.metrics import Logits, labelled_rows
-from alembert.evaluation.resampling import Statistic, statistic
+from alembert.evaluation.resampling import statistic
 from alembert.io.named import is_named
 
 UNBALANCED = 0.6  # of the texts have one label
@@ -65,13 +65,14 @@ def of_run(
     """Return what metrics.json says of sureness: n, intervals, retention and headline.
 
     logits has the teacher, if there is one, the student and any other model by its name. data has
-    the rows as teacher and student read them; the others read those of the student. metrics has
+    the rows as each reads them, by default as the student does. metrics has
     the values of both. There is no retention where the teacher's metric, or its interval, reaches
     0, and no gain where the teacher's lead over the majority does.
     """
     rows = labelled_rows(task, logits["student"], data["student"])
     texts = np.unique(rows.texts)
     models = {**logits, MAJORITY: majority(task, train, data["student"])}
+    data = {**dict.fromkeys(models, data["student"]), **data}
     told: dict[str, Any] = {"n": len(texts)}
     told["intervals"] = _of_metric(task, task.metric, models, data, texts)
     if "teacher" not in logits:
@@ -105,12 +106,7 @@ def _of_metric(
     texts: NDArray[np.int64],
 ) -> dict[str, Any]:
     """Return the bounds of each model's metric, and of what the student keeps of the teacher's."""
-    statistics: dict[str, Statistic] = {}
-    for name, logits in models.items():
-        read = data.get(name, data["teacher" if name == "ensemble" else "student"])
-        rows = labelled_rows(task, logits, read)
-        statistics[name] = statistic(task, metric, rows, texts, read.unseen)
-    drawn = bootstrap(statistics, len(texts), draws_of(metric, len(rows.labels)))
+    drawn, _ = drawn_of(task, metric, models, data, texts)
     free = drawn.pop(MAJORITY)
     found: dict[str, Any] = {
         name: bounds.bounds
@@ -129,6 +125,26 @@ def _of_metric(
     if gain is not None and (bounds := gain.interval) is not None:
         found["gain_kept"] = asdict(bounds)
     return found
+
+
+def drawn_of(
+    task: Task,
+    metric: str,
+    models: Mapping[str, Logits],
+    data: Mapping[str, Encoded],
+    texts: NDArray[np.int64] | None = None,
+) -> tuple[dict[str, Drawn], int]:
+    """Return each model's metric on the same samples, and the number of texts.
+
+    The texts are by default those in which the last model has a label.
+    """
+    rows = {name: labelled_rows(task, logits, data[name]) for name, logits in models.items()}
+    *_, last = rows.values()
+    texts = np.unique(last.texts) if texts is None else texts
+    statistics = {
+        name: statistic(task, metric, each, texts, data[name].unseen) for name, each in rows.items()
+    }
+    return bootstrap(statistics, len(texts), draws_of(metric, len(last.labels))), len(texts)
 
 
 def interval_of(drawn: Drawn, metric: str, texts: int) -> Interval | None:

@@ -1,6 +1,6 @@
 """What a student keeps, and how two models differ, in words: each with its interval and n."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ FINE = 500  # texts from which on a tenth of a percent is told
 class Kept:
     """What a student keeps of its teacher's metric, read from metrics.json.
 
-    kept, difference and gain are None where they were not measured, or make no sense. n is None in
-    a folder of an earlier version.
+    kept, difference and gain are None where they were not measured, or make no sense. A folder of
+    an earlier version has no n and no bounds: those of its `kept` are its value.
     """
 
     metric: str
@@ -37,14 +37,14 @@ class Kept:
         if self.kept is None:
             return difference(self.difference, self.n) if self.difference else ""
         same = f": {SAME}" if self.alike else ""
-        return f"{percent(self.kept, self.n)}{_brackets(_range(self.kept, self.n), self.n, same)}"
+        return share(self.kept, self.n, same)
 
     @property
     def of_gain(self) -> str:
         """The share of the gain over the majority with its interval, "" where there is none."""
         if self.gain is None:
             return ""
-        return f"{percent(self.gain, self.n)}{_brackets(_range(self.gain, self.n), None, '')}"
+        return f"{percent(self.gain, self.n)}{_brackets(_range(self.gain, self.n), None)}"
 
     def __str__(self) -> str:
         if self.kept is None:
@@ -70,6 +70,8 @@ def read(metrics: Mapping[str, Any]) -> list[Kept]:
 def _of(metrics: Mapping[str, Any], metric: str, intervals: Mapping[str, Any]) -> Kept:
     teacher, student = (float(metrics[role][metric]) for role in ("teacher", "student"))
     kept, apart, gain = (intervals.get(name) for name in ("retention", "difference", "gain_kept"))
+    if not intervals and "retention" in metrics:
+        kept = [metrics["retention"]] * 2
     return Kept(
         metric=metric,
         teacher=teacher,
@@ -88,8 +90,7 @@ def closing(metrics: Mapping[str, Any]) -> str:
     name, told = metrics["metric"], read(metrics)
     if not told:
         bounds = metrics.get("intervals", {}).get("student")
-        value = metrics["student"][name]
-        return f"{name} {value:.4f}{_of_value(bounds, metrics.get('n'))}"
+        return f"{name} {value(metrics['student'][name], bounds, metrics.get('n'))}"
     parts = [
         f"{each.metric} {each.student:.4f}, the teacher {each.teacher:.4f}"
         + (f", {each}" if str(each) else "")
@@ -98,33 +99,39 @@ def closing(metrics: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def percent(share: Interval, n: int | None) -> str:
+def share(found: Interval, n: int | None, end: str = "") -> str:
+    """Return a share with its interval and n: "97.2 % (95.1 to 99.0 %, n = 872)"."""
+    return f"{percent(found, n)}{_brackets(_range(found, n), n, end)}"
+
+
+def percent(found: Interval, n: int | None) -> str:
     """Return a share in percent, to a tenth where its interval and n are so fine."""
-    return f"{100 * share.value:.{_decimals(share, n)}f} %"
+    return f"{100 * found.value:.{_decimals(found, n)}f} %"
 
 
-def _decimals(share: Interval, n: int | None) -> int:
-    return int((n is None or n >= FINE) and share.high - share.low < 0.05)
+def _decimals(found: Interval, n: int | None) -> int:
+    return int((n is None or n >= FINE) and found.high - found.low < 0.05)
 
 
-def _range(share: Interval, n: int | None) -> str:
-    if share.low == share.high:
+def _range(found: Interval, n: int | None) -> str:
+    if found.low == found.high:
         return ""
-    digits = _decimals(share, n)
-    return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f} %"
-
-
-def _of_value(bounds: list[float] | None, n: int | None) -> str:
-    return _brackets("{:.3f} to {:.3f}".format(*bounds) if bounds else "", n, "")
+    digits = _decimals(found, n)
+    return f"{100 * found.low:.{digits}f} to {100 * found.high:.{digits}f} %"
 
 
 def difference(found: Interval, n: int | None) -> str:
-    """Return a difference with its interval: "-0.0120 (-0.031 to 0.007, n = 872: no ...)"."""
+    """Return a difference with its interval: "-0.0120 (-0.031 to +0.007, n = 872: no ...)"."""
     same = f": {SAME}" if found.reaches(0) else ""
     bounds = "" if found.low == found.high else f"{found.low:+.3f} to {found.high:+.3f}"
     return f"{found.value:+.4f}{_brackets(bounds, n, same)}"
 
 
-def _brackets(bounds: str, n: int | None, end: str) -> str:
+def value(number: float, bounds: Sequence[float] | None, n: int | None = None) -> str:
+    """Return a metric with its interval: "0.8349 (0.810 to 0.859, n = 872)"."""
+    return f"{number:.4f}{_brackets('{:.3f} to {:.3f}'.format(*bounds) if bounds else '', n)}"
+
+
+def _brackets(bounds: str, n: int | None, end: str = "") -> str:
     inside = ", ".join(filter(None, (bounds, f"n = {n:,}" if n is not None else "")))
     return f" ({inside}{end})" if inside else ""

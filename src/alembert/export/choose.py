@@ -14,7 +14,9 @@ from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare_file
 from alembert.data.tasks import Task
-from alembert.evaluation import predict
+from alembert.evaluation import kept, phrases, predict
+from alembert.evaluation.intervals import Interval
+from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.export import export, fidelity, quantize
 from alembert.export.export import FILES, Export
@@ -96,9 +98,14 @@ def _chosen(
 
 
 def _measured(work: Export, manifest: Manifest, criterion: Criterion) -> Manifest:
-    """Add each variant's metric, and its latency_ms and cpu_ms, medians on one thread."""
-    metrics = {v.backend: _metric(work, manifest, criterion, v) for v in _candidates(manifest)}
-    engines = {name: open_engine(work.folder, manifest, name, 1) for name in metrics}
+    """Add each variant's metric, and its latency_ms and cpu_ms, medians on one thread.
+
+    What it keeps of the metric in ONNX fp32 is added with its interval: kept, kept_low, kept_high
+    and the texts n, where the share makes sense.
+    """
+    logits = {v.backend: _logits(work, manifest, criterion, v) for v in _candidates(manifest)}
+    measured = _metrics(criterion, logits)
+    engines = {name: open_engine(work.folder, manifest, name, 1) for name in logits}
     order = np.random.default_rng(1).permutation(len(criterion.data))[:TIMED].tolist()
     texts = [
         fidelity.graph_inputs(pad([criterion.data[i]], criterion.pad), manifest.inputs)
@@ -106,9 +113,7 @@ def _measured(work: Export, manifest: Manifest, criterion: Criterion) -> Manifes
     ]
     times = timed(engines, texts)
     variants = [
-        replace(v, measured={criterion.task.metric: metrics[v.backend], **times[v.backend]})
-        if v.backend in metrics
-        else v
+        replace(v, measured=measured[v.backend] | times[v.backend]) if v.backend in measured else v
         for v in manifest.variants
     ]
     return replace(manifest, variants=tuple(variants))
@@ -135,14 +140,29 @@ def timed(engines: dict[str, Engine], texts: Sequence[Ids]) -> dict[str, dict[st
     }
 
 
-def _metric(work: Export, manifest: Manifest, criterion: Criterion, variant: Variant) -> float:
+def _logits(work: Export, manifest: Manifest, criterion: Criterion, variant: Variant) -> Logits:
     engine = open_engine(work.folder, replace(manifest, variants=(variant,)), variant.backend, None)
-    logits = predict.predict(
+    return predict.predict(
         lambda batch: engine(fidelity.graph_inputs(batch, manifest.inputs)),
         criterion.data,
         criterion.pad,
     )
-    return metrics_of(criterion.task, logits, criterion.data)[criterion.task.metric]
+
+
+def _metrics(criterion: Criterion, logits: dict[str, Logits]) -> dict[str, dict[str, float]]:
+    """Return each backend's metric, and what it keeps of that of the first, ONNX in fp32."""
+    task, data = criterion.task, criterion.data
+    found = {name: {task.metric: metrics_of(task, each, data)[task.metric]}
+             for name, each in logits.items()}  # fmt: skip
+    drawn, texts = kept.drawn_of(task, task.metric, logits, dict.fromkeys(logits, data))
+    first, *others = drawn
+    for name in others:
+        share = drawn[name].over(drawn[first])
+        if share is not None and (bounds := share.interval) is not None:
+            found[name] |= {
+                "kept": bounds.value, "kept_low": bounds.low, "kept_high": bounds.high, "n": texts
+            }  # fmt: skip
+    return found
 
 
 def _candidates(manifest: Manifest) -> list[Variant]:
@@ -173,7 +193,8 @@ def _with_parts_in_fp32(work: Export, manifest: Manifest, criterion: Criterion) 
     for count in [*(2**k for k in range(half.bit_length()) if 2**k < half), half]:
         in_fp32 = tuple(sorted(worst[:count]))
         variant = export.make_variant(work, manifest, "int8", in_fp32)
-        metric = _metric(work, manifest, criterion, variant)
+        logits = _logits(work, manifest, criterion, variant)
+        metric = metrics_of(criterion.task, logits, criterion.data)[criterion.task.metric]
         log.info(f"int8 with {count} of {len(worst)} parts in fp32: {metric:.4f}")
         fp32, *others = (v for v in manifest.variants if v.backend != "int8")
         variants = (fp32, variant, *others)  # int8 as a whole may have been left out
@@ -210,7 +231,11 @@ def _table(manifest: Manifest, criterion: Criterion) -> None:
     metric, fp32 = criterion.task.metric, _candidates(manifest)[0].measured
     rows = Table("variant", "MB", metric, "kept", "CPU ms", "to onnx", "")
     for v in _candidates(manifest):
-        retention = f"{v.measured[metric] / fp32[metric]:.1%}" if fp32[metric] > 0 else "-"
+        retention = "-"
+        if "kept" in v.measured:
+            of = v.measured
+            found = Interval(of["kept"], of["kept_low"], of["kept_high"])
+            retention = phrases.share(found, int(of["n"]))
         rows.add_row(
             v.backend, f"{v.size_mb:.1f}", f"{v.measured[metric]:.4f}", retention,
             f"{v.measured['cpu_ms']:.2f}", f"{fp32['cpu_ms'] / v.measured['cpu_ms']:.2f}x",

@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from alembert.evaluation import phrases
+from alembert.evaluation.phrases import Kept
 from alembert.runs.record import RunRecord, Size, size_of
 
 TIMES = "\u00d7"
@@ -20,10 +22,12 @@ FOOTNOTE = (
 class Entry:
     """One model in one backend; a figure that was not measured is None.
 
-    retention: the student's metric divided by the teacher's. ms: CPU milliseconds a text at one
-    thread (wall clock where more threads were timed). faster: speed relative to the teacher in
-    torch; `same` says that the difference is within the noise. against: the same relative to the
-    teacher in its other engines. deployed: this variant is the one that the run was evaluated as.
+    retention: the student's metric divided by the teacher's. kept: of a student that was evaluated
+    itself the same with intervals, and of unbalanced classes by a second metric. ms: CPU
+    milliseconds a text at one thread (wall clock where more threads were timed). faster: speed
+    relative to the teacher in torch; `same` says that the difference is within the noise. against:
+    the same relative to the teacher in its other engines. deployed: this variant is the one that
+    the run was evaluated as.
     estimated: FOOTNOTE applies to the metric; elsewhere: it applies to the time.
     """
 
@@ -35,6 +39,7 @@ class Entry:
     size_mb: float | None
     metric: float | None
     retention: float | None = None
+    kept: tuple[Kept, ...] = ()  # the headline first
     ms: float | None = None
     faster: float | None = None
     same: bool = False
@@ -76,6 +81,8 @@ def entries(run: RunRecord, name: str) -> list[Entry]:
         rows += [teacher, *_teacher_variants(run, teacher)]
     if run.student:
         student = _torch_entry(run, "student", name)
+        if teacher is not None:
+            student = replace(student, kept=tuple(phrases.read(run.metrics)))
         rows += [student, *_exported_entries(run, student)]
     return [_with_ratios(entry, teacher) for entry in rows]
 
@@ -127,7 +134,7 @@ def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
     deployed = run.metrics.get("deployed", {})
     for variant in variants:
         entry = replace(
-            student, backend=variant.backend, size_mb=variant.size_mb,
+            student, backend=variant.backend, size_mb=variant.size_mb, kept=(),
             metric=None, **_timed(run, "student", variant.backend),
         )  # fmt: skip
         if variant.backend == deployed.get("backend"):
@@ -148,7 +155,8 @@ def _with_ratios(entry: Entry, teacher: Entry | None) -> Entry:
     if teacher is None or entry is teacher:
         return entry
     if entry.metric is not None and teacher.metric:
-        entry = replace(entry, retention=entry.metric / teacher.metric)
+        sensible = entry.estimated or any(each.kept for each in entry.kept)
+        entry = replace(entry, retention=entry.metric / teacher.metric if sensible else None)
     if entry.faster is None and entry.ms and teacher.ms and not entry.elsewhere:
         entry = replace(entry, faster=teacher.ms / entry.ms)
     return entry
@@ -235,9 +243,9 @@ def table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]
         metric or "metric": [
             None if r.metric is None else f"{r.metric:.4f}" + "*" * r.estimated for r in rows
         ],
-        "kept": [
-            None if r.retention is None else f"{r.retention:.1%}" + "*" * r.estimated for r in rows
-        ],
+        "kept": [_kept(r, metric) for r in rows],
+        "of the gain": [_told(r, metric, "of_gain") for r in rows],
+        **_second_metric(rows, metric),
         "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
         f"{TIMES} torch": [_speed(r) for r in rows],
         **{
@@ -247,6 +255,24 @@ def table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     return list(shown), [[column[i] or "-" for column in shown.values()] for i in range(len(rows))]
+
+
+def _kept(row: Entry, metric: str) -> str | None:
+    """Return what is kept of the task's metric; of an estimate the share without an interval."""
+    if row.estimated and row.retention is not None:
+        return f"{100 * row.retention:.1f} %*"
+    return _told(row, metric, "share")
+
+
+def _told(row: Entry, metric: str, name: str) -> str | None:
+    """Return a phrase on what is kept of a metric, None where there is none."""
+    return next((getattr(each, name) for each in row.kept if each.metric == metric), None) or None
+
+
+def _second_metric(rows: Sequence[Entry], metric: str) -> dict[str, list[str | None]]:
+    """Return the columns of the metrics that fit unbalanced classes, where any row has one."""
+    names = dict.fromkeys(each.metric for row in rows for each in row.kept if each.metric != metric)
+    return {f"kept of {name}": [_told(row, name, "share") for row in rows] for name in names}
 
 
 def _speed(row: Entry) -> str | None:
@@ -303,11 +329,8 @@ def describe_deployed(run: RunRecord, rows: Sequence[Entry]) -> str:
 def closing(path: Path) -> str:
     """Return what a command prints of a run: its metrics, and below them what is deployed."""
     run = RunRecord(path)
-    metrics, line = run.metrics, f"{run.student}: made"
-    if name := metrics.get("metric", ""):
-        line += f": {name} {metrics['student'][name]:.4f}"
-    if "retention" in metrics:
-        line += f", the teacher {metrics['teacher'][name]:.4f}, kept {metrics['retention']:.1%}"
+    figures = phrases.closing(run.metrics)
+    line = f"{run.student}: made{f': {figures}' * bool(figures)}"
     return "\n".join(filter(None, (line, describe_deployed(run, entries(run, run.name)))))
 
 

@@ -111,8 +111,9 @@ def by_class(predictions: Predictions) -> Section | None:
         )
         if len(retention):
             lead += (
-                f" The student keeps {np.median(retention):.1%} of the teacher's F1 at the median, "
-                f"and all of it or more for {int((retention >= 1).sum())} of {len(retention)}."
+                f" The student keeps {100 * np.median(retention):.0f} % of the teacher's F1 at the "
+                f"median of {len(retention)}, and all of it or more for "
+                f"{int((retention >= 1).sum())}; one of few texts says little alone."
             )
     parts = [rows] if len(rows) <= ROWS else [rows[: ROWS // 2], rows[-ROWS // 2 :]]
     if len(rows) > ROWS:

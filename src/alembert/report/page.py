@@ -9,6 +9,7 @@ from typing import Any
 
 from alembert import __version__
 from alembert.bench.rows import pareto
+from alembert.evaluation.phrases import Kept, percent
 from alembert.io.errors import UserError
 from alembert.io.files import write_text
 from alembert.report import comparison
@@ -139,7 +140,8 @@ def _about(run: RunRecord) -> str:
     average = run.metrics.get("ensemble", {}).get(metric)
     count = 1 + len(run.arguments.get("more_teachers", ()))
     more = "" if average is None else f"; {average:.3f} by the average of its {count} teachers"
-    return f"{metric} on {Path(source).name}{more}"
+    texts = f", n = {run.metrics['n']:,}" if "n" in run.metrics else ""
+    return f"{metric} on {Path(source).name}{texts}{more}"
 
 
 def _tiles(
@@ -218,10 +220,22 @@ def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric:
     if best is not None and best.ms and best.faster:
         size = f", {best.size_mb:.0f} MB" if best.size_mb else ""
         tiles.append(_speed(best.faster, f" as {best.backend}", f"{best.ms:.2g} ms a text{size}"))
-    if student.retention is not None and teacher.metric is not None and student.metric is not None:
-        values = f"{teacher.metric:.3f} → {student.metric:.3f}"
-        tiles.append((f"{student.retention:.1%}", "kept", values))
+    if student.kept:
+        tiles.append(_kept(student.kept))
     return tiles
+
+
+def _kept(found: Sequence[Kept]) -> Tile:
+    """Return the tile of what is kept: the headline, then the other metric and the gain."""
+    first, *others = found
+    values = f"{first.metric} {first.teacher:.3f} → {first.student:.3f}"
+    more = [f"{first.of_gain} of the gain over the majority"] if first.of_gain else []
+    more += [f"{other.metric}: {other}" for other in others if str(other)]
+    if first.kept is None:
+        figure, name, told = f"{first.student - first.teacher:+.3f}", "to its teacher", first.share
+    else:
+        figure, name, told = percent(first.kept, first.n), "kept", first.share
+    return figure, name, "; ".join(filter(None, (values, told, *more)))
 
 
 def _speed(faster: float, backend: str, times: str) -> Tile:

@@ -13,7 +13,7 @@ from alembert.bench import show
 from alembert.bench.rows import Row
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
-from alembert.data.encoded import describe_cut
+from alembert.data.encoded import Encoded, describe_cut
 from alembert.data.splits import Files, prepare_file
 from alembert.evaluation import kept, predict
 from alembert.evaluation.metrics import Logits
@@ -58,7 +58,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         "task": splits.task.kind, "metric": splits.task.metric, "parameters": {}
     }  # fmt: skip
     logits: dict[str, Logits] = {}
-    models, data = {}, {}
+    models, data = {}, dict[str, Encoded]()
     compared = baselines.make(job, texts)
     texts.teachers.release_others(job.task_teacher)
     for role, path, task in (
@@ -73,17 +73,17 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
             logits[role] = predict.predict(model, data[role], task.pad)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
+    sure, read = dict(logits), dict(data)  # what intervals are computed of
     if texts.others and "teacher" in logits:
         average, more = ensemble.evaluate_ensemble(logits["teacher"], splits.task, texts.others)
-        logits = {"ensemble": average, **logits}
+        sure["ensemble"], read["ensemble"] = average, data["teacher"]
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     exports = _exports(job, texts, splits.task.kind)
     of_exports = _measure_exports(exports, texts, metrics)
     others = of_exports | _measure_undistilled(job, texts.student, metrics)
     others |= baselines.logits_of(compared)
-    metrics |= kept.of_run(splits.task, logits | others, data, splits.train, metrics)
-    logits.pop("ensemble", None)
+    metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
     tokenizer = texts.student.tokenizer
     save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, others))
     rows, answers = list[Row](), baselines.answers_of(compared)

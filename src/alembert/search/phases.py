@@ -143,7 +143,10 @@ def train_winner(
             return fulls
         tried = [each["name"] for each in fulls]
         slower = halving.next_up(name, ran.rungs[0], ran.ms, tried)
-        log.info(f"{name} keeps {retention:.1%} of the teacher's held-out {aim['metric']}")
+        log.info(
+            f"{name} keeps {retention:.1%} of the teacher's held-out {aim['metric']} "
+            f"(n = {aim['texts']:,})"
+        )
         if slower is None:
             return fulls
         name = slower

@@ -9,7 +9,7 @@ from typing import Any
 from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
 from alembert.data.summary.describe import describe_splits, describe_task
-from alembert.evaluation import predict
+from alembert.evaluation import kept, predict
 from alembert.evaluation.metrics import metrics
 from alembert.io import checksums
 from alembert.io.errors import UserError
@@ -62,6 +62,7 @@ def search(
                 aim["latency_ms"] = _teacher_ms(budget, task, splits)
                 budget = budget.within(aim["latency_ms"])
             done = {"asked": asked, **_result(budget, task, splits, aim)}
+            done["kept"] = _kept(task, splits, out / done["winner"]["run"] / "student")
             (out / FILE).unlink(missing_ok=True)  # it must not describe a half-copied student
             publish(out / done["winner"]["run"], out)
             keep_json(out / FILE, done)
@@ -107,6 +108,24 @@ def _aim(
         aim = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
         keep_json(at, aim)
     return splits, dict(read_json(at))
+
+
+def _kept(task: Task, splits: Splits, student: Path) -> dict[str, Any]:
+    """Return what the winner keeps of its teacher's metric on the held-out texts, with intervals.
+
+    The form is that of metrics.json.
+    """
+    tokenizer = load_tokenizer(str(student))
+    labels = label_names_of(load_config(task.teacher))
+    own = prepare(task.files, tokenizer, task.max_length, labels, task.seed, task.metric)
+    logits, data, values = {}, {}, dict[str, Any]()
+    for role, path, read in (("teacher", task.teacher, splits), ("student", str(student), own)):
+        pad = int(load_tokenizer(path).pad_token_id or 0)
+        data[role] = read.valid
+        logits[role] = predict.predict(load_model(path, splits.task.kind), read.valid, pad)
+        values[role] = metrics(splits.task, logits[role], read.valid)
+    told = kept.of_run(splits.task, logits, data, splits.train, values)
+    return {"metric": splits.task.metric, **values, **told}
 
 
 def _teacher_ms(budget: Budget, task: Task, splits: Splits) -> float:

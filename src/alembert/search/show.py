@@ -1,6 +1,7 @@
 """The result of a search as a line and as tables, with how each time was measured."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.table import Column, Table
 
 from alembert.bench.rows import Row, row_of
 from alembert.bench.show import tables
+from alembert.evaluation import phrases
 from alembert.io.files import read_json
 
 GRAPH_ALONE = "the graph alone, random tokens, one thread"
@@ -22,7 +24,8 @@ def table(done: dict[str, Any]) -> None:
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
     caption = f"ms: {GRAPH_ALONE}"
     if rungs:
-        caption += f"; held-out {done['metric']} after these shares of their training"
+        of_texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
+        caption += f"; held-out {done['metric']}{of_texts} after these shares of their training"
     shown = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
     names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
     for name in sorted(names, key=lambda each: times[each]):
@@ -63,10 +66,20 @@ def final_table(rows: Sequence[Row]) -> None:
         Console(markup=False).print(tables(rows)[0], note, sep="\n", highlight=False)
 
 
+def _kept(done: dict[str, Any]) -> str:
+    """Return what the winner keeps of the held-out metric, with its interval and n."""
+    value = done["winner"]["held_out"] / done["teacher"]["held_out"]
+    for each in phrases.read(done.get("kept", {})):
+        if each.metric == done["metric"] and each.kept is not None:
+            return phrases.share(replace(each.kept, value=value), each.n)
+    texts = f" (n = {done['teacher']['texts']:,})" if "texts" in done["teacher"] else ""
+    return f"{100 * value:.1f} %{texts}"
+
+
 def summary(out: Path, done: dict[str, Any]) -> str:
     """Return a line on the student, its folder and its figures, and how each was measured."""
     winner, metric, aim = done["winner"], done["metric"], done["teacher"]["held_out"]
-    retention = f"{winner['held_out'] / aim:.1%} of the teacher's held-out {metric}" if aim else ""
+    retention = f"{_kept(done)} of the teacher's held-out {metric}" if aim else ""
     if not done["reached"]:
         share = done["asked"]["min_retention"]
         return (
@@ -79,6 +92,8 @@ def summary(out: Path, done: dict[str, Any]) -> str:
         on_eval = f"; on --eval {metric} {on_test[metric]:.4f} in {backend}"
         if "teacher" in metrics:
             on_eval += f", the teacher {metrics['teacher'][metric]:.4f}"
+            told = [str(each) for each in phrases.read(metrics) if each.metric == metric]
+            on_eval += "".join(f", in fp32 {each}" for each in told if each)
     faster = ""
     if "latency_ms" in done["teacher"]:
         times = done["teacher"]["latency_ms"] / winner["latency_ms"]
