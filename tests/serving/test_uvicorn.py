@@ -1,4 +1,4 @@
-"""What serving.server takes from uvicorn beyond its public settings, and the version it is held to.
+"""What serving takes from uvicorn beyond its public settings, and the version it is held to.
 
 A new minor version of uvicorn is let in by running these tests with it, reading what they name,
 and raising the ceiling in pyproject.toml.
@@ -22,15 +22,21 @@ from packaging.version import Version
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from alembert.serving import server
+from alembert.serving.listening.connections import Connections
+from alembert.serving.listening.protocol import Guarded, protocol
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # overridden method: its parameters; the protocol's are asyncio's and httptools' callbacks
-SERVER = {"shutdown": "self sockets", "handle_exit": "self sig frame"}
+SERVER = {"shutdown": "self sockets", "handle_exit": "self sig frame", "capture_signals": "self"}
 PROTOCOL = {
     "connection_made": "self transport", "connection_lost": "self exc",
+    "pause_writing": "self", "resume_writing": "self",
     "data_received": "self data", "on_message_begin": "self", "on_url": "self url",
-    "on_header": "self name value", "on_headers_complete": "self",
+    "on_header": "self name value", "on_headers_complete": "self", "on_message_complete": "self",
+    "on_response_complete": "self",
 }  # fmt: skip
+CALLED = {"_unset_keepalive_if_required": "self"}  # of the protocol, beside the attributes below
+HELD = ("loop", "parser", "scope", "url", "headers")  # the last two from on_message_begin on
 # attributes of Server; its `servers` are there when it listens, and the test of signals needs them
 READ = ("should_exit", "force_exit", "server_state")
 CONNECTIONS = "connections"  # of server_state
@@ -39,7 +45,7 @@ CONNECTIONS = "connections"  # of server_state
 def changed(server_type: Any, protocol_type: Any) -> list[str]:
     """A line for each part of uvicorn that serving.server uses and that is no longer as it was."""
     found = []
-    for kind, methods in ((server_type, SERVER), (protocol_type, PROTOCOL)):
+    for kind, methods in ((server_type, SERVER), (protocol_type, PROTOCOL | CALLED)):
         for name, expected in methods.items():
             method = getattr(kind, name, None)
             given = " ".join(inspect.signature(method).parameters) if method else "gone"
@@ -54,7 +60,7 @@ def changed(server_type: Any, protocol_type: Any) -> list[str]:
 
 def test_uvicorn_has_all_that_the_server_overrides_and_reads() -> None:
     said = changed(uvicorn.Server, HttpToolsProtocol)
-    assert said == [], f"uvicorn {uvicorn.__version__}: read alembert/serving/server.py again"
+    assert said == [], f"uvicorn {uvicorn.__version__}: read server.py and listening again"
 
 
 def test_a_changed_part_of_uvicorn_is_named() -> None:
@@ -71,6 +77,7 @@ def test_a_changed_part_of_uvicorn_is_named() -> None:
     assert changed(Server, Protocol) == [
         "Server.shutdown has (self sockets grace), not (self sockets)",
         "Server.handle_exit has (gone), not (self sig frame)",
+        "Server.capture_signals has (gone), not (self)",
         "Protocol.on_url has (gone), not (self url)",
         "Server.server_state is gone",
         "Server.server_state.connections is gone",
@@ -82,7 +89,15 @@ def test_what_the_server_overrides_is_what_is_checked() -> None:
         return {name for name in vars(kind) if hasattr(kind.__base__, name) and name[:2] != "__"}
 
     assert overridden(server._Server) == set(SERVER)
-    assert overridden(server._guarded(1.0)) == set(PROTOCOL)
+    assert overridden(Guarded) == set(PROTOCOL)
+
+
+def test_the_attributes_of_a_request_are_where_the_protocol_reads_them() -> None:
+    with asyncio.Runner() as runner:
+        config = uvicorn.Config(app=answering, log_config=None)
+        made = HttpToolsProtocol(config, uvicorn.Server(config).server_state, {}, runner.get_loop())
+        made.on_message_begin()
+        assert [name for name in HELD if not hasattr(made, name)] == []
 
 
 def test_only_the_tested_minor_version_of_uvicorn_is_installed() -> None:
@@ -95,8 +110,9 @@ def test_only_the_tested_minor_version_of_uvicorn_is_installed() -> None:
 
 @asynccontextmanager
 async def listening(app: Any, seconds: float) -> AsyncIterator[tuple[str, int]]:
-    """The address of a server that waits so long for the head of a request."""
-    config = uvicorn.Config(app, http=server._guarded(seconds), lifespan="off", log_config=None)
+    """The address of a server that waits so long for a request."""
+    guarded = protocol(seconds, Connections(100))
+    config = uvicorn.Config(app, http=guarded, lifespan="off", log_config=None)
     made = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(made.serve([listener]))
@@ -119,8 +135,8 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 @pytest.mark.parametrize(
     ("first", "found"),
     [
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", [b"HTTP/1.1 200", b"HTTP/1.1 400"]),
-        (b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", []),  # a 400 would be taken for its response
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", [b"HTTP/1.1 200", b"HTTP/1.1 408"]),
+        (b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", []),  # a 408 would be taken for its response
     ],
 )
 def test_a_second_head_that_stays_away_is_refused_only_after_the_first_response(

@@ -59,6 +59,7 @@ from alembert.objectives.term import Term
 from alembert.recipes import RECIPES
 from alembert.recipes.schema import Recipe
 from alembert.serving.app import app_of
+from alembert.serving.keys import Keys
 from alembert.serving.schemas import TYPES
 from alembert.serving.service import Limits
 from alembert.training.callbacks import Callback, Progress
@@ -179,7 +180,7 @@ def measured() -> Iterator[str]:
 
 def served() -> Iterator[str]:
     """The server's answers, counters and routes, asked of one that has no model yet."""
-    app, _ = app_of([], Limits(), api_key="right", origins=["http://page"])
+    app, _ = app_of([], Limits(), Keys("right"), origins=["http://page"])
     head = {"origin": "http://page", "access-control-request-method": "POST"}
     with_key, without = TestClient(app, headers={"authorization": "Bearer right"}), TestClient(app)
     for what in ASKED:

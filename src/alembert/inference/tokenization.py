@@ -17,6 +17,7 @@ from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
 MASKS = ("[MASK]", "<mask>")
+LONG = 1000  # characters of a text above which its encoding would hold up other threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,9 @@ class Reader:
 
     def _encode(self, text: Text, words: bool) -> Encoding:
         first, second = text if isinstance(text, tuple) else (text, None)
+        if len(first) + len(second or "") > LONG:  # a batch, of one, lets other threads run
+            one = first if second is None else (first, second)
+            return self.tokenizer.encode_batch([one], is_pretokenized=words)[0]
         return self.tokenizer.encode(first, second, is_pretokenized=words)
 
     def masks(self, row: Encoding) -> list[tuple[int | None, tuple[int, int]] | None]:

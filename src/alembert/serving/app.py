@@ -160,13 +160,18 @@ def _route(service: Service, work: _Work) -> Answer:
     return answer
 
 
-async def _read(parse: Callable[[ServedModel, Limits, bytes], T], request: Request,
-                model: ServedModel, limits: Limits) -> T:  # fmt: skip
+async def _read(
+    parse: Callable[[ServedModel, Limits, bytes], T],
+    request: Request,
+    model: ServedModel,
+    service: Service,
+) -> T:
     """The parsed body of a request; a large one is parsed on another thread."""
-    body = await body_of(request, limits)
+    body = await body_of(request, service.limits)
+    work = partial(parse, model, service.limits, body)
     if len(body) < INLINE:
-        return parse(model, limits, body)
-    return await asyncio.to_thread(parse, model, limits, body)
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(service.parser, work)
 
 
 async def _infer(
@@ -174,7 +179,7 @@ async def _infer(
 ) -> object:
     model.check(verb)
     route = VERBS[verb]
-    questions, one = await _read(partial(_questions, route), request, model, service.limits)
+    questions, one = await _read(partial(_questions, route), request, model, service)
     tokens = sum(map(len, questions))
     request.scope["alembert"] |= {"inputs": len(questions), "tokens": tokens}
     service.check_wait(tokens)
@@ -212,7 +217,7 @@ def _texts(inputs: Texts, limits: Limits) -> list[Text]:
 
 
 async def _tokenize(request: Request, model: ServedModel, service: Service, queue: Queue) -> object:
-    return await _read(_tokens, request, model, service.limits)
+    return await _read(_tokens, request, model, service)
 
 
 def _tokens(model: ServedModel, limits: Limits, body: bytes) -> list[list[dict[str, object]]]:

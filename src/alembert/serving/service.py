@@ -4,7 +4,7 @@ import asyncio
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -61,6 +61,7 @@ class Service:
         self.ready = self.leaving = False
         self.active = 0
         self._lag = lag
+        self.parser = ThreadPoolExecutor(limits.threads, "parser")  # of large bodies
         self.failed: LoadError | None = None
         self.metrics = Metrics(lambda: self.queue.waiting if self.queue else 0, lambda: self.active)
 
@@ -82,6 +83,7 @@ class Service:
 
     async def stop(self) -> None:
         """Answers the admitted requests; gives up on a model that does not come to an end."""
+        self.parser.shutdown(wait=False, cancel_futures=True)
         if self.queue is not None:
             await asyncio.to_thread(self.queue.stop, self.limits.grace)
 

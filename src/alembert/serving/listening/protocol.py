@@ -16,11 +16,13 @@ from alembert.serving.schemas import TYPES
 
 HEAD = 16_384  # bytes of the head of a request, and of the trailers of a body
 TAKING = 30.0  # seconds in which a client has to take an answer
+PIPELINE = 64  # requests of a connection that may wait for their answers
 LINGER = 2.0  # seconds in which a client that still sends may read why it was refused
 LATE = "alembert.late"  # in the scope of a request that did not arrive in time
 RESPONSE, CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
 Refusal = tuple[int, str]  # status, reason
 LONG: Refusal = 431, f"the head of the request is over {HEAD:,} bytes"
+MANY: Refusal = 429, f"at most {PIPELINE} requests of a connection wait for their answers"
 WRONG: Refusal = 400, "this is no request of HTTP/1.1"
 
 
@@ -130,6 +132,7 @@ class Guarded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._begun += 1
         self._arrived = self._parsed = 0
+        self._wait()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -146,6 +149,9 @@ class Guarded(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("this is no proxy")  # the parser then fails, and 400 is sent
             return
+        if self._requests - self._joined.responses >= PIPELINE:
+            self._why = MANY
+            raise ValueError("too many requests")  # the parser then fails, and 429 is sent
         self._requests += 1
         super().on_headers_complete()
 
@@ -221,7 +227,8 @@ class Guarded(HttpToolsProtocol):
         status, reason = refusal
         body = to_json({"error": reason, "error_type": TYPES[status]})
         head = (f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "content-type: application/json",
-                f"content-length: {len(body)}", "connection: close")  # fmt: skip
+                f"content-length: {len(body)}", "connection: close",
+                *["retry-after: 1"] * (status == 429))  # fmt: skip
         self._joined.write("\r\n".join((*head, "", "")).encode() + body)
         self._joined.close()
 
