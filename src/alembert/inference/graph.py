@@ -132,7 +132,7 @@ class _Onnx:
         if isinstance(value, int):
             return [_signed(value)]
         at, end = value
-        found: list[int] = []
+        found = list[int]()
         while at < end and len(found) <= _RANK:
             each, at = self.number(at, end)
             found.append(_signed(each))

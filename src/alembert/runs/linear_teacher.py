@@ -1,0 +1,62 @@
+"""Soft labels of a linear model on frozen vectors: what an encoder knows before it is fine-tuned.
+
+A head drawn at random reads the first token, of which an encoder that was trained by the mean of
+its tokens has made little, and moves the encoder before it has learnt anything (Kumar et al. 2022,
+arXiv 2202.10054). The linear model reads all tokens, of a pair the two vectors' product, difference
+and cosine, and takes seconds: imitating it first hands that knowledge to the head and the first
+token, so that fine-tuning starts from the linear model's quality.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from alembert.data.encoded import concat, tokenize
+from alembert.data.splits import Asked, Splits
+from alembert.data.tasks import no_labels
+from alembert.evaluation.baselines.fitting import Examples, embeddings_of
+from alembert.evaluation.baselines.frozen import FrozenEncoder
+from alembert.io import seeds
+from alembert.training.logit_cache import WithTeacherLogits
+
+log = logging.getLogger(__name__)
+
+MOST = 20_000  # texts that the linear model labels
+MIXED = 0.5  # pairs of texts put together anew, as a share of the pairs of the task
+
+
+def with_linear_teacher(
+    splits: Splits, tokenizer: PreTrainedTokenizerBase, path: str, max_length: int, seed: int
+) -> WithTeacherLogits:
+    """Return training texts with the logits of a linear model on the frozen vectors of `path`.
+
+    Of pairs there are new ones, too, whose texts are those of two pairs: a student that sees the
+    task's pairs alone learns less of how two texts compare.
+    """
+    train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
+    valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
+    encoder = FrozenEncoder(path, max_length)
+    fitted = embeddings_of(splits.task, train, valid, encoder)
+    log.info(f"imitates {fitted.words}, fitted in {fitted.seconds:.1f} s, before the labels")
+    part = train.drawn(MOST)
+    if splits.task.kind == "tokens":
+        return WithTeacherLogits.of(part.rows, encoder.of_tokens(part.rows, fitted.model))
+    texts, rows = list(part.texts), part.rows
+    if splits.task.pair:
+        more = _mixed(texts, np.random.default_rng(seeds.sequence(seed, seeds.MIXED)))
+        labels = no_labels(more, splits.task)
+        texts += more
+        rows = concat(rows, tokenize(*_sides(more), labels, tokenizer, max_length, False))
+    return WithTeacherLogits.of(rows, fitted.model(encoder(texts)))
+
+
+def _mixed(pairs: Sequence[Asked], generator: np.random.Generator) -> list[Asked]:
+    """Return pairs of a first text of one and a second text of another pair."""
+    first, second = (generator.integers(len(pairs), size=int(MIXED * len(pairs))) for _ in "12")
+    return [(pairs[i][0], pairs[j][1]) for i, j in zip(first, second, strict=True)]
+
+
+def _sides(pairs: Sequence[Asked]) -> tuple[list[str], list[str]]:
+    return [str(pair[0]) for pair in pairs], [str(pair[1]) for pair in pairs]
