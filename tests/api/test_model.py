@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 import alembert
 from alembert import Model, UserError
-from alembert.evaluation import phrases
+from alembert.evaluation.uncertainty import phrases
 
 
 @pytest.fixture(scope="module")

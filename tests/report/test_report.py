@@ -20,8 +20,9 @@ from transformers import BertTokenizerFast
 from alembert.bench.rows import pareto
 from alembert.cli import deploy
 from alembert.data.splits import Files
-from alembert.evaluation import phrases, predictions
+from alembert.evaluation import predictions
 from alembert.evaluation.predictions import Predictions
+from alembert.evaluation.uncertainty import phrases
 from alembert.inference import manifest as deployed
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config

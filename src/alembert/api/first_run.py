@@ -104,7 +104,7 @@ def quickstart(
 def _compared(models: dict[str, Model], data: "Files") -> dict[str, dict[str, Any]]:
     """Return size, CPU time and test accuracy of each model, by its name."""
     from alembert.data.splits import prepare
-    from alembert.evaluation import phrases
+    from alembert.evaluation.uncertainty import phrases
     from alembert.export.deployed import time_run
     from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 

@@ -65,7 +65,7 @@ class Model:
     @property
     def summary(self) -> str:
         """The run's metrics in a line, and below it the variant that is deployed."""
-        from alembert.report.comparison import closing
+        from alembert.report.closing import closing
 
         return closing(self.folder)
 

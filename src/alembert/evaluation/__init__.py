@@ -6,11 +6,7 @@ turns logits and labels into the metrics of a task, and `own_metric` calls a use
 `verdict` says in a sentence which of the measured models to take.
 
 The inner part `baselines` has cheap models of scikit-learn to compare with.
+The inner part `uncertainty` has the intervals of all that, and what a student keeps of its teacher.
 
-How sure a metric is: `resampling` has each metric as a function of how often every text is drawn,
-`intervals` draws the texts and has the tests, `kept` measures how much of its teacher a student
-keeps, with the rule of the headline, and `phrases` puts that into words.
-
-For other rooms: predict, metrics, own_metric, predictions, resampling, intervals, kept,
-phrases, verdict, baselines.
+For other rooms: predict, metrics, own_metric, predictions, verdict, baselines, uncertainty.
 """

@@ -14,10 +14,11 @@ from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare_file
 from alembert.data.tasks import Task
-from alembert.evaluation import kept, phrases, predict
-from alembert.evaluation.intervals import Interval
+from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
+from alembert.evaluation.uncertainty import kept, phrases
+from alembert.evaluation.uncertainty.intervals import Interval
 from alembert.export import export, fidelity, quantize
 from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from alembert.evaluation import phrases
-from alembert.evaluation.phrases import Kept
+from alembert.evaluation.uncertainty import phrases
+from alembert.evaluation.uncertainty.phrases import Kept
 from alembert.runs.record import RunRecord, Size, size_of
 
 TIMES = "\u00d7"
@@ -138,7 +138,8 @@ def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
             metric=None, **_timed(run, "student", variant.backend),
         )  # fmt: skip
         if variant.backend == deployed.get("backend"):
-            entry = replace(entry, metric=deployed.get(metric), deployed=True)
+            told = tuple(phrases.read(run.metrics, "deployed")) if run.teacher else ()
+            entry = replace(entry, metric=deployed.get(metric), deployed=True, kept=told)
         elif deployed:
             pass  # what was measured stands beside it, and an estimate would not
         elif student.metric is not None and metric in variant.measured and fp32.get(metric):
@@ -309,29 +310,6 @@ def basis(run: RunRecord, row: Entry) -> str:
         f"CPU time from a text to its answer, one thread, one text at a time, median "
         f"{row.tokens} tokens{where}"
     )
-
-
-def describe_deployed(run: RunRecord, rows: Sequence[Entry]) -> str:
-    """Return a sentence on the variant that is deployed; empty where none was judged."""
-    student = next((r for r in rows if r.role == "student"), None)
-    row = student and deployed_of(rows, student.name)
-    if row is None or row.metric is None:
-        return ""
-    parts = [f"{row.size_mb:.1f} MB" if row.size_mb else ""]
-    kept = f", kept {row.retention:.1%}" if row.retention is not None else ""
-    parts.append(f"{run.metrics['metric']} {row.metric:.4f}{kept}")
-    if row.ms:
-        parts.append(f"{row.ms:.2g} ms a text")
-        parts.append(f"{factors(row)} ({basis(run, row)})" if factors(row) else basis(run, row))
-    return f"deployed as {row.backend}: {'; '.join(filter(None, parts))}"
-
-
-def closing(path: Path) -> str:
-    """Return what a command prints of a run: its metrics, and below them what is deployed."""
-    run = RunRecord(path)
-    figures = phrases.closing(run.metrics)
-    line = f"{run.student}: made{f': {figures}' * bool(figures)}"
-    return "\n".join(filter(None, (line, describe_deployed(run, entries(run, run.name)))))
 
 
 def html(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from alembert import __version__
 from alembert.bench.rows import pareto
-from alembert.evaluation.phrases import Kept, percent
+from alembert.evaluation.uncertainty.phrases import Kept, percent
 from alembert.io.errors import UserError
 from alembert.io.files import write_text
 from alembert.report import comparison
@@ -192,11 +192,9 @@ def _deployed_headline(student: Entry, teacher: Entry, deployed: Entry) -> list[
             tiles.append(("no", "difference in speed was shown", note))
         else:
             tiles.append(_speed(deployed.faster, f", deployed as {name}", note))
-    if deployed.retention is not None and deployed.metric is not None and teacher.metric:
-        values = f"{teacher.metric:.3f} → {deployed.metric:.3f}"
-        if student.retention is not None and student.metric is not None:
-            values += f"; in fp32 {student.metric:.3f}, {student.retention:.1%}"
-        tiles.append((f"{deployed.retention:.1%}", f"kept, deployed as {name}", values))
+    if deployed.kept:
+        in_fp32 = [f"in fp32 {each}" for each in student.kept[:1] if str(each)]
+        tiles.append(_kept(deployed.kept, f", deployed as {name}", in_fp32))
     return tiles
 
 
@@ -225,17 +223,17 @@ def _headline(student: Entry, teacher: Entry | None, best: Entry | None, metric:
     return tiles
 
 
-def _kept(found: Sequence[Kept]) -> Tile:
+def _kept(found: Sequence[Kept], backend: str = "", notes: Sequence[str] = ()) -> Tile:
     """Return the tile of what is kept: the headline, then the other metric and the gain."""
     first, *others = found
     values = f"{first.metric} {first.teacher:.3f} → {first.student:.3f}"
     more = [f"{first.of_gain} of the gain over the majority"] if first.of_gain else []
     more += [f"{other.metric}: {other}" for other in others if str(other)]
-    if first.kept is None:
-        figure, name, told = f"{first.student - first.teacher:+.3f}", "to its teacher", first.share
-    else:
-        figure, name, told = percent(first.kept, first.n), "kept", first.share
-    return figure, name, "; ".join(filter(None, (values, told, *more)))
+    figure, name = f"{first.student - first.teacher:+.3f}", "to its teacher"
+    if first.kept is not None:
+        figure, name = percent(first.kept, first.n), "kept"
+    note = "; ".join(filter(None, (values, first.share, *more, *notes)))
+    return figure, f"{name}{backend}", note
 
 
 def _speed(faster: float, backend: str, times: str) -> Tile:

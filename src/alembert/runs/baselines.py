@@ -10,8 +10,8 @@ from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task
 from alembert.evaluation.baselines.fitting import Baseline, Examples, baselines_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
-from alembert.evaluation.kept import MAJORITY
 from alembert.evaluation.metrics import Logits, metrics
+from alembert.evaluation.uncertainty.kept import MAJORITY
 from alembert.io.errors import UserError
 from alembert.runs.folder.origin import origin_of
 from alembert.runs.job import Job

@@ -15,10 +15,11 @@ from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import Encoded, describe_cut
 from alembert.data.splits import Files, prepare_file
-from alembert.evaluation import kept, predict
+from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
+from alembert.evaluation.uncertainty import kept
 from alembert.export import deployed, fidelity
 from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine

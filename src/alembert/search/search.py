@@ -9,8 +9,9 @@ from typing import Any
 from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
 from alembert.data.summary.describe import describe_splits, describe_task
-from alembert.evaluation import kept, predict
+from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
+from alembert.evaluation.uncertainty import kept
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import keep_json, read_json

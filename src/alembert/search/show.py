@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from alembert.bench.rows import Row, row_of
 from alembert.bench.show import tables
-from alembert.evaluation import phrases
+from alembert.evaluation.uncertainty import phrases
 from alembert.io.files import read_json
 
 GRAPH_ALONE = "the graph alone, random tokens, one thread"
@@ -24,8 +24,8 @@ def table(done: dict[str, Any]) -> None:
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
     caption = f"ms: {GRAPH_ALONE}"
     if rungs:
-        of_texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
-        caption += f"; held-out {done['metric']}{of_texts} after these shares of their training"
+        texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
+        caption += f"; held-out {done['metric']}{texts} after these shares of their training"
     shown = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
     names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
     for name in sorted(names, key=lambda each: times[each]):
@@ -53,6 +53,16 @@ def spent(done: dict[str, Any]) -> str:
     return f"cost: {'; '.join(parts)}; {total:,.0f} s CPU in all"
 
 
+def _kept(done: dict[str, Any]) -> str:
+    """Return what the winner keeps of the held-out metric, with its interval and n."""
+    value = done["winner"]["held_out"] / done["teacher"]["held_out"]
+    for each in phrases.read(done.get("kept", {})):
+        if each.metric == done["metric"] and each.kept is not None:
+            return phrases.share(replace(each.kept, value=value), each.n)
+    texts = f" (n = {done['teacher']['texts']:,})" if "texts" in done["teacher"] else ""
+    return f"{100 * value:.1f} %{texts}"
+
+
 def end_to_end(out: Path) -> list[Row]:
     """Return the rows of teacher and student that were timed on real texts; none without --eval."""
     at = out / "bench.json"
@@ -64,16 +74,6 @@ def final_table(rows: Sequence[Row]) -> None:
     if rows:
         note = f"measured {END_TO_END}, median {rows[0].length} tokens; {RATIOS}"
         Console(markup=False).print(tables(rows)[0], note, sep="\n", highlight=False)
-
-
-def _kept(done: dict[str, Any]) -> str:
-    """Return what the winner keeps of the held-out metric, with its interval and n."""
-    value = done["winner"]["held_out"] / done["teacher"]["held_out"]
-    for each in phrases.read(done.get("kept", {})):
-        if each.metric == done["metric"] and each.kept is not None:
-            return phrases.share(replace(each.kept, value=value), each.n)
-    texts = f" (n = {done['teacher']['texts']:,})" if "texts" in done["teacher"] else ""
-    return f"{100 * value:.1f} %{texts}"
 
 
 def summary(out: Path, done: dict[str, Any]) -> str:
@@ -91,9 +91,10 @@ def summary(out: Path, done: dict[str, Any]) -> str:
     if on_test := metrics.get("deployed") or winner.get("int8"):
         on_eval = f"; on --eval {metric} {on_test[metric]:.4f} in {backend}"
         if "teacher" in metrics:
+            role = "deployed" if "deployed" in metrics else "student"
             on_eval += f", the teacher {metrics['teacher'][metric]:.4f}"
-            told = [str(each) for each in phrases.read(metrics) if each.metric == metric]
-            on_eval += "".join(f", in fp32 {each}" for each in told if each)
+            told = [each for each in phrases.read(metrics, role) if each.metric == metric]
+            on_eval += "".join(f", {each}" for each in told if str(each))
     faster = ""
     if "latency_ms" in done["teacher"]:
         times = done["teacher"]["latency_ms"] / winner["latency_ms"]

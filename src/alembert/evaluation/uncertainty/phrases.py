@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alembert.evaluation.intervals import Interval
+from alembert.evaluation.uncertainty.intervals import Interval
 
 SAME = "no difference to be seen"
 FINE = 500  # texts from which on a tenth of a percent is told
@@ -53,25 +53,27 @@ class Kept:
         return f"kept {self.share}{gain}"
 
 
-def read(metrics: Mapping[str, Any]) -> list[Kept]:
+def read(metrics: Mapping[str, Any], role: str = "student") -> list[Kept]:
     """Return what is kept of the task's metric, and of the one for unbalanced classes if told.
 
-    The headline comes first. The list is empty without a teacher.
+    role is "student", or "deployed" for the student as it is exported. The headline comes first.
+    The list is empty without a teacher.
     """
     if "teacher" not in metrics:
         return []
     intervals = metrics.get("intervals", {})
-    found = [_of(metrics, metrics["metric"], intervals)]
+    found = [_of(metrics, role, metrics["metric"], intervals)]
     if (balanced := intervals.get("balanced")) is not None:
-        found.append(_of(metrics, balanced["metric"], balanced))
+        found.append(_of(metrics, role, balanced["metric"], balanced))
     return sorted(found, key=lambda each: each.metric != metrics.get("headline", each.metric))
 
 
-def _of(metrics: Mapping[str, Any], metric: str, intervals: Mapping[str, Any]) -> Kept:
-    teacher, student = (float(metrics[role][metric]) for role in ("teacher", "student"))
-    kept, apart, gain = (intervals.get(name) for name in ("retention", "difference", "gain_kept"))
+def _of(metrics: Mapping[str, Any], role: str, metric: str, intervals: Mapping[str, Any]) -> Kept:
+    teacher, student = (float(metrics[each][metric]) for each in ("teacher", role))
+    bounds = intervals.get("of_deployed", {}) if role == "deployed" else intervals
+    kept, apart, gain = (bounds.get(name) for name in ("retention", "difference", "gain_kept"))
     if not intervals and "retention" in metrics:
-        kept = [metrics["retention"]] * 2
+        kept = [student / teacher] * 2
     return Kept(
         metric=metric,
         teacher=teacher,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from alembert.evaluation import phrases
-from alembert.evaluation.intervals import Interval
+from alembert.evaluation.uncertainty import phrases
+from alembert.evaluation.uncertainty.intervals import Interval
 
 
 def metrics(n: int, **intervals: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import labelled_rows, metrics
-from alembert.evaluation.resampling import statistic
+from alembert.evaluation.uncertainty.resampling import statistic
 
 TAGS = ("O", "B-A", "I-A", "B-B")
 TASKS = [

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task
 from alembert.evaluation.baselines.linear import constant
-from alembert.evaluation.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
 from alembert.evaluation.metrics import Logits, labelled_rows
-from alembert.evaluation.resampling import statistic
+from alembert.evaluation.uncertainty.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
+from alembert.evaluation.uncertainty.resampling import statistic
 from alembert.io.named import is_named
 
 UNBALANCED = 0.6  # of the texts have one label
 OWN_ROWS, OWN_FEWEST = 4_000_000, 200  # rows given to a metric of one's own, and its fewest draws
 SHARES = ("accuracy", "f1", "macro_f1", "micro_f1", "span_f1", "span_precision", "span_recall")
-MAJORITY = "majority"
+MAJORITY, DEPLOYED = "majority", "deployed"  # the latter is the student as it is exported
 
 
 def majority(task: Task, train: Encoded, data: Encoded) -> Logits:
@@ -115,7 +115,15 @@ def _of_metric(
     }
     if "teacher" not in drawn:
         return found
-    teacher, student = drawn["teacher"], drawn["student"]
+    found |= _kept(drawn["student"], drawn["teacher"], free)
+    if DEPLOYED in drawn:
+        found["of_deployed"] = _kept(drawn[DEPLOYED], drawn["teacher"], free)
+    return found
+
+
+def _kept(student: Drawn, teacher: Drawn, free: Drawn) -> dict[str, Any]:
+    """Return the bounds of the difference, of the share kept and of the share of the gain."""
+    found: dict[str, Any] = {}
     if (difference := (student - teacher).interval) is not None:
         found["difference"] = difference.bounds
     kept = student.over(teacher)

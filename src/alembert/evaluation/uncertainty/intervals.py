@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t
 
-from alembert.evaluation.resampling import CELLS, Statistic, Values
+from alembert.evaluation.uncertainty.resampling import CELLS, Statistic, Values
 from alembert.io import seeds
 
 DRAWS, FEWEST, DRAWN = 2000, 500, 100_000_000  # draws; of very many texts fewer, down to FEWEST

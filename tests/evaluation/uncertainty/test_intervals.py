@@ -9,10 +9,10 @@ from scipy import stats
 
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task
-from alembert.evaluation import intervals, kept
-from alembert.evaluation.intervals import Drawn, bootstrap, mcnemar, of_mean, of_share
 from alembert.evaluation.metrics import labelled_rows, metrics
-from alembert.evaluation.resampling import Statistic, statistic
+from alembert.evaluation.uncertainty import intervals, kept
+from alembert.evaluation.uncertainty.intervals import Drawn, bootstrap, mcnemar, of_mean, of_share
+from alembert.evaluation.uncertainty.resampling import Statistic, statistic
 
 BINARY = Task("classification", ("no", "yes"), "accuracy", pair=False)
 

@@ -7,8 +7,8 @@ import pytest
 
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task
-from alembert.evaluation import kept
 from alembert.evaluation.metrics import metrics
+from alembert.evaluation.uncertainty import kept
 
 BINARY = Task("classification", ("no", "yes"), "accuracy", pair=False)
 
