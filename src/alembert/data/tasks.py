@@ -170,7 +170,7 @@ def encode(
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
     _check_count(texts, task, source)
     unseen: list[str] | None = [] if lenient else None
-    labels = _labels(data, task, columns, source, unseen) if labelled else _no_labels(texts, task)
+    labels = _labels(data, task, columns, source, unseen) if labelled else no_labels(texts, task)
     rows = tokenize(texts, pairs, labels, tokenizer, max_length, task.kind == "tokens")
     return replace(rows, unseen=tuple(unseen or ()))
 
@@ -220,7 +220,8 @@ def _labels(
     return hot
 
 
-def _no_labels(texts: list[Any], task: Task) -> Any:
+def no_labels(texts: Sequence[Any], task: Task) -> Any:
+    """Labels of texts that have none: -100, or NaN where labels are floats."""
     if task.kind == "tokens":
         return [[IGNORED] * len(words) for words in texts]
     if task.kind == "classification":

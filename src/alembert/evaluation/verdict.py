@@ -1,11 +1,15 @@
 """One sentence on a run: which model to take for which purpose, and when not to distil."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["student", "teacher", "baseline", "majority"]
 
+BASELINES = {
+    "tfidf": "a linear model on TF-IDF",
+    "embeddings": "a linear model on frozen embeddings",
+}
 NEAR = 1.25  # times that differ by less are called the same
 
 
@@ -57,8 +61,9 @@ def verdict(metric: str, candidates: Sequence[Candidate], texts: int) -> str:
     equals = [each for each in rivals if each.role == "baseline" and _is_no_slower(each, own)]
     if equals:
         best = max(equals, key=lambda each: each.value)
+        verb = "train" if own.name.startswith("the fine-tuned") else "distil"
         return (
-            f"Do not distil: {best.name} is {_compared(best)} ({metric} {best.value:.3f}, "
+            f"Do not {verb}: {best.name} is {_compared(best)} ({metric} {best.value:.3f}, "
             f"{own.name} {own.value:.3f}){_made(best, own)}{_timed(best, own)}."
         )
     quick = [each for each in rivals if each.role == "teacher" and _is_no_slower(each, own)]
@@ -82,6 +87,49 @@ def verdict(metric: str, candidates: Sequence[Candidate], texts: int) -> str:
             f"shown to differ from the {best.value:.3f} of {best.name}{_timed(own, best)}."
         )
     return f"Take {own.name}: its {metric} of {own.value:.3f} is shown to be above all others'."
+
+
+def of_run(
+    metrics: Mapping[str, Any], pair: bool, ms: Mapping[tuple[str, str], float], seconds: float
+) -> str:
+    """Return the sentence on a run.
+
+    metrics is the content of metrics.json with its intervals and baselines. ms has the milliseconds
+    a text by model and backend, and seconds is how long the training took.
+    """
+    metric, lead = metrics["metric"], metrics["intervals"].get("lead", {})
+    tuned = "teacher" not in metrics
+    name, backend = "the fine-tuned model" if tuned else "the student", "torch"
+    values = metrics["student"]
+    if "deployed" in metrics:
+        values, backend = metrics["deployed"], metrics["deployed"]["backend"]
+        name = f"{name} in {backend}"
+    own = Candidate(
+        name=name, role="student", value=values[metric], ms=ms.get(("student", backend)),
+        seconds=seconds,
+    )  # fmt: skip
+    found = [own]
+
+    def add(key: str, role: Role, name: str, value: float, **cost: float | None) -> None:
+        if key in lead:
+            low, high = lead[key]
+            found.append(Candidate(name=name, role=role, value=value, behind=(low, high), **cost))
+
+    if not tuned:
+        quickest = ms.get(("teacher", "onnx"), ms.get(("teacher", "torch")))
+        add("teacher", "teacher", "the teacher", metrics["teacher"][metric], ms=quickest)
+    if "teacher_int8" in metrics:
+        value, quickest = metrics["teacher_int8"][metric], ms.get(("teacher", "int8"))
+        add("teacher_int8", "teacher", "the teacher in int8", value, ms=quickest)
+    for key, each in metrics.get("baselines", {}).items():
+        if key in BASELINES:
+            model = BASELINES[key] + " of the two texts" * (pair and key == "embeddings")
+            cost = {"ms": each.get("ms"), "seconds": each.get("seconds")}
+            add(f"baselines.{key}", "baseline", model, each[metric], **cost)
+    if "majority" in metrics.get("baselines", {}):
+        free = "the mean score" if metrics["task"] == "regression" else "the majority class"
+        add("majority", "majority", free, metrics["baselines"]["majority"][metric])
+    return verdict(metric, found, metrics["n"])
 
 
 def _compared(model: Candidate) -> str:

@@ -12,6 +12,7 @@ from alembert.evaluation import own_metric
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
 from alembert.io.parsing import yaml_of
+from alembert.models.trace import Reads
 from alembert.objectives.objective import Objective
 from alembert.objectives.term import ANY_PAIR
 
@@ -91,6 +92,8 @@ class Stage(_Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     data: Literal["corpus", "task"]
     objective: Annotated[Objective, Field(min_length=1)]
+    # "linear": logits of a linear model on the frozen vectors of the model that the run starts from
+    teacher: Literal["run", "linear"] = "run"
     steps: Positive | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
     until: Until | None = None
@@ -118,8 +121,8 @@ class Stage(_Frozen):
 
     @property
     def imitates(self) -> bool:
-        """Whether a term imitates a teacher."""
-        return any(term.imitates for term in self.objective)
+        """Whether a term imitates the run's teacher."""
+        return self.teacher == "run" and any(term.imitates for term in self.objective)
 
     def head(self, task: str) -> str:
         """Return the head that the stage's models need; `task` is the kind of the run's task."""
@@ -149,6 +152,9 @@ class Stage(_Frozen):
             raise ValueError("until is for a task, and has a patience of its own: until.patience")
         if self.data == "task" and self.masking is not None:
             raise ValueError("masking belongs to a corpus stage: task texts are not masked")
+        reads = {term.reads(ANY_PAIR, False)[1] for term in self.objective}
+        if self.teacher == "linear" and (self.data != "task" or reads - {Reads(logits=True)}):
+            raise ValueError("a linear teacher has logits of a task alone: take SoftLabels")
         if self.patience and self.data != "task":
             raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)

@@ -1,4 +1,4 @@
-"""What a command prints of a finished run: its metrics, and the variant that is deployed."""
+"""What a command prints of a finished run: its metrics, what is deployed, and the verdict."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,12 @@ from alembert.runs.record import RunRecord
 
 
 def closing(path: Path) -> str:
-    """Return what a command prints of a run: its metrics, and below them what is deployed."""
+    """Return what a command prints of a run: its metrics, what is deployed, and the verdict."""
     run = RunRecord(path)
     figures = phrases.closing(run.metrics)
     line = f"{run.student}: made" + f": {figures}" * bool(figures)
-    return "\n".join(filter(None, (line, describe_deployed(run, entries(run, run.name)))))
+    lines = line, describe_deployed(run, entries(run, run.name)), run.metrics.get("verdict", "")
+    return "\n".join(filter(None, lines))
 
 
 def describe_deployed(run: RunRecord, rows: Sequence[Entry]) -> str:

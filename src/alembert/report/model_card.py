@@ -12,7 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 
 from alembert.io.files import atomic
 from alembert.io.parsing import yaml_of
-from alembert.report.comparison import FOOTNOTE, LEGEND, Entry, describe_deployed, entries, table
+from alembert.report.closing import describe_deployed
+from alembert.report.comparison import FOOTNOTE, LEGEND, Entry, entries, table
 from alembert.runs.record import STAGE_COLUMNS, RunRecord
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,7 @@ def _figures(run: RunRecord, rows: list[Entry]) -> str:
     note += f"\n\n{FOOTNOTE.replace('* M', '(*) M')}" * any(entry.starred for entry in rows)
     told = describe_deployed(run, rows)
     first = f"{escaped(told[0].upper() + told[1:])}.\n\n" if told else ""
+    first += f"{escaped(run.metrics['verdict'])}\n\n" if run.metrics.get("verdict") else ""
     return first + _table(("model", *columns), labelled) + note + more
 
 

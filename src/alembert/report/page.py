@@ -60,6 +60,11 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
         "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
         "about": _about(runs[0]) if comparison.comparable(runs) else "",
         "tiles": _tiles(rows, _metric(runs), dict(zip(names, runs, strict=True))),
+        "verdicts": [
+            (name, run.metrics["verdict"])
+            for name, run in zip(names, runs, strict=True)
+            if run.metrics.get("verdict")
+        ],
         "columns": columns,
         "rows": list(zip(rows, cells, strict=True)),
         "front": _front(runs, rows),

@@ -15,7 +15,7 @@ from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import Encoded, describe_cut
 from alembert.data.splits import Files, prepare_file
-from alembert.evaluation import predict
+from alembert.evaluation import predict, verdict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
@@ -25,7 +25,7 @@ from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import read_manifest
 from alembert.io.errors import UserError
-from alembert.io.files import keep, keep_json
+from alembert.io.files import keep, keep_json, read_json
 from alembert.models import checks
 from alembert.models.loading import (
     label_names_of,
@@ -82,6 +82,8 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     exports = _exports(job, texts, splits.task.kind)
     of_exports = _measure_exports(exports, texts, metrics)
+    if (int8 := of_exports.pop("teacher_int8", None)) is not None:
+        sure["teacher_int8"], read["teacher_int8"] = int8, data["teacher"]
     others = of_exports | _measure_undistilled(job, texts.student, metrics)
     others |= baselines.logits_of(compared)
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
@@ -95,6 +97,9 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
     if compared:
         metrics["baselines"] = baselines.told(splits.task, compared, splits.test, rows)
+    ms = {(row.model, row.backend): row.cpu_ms["median"] for row in rows}
+    seconds = sum(read_json(file)["seconds"] for file in out.glob("stages/*/facts.json"))
+    metrics["verdict"] = verdict.of_run(metrics, splits.task.pair, ms, seconds)
     keep_json(out / "metrics.json", metrics)
     return metrics
 
@@ -125,7 +130,7 @@ def _exports(job: Job, texts: RunTexts, kind: str) -> dict[str, Exported]:
 def _measure_exports(
     exports: Mapping[str, Exported], texts: RunTexts, metrics: dict[str, Any]
 ) -> dict[str, Logits]:
-    """Add the exports' metrics on --eval to `metrics`; return the logits of the student's."""
+    """Add the exports' metrics on --eval to `metrics`; return their logits."""
     logits: dict[str, Logits] = {}
     for role, task in (("student", texts.student), ("teacher", texts.full_teacher)):
         if role not in exports or task.splits is None or task.splits.test is None:
@@ -137,6 +142,7 @@ def _measure_exports(
             logits["deployed"] = rows
             metrics["deployed"] = {"backend": backend, **measured}
         elif backend == "int8":  # else its outputs changed too much in int8
+            logits["teacher_int8"] = rows
             metrics["teacher_int8"] = measured
     return logits
 

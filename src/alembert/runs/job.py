@@ -108,7 +108,12 @@ class Job:
     @property
     def stages(self) -> list[Stage]:
         """The stages whose data is there."""
-        return [stage for stage in self.recipe.stages if self._has(stage.data)]
+        scratch = self.recipe.init.start == "scratch"  # of which no frozen vectors tell anything
+        return [
+            stage
+            for stage in self.recipe.stages
+            if self._has(stage.data) and not (scratch and stage.teacher == "linear")
+        ]
 
     def _has(self, data: str) -> bool:
         return (self.corpus if data == "corpus" else self.files) is not None
@@ -122,7 +127,7 @@ class Job:
                     "out"
                 )
         for stage in self.recipe.stages:
-            if stage not in self.stages:
+            if not self._has(stage.data):
                 log.info(
                     f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
                 )

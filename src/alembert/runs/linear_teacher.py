@@ -52,11 +52,11 @@ def with_linear_teacher(
     return WithTeacherLogits.of(rows, fitted.model(encoder(texts)))
 
 
-def _mixed(pairs: Sequence[Asked], generator: np.random.Generator) -> list[Asked]:
+def _mixed(pairs: Sequence[Sequence[str]], generator: np.random.Generator) -> list[Asked]:
     """Return pairs of a first text of one and a second text of another pair."""
     first, second = (generator.integers(len(pairs), size=int(MIXED * len(pairs))) for _ in "12")
     return [(pairs[i][0], pairs[j][1]) for i, j in zip(first, second, strict=True)]
 
 
-def _sides(pairs: Sequence[Asked]) -> tuple[list[str], list[str]]:
+def _sides(pairs: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
     return [str(pair[0]) for pair in pairs], [str(pair[1]) for pair in pairs]

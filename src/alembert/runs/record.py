@@ -32,6 +32,7 @@ FILES = {
 METRICS = {
     "metric": TEXT, "student": {str: NUMBER}, "teacher?": {str: NUMBER}, "task?": TEXT,
     "parameters?": {str: COUNT}, "retention?": NUMBER, "ensemble?": {str: NUMBER},
+    "verdict?": TEXT,
 }  # fmt: skip
 BENCH = {
     "rows": [{

@@ -37,6 +37,7 @@ from alembert.runs.texts.ensemble import RunTexts
 from alembert.runs.undistilled import without_teacher
 from alembert.training import checkpoint, distributed
 from alembert.training.callbacks import Callbacks, Progress
+from alembert.training.logit_cache import WithTeacherLogits
 from alembert.training.loop import train
 from alembert.training.monitor import Schedule, length_of
 from alembert.training.sparse_embedding import restore, restrict, token_ids_in
@@ -229,7 +230,8 @@ def _run_stage(
         log.info(line)
     table = None
     if of_task is not None:
-        ids = (of_task.train.input_ids, of_task.valid.input_ids)
+        read = rows.rows if isinstance(rows, WithTeacherLogits) else of_task.train
+        ids = (read.input_ids, of_task.valid.input_ids)
         table = restrict(distillation.student, token_ids_in(ids, student_task.pad))
     start = time.perf_counter()
     facts = train(

@@ -21,6 +21,7 @@ from alembert.models.loading import has_head, label_fields, load_config, load_mo
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
 from alembert.runs.job import Job
+from alembert.runs.linear_teacher import with_linear_teacher
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.training import checkpoint, trace_cache
@@ -57,8 +58,9 @@ def prepare_stage(
     teacher = texts.teachers[path].model(head) if path else None
     student = make_student(job, head, labels, last, teacher, sample)
     distillation = Distillation(
-        student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections
-    )
+        student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
+        recorded=stage.teacher == "linear",
+    )  # fmt: skip
     reads = distillation.reads[1]
     state = stage_folder / "checkpoint" / checkpoint.STATE
     if checkpoint.newest(state)[0] is None:
@@ -78,6 +80,13 @@ def prepare_stage(
             task = texts.teacher.splits.task
             cached = ensemble.with_average(cached, task, texts.others, accelerator)
         rows = WithTeacherLogits(rows, cached.logits, subset)
+    if stage.teacher == "linear":
+        assert student_task.splits is not None
+        assert job.student is not None
+        with accelerator.main_process_first():
+            rows = with_linear_teacher(
+                student_task.splits, student_task.tokenizer, job.student, stage.max_length, job.seed
+            )
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _with_traces(
             job, stage, distillation, rows, masking, student_task.pad, accelerator

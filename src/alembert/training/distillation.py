@@ -30,7 +30,8 @@ class Distillation(nn.Module):
     The teacher is frozen, always in eval mode, and not part of the state that is saved. With
     `words`, batches are masked text and logits run over the vocabulary. Projections are Linears
     from student to teacher width, one a layer or one for all, for terms that compare hidden states
-    of different widths; they are not part of the saved student.
+    of different widths; they are not part of the saved student. With `recorded`, batches have the
+    teacher's logits.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Distillation(nn.Module):
         *,
         words: bool,
         projections: Projections = "none",
+        recorded: bool = False,
     ) -> None:
         super().__init__()
         self.student = student
@@ -54,7 +56,7 @@ class Distillation(nn.Module):
         teacher_depth = depth(teacher.config) if teacher is not None else student_depth
         self.pairs = [term.pairs(student_depth, teacher_depth) for term in objective]
         self.reads = terms.reads(objective, student_depth, teacher_depth, words)
-        if teacher is None and self.reads[1] != Reads():
+        if teacher is None and not recorded and self.reads[1] != Reads():
             raise UserError(
                 "this objective imitates a teacher and none is given: name one (--teacher)"
             )

@@ -49,6 +49,12 @@ class WithTeacherLogits(torch.utils.data.Dataset[dict[str, Any]]):
             lengths = np.asarray(rows.lengths, np.int64)[subset.order]
             self._offsets = np.concatenate(([0], np.cumsum(lengths)))
 
+    @classmethod
+    def of(cls, rows: Encoded, logits: NDArray[np.float32]) -> "WithTeacherLogits":
+        """Return the rows with logits (N, C), or (N', C) over the tokens of a token task."""
+        starts = np.arange(PART, len(rows), PART)
+        return cls(rows, np.split(logits, rows.offsets[starts] if rows.per_token else starts))
+
     def __len__(self) -> int:
         return len(self.rows)
 

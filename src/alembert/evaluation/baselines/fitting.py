@@ -112,10 +112,15 @@ def baselines_of(
     found["tfidf"] = _finished(task, sparse, terms, test, terms(test.texts))
 
     if encoder is not None:
-        key = f"{digest} {encoder.digest}"
-        dense = _cached("embeddings", key, lambda: _fit_embeddings(task, train, valid, encoder))
+        dense = embeddings_of(task, train, valid, encoder)
         found["embeddings"] = _finished(task, dense, encoder, test, _read(encoder, test))
     return found
+
+
+def embeddings_of(task: Task, train: Examples, valid: Examples, encoder: FrozenEncoder) -> Fitted:
+    """Return the linear model of the encoder's frozen features, from the cache if it is there."""
+    key = f"{_digest(task, train, valid)} {encoder.digest}"
+    return _cached("embeddings", key, lambda: _fit_embeddings(task, train, valid, encoder))
 
 
 def _no_features(texts: Sequence[Text]) -> NDArray[np.float32]:

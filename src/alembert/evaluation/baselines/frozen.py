@@ -11,6 +11,7 @@ from torch import Tensor
 
 from alembert.data.collate import pad
 from alembert.data.encoded import IGNORED, Encoded, tokenize
+from alembert.evaluation.baselines.linear import Linear
 from alembert.io.answers import Text
 from alembert.models import loading
 from alembert.models.architectures import inputs_of
@@ -59,6 +60,18 @@ class FrozenEncoder:
             mask = batch["attention_mask"].unsqueeze(-1)
             found[numbers] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
         return _unit(found)
+
+    def of_tokens(self, rows: Encoded, model: Linear) -> NDArray[np.float32]:
+        """Return a linear model's logits (N', C) of all tokens, rows one after another.
+
+        The encoder's own tokenizer has encoded the rows.
+        """
+        found = np.zeros((int(rows.offsets[-1]), len(model.bias)), np.float32)
+        for numbers, _, hidden in self._hidden(rows):
+            for i, row in zip(numbers, hidden, strict=True):
+                vectors = row[: rows.lengths[i]].numpy()
+                found[rows.offsets[i] : rows.offsets[i + 1]] = model(_unit(vectors))
+        return found
 
     def _words(self, texts: Sequence[Text], rows: Encoded | None) -> NDArray[np.float32]:
         """The vectors of all words, (N, H); zeros for one of which the encoder reads no token."""

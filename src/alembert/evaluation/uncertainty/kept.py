@@ -105,13 +105,23 @@ def _of_metric(
     data: Mapping[str, Encoded],
     texts: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Return the bounds of each model's metric, and of what the student keeps of the teacher's."""
+    """Return the bounds of each model's metric, and of what the student keeps of the teacher's.
+
+    "lead" has those of the difference of what is deployed, or else of the student, to each other
+    model.
+    """
     drawn, _ = drawn_of(task, metric, models, data, texts)
     free = drawn.pop(MAJORITY)
     found: dict[str, Any] = {
         name: bounds.bounds
         for name, each in drawn.items()
         if (bounds := interval_of(each, metric, len(texts))) is not None
+    }
+    own = DEPLOYED if DEPLOYED in drawn else "student"
+    found["lead"] = {
+        name: bounds.bounds
+        for name, each in (drawn | {MAJORITY: free}).items()
+        if name != own and (bounds := (drawn[own] - each).interval) is not None
     }
     if "teacher" not in drawn:
         return found
