@@ -80,7 +80,7 @@ def quickstart(
     tuning = with_settings(finetune(load_config(pretrained)), TEACHER)
     run(Job(
         recipe=with_run(tuning, seed=seed), out=out / "teacher", student=pretrained, files=data,
-        model_at=".",
+        model_at=".", baselines=True,
     ))  # fmt: skip
     tuned, models = str(out / "teacher"), {"teacher": Model(out / "teacher")}
     config = load_config(tuned)
@@ -90,7 +90,16 @@ def quickstart(
         sizes = {"hidden_size": width} if name == "tinybert" else {}
         recipe = with_settings(recipe_of(name, config, **sizes), settings)
         seeded = with_run(recipe, seed=seed)
-        run(Job(recipe=seeded, out=out / name, teacher=tuned, files=data, export=True))
+        run(
+            Job(
+                recipe=seeded,
+                out=out / name,
+                teacher=tuned,
+                files=data,
+                export=True,
+                baselines=True,
+            )
+        )
         models[shown] = Model(out / name)
     table = _compared(models, data)
     write_json(out / "table.json", table)

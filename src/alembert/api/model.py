@@ -45,7 +45,7 @@ class Model:
         return f"Model({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        from alembert.report.comparison import html
+        from alembert.report.tables import html
 
         return html(self.folder)
 

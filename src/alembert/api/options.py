@@ -66,9 +66,13 @@ class Watched(TypedDict, total=False):
 
 
 class FinetuneOptions(Texts, Run, Watched, total=False):
-    """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`."""
+    """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`.
+
+    baselines=False leaves out the cheap models of scikit-learn that are measured on eval, too.
+    """
 
     corpus: str | None
+    baselines: bool | None
 
 
 class TuneOptions(Texts, Run, total=False):
@@ -84,6 +88,7 @@ class DistillOptions(TuneOptions, FinetuneOptions, total=False):
     """Keywords of distill. mlm and vectors augment texts; cache_* keep the teacher's outputs.
 
     export=False leaves out the int8 export of a task's student, with which a distillation ends.
+    with_undistilled=True trains the same student without its teacher, too, on a task.
     """
 
     general_teacher: str | None
@@ -94,6 +99,7 @@ class DistillOptions(TuneOptions, FinetuneOptions, total=False):
     cache_top: int | None
     cache_precision: str | None
     export: bool | None
+    with_undistilled: bool | None
 
 
 class CheckOptions(TuneOptions, total=False):

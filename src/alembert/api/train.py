@@ -42,7 +42,7 @@ def finetune(
         recipe=recipe, out=Path(), student=_path(model),
         corpus=options.get("corpus"), files=files,
         model_at=".", callbacks=o.callbacks_of(options),
-        track=tuple(options.get("track") or ()),
+        track=tuple(options.get("track") or ()), baselines=options.get("baselines") is not False,
     ))  # fmt: skip
     run(job)
     _present(job.out, reported=False)
@@ -86,6 +86,8 @@ def distill(
             callbacks=o.callbacks_of(options),
             track=tuple(options.get("track") or ()),
             export=options.get("export") is not False,
+            baselines=options.get("baselines") is not False,
+            undistilled=bool(options.get("with_undistilled")),
         ),
     )
     run(job)

@@ -91,6 +91,13 @@ OPTIONS: dict[str, Any] = {
     "export": Annotated[
         bool | None, option("--export/--no-export", "end with an int8 export of the student")
     ],
+    "baselines": Annotated[
+        bool | None,
+        option("--baselines/--no-baselines", "measure cheap models of scikit-learn on --eval, too"),
+    ],
+    "with_undistilled": Annotated[
+        bool | None, option("--with-undistilled", "train the student without its teacher, too")
+    ],
     "callbacks": Annotated[
         list[str] | None, option("--callback", "own Callback that is told: module:Class")
     ],

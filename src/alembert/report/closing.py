@@ -13,7 +13,11 @@ def closing(path: Path) -> str:
     run = RunRecord(path)
     figures = phrases.closing(run.metrics)
     line = f"{run.student}: made" + f": {figures}" * bool(figures)
-    lines = line, describe_deployed(run, entries(run, run.name)), run.metrics.get("verdict", "")
+    rows = entries(run, run.name)
+    cheap = [(row.name, row.metric) for row in rows if row.role == "baseline"]
+    told = ", ".join(f"{name} {value:.4f}" for name, value in cheap if value is not None)
+    compared = f"to compare: {told}" if told else ""
+    lines = line, describe_deployed(run, rows), compared, run.metrics.get("verdict", "")
     return "\n".join(filter(None, lines))
 
 

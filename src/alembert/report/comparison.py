@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from alembert.evaluation.uncertainty import phrases
 from alembert.evaluation.uncertainty.phrases import Kept
+from alembert.runs.folder import UNDISTILLED
 from alembert.runs.record import RunRecord, Size, size_of
 
 TIMES = "\u00d7"
+SKLEARN = "scikit-learn"
+BASELINES = {"majority": "majority", "tfidf": "TF-IDF", "embeddings": "frozen embeddings"}
 LEGEND = f"{TIMES} says how many times as fast a row is as the teacher in that engine."
 FOOTNOTE = (
     "* Measured by export --auto, on other texts and at another hour: the time is as measured "
@@ -32,7 +34,7 @@ class Entry:
     """
 
     name: str
-    role: str  # teacher or student
+    role: str  # teacher, student or baseline
     backend: str
     shape: str
     parameters: int | None
@@ -51,8 +53,9 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The name, with the backend unless it is torch, and a star where FOOTNOTE applies."""
-        shown = self.name if self.backend == "torch" else f"{self.name}, {self.engine}"
+        """The name, with a backend that is exported, and a star where FOOTNOTE applies."""
+        plain = self.backend in ("torch", SKLEARN)
+        shown = self.name if plain else f"{self.name}, {self.engine}"
         return shown + "*" * self.starred
 
     @property
@@ -66,6 +69,11 @@ class Entry:
         return self.backend + ", deployed" * self.deployed
 
     @property
+    def shared(self) -> bool:
+        """Whether runs of one teacher on one file share it."""
+        return self.role == "teacher" or self.backend == SKLEARN
+
+    @property
     def share(self) -> float | None:
         """Its time a text in percent of its teacher's in torch."""
         if self.role == "teacher" and self.backend == "torch":
@@ -74,7 +82,7 @@ class Entry:
 
 
 def entries(run: RunRecord, name: str) -> list[Entry]:
-    """Return the teacher, if the run has one, the student, and the exported variants of both."""
+    """Return teacher, if the run has one, and student, the exported variants of both, baselines."""
     rows, teacher = list[Entry](), None
     if run.teacher:
         teacher = _torch_entry(run, "teacher", Path(run.teacher).resolve().name)
@@ -83,13 +91,13 @@ def entries(run: RunRecord, name: str) -> list[Entry]:
         student = _torch_entry(run, "student", name)
         if teacher is not None:
             student = replace(student, kept=tuple(phrases.read(run.metrics)))
-        rows += [student, *_exported_entries(run, student)]
+        rows += [student, *_exported_entries(run, student), *_baseline_entries(run, student)]
     return [_with_ratios(entry, teacher) for entry in rows]
 
 
 def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
     """Return the entry of a model in torch."""
-    entry = _unmeasured(run.student if role == "student" else run.teacher, role, title)
+    entry = unmeasured(run.student if role == "student" else run.teacher, role, title)
     return replace(
         entry,
         parameters=run.metrics.get("parameters", {}).get(role) or entry.parameters,
@@ -98,7 +106,7 @@ def _torch_entry(run: RunRecord, role: str, title: str) -> Entry:
     )
 
 
-def _unmeasured(path: str | Path | None, role: str, title: str) -> Entry:
+def unmeasured(path: str | Path | None, role: str, title: str) -> Entry:
     """Return the entry of a saved model in torch, with its size alone."""
     size = size_of(path or "") or Size("", "", 0, 0)
     return Entry(
@@ -148,6 +156,23 @@ def _exported_entries(run: RunRecord, student: Entry) -> list[Entry]:
         if entry.ms is None and "cpu_ms" in variant.measured:
             entry = replace(entry, ms=variant.measured["cpu_ms"], elsewhere=True)
         rows.append(entry)
+    return rows
+
+
+def _baseline_entries(run: RunRecord, student: Entry) -> list[Entry]:
+    """Return the cheap models, and the same student without its teacher."""
+    metric, rows = run.metrics.get("metric"), []
+    for name, measured in run.metrics.get("baselines", {}).items():
+        entry = Entry(
+            name=BASELINES.get(name, name), role="baseline", backend=SKLEARN,
+            shape=measured.get("model", ""), parameters=None, size_mb=None,
+            metric=measured.get(metric), **_timed(run, name, SKLEARN),
+        )  # fmt: skip
+        rows.append(entry)
+    if UNDISTILLED in run.metrics:
+        values = run.metrics[UNDISTILLED]
+        untaught = replace(student, name="without a teacher", role="baseline", ms=None, same=False)
+        rows.append(replace(untaught, faster=None, metric=values.get(metric)))
     return rows
 
 
@@ -205,15 +230,18 @@ def _is(run: RunRecord, role: str, name: str) -> bool:
 
 
 def all_entries(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Entry]:
-    """Return the entries of all runs; a shared teacher comes once, before its first student."""
+    """Return the entries of all runs; a shared teacher comes once, before its first student.
+
+    Baselines come last, once where they are those of the same teacher and file.
+    """
     shown: list[Entry] = []
     seen: set[tuple[str | None, Any]] = set()
     for run, name in zip(runs, names, strict=True):
         key = (run.teacher and str(Path(run.teacher).resolve()), _measured_by(run))
         rows = entries(run, name)
-        shown += [row for row in rows if row.role == "student" or key not in seen]
+        shown += [row for row in rows if key not in seen or not row.shared]
         seen.add(key)
-    return shown
+    return sorted(shown, key=lambda row: row.role == "baseline")
 
 
 def _measured_by(run: RunRecord) -> tuple[Any, ...]:
@@ -234,57 +262,6 @@ def names_of(runs: Sequence[RunRecord]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(run.path) for run in runs]
-
-
-def table(rows: Sequence[Entry], metric: str) -> tuple[list[str], list[list[str]]]:
-    """Return the columns' names and each entry's cells; a column without a figure is left out."""
-    columns: dict[str, list[str | None]] = {
-        "parameters": [f"{r.parameters / 1e6:.1f} M" if r.parameters else None for r in rows],
-        "size on disk": [f"{r.size_mb:.1f} MB" if r.size_mb else None for r in rows],
-        metric or "metric": [
-            None if r.metric is None else f"{r.metric:.4f}" + "*" * r.estimated for r in rows
-        ],
-        "kept": [_kept(r, metric) for r in rows],
-        "of the gain": [_told(r, metric, "of_gain") for r in rows],
-        **_second_metric(rows, metric),
-        "CPU a text": [f"{r.ms:.3g} ms" + "*" * r.elsewhere if r.ms else None for r in rows],
-        f"{TIMES} torch": [_speed(r) for r in rows],
-        **{
-            f"{TIMES} {engine}": [_against(r, engine) for r in rows]
-            for engine in dict.fromkeys(name for r in rows for name, _ in r.against)
-        },
-    }
-    shown = {name: cells for name, cells in columns.items() if any(cells)}
-    return list(shown), [[column[i] or "-" for column in shown.values()] for i in range(len(rows))]
-
-
-def _kept(row: Entry, metric: str) -> str | None:
-    """Return what is kept of the task's metric; of an estimate the share without an interval."""
-    if row.estimated and row.retention is not None:
-        return f"{100 * row.retention:.1f} %*"
-    return _told(row, metric, "share")
-
-
-def _told(row: Entry, metric: str, name: str) -> str | None:
-    """Return a phrase on what is kept of a metric, None where there is none."""
-    return next((getattr(each, name) for each in row.kept if each.metric == metric), None) or None
-
-
-def _second_metric(rows: Sequence[Entry], metric: str) -> dict[str, list[str | None]]:
-    """Return the columns of the metrics that fit unbalanced classes, where any row has one."""
-    names = dict.fromkeys(each.metric for row in rows for each in row.kept if each.metric != metric)
-    return {f"kept of {name}": [_told(row, name, "share") for row in rows] for name in names}
-
-
-def _speed(row: Entry) -> str | None:
-    if row.same:
-        return "no difference"
-    return f"{row.faster:.1f}{TIMES}" if row.faster else None
-
-
-def _against(row: Entry, engine: str) -> str | None:
-    found = dict(row.against).get(engine)
-    return None if found is None else f"{found:.1f}{TIMES}"
 
 
 def deployed_of(rows: Sequence[Entry], name: str) -> Entry | None:
@@ -310,19 +287,3 @@ def basis(run: RunRecord, row: Entry) -> str:
         f"CPU time from a text to its answer, one thread, one text at a time, median "
         f"{row.tokens} tokens{where}"
     )
-
-
-def html(path: Path) -> str:
-    """Return the table of a run, or of a saved model without one, as HTML for a notebook."""
-    title, metric, rows = path.resolve().name, "", [_unmeasured(path, "student", path.name)]
-    if (path / "recipe.yaml").is_file():
-        run = RunRecord(path)
-        rows, metric = entries(run, run.name), str(run.metrics.get("metric", ""))
-        title = ": ".join(filter(None, (run.name, run.metrics.get("task"))))
-    names, cells = table(rows, metric)
-    lines = [[row.label, *line] for row, line in zip(rows, cells, strict=True)]
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>"
-        for line in (["model", *names], *lines)
-    )
-    return f"<table><caption>{escape(title)}</caption>{body}</table>"

@@ -15,6 +15,7 @@ from alembert.io.files import write_text
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, LEGEND, TIMES, Entry
 from alembert.report.rejudge import predict_again
+from alembert.report.tables import table
 from alembert.runs.record import RunRecord
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
         _part(f"run{n}", name, run)
         for n, (run, name) in enumerate(zip(runs, names, strict=True), 1)
     ]
-    columns, cells = comparison.table(rows, _metric(runs))
+    columns, cells = table(rows, _metric(runs))
     content = {
         "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
         "about": _about(runs[0]) if comparison.comparable(runs) else "",

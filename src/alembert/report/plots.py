@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from alembert.report.analysis import ClassScore
 from alembert.report.svg import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
 
-COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT}
-MARKS = {"teacher": "s", "student": "o", "model": "o"}  # shapes differ too, for print
+COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT, "baseline": MUTED}
+# shapes differ too, for print
+MARKS = {"teacher": "s", "student": "o", "model": "o", "baseline": "^"}
 # the colours of images, which fit a dark and a light page
 SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36), "model": (208, 106, 36)}
 Floats = NDArray[np.floating]
@@ -68,7 +69,7 @@ def validations(name: str, metric: str, row: list[tuple[float, float]]) -> str:
 def against_latency(
     points: Sequence[tuple[str, str, float, float]], front: set[int], metric: str, unit: str
 ) -> str:
-    """Plot points of (name, teacher or student, cost in `unit`, metric); `front` has indices."""
+    """Plot points of (name, role of an entry, cost in `unit`, metric); `front` has indices."""
     summary = "; ".join(f"{name} {cost:.3g}, {value:.4f}" for name, _, cost, value in points)
     best = ", ".join(points[i][0] for i in sorted(front))
     alt = f"{metric} against {unit}: {summary}. Pareto front: {best}"
