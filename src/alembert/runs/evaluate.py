@@ -1,7 +1,7 @@
 """Metrics of finished models, teacher and student, on data that had no part in training."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
-from alembert.evaluation.uncertainty import kept
+from alembert.evaluation.uncertainty import kept, slices
+from alembert.evaluation.uncertainty.compared import Judged
 from alembert.export import deployed, fidelity
 from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine
@@ -148,17 +149,37 @@ def evaluate(
 
     `metric` comes first, and may be one's own, as module:function.
     """
+    return judge(path, files, max_length, backend, metric).metrics
+
+
+def judge(
+    path: str,
+    files: Files,
+    max_length: int,
+    backend: str = "torch",
+    metric: str | None = None,
+    sliced: Sequence[str] = (),
+) -> Judged:
+    """Return a saved model's logits on a labelled file, with the columns to slice by."""
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
     files = files.as_trained(path)
+    slices.check(sliced, files.train.with_role("eval").rows.column_names, files.train.name)
     data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
     model = _model(path, backend, task.kind, files.train.name)
-    return metrics_of(task, predict.predict(model, data, pad_token_id), data)
+    logits, columns = predict.predict(model, data, pad_token_id), dict[str, list[str]]()
+    if sliced:
+        rows = files.labelled(files.train.with_role("eval"), labels).rows
+        columns = {
+            **slices.values_of(rows, sliced, files.train.name),
+            slices.LENGTH: slices.lengths_of(data),
+        }
+    return Judged(task=task, logits=logits, data=data, columns=columns)
 
 
 def _model(path: str, backend: str, kind: str, source: str) -> Any:
