@@ -66,9 +66,15 @@ class Watched(TypedDict, total=False):
 
 
 class FinetuneOptions(Texts, Run, Watched, total=False):
-    """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`."""
+    """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`.
+
+    slices names columns of eval by whose values the result is measured. seeds repeats the run
+    with so many seeds, in folders of their own, and returns the best on held-out texts.
+    """
 
     corpus: str | None
+    slices: Sequence[str] | None
+    seeds: int | None
 
 
 class TuneOptions(Texts, Run, total=False):

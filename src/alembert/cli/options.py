@@ -94,6 +94,7 @@ OPTIONS: dict[str, Any] = {
     "export": Annotated[
         bool | None, option("--export/--no-export", "end with an int8 export of the student")
     ],
+    "slices": Slices,
     "callbacks": Annotated[
         list[str] | None, option("--callback", "own Callback that is told: module:Class")
     ],
@@ -101,6 +102,9 @@ OPTIONS: dict[str, Any] = {
         list[str] | None, option("--track", "show in tensorboard, wandb, mlflow or trackio")
     ],
     "seed": Annotated[INTEGER, option("--seed", "seed of all random numbers; default 0")],
+    "seeds": Annotated[
+        INTEGER, option("--seeds", "repeat the run with so many seeds, for mean and interval")
+    ],
     "precision": Annotated[
         TEXT, option("--precision", "training precision: auto (default), fp32, bf16 or fp16")
     ],

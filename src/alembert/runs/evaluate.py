@@ -38,6 +38,7 @@ from alembert.models.loading import (
 from alembert.runs import baselines
 from alembert.runs.folder import UNDISTILLED
 from alembert.runs.job import Job
+from alembert.runs.slices import of_run as of_slices
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
@@ -86,6 +87,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     others = of_exports | _measure_undistilled(job, texts.student, metrics)
     others |= baselines.logits_of(compared)
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
+    metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
     save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, others))
     rows, answers = list[Row](), baselines.answers_of(compared)

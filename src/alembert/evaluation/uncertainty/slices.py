@@ -14,9 +14,10 @@ from alembert.data.labels import list_names
 from alembert.data.tasks import Task
 from alembert.evaluation.metrics import Logits, labelled_rows
 from alembert.evaluation.uncertainty.intervals import bootstrap
-from alembert.evaluation.uncertainty.kept import draws_of
+from alembert.evaluation.uncertainty.kept import OWN_FEWEST
 from alembert.evaluation.uncertainty.resampling import statistic
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 
 Slices = dict[str, dict[str, dict[str, Any]]]  # by column and value
 Model = tuple[Task, Logits, Encoded]
@@ -89,7 +90,7 @@ def _slice(models: Mapping[str, Model], rows: NDArray[np.int64]) -> dict[str, An
     for name, (task, _, data) in models.items():
         metric = task.metric
         statistics[name] = statistic(task, metric, labelled[name], texts, data.unseen)
-    drawn = bootstrap(statistics, len(texts), draws_of(metric, len(texts)))
+    drawn = bootstrap(statistics, len(texts), OWN_FEWEST if is_named(metric) else None)
     part: dict[str, Any] = {"n": len(texts), "small": len(texts) < SMALL}
     part |= {name: each.value for name, each in drawn.items()}
     if len(drawn) == 2:
