@@ -8,6 +8,7 @@ import typer
 from alembert.api import compare as run_compare
 from alembert.cli import options as o
 from alembert.cli.options import option
+from alembert.io.errors import UserError
 
 
 def compare(
@@ -35,6 +36,8 @@ def compare(
     json_: Annotated[bool, option("--json", "print JSON")] = False,
 ) -> None:
     """Compare models on the same labelled texts, with intervals."""
+    if no_worse_by is not None and len(models) != 2:
+        raise UserError("--no-worse-by: compares two models, the new one and the old one")
     found = run_compare(
         models, data, text=text, text_pair=text_pair, label=label, kind=kind,
         skip_bad_rows=skip_bad_rows or 0, max_length=max_length, backend=backend, metric=metric,

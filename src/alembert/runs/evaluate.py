@@ -167,8 +167,8 @@ def judge(
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
-    files = files.as_trained(path)
     slices.check(sliced, files.train.with_role("eval").rows.column_names, files.train.name)
+    files = files.as_trained(path)
     data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)
