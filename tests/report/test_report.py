@@ -29,7 +29,7 @@ from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
-from alembert.report import analysis, comparison, errors, model_card, page, plots
+from alembert.report import analysis, closing, comparison, errors, model_card, page, plots
 from alembert.runs.job import Job
 from alembert.runs.record import RunRecord
 from alembert.runs.run import run
@@ -668,7 +668,7 @@ def test_the_headline_speaks_of_what_is_deployed_and_names_what_it_stands_beside
     ):  # fmt: skip
         assert shown in text, shown
     assert comparison.FOOTNOTE not in text
-    line = comparison.closing(copied).splitlines()
+    line = closing.closing(copied).splitlines()
     assert line[0].endswith("student: made: accuracy 0.7600, the teacher 0.8000, kept 95.0%")
     assert line[1] == (
         "deployed as int8: 1.5 MB; accuracy 0.7200, kept 90.0%; 2 ms a text; 28.0\u00d7 as fast as "
@@ -701,5 +701,5 @@ def test_an_old_run_that_was_exported_later_keeps_its_headline_in_torch(copied: 
     measured_by_export(copied, 0.8, 0.6)
     run = RunRecord(copied)
     assert not any(row.deployed for row in comparison.entries(run, "x"))
-    assert comparison.describe_deployed(run, comparison.entries(run, "x")) == ""
-    assert len(comparison.closing(copied).splitlines()) == 1
+    assert closing.describe_deployed(run, comparison.entries(run, "x")) == ""
+    assert len(closing.closing(copied).splitlines()) == 1

@@ -12,7 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 
 from alembert.io.files import atomic
 from alembert.io.parsing import yaml_of
-from alembert.report.comparison import FOOTNOTE, LEGEND, Entry, describe_deployed, entries, table
+from alembert.report.closing import describe_deployed
+from alembert.report.comparison import FOOTNOTE, LEGEND, Entry, entries, table
 from alembert.runs.record import STAGE_COLUMNS, RunRecord
 
 log = logging.getLogger(__name__)
