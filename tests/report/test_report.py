@@ -681,8 +681,8 @@ def test_the_headline_speaks_of_what_is_deployed_and_names_what_it_stands_beside
     line = closing.closing(copied).splitlines()
     assert line[0].endswith(f"student: made: accuracy 0.7600, the teacher 0.8000, kept {FP32}")
     assert line[1] == (
-        f"deployed as int8: 1.5 MB; accuracy 0.7200; kept {INT8}; 2 ms a text; 28.0\u00d7 as fast as "
-        "the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, 7.0\u00d7 as in int8 (CPU time "
+        f"deployed as int8: 1.5 MB; accuracy 0.7200; kept {INT8}; 2 ms a text; 28.0\u00d7 as fast "
+        "as the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, 7.0\u00d7 as in int8 (CPU time "
         "from a text to its answer, one thread, one text at a time, median 13 tokens; Pentium <i>)"
     )
     card = model_card.write(copied)
