@@ -15,6 +15,7 @@ _HOMES = {  # public name: the module that has it, imported when the name is use
     "search": "alembert.api",
     "load": "alembert.api",
     "check": "alembert.api",
+    "compare": "alembert.api",
     "augment": "alembert.api",
     "Model": "alembert.api",
     "Recipe": "alembert.recipes.schema",

@@ -59,6 +59,49 @@ def test_the_positive_class_is_the_second_or_the_one_without_not() -> None:
         assert next(iter(metrics(task, said, data))) == "f1"
 
 
+def positive(metric: str, scores: list[float], labels: list[int]) -> float:
+    """The metric of two classes whose second has these logits, and the first 0."""
+    task = Task("classification", ("neg", "pos"), metric, pair=False)
+    pairs = np.array([[0.0, score] for score in scores], np.float32)
+    found = metrics(task, pairs, encoded(labels))
+    assert next(iter(found)) == metric
+    return found[metric]
+
+
+def test_f_beta_is_as_by_hand() -> None:
+    # 2 found of 3, 1 false alarm of 3 alarms in all
+    scores, labels = [3.0, 2.0, 1.0, -1.0, -2.0], [1, 0, 1, 1, 0]
+    precision, recall = 2 / 3, 2 / 3
+    assert positive("f2", scores, labels) == pytest.approx(
+        5 * precision * recall / (4 * precision + recall)
+    )
+    # one more alarm: precision 1/2, recall 2/3
+    scores[4] = 0.5
+    assert positive("f0.5", scores, labels) == pytest.approx(
+        1.25 * (1 / 2) * (2 / 3) / (0.25 * (1 / 2) + 2 / 3)
+    )
+
+
+def test_recall_at_a_precision_is_as_by_hand() -> None:
+    # from the highest score down: right, right, wrong, right, wrong, of 4 right ones
+    scores, labels = [5.0, 4.0, 3.0, 2.0, 1.0, -1.0], [1, 1, 0, 1, 0, 1]
+    assert positive("recall@precision=1", scores, labels) == 2 / 4
+    assert positive("recall@precision=0.75", scores, labels) == 3 / 4
+    assert positive("recall@precision=0.6", scores, labels) == 1
+    # the highest score is wrong, and everything below it
+    assert positive("recall@precision=0.9", [2.0, 1.0], [0, 1]) == 0
+    # equal scores are found together: 2 right of 3
+    assert positive("recall@precision=0.7", [2.0, 2.0, 2.0], [1, 1, 0]) == 0
+
+
+def test_of_several_labels_all_positives_count_together() -> None:
+    task = Task("multilabel", ("a", "b"), "f2", pair=False)
+    said = np.array([[1.0, -1.0], [2.0, 3.0]], np.float32)
+    data = encoded([[1.0, 1.0], [0.0, 1.0]])
+    # 2 found of 3, 1 false alarm
+    assert metrics(task, said, data)["f2"] == pytest.approx(5 * 2 / (5 * 2 + 4 * 1 + 1))
+
+
 def test_scores_are_judged_as_by_hand() -> None:
     task = Task("regression", ("score",), "pearson", pair=True)
     said = np.array([[1.0], [2.0], [4.0], [9.0]], np.float32)

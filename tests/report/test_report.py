@@ -29,7 +29,7 @@ from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
-from alembert.report import analysis, comparison, errors, model_card, page, plots
+from alembert.report import analysis, closing, comparison, errors, model_card, page, plots
 from alembert.runs.job import Job
 from alembert.runs.record import RunRecord
 from alembert.runs.run import run
@@ -482,7 +482,7 @@ def test_spans_are_counted_by_kind_and_differing_words_alone_are_shown() -> None
     assert (row.truth, row.answers["student"]) == ("w1: I-x", "w1: O")
     shown = errors.by_class(found)
     assert shown is not None
-    assert "50.0% of the teacher's F1" in shown.lead
+    assert "50 % of the teacher's F1" in shown.lead
 
 
 def test_scores_and_several_labels_have_their_own_views() -> None:
@@ -616,6 +616,9 @@ def test_a_page_of_two_runs_gives_each_its_own_rows_of_a_benchmark_of_both(
     assert "28.0\u00d7" in text
 
 
+FP32, INT8 = "95 % (90 to 100 %, n = 200)", "90 % (85 to 95 %, n = 200)"
+
+
 def deployed_run(copied: Path, int8: float = 28.0) -> None:
     """Has a run deployed as int8, timed and judged as that, with its teacher in three engines."""
 
@@ -638,7 +641,13 @@ def deployed_run(copied: Path, int8: float = 28.0) -> None:
     metrics |= {
         "deployed": {"backend": "int8", "accuracy": 0.72},
         "teacher_int8": {"accuracy": 0.79},
-    }
+        "n": 200,
+        "headline": "accuracy",
+        "intervals": {
+            "retention": [0.901, 0.999], "difference": [-0.08, -0.001],
+            "of_deployed": {"retention": [0.85, 0.95], "difference": [-0.12, -0.04]},
+        },
+    }  # fmt: skip
     (copied / "metrics.json").write_text(json.dumps(metrics))
     measured_by_export(copied, 0.8, 0.6)
 
@@ -663,21 +672,22 @@ def test_the_headline_speaks_of_what_is_deployed_and_names_what_it_stands_beside
         "28.0\u00d7", "faster, deployed as int8", "56 → 2 ms a text",
         "28.0\u00d7 as fast as the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, "
         "7.0\u00d7 as in int8; the student in torch fp32 8.0\u00d7",
-        "90.0%", "kept, deployed as int8", "0.800 → 0.720; in fp32 0.760, 95.0%",
+        "90 %", "kept, deployed as int8",
+        "accuracy 0.800 → 0.720; 90 % (85 to 95 %, n = 200); in fp32 0.760, kept 95 % (90 to 100 %",
         "one thread, one text at a time, median 13 tokens; Pentium <i>", "int8, deployed",
     ):  # fmt: skip
         assert shown in text, shown
     assert comparison.FOOTNOTE not in text
-    line = comparison.closing(copied).splitlines()
-    assert line[0].endswith("student: made: accuracy 0.7600, the teacher 0.8000, kept 95.0%")
+    line = closing.closing(copied).splitlines()
+    assert line[0].endswith(f"student: made: accuracy 0.7600, the teacher 0.8000, kept {FP32}")
     assert line[1] == (
-        "deployed as int8: 1.5 MB; accuracy 0.7200, kept 90.0%; 2 ms a text; 28.0\u00d7 as fast as "
-        "the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, 7.0\u00d7 as in int8 (CPU time "
+        f"deployed as int8: 1.5 MB; accuracy 0.7200; kept {INT8}; 2 ms a text; 28.0\u00d7 as fast "
+        "as the teacher in torch fp32, 14.0\u00d7 as in ONNX fp32, 7.0\u00d7 as in int8 (CPU time "
         "from a text to its answer, one thread, one text at a time, median 13 tokens; Pentium <i>)"
     )
     card = model_card.write(copied)
     assert card is not None
-    assert "Deployed as int8: 1.5 MB; accuracy 0.7200, kept 90.0%" in card.read_text()
+    assert f"Deployed as int8: 1.5 MB; accuracy 0.7200; kept {INT8}" in card.read_text()
     assert "Pentium &lt;i&gt;" in card.read_text()
 
 
@@ -689,8 +699,8 @@ def test_a_page_of_two_runs_has_the_headline_of_each_as_it_is_deployed(copied: P
     runs = {run.name: run for run in map(RunRecord, (copied, other))}
     rows = comparison.all_entries(list(runs.values()), list(runs))
     tiles = {name: [tile[0] for tile in found] for name, found, _ in page._tiles(rows, "", runs)}
-    assert tiles["run"][1:] == ["28.0\u00d7", "90.0%"]
-    assert tiles["other"][1:] == ["31.0\u00d7", "90.0%"]
+    assert tiles["run"][1:] == ["28.0\u00d7", "90 %"]
+    assert tiles["other"][1:] == ["31.0\u00d7", "90 %"]
     assert sum(row.role == "teacher" for row in rows) == 3
     text = Reader(made(copied, other, out=copied / "both.html")).text
     assert "28.0\u00d7" in text
@@ -701,5 +711,5 @@ def test_an_old_run_that_was_exported_later_keeps_its_headline_in_torch(copied: 
     measured_by_export(copied, 0.8, 0.6)
     run = RunRecord(copied)
     assert not any(row.deployed for row in comparison.entries(run, "x"))
-    assert comparison.describe_deployed(run, comparison.entries(run, "x")) == ""
-    assert len(comparison.closing(copied).splitlines()) == 1
+    assert closing.describe_deployed(run, comparison.entries(run, "x")) == ""
+    assert len(closing.closing(copied).splitlines()) == 1

@@ -30,29 +30,39 @@ def evaluate(
     label: str | None = None,
     kind: str | None = None,
     skip_bad_rows: int = 0,
+    slices: Sequence[str] = (),
     max_length: int = 128,
     sequences: int = 2000,
     backend: str = "torch",
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return the metrics of a model on labelled texts, or by MLM on a corpus.
 
-    data is a path or rows in memory, and columns names its text, text_pair and label. Raises
-    UserError, also where not exactly one of data and corpus is given.
+    data is a path or rows in memory, and columns names its text, text_pair and label. With the
+    names of columns in slices, "slices" has the metric by each of their values and by length.
+    Raises UserError, also where not exactly one of data and corpus is given.
     """
     from alembert.data.sources import Source
     from alembert.data.splits import Files
-    from alembert.runs.evaluate import evaluate, evaluate_mlm
+    from alembert.evaluation.uncertainty.slices import slices_of
+    from alembert.runs.evaluate import evaluate_mlm, judge
 
     if (data is None) == (corpus is None):
         raise UserError("give exactly one of --data and --corpus")
     if data is None:
         assert corpus is not None
+        if slices:
+            raise UserError(f"--slice {slices[0]}: is a column of labelled texts: it needs --data")
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
     named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
     files = Files(
         train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
     )
-    return evaluate(str(model), files, max_length, backend)
+    judged = judge(str(model), files, max_length, backend, sliced=slices)
+    found: dict[str, Any] = dict(judged.metrics)
+    if slices:
+        model_alone = {"model": (judged.task, judged.logits, judged.data)}
+        found["slices"] = slices_of(model_alone, judged.columns)
+    return found
 
 
 def bench(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from alembert.api import deploy, serving
 from alembert.io.answers import Texts
-from alembert.io.files import check_fields, model_folder, read_json
+from alembert.io.files import best_of_seeds, check_fields, model_folder, read_json
 
 if TYPE_CHECKING:
     from alembert.data.sources import Given
@@ -137,5 +137,8 @@ class Model:
 
 
 def load(folder: str | Path) -> Model:
-    """Return the model in a folder: a saved model, an exported one, or a run's student."""
-    return Model(folder)
+    """Return the model in a folder: a saved model, an exported one, or a run's student.
+
+    Of a training with several seeds it is the one that was best on held-out texts.
+    """
+    return Model(best_of_seeds(folder))

@@ -69,10 +69,14 @@ class FinetuneOptions(Texts, Run, Watched, total=False):
     """Keywords of finetune. corpus: plain text, or a folder of `alembert corpus`.
 
     baselines=False leaves out the cheap models of scikit-learn that are measured on eval, too.
+    slices names columns of eval by whose values the result is measured. seeds repeats the run
+    with so many seeds, in folders of their own, and returns the best on held-out texts.
     """
 
     corpus: str | None
     baselines: bool | None
+    slices: Sequence[str] | None
+    seeds: int | None
 
 
 class TuneOptions(Texts, Run, total=False):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
 from alembert.api.model import Model
+from alembert.api.seeds import repeat
 from alembert.io.errors import UserError, leads
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ def finetune(
     from alembert.runs.run import run
 
     o.check_names(options, o.FinetuneOptions, "finetune")
+    if (count := options.pop("seeds", None)) is not None:
+        return repeat(
+            lambda folder, seed: finetune(model, folder, **(options | {"seed": seed})),
+            out, options.get("seed") or 0, count,
+        )  # fmt: skip
     recipe = _fine_tuning(_path(model), options)
     files = o.files_of(options)
     job = _placed("finetune", out, Job(
         recipe=recipe, out=Path(), student=_path(model),
         corpus=options.get("corpus"), files=files,
         model_at=".", callbacks=o.callbacks_of(options),
-        track=tuple(options.get("track") or ()), baselines=options.get("baselines") is not False,
+        track=tuple(options.get("track") or ()), slices=tuple(options.get("slices") or ()),
+        baselines=options.get("baselines") is not False,
     ))  # fmt: skip
     run(job)
     _present(job.out, reported=False)
@@ -66,6 +73,11 @@ def distill(
     from alembert.runs.run import run
 
     o.check_names(options, o.DistillOptions, "distill")
+    if (count := options.pop("seeds", None)) is not None:
+        return repeat(
+            lambda folder, seed: distill(teacher, recipe, out=folder, **(options | {"seed": seed})),
+            out, options.get("seed") or 0, count,
+        )  # fmt: skip
     first, *more = _paths(teacher)
     files = o.files_of(options)
     chosen = _chosen(recipe, first, files, options)
@@ -85,6 +97,7 @@ def distill(
             more_teachers=tuple(more),
             callbacks=o.callbacks_of(options),
             track=tuple(options.get("track") or ()),
+            slices=tuple(options.get("slices") or ()),
             export=options.get("export") is not False,
             baselines=options.get("baselines") is not False,
             undistilled=bool(options.get("with_undistilled")),

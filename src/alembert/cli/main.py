@@ -15,14 +15,14 @@ from alembert.api import evaluate as run_evaluate
 from alembert.api import recipe as make_recipe
 from alembert.api import recipes as list_recipes
 from alembert.api import trim as run_trim
-from alembert.cli import deploy, faults, quickstart, search, serve
+from alembert.cli import comparing, deploy, faults, quickstart, search, serve
 from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.options import option
 from alembert.io.errors import UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
-RESULT_ON_STDOUT = ("check", "evaluate", "report", "bench", "predict", "serve")
+RESULT_ON_STDOUT = ("check", "evaluate", "compare", "report", "bench", "predict", "serve")
 GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus", "search")
 app = typer.Typer(
     add_completion=False,
@@ -198,6 +198,7 @@ def evaluate_(
     label: o.Label = None,
     kind: o.Kind = None,
     skip_bad_rows: o.SkipBadRows = None,
+    slices: o.Slices = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
@@ -211,12 +212,22 @@ def evaluate_(
     metrics = run_evaluate(
         model, data, corpus=corpus, text=text, text_pair=text_pair, label=label, kind=kind,
         skip_bad_rows=skip_bad_rows or 0, max_length=max_length, sequences=sequences,
-        backend=backend,
+        backend=backend, slices=slices or (),
     )  # fmt: skip
-    line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    typer.echo(json.dumps(metrics) if json_ else line)
+    if json_:
+        typer.echo(json.dumps(metrics))
+        return
+    sliced = metrics.pop("slices", {})
+    typer.echo("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    for column, values in sliced.items():
+        for value, found in values.items():
+            small = ", small" * found["small"]
+            typer.echo(f"{column} {value} (n = {found['n']:,}{small}): {found['model']:.4f}")
 
 
+app.command(epilog="\b\nalembert compare new old --data test.csv --no-worse-by 0.01")(
+    comparing.compare
+)
 app.command(epilog="alembert export run --int8")(deploy.export)
 app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy.bench)
 app.command(epilog="alembert report run")(deploy.report)

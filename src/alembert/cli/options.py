@@ -30,6 +30,9 @@ SkipBadRows = Annotated[
     int | None,
     option("--skip-bad-rows", "most rows to leave out where they cannot be read; default 0"),
 ]
+Slices = Annotated[
+    list[str] | None, option("--slice", "column to measure by, value by value; may be repeated")
+]
 Layers = Annotated[int | None, option("--layers", "number of student layers")]
 HiddenSize = Annotated[int | None, option("--hidden-size", "width of the student")]
 Seed = Annotated[int, option("--seed", "seed of all random numbers")]
@@ -63,7 +66,7 @@ OPTIONS: dict[str, Any] = {
     "kind": Kind,
     "skip_bad_rows": SkipBadRows,
     "metric": Annotated[
-        TEXT, option("--metric", "metric that chooses: f1, or own module:function")
+        TEXT, option("--metric", "metric that chooses: f1, f2, or own module:function")
     ],
     "epochs": Annotated[NUMBER, option("--epochs", "epochs of the task stages")],
     "batch_size": Annotated[INTEGER, option("--batch-size", "texts of a step in the task stages")],
@@ -98,6 +101,7 @@ OPTIONS: dict[str, Any] = {
     "with_undistilled": Annotated[
         bool | None, option("--with-undistilled", "train the student without its teacher, too")
     ],
+    "slices": Slices,
     "callbacks": Annotated[
         list[str] | None, option("--callback", "own Callback that is told: module:Class")
     ],
@@ -105,6 +109,9 @@ OPTIONS: dict[str, Any] = {
         list[str] | None, option("--track", "show in tensorboard, wandb, mlflow or trackio")
     ],
     "seed": Annotated[INTEGER, option("--seed", "seed of all random numbers; default 0")],
+    "seeds": Annotated[
+        INTEGER, option("--seeds", "repeat the run with so many seeds, for mean and interval")
+    ],
     "precision": Annotated[
         TEXT, option("--precision", "training precision: auto (default), fp32, bf16 or fp16")
     ],

@@ -34,7 +34,8 @@ def _check(json_: bool, **given: Any) -> None:
 finetune = o.verb(
     _finetune,
     "model out train valid eval corpus task text text_pair label kind skip_bad_rows metric epochs "
-    "batch_size learning_rate max_length settings baselines callbacks track seed precision",
+    "batch_size learning_rate max_length settings baselines slices callbacks track seed seeds "
+    "precision",
     model=(Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")], ...),
 )
 distill = o.verb(
@@ -42,7 +43,7 @@ distill = o.verb(
     "recipe teacher out train valid eval corpus unlabelled student general_teacher mlm vectors "
     "layers hidden_size task text text_pair label kind skip_bad_rows metric epochs batch_size "
     "learning_rate max_length settings vocabulary cache_teacher cache_top cache_precision "
-    "export baselines with_undistilled callbacks track seed precision",
+    "export baselines with_undistilled slices callbacks track seed seeds precision",
 )
 check = o.verb(
     _check,

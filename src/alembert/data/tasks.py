@@ -36,6 +36,20 @@ METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless ano
 KINDS = tuple(METRICS)
 HELD_OUT = 2000  # the most rows that are held out
 LOGITS = 100_000_000  # of few texts: 400 MB
+_BETA = re.compile(r"f(\d+(?:\.\d+)?)")
+_PRECISION = re.compile(r"recall@precision=(\d*\.?\d+)")
+
+
+def beta_of(metric: str) -> float | None:
+    """The beta of a metric such as f2 or f0.5, which counts recall beta times; None for others."""
+    found = _BETA.fullmatch(metric)
+    return float(found[1]) if found and metric != "f1" and float(found[1]) > 0 else None
+
+
+def precision_of(metric: str) -> float | None:
+    """The precision of recall@precision=0.9, over 0 and at most 1; None for other metrics."""
+    found = _PRECISION.fullmatch(metric)
+    return float(found[1]) if found and 0 < float(found[1]) <= 1 else None
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,8 @@ def infer_task(
     Strings and integers are classes, floats (or integers in a column called score) are regression,
     lists are multi-label, and lists beside lists of words are tags. `known_labels` (a teacher's)
     give the order of ids; the data may then hold ids. `glue` names a GLUE task whose order and
-    metric are used. `metric` is one of METRICS, or one's own as module:function. `lenient` leaves
+    metric are used. `metric` is one of METRICS, of two classes or several labels also an F-beta or
+    the recall at a precision, or one's own as module:function. `lenient` leaves
     unknown labels to `encode`. Raises UserError for labels that are empty, unknown, or all the
     same, and for a metric of another kind of task.
     """
@@ -80,13 +95,22 @@ def infer_task(
             )
     usual = METRICS[kind][1] if kind == "tokens" and not is_bio(labels) else METRICS[kind][0]
     chosen = metric or (GLUE[glue].metric if glue else usual)
+    two = kind == "multilabel" or (kind == "classification" and len(labels) == 2)
     fits = chosen in METRICS[kind] and (chosen != "span_f1" or is_bio(labels))
+    if beta_of(chosen) is not None or precision_of(chosen) is not None:
+        fits = two
+        if not fits:
+            raise UserError(
+                f"metric {chosen}: is for two classes or several labels a text, and this is "
+                f"{kind}{f' of {len(labels)}' if kind == 'classification' else ''}"
+            )
     if metric == "mse":
         raise UserError("metric mse: is better when lower: choose pearson or spearman")
     if not fits and not is_named(chosen):
+        more = ", f2, f0.5, recall@precision=0.9" if two else ""
         raise UserError(
-            f"metric {chosen}: not for {kind}; there are {', '.join(METRICS[kind])}, or your own "
-            "as module:function"
+            f"metric {chosen}: not for {kind}; there are {', '.join(METRICS[kind])}{more}, or your "
+            "own as module:function"
         )
     return Task(kind, labels, chosen, columns.text_pair is not None)
 

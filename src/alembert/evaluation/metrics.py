@@ -9,10 +9,16 @@ from scipy.stats import pearsonr, spearmanr
 from seqeval.metrics import f1_score as span_f1_score
 from seqeval.metrics import precision_score as span_precision_score
 from seqeval.metrics import recall_score as span_recall_score
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    fbeta_score,
+    matthews_corrcoef,
+    precision_recall_curve,
+)
 
 from alembert.data.encoded import IGNORED, Encoded
-from alembert.data.tasks import Task
+from alembert.data.tasks import Task, beta_of, precision_of
 from alembert.evaluation import own_metric
 from alembert.evaluation.own_metric import Labelled
 from alembert.io.answers import is_bio
@@ -26,7 +32,8 @@ Numbers = NDArray[np.number]  # logits, or labels: class ids, scores or 0/1
 def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     """{name: value}, the task's metric first; rows without a label are left out.
 
-    A metric of one's own is there if it is the task's. Raises UserError when no row has a label.
+    A metric of one's own, an F-beta or a recall at a precision is there if it is the task's.
+    Raises UserError when no row has a label.
     """
     if task.kind == "tokens":
         values = _token_classification(task, logits, data)
@@ -41,6 +48,9 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
         if not labelled.any():
             raise UserError("no row has a label to evaluate on; name the column with --label")
         values = kinds[task.kind](task, outputs[labelled], data.labels[labelled])
+    if beta_of(task.metric) is not None or precision_of(task.metric) is not None:
+        rows = labelled_rows(task, logits, data)
+        values[task.metric] = _of_positives(task.metric, *positives(task, rows))
     if is_named(task.metric):
         values[task.metric] = own_metric.value(task.metric, labelled_rows(task, logits, data))
     return {task.metric: values[task.metric], **values}
@@ -54,6 +64,35 @@ def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
     there = data.labelled
     shape = (-1,) if task.kind == "regression" else (-1, rows.shape[-1])
     return Labelled(rows[there].reshape(shape), data.labels[there], texts[there])
+
+
+def positives(task: Task, rows: Labelled) -> tuple[Numbers, Numbers]:
+    """The score, over 0 where it is predicted, and the truth of each thing that can be positive.
+
+    Of two classes that is each text, (N, 1), by the difference of its logits; of several labels
+    each of them, (N, C).
+    """
+    if task.kind == "multilabel":
+        unseen = rows.labels.shape[1] - rows.logits.shape[1]  # labels that no model can predict
+        scores = np.pad(rows.logits, ((0, 0), (0, unseen)), constant_values=-np.inf)
+        return scores, rows.labels.astype(int)
+    positive = positive_class(task.labels)
+    scores = rows.logits[:, positive] - rows.logits[:, 1 - positive]
+    # of equal logits the first class is predicted
+    scores = np.where((scores == 0) & (positive == 0), np.finfo(np.float32).tiny, scores)
+    return scores[:, None], (rows.labels == positive).astype(int)[:, None]
+
+
+def _of_positives(metric: str, scores: Numbers, true: Numbers) -> float:
+    """F-beta, or the recall at a precision, of all positives together; 0 where none is found."""
+    scores, true = scores.ravel(), true.ravel()
+    if (beta := beta_of(metric)) is not None:
+        return float(fbeta_score(true, scores > 0, beta=beta, zero_division=0))
+    least = precision_of(metric) or 0.0
+    if not true.any():
+        return 0.0
+    precision, recall, _ = precision_recall_curve(true, np.maximum(scores, -3e38))
+    return float(recall[precision >= least].max())
 
 
 def positive_class(labels: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
+SEEDS = "seeds.json"  # of a folder with a run for each of several seeds
 CACHE_FIX = "free some space, or name another folder in XDG_CACHE_HOME"
 FIX = "free some space or fix the folder: the same command goes on where it stopped"
 _caches: ContextVar[Path | None] = ContextVar("caches", default=None)
@@ -92,10 +93,24 @@ def remove(path: Path) -> None:
 
 
 def model_folder(folder: str | Path, file: str = "config.json") -> Path:
-    """The folder of a model: `folder` itself, or student/ of a run folder, if that has `file`."""
+    """The folder of a model: `folder` itself, or student/ of a run folder, if that has `file`.
+
+    Of a training with several seeds it is that of the best one.
+    """
+    folder = best_of_seeds(folder)
     student = Path(folder) / "student"
     inside = (student / file).is_file() and not (Path(folder) / "config.json").is_file()
     return student if inside else Path(folder)
+
+
+def best_of_seeds(folder: str | Path) -> Path:
+    """The run folder of the best seed where `folder` has seeds.json, else `folder` itself."""
+    at = Path(folder) / SEEDS
+    if not at.is_file():
+        return Path(folder)
+    content = read_json(at, "delete it, and the same command makes it again")
+    check_fields(at, content, {"best": str})
+    return inside(Path(folder), content["best"])
 
 
 def read_json(path: Path, fix: str = "delete the folder, or choose another --out") -> Any:

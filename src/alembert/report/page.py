@@ -199,7 +199,7 @@ def _deployed_headline(student: Entry, teacher: Entry, deployed: Entry) -> list[
         else:
             tiles.append(_speed(deployed.faster, f", deployed as {name}", note))
     if deployed.kept:
-        in_fp32 = [f"in fp32 {each}" for each in student.kept[:1] if str(each)]
+        in_fp32 = [f"in fp32 {each.student:.3f}, {each}" for each in student.kept[:1] if str(each)]
         tiles.append(_kept(deployed.kept, f", deployed as {name}", in_fp32))
     return tiles
 
@@ -238,7 +238,8 @@ def _kept(found: Sequence[Kept], backend: str = "", notes: Sequence[str] = ()) -
     figure, name = f"{first.student - first.teacher:+.3f}", "to its teacher"
     if first.kept is not None:
         figure, name = percent(first.kept, first.n), "kept"
-    note = "; ".join(filter(None, (values, first.share, *more, *notes)))
+    share = first.share if first.share != figure else ""
+    note = "; ".join(filter(None, (values, share, *more, *notes)))
     return figure, f"{name}{backend}", note
 
 

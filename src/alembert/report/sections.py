@@ -11,6 +11,7 @@ from alembert.io.parsing import FLAG, NUMBER, TEXT
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Inspection, inspect_text, overlap
 from alembert.report.errors import Section, by_class, disagreements, errors
+from alembert.report.slices import by_slice
 from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
 
 SEARCH = "search.json"
@@ -25,7 +26,8 @@ def sections(run: RunRecord, predictions: Predictions | None, why: str) -> list[
     """Return a run's sections; `why` is the reason for predictions that are None."""
     parts = [search_result(run), losses(run)]
     if predictions is not None:
-        parts += [errors(predictions), by_class(predictions), disagreements(predictions)]
+        parts += [errors(predictions), by_class(predictions)]
+        parts += [by_slice(run), disagreements(predictions)]
     elif run.files:
         parts.append(
             Section(key="errors", title="Errors and disagreements", lead=f"Left out: {why}.")

@@ -1,7 +1,7 @@
 """Metrics of finished models, teacher and student, on data that had no part in training."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from alembert.evaluation import predict, verdict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
-from alembert.evaluation.uncertainty import kept
+from alembert.evaluation.uncertainty import kept, slices
+from alembert.evaluation.uncertainty.compared import Judged
 from alembert.export import deployed, fidelity
 from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine
@@ -37,6 +38,7 @@ from alembert.models.loading import (
 from alembert.runs import baselines
 from alembert.runs.folder import UNDISTILLED
 from alembert.runs.job import Job
+from alembert.runs.slices import of_run as of_slices
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
@@ -87,6 +89,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     others = of_exports | _measure_undistilled(job, texts.student, metrics)
     others |= baselines.logits_of(compared)
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
+    metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
     save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, others))
     rows, answers = list[Row](), baselines.answers_of(compared)
@@ -154,17 +157,37 @@ def evaluate(
 
     `metric` comes first, and may be one's own, as module:function.
     """
+    return judge(path, files, max_length, backend, metric).metrics
+
+
+def judge(
+    path: str,
+    files: Files,
+    max_length: int,
+    backend: str = "torch",
+    metric: str | None = None,
+    sliced: Sequence[str] = (),
+) -> Judged:
+    """Return a saved model's logits on a labelled file, with the columns to slice by."""
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
+    slices.check(sliced, files.train.with_role("eval").rows.column_names, files.train.name)
     files = files.as_trained(path)
     data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
     model = _model(path, backend, task.kind, files.train.name)
-    return metrics_of(task, predict.predict(model, data, pad_token_id), data)
+    logits, columns = predict.predict(model, data, pad_token_id), dict[str, list[str]]()
+    if sliced:
+        rows = files.labelled(files.train.with_role("eval"), labels).rows
+        columns = {
+            **slices.values_of(rows, sliced, files.train.name),
+            slices.LENGTH: slices.lengths_of(data),
+        }
+    return Judged(task=task, logits=logits, data=data, columns=columns)
 
 
 def _model(path: str, backend: str, kind: str, source: str) -> Any:

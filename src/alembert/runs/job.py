@@ -37,6 +37,7 @@ class Job:
     callbacks: tuple[Callback, ...] = ()  # are told how the stages go
     track: tuple[str, ...] = ()  # tools that show the run
     describes: bool = True  # the task is described before the first stage
+    slices: tuple[str, ...] = ()  # columns of --eval by whose values the result is measured
     export: bool = False  # the student of a task is exported to int8 at the end
     baselines: bool = False  # cheap models are made of the task's texts, to compare with
     undistilled: bool = False  # the same student is trained without its teacher, too
@@ -94,7 +95,8 @@ class Job:
     def arguments(self) -> dict[str, Any]:
         """The arguments of the run beside the recipe, as environment.json has them."""
         apart = (
-            "recipe", "out", "model_at", "callbacks", "track", "describes", "export", "baselines",
+            "recipe", "out", "model_at", "callbacks", "track", "describes", "slices", "export",
+            "baselines",
             "undistilled", "labels_of",
         )  # fmt: skip
         names = [field.name for field in fields(self) if field.name not in apart]

@@ -29,10 +29,19 @@ FILES = {
     "train?": TEXT, "valid?": TEXT, "evaluation?": TEXT, "unlabelled?": TEXT, "task?": TEXT,
     "text?": TEXT, "text_pair?": TEXT, "label?": TEXT, "kind?": TEXT, "skip_bad_rows?": COUNT,
 }  # fmt: skip
+_KEPT = {
+    "retention?": [NUMBER], "difference?": [NUMBER],
+    "gain_kept?": {"value": NUMBER, "low": NUMBER, "high": NUMBER},
+}  # fmt: skip
 METRICS = {
     "metric": TEXT, "student": {str: NUMBER}, "teacher?": {str: NUMBER}, "task?": TEXT,
     "parameters?": {str: COUNT}, "retention?": NUMBER, "ensemble?": {str: NUMBER},
     "verdict?": TEXT,
+    "n?": COUNT, "headline?": TEXT, "slices?": {str: {str: {"n": COUNT, "small": FLAG}}},
+    "intervals?": _KEPT | {
+        "student?": [NUMBER], "of_deployed?": _KEPT,
+        "balanced?": _KEPT | {"metric": TEXT, "of_deployed?": _KEPT},
+    },
 }  # fmt: skip
 BENCH = {
     "rows": [{

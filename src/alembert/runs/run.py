@@ -20,7 +20,7 @@ from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
-from alembert.runs import evaluate, validation
+from alembert.runs import evaluate, slices, validation
 from alembert.runs.checks import check_job
 from alembert.runs.folder import METRICS, UNDISTILLED, identity, writing
 from alembert.runs.folder.repair import repair
@@ -58,11 +58,18 @@ def run(job: Job) -> dict[str, Any]:
     state = distributed.init_distributed(timeout)
     leads = state.is_main_process
     job.check_stages()
+    slices.check(job)
     with ExitStack() as held:
         distributed.main_process_first(state, lambda: _claim(job, held) if leads else None)
         if _finished(job):
             log.info(f"{job.out}: finished before; nothing to do")
-            return dict(read_json(job.out / "metrics.json"))
+            metrics = dict(read_json(job.out / "metrics.json"))
+            if missing := [name for name in job.slices if name not in metrics.get("slices", {})]:
+                log.info(
+                    f"--slice {missing[0]}: was not measured then: alembert evaluate "
+                    f"{job.out} --data F --slice {missing[0]}"
+                )
+            return metrics
         work, texts = distributed.main_process_first(state, lambda: texts_of(job, leads))
         if leads:
             writing.keep_skipped(job)

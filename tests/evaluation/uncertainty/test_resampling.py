@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ TASKS = [
     Task("tokens", TAGS, "span_f1", pair=False),
 ]
 MORE = {"tokens": ("span_precision", "span_recall")}
+OF_POSITIVES = ("f2", "f0.5", "recall@precision=0.7", "recall@precision=1")
 
 
 def rows_of(task: Task, texts: int, seed: int) -> tuple[Any, Encoded]:
@@ -89,6 +91,25 @@ def test_counts_of_texts_give_the_metric_of_the_texts_repeated(
             value = statistic(task, name, rows, there, data.unseen)
             found = value(counts[:, None].astype(float))
             assert found == pytest.approx([expected[name]], abs=1e-6), name
+
+
+@pytest.mark.parametrize("metric", OF_POSITIVES)
+@pytest.mark.parametrize("task", [TASKS[0], TASKS[1], TASKS[4]], ids=["second", "first", "several"])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), texts=st.integers(4, 30))
+def test_metrics_of_positives_are_those_of_the_texts_repeated(
+    task: Task, metric: str, seed: int, texts: int
+) -> None:
+    task = replace(task, metric=metric)
+    logits, data = rows_of(task, texts, seed)
+    rows = labelled_rows(task, logits, data)
+    there = np.unique(rows.texts)
+    drawn = np.random.default_rng(seed).multinomial(len(there), np.ones(len(there)) / len(there))
+    full = np.zeros(len(data), int)
+    full[there] = drawn
+    expected = metrics(task, *repeated(logits, data, full))[metric]
+    found = statistic(task, metric, rows, there)(drawn[:, None].astype(float))
+    assert found == pytest.approx([expected], abs=1e-6)
 
 
 def test_texts_that_are_left_out_do_not_count() -> None:

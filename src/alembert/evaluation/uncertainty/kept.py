@@ -26,7 +26,7 @@ from alembert.io.named import is_named
 
 UNBALANCED = 0.6  # of the texts have one label
 OWN_ROWS, OWN_FEWEST = 4_000_000, 200  # rows given to a metric of one's own, and its fewest draws
-SHARES = ("accuracy", "f1", "macro_f1", "micro_f1", "span_f1", "span_precision", "span_recall")
+NO_SHARES = ("matthews", "pearson", "spearman", "mse")
 MAJORITY, DEPLOYED = "majority", "deployed"  # the latter is the student as it is exported
 
 
@@ -167,7 +167,8 @@ def drawn_of(
 
 def interval_of(drawn: Drawn, metric: str, texts: int) -> Interval | None:
     """Return the interval of one model's metric."""
-    return of_share(drawn, texts) if metric in SHARES else drawn.interval
+    share = metric not in NO_SHARES and not is_named(metric)
+    return of_share(drawn, texts) if share else drawn.interval
 
 
 def draws_of(metric: str, rows: int) -> int | None:

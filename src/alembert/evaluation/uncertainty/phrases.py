@@ -63,7 +63,8 @@ def read(metrics: Mapping[str, Any], role: str = "student") -> list[Kept]:
         return []
     intervals = metrics.get("intervals", {})
     found = [_of(metrics, role, metrics["metric"], intervals)]
-    if (balanced := intervals.get("balanced")) is not None:
+    balanced = intervals.get("balanced")
+    if balanced is not None and balanced["metric"] in {*metrics["teacher"]} & {*metrics[role]}:
         found.append(_of(metrics, role, balanced["metric"], balanced))
     return sorted(found, key=lambda each: each.metric != metrics.get("headline", each.metric))
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from seqeval.metrics.sequence_labeling import get_entities
 
-from alembert.data.tasks import Task
+from alembert.data.tasks import Task, beta_of, precision_of
 from alembert.evaluation import own_metric
-from alembert.evaluation.metrics import positive_class
+from alembert.evaluation.metrics import positive_class, positives
 from alembert.evaluation.own_metric import Labelled
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
@@ -42,6 +42,9 @@ def statistic(
     rows = Labelled(rows.logits[there], rows.labels[there], where[there])
     if is_named(metric):
         return _own(metric, rows)
+    if beta_of(metric) is not None or precision_of(metric) is not None:
+        scores, true = positives(task, rows)
+        return _positives(metric, scores, true > 0, rows, len(texts))
     if metric.startswith("span_"):
         return _spans(metric, rows, task.labels, unseen, len(texts))
     if task.kind == "regression":
@@ -127,6 +130,43 @@ def _labels(metric: str, rows: Labelled, texts: int) -> Statistic:
         return np.asarray(_f1(right, p, t).mean(0))
 
     return value
+
+
+def _positives(
+    metric: str,
+    scores: NDArray[np.number],
+    true: NDArray[np.bool_],
+    rows: Labelled,
+    texts: int,
+) -> Statistic:
+    """F-beta, or the recall at a precision, of the positives (R, K) of all texts together."""
+    if (beta := beta_of(metric)) is not None:
+        said = scores > 0
+        each = [part.sum(1) for part in (said & true, said, true)]
+        sums = _summed(np.stack(each, 1).astype(np.float64), rows, texts)
+
+        def f_beta(counts: Counts) -> Values:
+            right, p, t = sums(counts)
+            return _share((1 + beta**2) * right, beta**2 * t + p)
+
+        return f_beta
+    least = precision_of(metric) or 0.0
+    at = np.repeat(rows.texts, scores.shape[1])
+    order = np.argsort(-scores.ravel(), kind="stable")
+    ordered, hits, at = scores.ravel()[order], true.ravel()[order], at[order]
+    ends = np.append(np.diff(ordered) != 0, True)  # equal scores are found together
+
+    def recall(counts: Counts) -> Values:
+        found = np.zeros(counts.shape[1])
+        for k, column in enumerate(counts.T):
+            drawn = column[at]
+            right, all_found = (drawn * hits).cumsum(), drawn.cumsum()
+            enough = ends & (right >= least * all_found) & (all_found > 0)
+            if right[-1] and enough.any():
+                found[k] = right[enough].max() / right[-1]
+        return found
+
+    return recall
 
 
 def _spans(

@@ -1,0 +1,46 @@
+"""Quality by slice of a run's evaluation: by the columns of --slice, and by length."""
+
+from collections.abc import Mapping
+
+from alembert.data.encoded import Encoded
+from alembert.evaluation.metrics import Logits
+from alembert.evaluation.uncertainty import slices
+from alembert.evaluation.uncertainty.slices import Slices
+from alembert.io.errors import UserError
+from alembert.runs.job import Job
+from alembert.runs.texts.ensemble import RunTexts
+
+MODELS = ("teacher", "student")
+
+
+def check(job: Job) -> None:
+    """Raise UserError for a column that the rows of --eval lack, before anything is trained."""
+    if not job.slices:
+        return
+    test = job.files.test if job.files is not None else None
+    if test is None:
+        raise UserError(f"--slice {job.slices[0]}: is a column of --eval: give that too")
+    slices.check(job.slices, test.rows.column_names, test.name)
+
+
+def of_run(
+    job: Job, texts: RunTexts, logits: Mapping[str, Logits], data: Mapping[str, Encoded]
+) -> Slices:
+    """Return the metric of teacher and student by each value of the columns, and by length."""
+    splits = texts.student.splits
+    assert splits is not None
+    models = {name: (splits.task, logits[name], data[name]) for name in MODELS if name in logits}
+    columns = _columns(job, texts) | {slices.LENGTH: slices.lengths_of(data["student"])}
+    return slices.slices_of(models, columns)
+
+
+def _columns(job: Job, texts: RunTexts) -> dict[str, list[str]]:
+    """Return the values of each column in the rows of --eval, which were read before."""
+    splits, files = texts.student.splits, job.files
+    if not job.slices or files is None or files.test is None or splits is None:
+        return {}
+    known = texts.teachers[job.task_teacher].labels if job.task_teacher else None
+    form = files.labelled(files.train, known).form
+    labels = splits.task.labels if splits.task.kind != "regression" else None
+    rows = files.labelled(files.test, labels, form).rows
+    return slices.values_of(rows, job.slices, files.test.name)
