@@ -7,7 +7,7 @@ from benchmarks.lab.workers import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import hostile, hostile_models
+from support import hostile, hostile_folders, hostile_models
 from support.distributed_worker import main as work
 from support.distributed_worker import short
 from support.hostile import thrown
@@ -15,7 +15,7 @@ from support.runs import corpus_file, saved, task_file
 from support.vocabulary import VOCABULARY
 from transformers import BertTokenizer
 
-ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS
+ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS | hostile_folders.ATTACKS
 
 __all__ = ["ATTACKS", "lay_out", "short", "thrown", "tokenizer_of", "work"]
 

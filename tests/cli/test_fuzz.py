@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support import hostile, hostile_models
+from support import hostile, hostile_folders, hostile_models
 from support.hostile import YAML, thrown
 from transformers import BertTokenizerFast
 
-ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS
+ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS | hostile_folders.ATTACKS
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -8,16 +8,19 @@ import gzip
 import io
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from hypothesis import strategies as st
+from openpyxl import Workbook
 from transformers import AutoConfig, BertTokenizerFast
 
 from alembert.augmentation.word_vectors import read_vectors
@@ -46,6 +49,7 @@ ODD = ["", " ", "a", "good film", "nan", "inf", "1", "0.5", "-1", "1e999", "00",
        '"', "'", ",", "\t", "\r", "\n", "\x00", "\x0c", "\u2028", "\ufeff", "é", "😀", "#", "up",
        "down", "LABEL_0", "9" * 30, "0x1F", "1:30", "*a", "&a 1",
        "2020-01-02", "\ud83d", "-DOCSTART-", "B-x", "I-x", "O"]  # fmt: skip
+ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # in a sheet
 CELLS = st.one_of(st.sampled_from(ODD), st.text(max_size=8), st.integers().map(str))
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.sampled_from(ODD)
@@ -138,8 +142,8 @@ def same_keys() -> st.SearchStrategy[list[dict[str, Any]]]:
     return columns.flatmap(lambda c: st.lists(st.fixed_dictionaries(c), min_size=1, max_size=12))
 
 
-def table() -> st.SearchStrategy[bytes]:
-    """A Parquet file whose columns are of any type, nulls among them."""
+def table(kind: str) -> st.SearchStrategy[bytes]:
+    """A Parquet or an Arrow file whose columns are of any type, nulls among them."""
 
     @st.composite
     def drawn(draw: st.DrawFn) -> bytes:
@@ -147,21 +151,47 @@ def table() -> st.SearchStrategy[bytes]:
         names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
         columns = {}
         for name in names:
-            kind, values = draw(st.sampled_from(TYPES))
+            column, values = draw(st.sampled_from(TYPES))
             cells = st.lists(st.none() | values, min_size=count, max_size=count)
-            columns[name] = pa.array(draw(cells), kind)
-        held = io.BytesIO()
-        pq.write_table(pa.table(columns), held)
+            columns[name] = pa.array(draw(cells), column)
+        held, whole = io.BytesIO(), pa.table(columns)
+        if kind == "parquet":
+            pq.write_table(whole, held, use_dictionary=draw(st.booleans()))
+            return held.getvalue()
+        packing = pa.ipc.IpcWriteOptions(compression=draw(st.sampled_from([None, "lz4", "zstd"])))
+        opened = draw(st.sampled_from([pa.ipc.new_file, pa.ipc.new_stream]))
+        with opened(held, whole.schema, options=packing) as writer:
+            writer.write_table(whole)
         return held.getvalue()
 
     return drawn()
 
 
+@st.composite
+def sheet(draw: st.DrawFn) -> bytes:
+    """A spreadsheet of odd cells, of whose parts one may have odd bytes."""
+    book = Workbook()
+    kinds = st.one_of(CELLS, st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.none())
+    for row in [["text", "label"], *draw(st.lists(st.lists(kinds, max_size=3), max_size=6))]:
+        book.active.append([c if not isinstance(c, str) else ILLEGAL.sub("", c) for c in row])
+    held, again = io.BytesIO(), io.BytesIO()
+    book.save(held)
+    with ZipFile(held) as parts, ZipFile(again, "w", ZIP_DEFLATED) as packed:
+        odd = draw(st.sampled_from([*parts.namelist(), ""]))
+        for name in parts.namelist():
+            content = parts.read(name)
+            packed.writestr(name, draw(changed(content)) if name == odd else content)
+    return again.getvalue()
+
+
 def of(kind: str) -> st.SearchStrategy[bytes]:
     """The content of a file of this kind."""
-    if kind == "parquet":
-        return st.one_of(table(), table().flatmap(changed), st.binary(max_size=60))
-    right = RIGHT[kind].encode()
+    if kind in ("parquet", "arrow"):
+        right = table(kind)
+        return st.one_of(right, right.flatmap(changed), st.binary(max_size=60))
+    if kind == "xlsx":
+        return st.one_of(sheet(), sheet().flatmap(changed), st.binary(max_size=60))
+    plain = RIGHT[kind].encode()
     odd: st.SearchStrategy[bytes]
     if kind in ("json", "jsonl"):
         odd = st.one_of(JSON, same_keys(), st.lists(JSON, max_size=5)).map(
@@ -173,7 +203,7 @@ def of(kind: str) -> st.SearchStrategy[bytes]:
         )
     else:
         odd = rows({"csv": ",", "tsv": "\t", "txt": " ", "conll": " "}[kind])
-    return st.one_of(changed(right), odd, st.binary(max_size=60))
+    return st.one_of(changed(plain), odd, st.binary(max_size=60))
 
 
 OPTION = st.none() | st.sampled_from(NAMES[1:])
@@ -196,7 +226,8 @@ def reader(kind: str) -> Attack:
         ):
             tried(use)
 
-    packing = st.sampled_from(["", "", "", ".gz", ".zst"]) if kind != "parquet" else st.just("")
+    packed = kind in ("parquet", "arrow", "xlsx")
+    packing = st.just("") if packed else st.sampled_from(["", "", "", ".gz", ".zst"])
     plain = st.fixed_dictionaries(dict.fromkeys(("text", "text_pair", "label"), st.none()))
     return Attack(st.tuples(of(kind), plain | ASKED, KNOWN, packing), at)
 
@@ -305,7 +336,7 @@ def vectors(content: bytes, tokenizer: BertTokenizerFast, home: Path) -> None:
 
 YAML = b"name: r\nstudent: {model_type: bert}\nstages:\n- {name: s, data: task, objective: [{kind: HardLabels}], epochs: 1, learning_rate: 0.001}\n"  # noqa: E501
 ATTACKS = {
-    **{kind: reader(kind) for kind in (*RIGHT, "parquet")},
+    **{kind: reader(kind) for kind in (*RIGHT, "parquet", "arrow", "xlsx")},
     "glue": Attack(glue_files(), glue),
     "recipe": Attack(st.one_of(bent(), changed(YAML), st.binary(max_size=60)), recipe),
     "settings": Attack(settings_of(), settings),

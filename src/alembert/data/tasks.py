@@ -34,6 +34,8 @@ METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless ano
     "tokens": ("span_f1", "accuracy"),
 }
 KINDS = tuple(METRICS)
+HELD_OUT = 2000  # the most rows that are held out
+LOGITS = 100_000_000  # of few texts: 400 MB
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,27 @@ def encode(
         raise UserError(f"{source}: one of {columns.texts} holds lists of words; give text in both")
     texts = texts_in(data, columns.text, source)
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
+    _check_count(texts, task, source)
     unseen: list[str] | None = [] if lenient else None
     labels = _labels(data, task, columns, source, unseen) if labelled else _no_labels(texts, task)
     rows = tokenize(texts, pairs, labels, tokenizer, max_length, task.kind == "tokens")
     return replace(rows, unseen=tuple(unseen or ()))
+
+
+def _check_count(texts: list[Any], task: Task, source: str) -> None:
+    """Raises UserError for so many labels that those of all rows, or their logits, have no room.
+
+    What is taken for labels then is mostly something else, such as numbers of rows.
+    """
+    judged = len(texts) if task.kind == "multilabel" else min(len(texts), HELD_OUT)
+    words = task.kind == "tokens"
+    each = sum(map(len, texts)) / max(len(texts), 1) if words else 1
+    characters = sum(sum(map(len, text)) if words else len(text) for text in texts)
+    if len(task.labels) * judged * each > max(LOGITS, 10 * characters):
+        raise UserError(
+            f"{source}: {len(task.labels):,} different labels are too many for {len(texts):,} rows "
+            "of such texts; name another column with --label"
+        )
 
 
 def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
@@ -216,7 +235,7 @@ def hold_out(
     columns: Columns,
     seed: int = 0,
     share: float = 0.05,
-    most: int = 2000,
+    most: int = HELD_OUT,
     source: str = "train",
 ) -> tuple[Dataset, Dataset]:
     """Splits rows into (train, valid): valid is a seeded `share` of them, at most `most`.

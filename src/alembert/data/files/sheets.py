@@ -10,6 +10,7 @@ from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile, ZipFile
 from zlib import error as ZlibError
 
+from alembert.data.files.unpacking import most_bytes
 from alembert.io.errors import UserError
 
 OTHERS = (".xls", ".ods", ".xlsm", ".xlsb", ".numbers")  # spreadsheets that are not read
@@ -87,6 +88,7 @@ def _check_size(file: BinaryIO, path: Path) -> None:
             size = sum(each.file_size for each in packed.infolist())
     except BadZipFile:
         raise UserError(f"{path}: not readable as a spreadsheet; save it as CSV") from None
-    if size > _MOST * 2**20:
-        raise UserError(f"{path}: its sheets are over {_MOST} MB; save it as CSV")
+    if size > min(_MOST * 2**20, most_bytes(path)):
+        most = min(_MOST * 2**20, most_bytes(path)) / 2**20
+        raise UserError(f"{path}: its sheets are over {most:,.0f} MB; save it as CSV")
     file.seek(0)
