@@ -7,7 +7,7 @@ from benchmarks.lab.workers import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import hostile, hostile_folders, hostile_models
+from support import bombs, hostile, hostile_folders, hostile_models
 from support.distributed_worker import main as work
 from support.distributed_worker import short
 from support.hostile import thrown
@@ -17,7 +17,7 @@ from transformers import BertTokenizer
 
 ATTACKS = hostile.ATTACKS | hostile_models.ATTACKS | hostile_folders.ATTACKS
 
-__all__ = ["ATTACKS", "lay_out", "short", "thrown", "tokenizer_of", "work"]
+__all__ = ["ATTACKS", "bombs", "lay_out", "short", "thrown", "tokenizer_of", "work"]
 
 
 def tokenizer_of() -> BertTokenizer:

@@ -104,7 +104,7 @@ class RunRecord:
         self.bench: list[dict[str, Any]] = timed.get("rows", [])
         hardware = timed.get("hardware")
         self.processor = str(hardware.get("cpu", "")) if isinstance(hardware, dict) else ""
-        self.arguments: dict[str, Any] = self.environment.get("arguments", {})
+        self.arguments: dict[str, Any] = _given(self.environment.get("arguments", {}))
         self.files: dict[str, Any] = self.arguments.get("files") or {}
         if self.files:
             _check(path / "environment.json", self.files, FILES)
@@ -225,7 +225,12 @@ def fields_of(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
     if fields is None or fields == {}:
         return {}
     _check(path, fields, shape)
-    return dict(fields)
+    return _given(fields)
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields without those that are null, which are the same as missing ones."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _check(path: Path, fields: Any, shape: Any) -> None:
@@ -247,4 +252,4 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"{path}: holds no recipe")
     _check(path, fields, RECIPE)
-    return fields
+    return _given(fields)
