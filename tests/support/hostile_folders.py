@@ -23,7 +23,12 @@ FILES: dict[str, Any] = {
     "metrics.json": {
         "metric": "accuracy", "task": "classification", "student": {"accuracy": 0.75, "f1": 0.5},
         "teacher": {"accuracy": 0.875}, "parameters": {"student": 12, "teacher": 24},
-        "retention": 0.857, "ensemble": {"accuracy": 0.9},
+        "retention": 0.857, "ensemble": {"accuracy": 0.9}, "n": 60, "headline": "accuracy",
+        "deployed": {"backend": "int8", "accuracy": 0.7}, "teacher_int8": {"accuracy": 0.8},
+        "intervals": {
+            "student": [0.5, 1.0], "retention": [0.8, 0.9], "difference": [-0.2, 0.1],
+            "gain_kept": {"value": 0.7, "low": 0.5, "high": 0.9},
+        },
     },
     "bench.json": {"rows": [
         {"model": role, "backend": "torch", "threads": 1, "batch": 1, "cpu_ms": {"median": ms},

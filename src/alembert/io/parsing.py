@@ -14,8 +14,9 @@ _CONTAINERS = {dict, list}
 _LARGEST = 2**63
 # what a value has to be, for `misfit`; a number may be NaN, which runs write, but not infinite
 TEXT, COUNT, NUMBER, FLAG = "a text", "a whole number", "a number", "true or false"
+POSITIVE = "a whole number over 0"
 _KINDS: dict[str, tuple[type, ...]] = {
-    TEXT: (str,), COUNT: (int,), NUMBER: (int, float), FLAG: (bool,)
+    TEXT: (str,), COUNT: (int,), POSITIVE: (int,), NUMBER: (int, float), FLAG: (bool,)
 }  # fmt: skip
 
 
@@ -57,16 +58,22 @@ def _check_depth(value: Any) -> None:
 def misfit(value: Any, shape: Any, name: str = "") -> str:
     """The reason why a value does not have a shape; "" where it has.
 
-    A shape is TEXT, COUNT, NUMBER or FLAG, `[shape]` of a list's values, `{str: shape}` of an
-    object's values, or an object of its fields' shapes. A field with a "?" may be missing or null.
+    A shape is TEXT, COUNT, POSITIVE, NUMBER or FLAG, `[shape]` of a list's values, a tuple of those
+    of a list, `{str: shape}` of an object's values, or an object of its fields' shapes. A field
+    with a "?" may be missing or null.
     """
-    kind = shape if isinstance(shape, str) else "a list" if isinstance(shape, list) else "an object"
+    kinds = {list: "a list", tuple: f"a list of {len(shape)}", dict: "an object"}
+    kind = shape if isinstance(shape, str) else kinds[type(shape)]
     if value is None:
         return f"no {name!r} in it"
     if isinstance(shape, str):
         number = isinstance(value, int | float)
         fits = type(value) in _KINDS[shape] and not (number and abs(value) >= _LARGEST)
+        fits = fits and (shape != POSITIVE or value > 0)
         parts: Iterable[tuple[str, Any, Any]] = ()
+    elif isinstance(shape, tuple):
+        fits = type(value) is list and len(value) == len(shape)
+        parts = ((f"{name}[{i}]", value[i], shape[i]) for i in range(len(shape) if fits else 0))
     elif isinstance(shape, list):
         fits = type(value) is list
         parts = ((f"{name}[{i}]", each, shape[0]) for i, each in enumerate(value if fits else ()))

@@ -15,7 +15,7 @@ from alembert.inference import manifest as deployed
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder, read_json
-from alembert.io.parsing import COUNT, FLAG, NUMBER, TEXT, json_of, misfit, yaml_of
+from alembert.io.parsing import COUNT, FLAG, NUMBER, POSITIVE, TEXT, json_of, misfit, yaml_of
 
 # the shapes of the files, as far as they are read here and in the report
 ENVIRONMENT = {
@@ -29,23 +29,24 @@ FILES = {
     "train?": TEXT, "valid?": TEXT, "evaluation?": TEXT, "unlabelled?": TEXT, "task?": TEXT,
     "text?": TEXT, "text_pair?": TEXT, "label?": TEXT, "kind?": TEXT, "skip_bad_rows?": COUNT,
 }  # fmt: skip
-_KEPT = {
-    "retention?": [NUMBER], "difference?": [NUMBER],
+_PAIRS = {
+    "retention?": (NUMBER, NUMBER), "difference?": (NUMBER, NUMBER),
     "gain_kept?": {"value": NUMBER, "low": NUMBER, "high": NUMBER},
 }  # fmt: skip
 METRICS = {
     "metric": TEXT, "student": {str: NUMBER}, "teacher?": {str: NUMBER}, "task?": TEXT,
-    "parameters?": {str: COUNT}, "retention?": NUMBER, "ensemble?": {str: NUMBER},
-    "verdict?": TEXT,
-    "n?": COUNT, "headline?": TEXT, "slices?": {str: {str: {"n": COUNT, "small": FLAG}}},
-    "intervals?": _KEPT | {
-        "student?": [NUMBER], "of_deployed?": _KEPT,
-        "balanced?": _KEPT | {"metric": TEXT, "of_deployed?": _KEPT},
+    "parameters?": {str: COUNT}, "retention?": NUMBER, "ensemble?": {str: NUMBER}, "n?": COUNT,
+    "headline?": TEXT, "teacher_int8?": {str: NUMBER}, "deployed?": {"backend": TEXT},
+    "verdict?": TEXT, "slices?": {str: {str: {"n": COUNT, "small": FLAG}}},
+    "intervals?": _PAIRS | {
+        "student?": (NUMBER, NUMBER), "of_deployed?": _PAIRS,
+        "balanced?": {"metric": TEXT, "of_deployed?": _PAIRS} | _PAIRS,
     },
 }  # fmt: skip
 BENCH = {
     "rows": [{
-        "model": TEXT, "backend": TEXT, "threads": COUNT, "batch": COUNT,
+        "model": TEXT, "backend": TEXT, "threads": COUNT, "batch": POSITIVE, "size_mb?": NUMBER,
+        "length?": NUMBER,
         "cpu_ms": {"median": NUMBER}, "latency_ms": {"median": NUMBER},
         "ratios?": [{"to": TEXT, "value": NUMBER, "same": FLAG}],
     }]
@@ -109,6 +110,7 @@ class RunRecord:
         self.recipe: dict[str, Any] = _yaml(path / "recipe.yaml")
         self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
         self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
+        _check_metrics(path / "metrics.json", self.metrics)
         bench = path / "bench.json"
         timed = fields_of(bench, BENCH)
         self.bench: list[dict[str, Any]] = timed.get("rows", [])
@@ -236,6 +238,24 @@ def fields_of(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
         return {}
     _check(path, fields, shape)
     return _given(fields)
+
+
+def _check_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Raise UserError where a model lacks a metric of the run, or the teacher's is 0 and kept."""
+    if not metrics:
+        return
+    deployed = metrics.get("deployed", {})
+    _check(path, {k: v for k, v in deployed.items() if k != "backend"}, {str: NUMBER})
+    intervals = metrics.get("intervals", {})
+    of_metrics = {metrics["metric"]: intervals}
+    if balanced := intervals.get("balanced"):
+        of_metrics[balanced["metric"]] = balanced
+    for name, found in of_metrics.items():
+        lacking = [role for role in ("student", "teacher") if name not in metrics.get(role, [name])]
+        nothing = found.get("retention") and not metrics.get("teacher", {}).get(name)
+        if lacking or nothing:
+            reason = f"no {name!r} of the {lacking[0]}" if lacking else "a share of nothing is kept"
+            raise UserError(f"{path}: cannot be read ({reason}): fix or delete it")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
