@@ -297,10 +297,10 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert "ms end to end on real texts of --eval, one at a time, one thread, " in line
     assert " times its teacher in torch, " in line
     assert " times its teacher in int8; keeps " in line
-    shown = capsys.readouterr().out
-    assert "x teacher int8" in shown
-    assert "measured end to end on real texts of --eval" in shown
-    assert "the graph alone" in shown
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "CPU ms ┃ x torch ┃ x onnx ┃ x int8 ┃" in shown
+    assert "end to end on real texts of --eval, one at a time, one thread, median " in shown
+    assert "ms: the graph alone" in shown
     assert Session(out).predict("the film is good").label in ("up", "down", "flat")
     assert RunRecord(out).finished
     page = (out / "report.html").read_text()

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from alembert.bench.rows import Row, row_of
-from alembert.bench.show import tables
+from alembert.bench.show import shown
 from alembert.evaluation.uncertainty import phrases
 from alembert.io.files import read_json
 
 GRAPH_ALONE = "the graph alone, random tokens, one thread"
 END_TO_END = "end to end on real texts of --eval, one at a time, one thread"
-RATIOS = "x: times as fast, by CPU time of the same texts; ≈ same: inside the noise"
+RATIOS = "x: times as fast as the teacher in that engine, on the same texts; ≈ same: in the noise"
 
 
 def table(done: dict[str, Any]) -> None:
@@ -26,14 +26,14 @@ def table(done: dict[str, Any]) -> None:
     if rungs:
         texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
         caption += f"; held-out {done['metric']}{texts} after these shares of their training"
-    shown = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
+    rows = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
     names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
     for name in sorted(names, key=lambda each: times[each]):
         cells = [f"{r['values'][name]:.4f}" if name in r["values"] else "" for r in rungs]
         front = "front" if rungs and name in rungs[0]["front"] else ""
         won = "found" if name == done["winner"]["name"] else ""
-        shown.add_row(name, f"{times[name]:.3g}", *cells, ", ".join(filter(None, (front, won))))
-    Console(markup=False).print(shown, spent(done), sep="\n", highlight=False)
+        rows.add_row(name, f"{times[name]:.3g}", *cells, ", ".join(filter(None, (front, won))))
+    Console(markup=False).print(rows, spent(done), sep="\n", highlight=False)
 
 
 def latencies(done: dict[str, Any]) -> dict[str, float]:
@@ -71,9 +71,17 @@ def end_to_end(out: Path) -> list[Row]:
 
 def final_table(rows: Sequence[Row]) -> None:
     """Print teacher and student in each engine, timed in turns from a text to its answer."""
-    if rows:
-        note = f"measured {END_TO_END}, median {rows[0].length} tokens; {RATIOS}"
-        Console(markup=False).print(tables(rows)[0], note, sep="\n", highlight=False)
+    if not rows:
+        return
+    references = [ratio.to for ratio in max((row.ratios for row in rows), key=len)]
+    heads = [f"x {to.rpartition(':')[2]}" for to in references]
+    found = Table("model", "engine", "CPU ms", *heads)
+    for row in rows:
+        speeds = {ratio.to: shown(ratio) for ratio in row.ratios}
+        cells = [speeds.get(to, "") for to in references]
+        found.add_row(row.model, row.backend, f"{row.cpu_ms['median']:.3g}", *cells)
+    note = f"{END_TO_END}, median {rows[0].length} tokens; {RATIOS}"
+    Console(markup=False).print(found, note, sep="\n", highlight=False)
 
 
 def summary(out: Path, done: dict[str, Any]) -> str:
@@ -111,6 +119,6 @@ def _on_real_texts(rows: Sequence[Row], backend: str) -> str:
     row = next((r for r in rows if (r.model, r.backend) == ("student", backend)), None)
     if row is None or not row.ratios:
         return ""
-    shown = [f"{ratio.value:.1f} times its teacher in {ratio.to.rpartition(':')[2]}"
+    speeds = [f"{ratio.value:.1f} times its teacher in {ratio.to.rpartition(':')[2]}"
              for ratio in row.ratios]  # fmt: skip
-    return f"; {row.cpu_ms['median']:.3g} ms {END_TO_END}, {', '.join(shown)}"
+    return f"; {row.cpu_ms['median']:.3g} ms {END_TO_END}, {', '.join(speeds)}"
