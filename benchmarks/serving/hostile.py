@@ -1,6 +1,6 @@
 """Bodies that no client should send, against a running `alembert serve`.
 
-    python -m benchmarks.serving.hostile MODEL [MODEL ...] [--count 10000] [--seed 1] [--json FILE]
+    python -m benchmarks.serving.hostile MODEL [MODEL ...] [--count 10000] [--minutes M] [--seed 1]
 
 Wrong types, deep nesting, lone surrogates, NaN, strings of megabytes, bytes that are no text, none
 at all, to every route of every model: an answer has to be 200 or 4xx, a 4xx a message in JSON; the
@@ -9,8 +9,10 @@ server has to answer a plain request at the end. Exits with 1 and the bodies whe
 
 import asyncio
 import json
+import math
 import random
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,9 @@ def fault(status: int, received: bytes) -> str | None:
     return None if isinstance(told, dict) and told.get("error") else f"status {status}, no message"
 
 
-async def attack(port: int, paths: list[str], count: int, seed: int) -> tuple[Any, list[Any]]:
+async def attack(
+    port: int, paths: list[str], count: int, seed: int, end: float
+) -> tuple[Any, list[Any]]:
     """Answers by kind of body and status; what was wrong."""
     seen: dict[str, Counter[int]] = {kind: Counter() for kind in KINDS}
     faults: list[Any] = []
@@ -82,6 +86,8 @@ async def attack(port: int, paths: list[str], count: int, seed: int) -> tuple[An
     async def client(number: int, share: int) -> None:
         dice, line = random.Random(f"{seed} {number}"), await connected(port)
         for _ in range(share):
+            if time.monotonic() > end:
+                break
             kind, content = body(dice)
             line.head = f"POST {dice.choice(paths)} HTTP/1.1\r\nHost: here\r\n"
             status = await asyncio.wait_for(line.ask(content), PATIENCE)
@@ -103,6 +109,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("models", nargs="+", help="FOLDER or NAME=FOLDER each")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, help="the most, whatever the count")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -112,7 +119,8 @@ def main() -> None:
     port = free_port()
     with started("alembert", given.models[0], port, given.models[1:]) as pid:
         before = spent(pid)[1]
-        seen, faults = asyncio.run(attack(port, paths, given.count, given.seed))
+        end = time.monotonic() + 60 * given.minutes if given.minutes else math.inf
+        seen, faults = asyncio.run(attack(port, paths, given.count, given.seed, end))
         memory = [before, spent(pid)[1]]
     for kind, found in seen.items():
         print(f"{kind:10} {found}")

@@ -29,7 +29,7 @@ class Held:
 async def asked(rows: list[list[str]], tokens: int = 512, threads: int = 1) -> tuple[Any, Held]:
     """Answers to requests that all wait behind one first row."""
     model = Held()
-    queue = Queue(threads, tokens)
+    queue = Queue(threads, tokens, cap=1e9)
     first = queue.ask(model, ["first"])
     while not model.batches:
         await asyncio.sleep(0.001)

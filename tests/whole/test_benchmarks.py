@@ -24,7 +24,7 @@ from benchmarks.lab.tables import markdown
 from benchmarks.lab.workers import ROOT, Used, free_port
 from benchmarks.quality import before_after, candidates, pages, run, trimmed
 from benchmarks.quality.experiments import CORPUS, EXPERIMENTS, WIDTH, Arm
-from benchmarks.robustness import corpus, faults, fuzz, hosts, several
+from benchmarks.robustness import attacks, corpus, faults, fuzz, hosts, several, wire
 from benchmarks.serving import hostile, killed, load, overload
 from benchmarks.speed import plain, schedules, sizes, stages, step
 
@@ -259,6 +259,12 @@ def test_hostile_bodies_and_clients_of_a_server_find_no_fault(classifier: Path) 
         assert killed.replicas(pid) == []
     assert answers
     assert not errors + ends
+
+
+def test_attacks_and_bytes_at_random_do_not_get_through(classifier: Path) -> None:
+    only = ("bodies beside an offer to upgrade", "heads and bodies with one right answer")
+    ended(attacks, str(classifier), "--only", *only)
+    ended(wire, str(classifier), "--minutes", "0.05")
 
 
 def test_a_fault_loses_nothing() -> None:

@@ -7,5 +7,5 @@ responses, `app` has the routes and `openapi` describes them,
 requests, and `service` holds the models and limits. `pages` and `metrics` need no model. `ray` runs
 the same application on Ray Serve.
 
-For other rooms: server, service, served_model, ray.
+For other rooms: keys, server, service, served_model, ray.
 """

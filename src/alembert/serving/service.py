@@ -103,24 +103,23 @@ class Service:
 
     def refusal(self) -> RefusedError | None:
         """RefusedError 429 when too many requests are active or the wait is too long, else None."""
+        wait = self.queue.seconds() + self._lag() if self.queue else 0.0
         if self.active >= self.limits.requests:
             message = f"too many requests: at most {self.limits.requests} at once"
-            return RefusedError(429, message, max(1, math.ceil(self._wait(1))))
-        return self._overload(1)
+            return RefusedError(429, message, max(1, math.ceil(wait)))
+        return self._overload(wait)
 
     def check_wait(self, tokens: int) -> None:
         """Raises RefusedError 429 when a request of so many tokens would wait too long.
 
         Of requests that were let in together, each sees those that asked before it.
         """
-        if (refused := self._overload(tokens)) is not None:
+        assert self.queue is not None
+        if (refused := self._overload(self.queue.seconds(tokens))) is not None:
             raise refused
 
-    def _wait(self, tokens: int) -> float:
-        return self.queue.seconds(tokens) + self._lag() if self.queue else 0.0
-
-    def _overload(self, tokens: int) -> RefusedError | None:
-        wait, most = self._wait(tokens), self.limits.wait
+    def _overload(self, wait: float) -> RefusedError | None:
+        most = self.limits.wait
         if wait <= most:
             return None
         message = f"too many requests: the expected wait is over {most:g} s"
