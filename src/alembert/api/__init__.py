@@ -1,7 +1,8 @@
 """What a person holds in Python: one function for each verb, and the model that most return.
 
 Read `train` first: `finetune`, `distill`, `tune`, `search` and `check`, which the verbs of the
-command line call. `options` has the keywords that they share. `model` has `Model`, the folder of a
+command line call. `options` has the keywords that they share, and `given` turns what a person gives
+in Python into plain values. `model` has `Model`, the folder of a
 saved model or a run, with its metrics, predictions and export; `load` opens one, and `hub` uploads
 it. `deploy` evaluates, times, reports, exports and predicts; `serving` answers over HTTP. `texts`
 has what comes before a training, `named_recipes` the recipes, and `first_run` the quickstart. The

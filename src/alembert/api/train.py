@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
+from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.io.errors import UserError, leads
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 Named = str | Path | Model  # a model: a folder, a hub id, or what a function here returned
 
 
+@plain
 def finetune(
     model: Named, out: str | Path | None = None, **options: Unpack[o.FinetuneOptions]
 ) -> Model:
@@ -49,6 +51,7 @@ def finetune(
     return Model(job.out)
 
 
+@plain
 def distill(
     teacher: Named | Sequence[Named],
     recipe: "str | Recipe" = "distilbert",
@@ -93,6 +96,7 @@ def distill(
     return Model(job.out)
 
 
+@plain
 def tune(
     teacher: Named | Sequence[Named],
     recipe: "str | Recipe",
@@ -125,6 +129,7 @@ def tune(
     return tune(base, tries, trials)
 
 
+@plain
 def search(
     teacher: Named,
     out: str | Path | None = None,
@@ -185,6 +190,7 @@ def search(
     return Model(out)
 
 
+@plain
 def check(
     *,
     teacher: Named | None = None,
