@@ -95,9 +95,7 @@ def flag(name: str, value: object) -> bool:
 def mapping(name: str, value: object) -> dict[Any, Any]:
     """A mapping whose values are plain."""
     if not isinstance(value, Mapping):
-        raise UserError(
-            f"{name}: {value!r:.60} is no mapping: give one, such as a dict"
-        )
+        raise UserError(f"{name}: {value!r:.60} is no mapping: give one, such as a dict")
     return {key: _plain(each) for key, each in value.items()}
 
 
@@ -121,7 +119,7 @@ def metric(name: str, value: object) -> object:
 
 _KINDS: dict[str, Convert] = {
     **dict.fromkeys(("student", "general_teacher", "mlm", "vectors", "corpus", "tokenizer",
-                     "embeddings", "folder", "model"), path),
+                     "embeddings", "api_keys", "folder", "model"), path),
     **dict.fromkeys(("train", "valid", "eval", "unlabelled", "data"), rows),
     **dict.fromkeys(("out", "json", "chart"), file),
     **dict.fromkeys(("task", "text", "text_pair", "label", "kind", "precision", "vocabulary",
@@ -130,10 +128,11 @@ _KINDS: dict[str, Convert] = {
     **dict.fromkeys(("batch_size", "max_length", "layers", "hidden_size", "cache_top", "seed",
                      "skip_bad_rows", "length", "trials", "steps", "sequences", "batch", "copies",
                      "candidates", "top", "port", "threads", "batch_tokens",
-                     "max_requests", "max_inputs", "max_body"), whole),
+                     "max_requests", "rate", "max_inputs", "max_body"), whole),
     **dict.fromkeys(("epochs", "learning_rate", "max_latency_ms", "min_retention", "min_speedup",
-                     "seconds", "share", "coverage", "max_wait", "keep"), number),
-    **dict.fromkeys(("cache_teacher", "int8", "openvino", "attentions", "auto"), flag),
+                     "seconds", "share", "coverage", "max_wait", "grace", "keep"), number),
+    **dict.fromkeys(("cache_teacher", "export", "open_metrics", "int8", "openvino",
+                     "attentions", "auto"), flag),
     **dict.fromkeys(("track", "tries", "backends", "baseline", "cors"), texts),
     "teacher": model, "runs": files, "models": paths, "callbacks": objects, "columns": mapping,
     "settings": settings, "metric": metric, "recipe": recipe, "bench.threads": wholes,
