@@ -1,5 +1,6 @@
 """Files as people have them are read as meant, or refused with the cause: files_of_people.yaml."""
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import ClassLabel, Dataset, List, Value
+from openpyxl import Workbook
 
-from alembert.data.labels import label_names
+from alembert.data.labels import label_ids, label_names
 from alembert.data.splits import Files
 from alembert.data.tasks import infer_task
 from alembert.io.errors import UserError
@@ -21,15 +24,59 @@ CASES = [
 ]
 
 
+def write(case: dict[str, Any], folder: Path) -> Path:
+    """Writes a case's file: a text, the sheets of a spreadsheet, or the columns of Parquet."""
+    path = folder / case["file"]
+    if "sheets" in case:
+        book = Workbook()
+        book.remove(book.active)
+        for title, rows in case["sheets"].items():
+            sheet = book.create_sheet(title)
+            for row in rows:
+                sheet.append(row)
+        book.save(path.open("wb"))
+    elif "table" in case:
+        rows = Dataset.from_dict(case["table"])
+        for column, names in case.get("classes", {}).items():
+            rows = rows.cast_column(column, like(rows.features[column], ClassLabel(names=names)))
+        for column, dtype in case.get("types", {}).items():
+            rows = rows.cast_column(column, like(rows.features[column], Value(dtype)))
+        rows.to_parquet(path)
+    else:
+        path.write_bytes(case["content"].encode(case.get("encoding", "utf-8")))
+    return path
+
+
+def like(feature: Any, inner: Any) -> Any:
+    """The type of a column of lists or of single values, with another type of its values."""
+    return List(inner) if isinstance(feature, List) else inner
+
+
+def files_of(case: dict[str, Any], folder: Path) -> Files:
+    """The files of a case: rows in memory, or one of train, and perhaps one of eval."""
+    given: Any = case["rows"] if "rows" in case else str(write(case, folder))
+    evaluation = str(write(case["eval"], folder)) if "eval" in case else None
+    files = Files(train=given, evaluation=evaluation, **case.get("options", {}))
+    if "record" in case:
+        record = {"arguments": {"files": case["record"]}}
+        (folder / "environment.json").write_text(json.dumps(record), encoding="utf-8")
+        files = files.as_trained(str(folder))
+    return files
+
+
 def read(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What is read of a case's file, by the names of the table."""
-    path = folder / case["file"]
-    path.write_bytes(case["content"].encode(case.get("encoding", "utf-8")))
-    files = Files(train=str(path), **case.get("options", {}))
+    files = files_of(case, folder)
     labelled = files.labelled(files.train, case.get("known"))
     rows, columns = labelled.rows, labelled.columns
-    task = infer_task(rows, columns, str(path), labelled.known)
+    source = files.train.name
+    task = infer_task(rows, columns, source, labelled.known)
     scored = task.kind == "regression"
+    unseen = list[str]()
+    if files.evaluation is not None:
+        other = files.labelled(files.evaluation, task.labels, labelled.form)
+        names = label_names(other.rows, other.columns, files.evaluation.name)
+        label_ids(names, task.labels, files.evaluation.name, unseen)
     return {
         "task": task.kind,
         "labels": list(task.labels),
@@ -40,7 +87,8 @@ def read(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         "columns": rows.column_names,
         "rows": len(rows),
         "words": rows[columns.text][0],
-        "first": None if scored else label_names(rows, columns, str(path))[0],
+        "first": None if scored else label_names(rows, columns, source)[0],
+        "unseen": unseen,
     }
 
 
@@ -70,8 +118,13 @@ def test_a_file_that_is_read_without_a_guess_says_nothing(
     assert caplog.text == ""
 
 
-def test_every_kind_has_an_example_and_five_neighbours_or_its_few_shapes() -> None:
+def test_every_kind_has_an_example_and_five_different_files() -> None:
+    assert len({kind["kind"] for kind in TABLE}) == len(TABLE)
     for kind in TABLE:
         assert re.fullmatch(".+", kind["example"])
-        assert len(kind["cases"]) >= 2
+        contents = [
+            [value for key, value in sorted(case.items()) if key not in ("name", "says")]
+            for case in kind["cases"]
+        ]
+        assert len(set(map(str, contents))) == len(contents) >= 5, kind["kind"]
         assert len({case["name"] for case in kind["cases"]}) == len(kind["cases"])

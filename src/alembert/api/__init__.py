@@ -1,12 +1,13 @@
 """What a person holds in Python: one function for each verb, and the model that most return.
 
 Read `train` first: `finetune`, `distill`, `tune`, `search` and `check`, which the verbs of the
-command line call; `seeds` repeats a training. `options` has the keywords that they share. `model`
-has `Model`, the folder of a saved model or a run, with its metrics, predictions and export; `load`
-opens one, and `hub` uploads it. `deploy` evaluates, times, reports, exports and predicts;
-`comparing` has several models side by side; `serving` answers over HTTP. `texts` has what comes
-before a training, `named_recipes` the recipes, and `first_run` the quickstart. The command line
-parses, calls one of these functions, and prints.
+command line call; `seeds` repeats a training. `options` has the keywords that they share, and
+`given` turns what a person gives in Python into plain values. `model` has `Model`, the folder of a
+saved model or a run, with its metrics, predictions and export; `load` opens one, and `hub` uploads
+it. `deploy` evaluates, times, reports, exports and predicts; `comparing` has several models side by
+side; `serving` answers over HTTP. `texts` has what comes before a training, `named_recipes` the
+recipes, and `first_run` the quickstart. The command line parses, calls one of these functions, and
+prints.
 
 For other rooms: train, options, model, deploy, serving, texts, named_recipes, first_run, Model,
 augment, bench, builtin_teacher, check, check_port, compare, corpus, distill, evaluate, export,

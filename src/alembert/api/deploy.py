@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alembert.api.given import plain
 from alembert.api.options import columns_of
 from alembert.io.errors import UserError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@plain
 def evaluate(
     model: str | Path,
     data: "Given | None" = None,
@@ -65,6 +67,7 @@ def evaluate(
     return found
 
 
+@plain
 def bench(
     models: Sequence[str],
     *,
@@ -103,6 +106,7 @@ def bench(
     return rows
 
 
+@plain
 def report(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
     """Write an HTML report of one run or several, and model cards; return the files' paths."""
     from alembert.report import model_card
@@ -114,6 +118,7 @@ def report(runs: Sequence[Path], out: Path | None = None) -> list[Path]:
     return [page, *(card for card in cards if card is not None)]
 
 
+@plain
 def export(
     model: str,
     *,
@@ -152,6 +157,7 @@ def export(
     return export_to(model, backends, files, max_length)
 
 
+@plain
 def open_session(
     model: str | Path,
     backend: str | None = None,
@@ -184,6 +190,7 @@ def predictor(session: "Session", top: int = 5) -> Callable[..., Any]:
     return methods.get(session.kind, session.predict)
 
 
+@plain
 def predict(model: str | Path, texts: Any, *, top: int = 5, **opening: Any) -> Any:
     """Return the labels, scores, tags, masked words or vectors of texts.
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.io.errors import UserError
 from alembert.io.files import write_json
@@ -54,6 +55,7 @@ class Quickstart(NamedTuple):
     table: dict[str, dict[str, Any]]
 
 
+@plain
 def quickstart(
     out: str | Path = "runs/quickstart", teacher: str | None = None, seed: int = 0
 ) -> Quickstart:

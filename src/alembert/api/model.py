@@ -5,7 +5,8 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from alembert.api import deploy, serving
+from alembert.api import deploy, given, serving
+from alembert.api.given import plain
 from alembert.io.answers import Texts
 from alembert.io.files import best_of_seeds, check_fields, model_folder, read_json
 
@@ -20,13 +21,13 @@ T = TypeVar("T")
 
 
 def _of_model(
-    function: Callable[Concatenate[A, P], T], given: Callable[["Model"], A]
+    function: Callable[Concatenate[A, P], T], first: Callable[["Model"], A]
 ) -> Callable[Concatenate["Model", P], T]:
     """A function of the command line's verb as a method, which gives it the model's folder."""
 
     @wraps(function)
     def call(model: "Model", /, *positional: P.args, **named: P.kwargs) -> T:
-        return function(given(model), *positional, **named)
+        return function(first(model), *positional, **named)
 
     return call
 
@@ -40,6 +41,10 @@ class Model:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+
+    def __fspath__(self) -> str:
+        """The folder as a text: a Model may be given where a path may."""
+        return str(self.folder)
 
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r})"
@@ -99,7 +104,7 @@ class Model:
         from alembert.data.splits import Files
         from alembert.export.export import export
 
-        names: Sequence[str] = list(dict.fromkeys(("onnx", *backends)))
+        names: Sequence[str] = list(dict.fromkeys(("onnx", *given.texts("backends", backends))))
         export(
             str(self.folder),
             names,
@@ -136,6 +141,7 @@ class Model:
         export_model(self.path, Path(folder))
 
 
+@plain
 def load(folder: str | Path) -> Model:
     """Return the model in a folder: a saved model, an exported one, or a run's student.
 

@@ -3,6 +3,8 @@
 import sys
 from typing import TYPE_CHECKING
 
+from alembert.api.given import plain
+
 if TYPE_CHECKING:
     from alembert.recipes.schema import Recipe
 
@@ -16,6 +18,7 @@ def recipes() -> dict[str, str]:
     }
 
 
+@plain
 def recipe(
     name: str,
     teacher: str | None = None,

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from alembert.api.given import plain
 from alembert.io.errors import UserError
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
+@plain
 def serve(
     models: Sequence[str],
     *,

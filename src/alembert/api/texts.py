@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alembert.api.given import plain
 from alembert.api.model import Model
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@plain
 def augment(
     train: str,
     out: str | Path,
@@ -43,6 +45,7 @@ def augment(
     )  # fmt: skip
 
 
+@plain
 def corpus(
     texts: Sequence[str], tokenizer: str, out: str | Path, *, max_length: int = 128
 ) -> "Corpus":
@@ -56,6 +59,7 @@ def corpus(
     return write_corpus(texts, load_tokenizer(tokenizer), max_length, Path(out))
 
 
+@plain
 def trim(
     model: str | Path,
     out: str | Path,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
+from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.api.seeds import repeat
 from alembert.io.errors import UserError, leads
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 Named = str | Path | Model  # a model: a folder, a hub id, or what a function here returned
 
 
+@plain
 def finetune(
     model: Named, out: str | Path | None = None, **options: Unpack[o.FinetuneOptions]
 ) -> Model:
@@ -56,6 +58,7 @@ def finetune(
     return Model(job.out)
 
 
+@plain
 def distill(
     teacher: Named | Sequence[Named],
     recipe: "str | Recipe" = "distilbert",
@@ -108,6 +111,7 @@ def distill(
     return Model(job.out)
 
 
+@plain
 def tune(
     teacher: Named | Sequence[Named],
     recipe: "str | Recipe",
@@ -140,6 +144,7 @@ def tune(
     return tune(base, tries, trials)
 
 
+@plain
 def search(
     teacher: Named,
     out: str | Path | None = None,
@@ -200,6 +205,7 @@ def search(
     return Model(out)
 
 
+@plain
 def check(
     *,
     teacher: Named | None = None,

@@ -1,7 +1,6 @@
 """Streams the rows of one file, by a reader for each suffix, and makes a data set of them."""
 
 import io
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -14,22 +13,30 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from alembert.data.files import columnar, conll, delimited, documents, encodings, plain, sheets
+from alembert.data.files import (
+    columnar,
+    conll,
+    delimited,
+    disguised,
+    documents,
+    encodings,
+    plain,
+    sheets,
+)
 from alembert.data.files.skipped import BadRow, refuse
 from alembert.data.files.unpacking import check_columns, check_keys, unpacking
 from alembert.data.labels import LABELS, TEXT_NAMES
 from alembert.io.errors import UserError
-from alembert.io.parsing import json_of
 
 # A number with leading zeros is a name (a zip code, an id) and stays a string.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|NAN")
-
-_DOCUMENT = re.compile(r"\[\s*(\{|$)|\{$")  # how a JSON document begins that is no object a line
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # each with its position as messages name it: "line 3"
 SHORT = 20  # characters
+NAMES = (*TEXT_NAMES, *LABELS)  # of columns
 PACKED = {".zst": "zstd", ".gz": "gzip"}
 TABLES = (".csv", ".tsv", ".xlsx")  # whose cells are texts, and columns of numbers are found
 
@@ -57,9 +64,17 @@ def dataset(columns: dict[str, list[Any]], path: Path | str) -> Dataset:
     for name, values in columns.items():
         if "\0" in name:
             raise UserError(f"{path}: the name of column {name!r} holds a NUL; rename it")
+        if _HALF.search(name):
+            raise UserError(f"{path}: column {name!a} holds half of a surrogate pair; rename it")
         check_keys(path, name, values)
         try:
             arrays[name] = pa.array(values)
+        except UnicodeEncodeError as error:
+            row, half = documents.half_pair(values)
+            raise UserError(
+                f"{path}, row {row}: {name!r} holds {half}, which is half of a surrogate pair, "
+                "such as half an emoji; give the whole character"
+            ) from error
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             mixed = [
                 v[0] for v in values if isinstance(v, list) and isinstance((v or [0])[0], list)
@@ -87,6 +102,7 @@ def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset
     if kind(path) in ARROW:
         return _of_table(columnar.read_arrow(path), path)
     reader = READERS[kind(path)]
+    disguised.check(path, kind(path), packed=path.suffix.lower() in PACKED)
     with path.open("rb") as file:
         try:
             columns = columns_of(reader(file, path, bad, split), path)
@@ -143,7 +159,7 @@ def typed(cells: list[Any]) -> list[Any]:
     """A column as int or float, with None for empty cells, if every filled cell is a number."""
     filled = [cell for cell in cells if cell]
     for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
-        if filled and all(isinstance(v, str) and pattern.fullmatch(v) for v in filled):
+        if filled and all(isinstance(v, str) and pattern.fullmatch(v.strip()) for v in filled):
             return [number(cell) if cell else None for cell in cells]
     return cells
 
@@ -151,7 +167,12 @@ def typed(cells: list[Any]) -> list[Any]:
 def _csv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
     """Rows of a CSV file; a quoted cell may hold separators and line breaks."""
     with unpacked(file, path, newline="") as text:
-        yield from delimited.quoted(text, ",", path, bad)
+        sample = list(islice(text, delimited.SAMPLE))
+        numbered = ((n, line.rstrip("\r\n")) for n, line in enumerate(chain(sample, text), start=1))
+        if conll.looks_tagged([(n, line.rstrip("\r\n")) for n, line in enumerate(sample, start=1)]):
+            yield from _tagged(numbered, path, bad)
+        else:
+            yield from delimited.quoted(chain(sample, text), ",", path, bad)
 
 
 def _tsv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
@@ -165,7 +186,8 @@ def _tsv(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train")
     if each != "\t":
         cells = delimited.csv_rows(all_lines, each, path, first)
     else:
-        cells = _tab_cells(enumerate((line.removesuffix("\n") for line in all_lines), first))
+        ended = (line.removesuffix("\n") for line in all_lines)
+        cells = delimited.tab_rows(enumerate(ended, first), path)
     return delimited.rows_of(cells, path, bad)
 
 
@@ -183,58 +205,12 @@ def _xlsx(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train"
     return delimited.rows_of(rows, path, bad)
 
 
-def _loads(path: Path, text: str, line: int) -> Any:
-    try:
-        return json_of(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}, line {line + error.lineno - 1}"
-        raise UserError(f"{where}: not JSON ({error.msg}); fix the line") from None
-    except ValueError as error:  # JSON with a value that cannot be kept
-        raise UserError(f"{path}, line {line}: {error}; fix it") from None
-
-
-def _objects(values: Iterable[tuple[str, Any]], path: Path, bad: BadRow) -> Rows:
-    for where, row in values:
-        if isinstance(row, dict) and row:
-            yield where, row
-        else:
-            bad(path, where, "not an object of columns; write {...} a row")
-
-
 def _jsonl(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
-    filled = ((number, line) for number, line in lines(file, path) if line.strip())
-    first = next(filled)
-    if _DOCUMENT.match(first[1].strip()):
-        whole = "\n".join([first[1], *(line for _, line in filled)])
-        log.info(f"{path}: read as one JSON document, and not as an object a line")
-        return _document(_loads(path, whole, first[0]), path, bad, split)
-    return _json_lines(chain([first], filled), path, bad)
-
-
-def _json_lines(numbered: Iterable[tuple[int, str]], path: Path, bad: BadRow) -> Rows:
-    def values() -> Iterator[tuple[str, Any]]:
-        for number, line in numbered:
-            try:
-                yield f"line {number}", _loads(path, line, number)
-            except UserError as error:
-                bad(path, f"line {number}", str(error).partition(f"line {number}: ")[2])
-
-    return _objects(values(), path, bad)
+    return documents.of_lines(lines(file, path), path, bad, split, NAMES)
 
 
 def _json(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:
-    numbered = list(lines(file, path))
-    filled = [(number, line) for number, line in numbered if line.strip()]
-    if len(filled) > 1 and all(line.strip()[0] == "{" for _, line in filled):
-        log.info(f"{path}: read as JSON lines, an object a line")
-        return _json_lines(filled, path, bad)
-    content = _loads(path, "\n".join(line for _, line in numbered), 1)
-    return _document(content, path, bad, split)
-
-
-def _document(content: Any, path: Path, bad: BadRow, split: str) -> Rows:
-    rows = documents.rows_of(content, path, split)
-    return _objects(((f"row {n}", row) for n, row in enumerate(rows, start=1)), path, bad)
+    return documents.of_text(list(lines(file, path)), path, bad, split, NAMES)
 
 
 def _text(file: BinaryIO, path: Path, bad: BadRow = refuse, split: str = "train") -> Rows:

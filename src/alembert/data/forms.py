@@ -6,6 +6,7 @@ float, and a tag is one of B-, I-, E-, S- and O. What is read as what is reporte
 
 import logging
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
 
 from alembert.data import schemes, several
-from alembert.data.files.numbers import decimals, percents
+from alembert.data.files.numbers import formula_error, numbers_of
 from alembert.data.files.skipped import Skips, without_unjudged
 from alembert.data.labels import (
     LABELS,
@@ -90,6 +91,7 @@ def read_labels(
         rows = _without_empty(rows, columns, source, skips)
     if is_list(rows, columns.text):
         if is_list(rows, column):
+            rows = schemes.without_languages(rows, columns.text, source)
             if named[2] is None:
                 schemes.report_choice(rows, column, source)
             rows, known = schemes.with_spans(rows, column, source, known)
@@ -145,6 +147,7 @@ def _rewritten(
 ) -> tuple[Dataset, Form]:
     feature, values = rows.features[column], rows[column][:]
     if isinstance(feature, dict):  # {"sport": 1, "travel": 0}
+        several.check_flags(feature, source, column)
         lists = [None if v is None else [v[name] or 0 for name in feature] for v in values]
         return _of_vectors(rows, column, lists, source, known, replace(form, names=tuple(feature)))
     if is_list(rows, column):
@@ -202,11 +205,11 @@ def _of_vectors(
         names = tuple(map(str, range(max(len(each) for each in lists if each is not None))))
     ids = several.vector_ids(lists, names, source, column)
     if form.kind == "classification":
-        if wrong := [row for row, each in enumerate(ids, start=1) if each and len(each) != 1]:
+        if wrong := [row for row, each in enumerate(ids, start=1) if len(each) != 1]:
             raise UserError(
                 f"{source}, row {wrong[0]}: {column!r} has not one 1; --kind multilabel reads any"
             )
-        classes = [names[each[0]] if each else None for each in ids]
+        classes = [names[each[0]] for each in ids]
         return several.replaced(rows, column, classes, Value("string")), replace(form, names=names)
     if form.kind is None:
         several.report_vectors(source, column, names, ids)
@@ -227,10 +230,15 @@ def _of_texts(
         form.kind is None and column.strip().casefold() in SCORES
     )
     if form.kind in (None, "multilabel") and (lists := several.parsed_lists(values)):
+        several.check_flat(lists, source, column)
         if form.kind is None and not several.is_vectors(lists):
             labels = sorted({item for each in lists for item in each or ()})
             several.report_texts(source, column, filled[0], labels)
         return _of_lists(rows, column, lists, source, known, form)
+    if form.kind in (None, "multilabel") and (lists := several.bits(values, known)):
+        if form.kind is None and known is None:
+            raise several.ambiguous(source, column, filled[0])
+        return _of_vectors(rows, column, lists, source, known, form)
     if form.kind in (None, "multilabel"):
         separator = form.separator
         if not separator and not scored and (known is not None or form.kind is None):
@@ -245,9 +253,8 @@ def _of_texts(
                 several.report_texts(source, column, example, labels)
             texts = several.replaced(rows, column, lists, List(Value("string")))
             return texts, replace(form, separator=separator)
-    if form.kind != "classification" and (scored or any(set(",%") & set(t) for t in filled)):
-        scores = percents(values, source, column, known)
-        scores = scores or decimals(values, source, column, scored)
+    if form.kind != "classification":
+        scores = numbers_of(values, source, column, scored, known)
         if scores is not None:
             return _of_numbers(rows, column, scores, source, known, form)
     return _of_names(rows, column, values, source, known), form
@@ -291,25 +298,41 @@ def _of_numbers(
 def _name(value: Any) -> str:
     """A label as a name: 1 for 1.0, and texts without blanks at the ends."""
     whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
-    return str(int(value) if whole else value).strip()
+    return several.bare(str(int(value) if whole else value))
 
 
 def _of_names(
     rows: Dataset, column: str, values: Sequence[Any], source: str, known: Sequence[str] | None
 ) -> Dataset:
-    """Class names without blanks at their ends; names that differ by case alone are reported."""
-    by_case = defaultdict[str, set[str]](set)
-    for value in values:
-        by_case[(value or "").strip().casefold()].add((value or "").strip())
-    alike = [sorted(names) for names in by_case.values() if len(names) > 1]
-    if alike and known is None:
-        log.warning(
-            f"{source}: labels that differ by case alone are different classes: "
-            f"{', '.join(map(repr, alike[0]))}"
+    """Class names without blanks at their ends; those that look alike are reported.
+
+    Raises UserError for the error of a spreadsheet's formula.
+    """
+    names = [several.bare(value) if value else value for value in values]
+    distinct = {name for name in names if name}
+    if (error := formula_error(distinct)) and error not in (known or ()):
+        row = names.index(error) + 1
+        raise UserError(
+            f"{source}, row {row}: {column!r} is {error!r}, the error of a formula; fix it or "
+            "drop the row"
         )
-    blanks = [value for value in values if value and value != value.strip() and value.strip()]
+    if known is None:
+        _report_alike(distinct, source)
+    blanks = [value for value, name in zip(values, names, strict=True) if name and name != value]
     if not blanks:
         return rows
     log.info(f"{source}: labels are read without blanks at their ends ({blanks[0]!r})")
-    names = [value.strip() if value else value for value in values]
     return several.replaced(rows, column, names, Value("string"))
+
+
+def _report_alike(names: set[str], source: str) -> None:
+    """Reports names that differ by case, blanks or the form of accents alone."""
+    by_look = defaultdict[str, set[str]](set)
+    for name in names:
+        by_look[unicodedata.normalize("NFC", " ".join(name.split())).casefold()].add(name)
+    for alike in filter(lambda each: len(each) > 1, by_look.values()):
+        by_case = len({name.casefold() for name in alike}) == 1
+        which = "differ by case alone" if by_case else "look alike"
+        shown = ", ".join(map(ascii if not by_case else repr, sorted(alike)))
+        log.warning(f"{source}: labels that {which} are different classes: {shown}")
+        return

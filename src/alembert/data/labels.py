@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
-from alembert.data.files.delimited import NO_HEADER, numbers_among
+from alembert.data.files.delimited import NO_HEADER, SAMPLE, numbers_among, unread_shape
 from alembert.io.errors import UserError
 
 LARGEST = float(np.finfo(np.float32).max)
-ZERO_ONE = {"0", "1", "0.0", "1.0", "True", "False"}
+ZERO_ONE = {
+    "0", "1", "0.", "1.", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE",
+}  # fmt: skip
 MANY = 0.1  # the share of unknown labels from which on a file is taken for one of another task
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -232,6 +234,9 @@ def _only_other(data: Dataset, first: str | None) -> str | None:
 
 def _missing(data: Dataset, source: str, text: bool, label: bool) -> str:
     """The message that asks for the columns that were not found, all in one."""
+    first = data[data.column_names[0]][:SAMPLE]
+    if shape := unread_shape(data.column_names, first, (*TEXT_NAMES, *LABELS)):
+        return f"{source}: {shape}"
     if _lacks_header(data):
         return f"{source}: {NO_HEADER}, such as label,text ({_names(data)})"
     what = " and none of labels" * (text and label)
@@ -260,7 +265,8 @@ def _of_objects(data: Dataset) -> str:
     """What to do with columns that hold objects, such as spans of characters; "" without one."""
     inner = {name: getattr(each, "feature", each) for name, each in data.features.items()}
     objects = {name: each for name, each in inner.items() if isinstance(each, dict) and each}
-    spans = [name for name, each in objects.items() if {"start", "end", "label"} <= set(each)]
+    offsets = ({"start", "end", "label"}, {"start_offset", "end_offset"})
+    spans = [name for name, each in objects.items() if any(keys <= set(each) for keys in offsets)]
     if spans:
         return (
             f"; {spans[0]!r} holds spans of characters, which are not read: write words and their "
@@ -310,7 +316,7 @@ def _guess_texts(data: Dataset, label: str | None, labelled: bool) -> tuple[str 
         third = label not in (first, second) if label else first_of(data, others) is not None
         if (third or not labelled) and holds_text(data, first) and holds_text(data, second):
             return first, second
-    return single, None
+    return single or words, None
 
 
 def holds_text(data: Dataset, column: str) -> bool:

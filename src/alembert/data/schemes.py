@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Dataset, List, Value
 
 from alembert.data import several
+from alembert.data.files import conll
 from alembert.data.labels import TAGS, is_list, list_names
 from alembert.io.answers import is_bio
 from alembert.io.parsing import yaml_of
@@ -23,6 +24,7 @@ _SCHEMES = (
     re.compile(r"(?P<letter>[BIESLUMW])_(?P<name>.+)"),
     re.compile(r"(?P<name>.+)-(?P<letter>[BIESLUMW])"),
     re.compile(r"(?P<name>.+)_(?P<letter>[BIESLUMW])"),
+    re.compile(r"(?P<letter>[bieslumw])-(?P<name>.+)"),
 )
 _README = 200_000  # characters of a README that are read for names
 
@@ -35,9 +37,9 @@ def converter(tags: Sequence[str]) -> Callable[[str], str] | None:
     spans = {tag for tag in tags if tag.upper() != "O"}
     if not spans or is_bio(tags):
         return None
-    for pattern in _SCHEMES:
+    for pattern in _SCHEMES if "o" not in tags else _SCHEMES[-1:]:
         matches = [match for tag in spans if (match := pattern.fullmatch(tag)) is not None]
-        letters = {match["letter"] for match in matches}
+        letters = {match["letter"].upper() for match in matches}
         two_schemes = letters & {"L", "U"} and letters & {"E", "S"}
         # without a tag that begins a span, the letters may be parts of names
         if len(matches) == len(spans) and letters & {"B", "U", "S", "W"} and not two_schemes:
@@ -47,7 +49,7 @@ def converter(tags: Sequence[str]) -> Callable[[str], str] | None:
 
 def _converted(pattern: re.Pattern[str], tag: str) -> str:
     match = pattern.fullmatch(tag)
-    return "O" if match is None else f"{_LETTERS[match['letter']]}-{match['name']}"
+    return "O" if match is None else f"{_LETTERS[match['letter'].upper()]}-{match['name']}"
 
 
 def describe(tags: Sequence[str], source: str, column: str) -> None:
@@ -61,7 +63,7 @@ def describe(tags: Sequence[str], source: str, column: str) -> None:
             f"{source}: {column!r} holds integers without names: tags are measured word by word "
             "and not as spans; give their names in Parquet (ClassLabel), or write B-, I- and O"
         )
-    elif "O" in tags and not is_bio(tags):
+    elif {"O", "o"} & set(tags) and not is_bio(tags):
         log.info(
             f"{source}: the tags of {column!r} have no B- or I-: they are measured word by word "
             "and not as spans"
@@ -97,6 +99,7 @@ def with_spans(
         if names:
             rows = several.with_names(rows, column, rows[column][:], names)
             log.info(f"{source}: README.md names the tags, {list_names(names)}")
+    rows = _without_blanks(rows, column, source)
     values = rows[column][:]
     tags = names or sorted({str(tag) for row in values for tag in row or () if tag is not None})
     if known is None or not integers:
@@ -109,7 +112,69 @@ def with_spans(
             rows = several.replaced(rows, column, lists, List(Value("string")))
     if known is not None and (convert := converter(known)):
         known = [convert(tag) for tag in known]
-    return rows, known
+    return _with_begins(rows, column, source, known), known
+
+
+def _without_blanks(rows: Dataset, column: str, source: str) -> Dataset:
+    """The rows with tags that are texts without blanks at their ends."""
+    lists = rows[column][:]
+    tags = {tag for row in lists for tag in row or () if isinstance(tag, str)}
+    odd = sorted(tag for tag in tags if tag != several.bare(tag))
+    if not odd:
+        return rows
+    log.info(f"{source}: tags are read without blanks at their ends ({odd[0]!r})")
+    texts = [row and [tag if tag is None else several.bare(tag) for tag in row] for row in lists]
+    return several.replaced(rows, column, texts, List(Value("string")))
+
+
+def without_languages(rows: Dataset, column: str, source: str) -> Dataset:
+    """The rows with words that do not begin with their language, as all of WikiANN's do."""
+    lists = rows[column][:]
+    strip = conll.language_remover([word for row in lists for word in row or ()], source)
+    if strip is None:
+        return rows
+    words = [row and [strip(word) for word in row] for row in lists]
+    return several.replaced(rows, column, words, List(Value("string")))
+
+
+def _with_begins(rows: Dataset, column: str, source: str, known: Sequence[str] | None) -> Dataset:
+    """The rows with B- at the first word of each span, where IOB1 has I- unless spans touch.
+
+    Tags that a teacher's labels (`known`) lack stay as they are.
+    """
+    names = list[str](getattr(rows.features[column].feature, "names", ()))
+    lists = rows[column][:]
+    if names:
+        lists = [
+            row and [names[tag] if tag is not None and tag >= 0 else None for tag in row]
+            for row in lists
+        ]
+    tags = set(names) | {tag for row in lists for tag in row or () if isinstance(tag, str)}
+    if not is_bio(tuple(tags)) or any(tag[:2] in ("E-", "S-") for tag in tags):
+        return rows
+    begun = [row and _begun(row, known) for row in lists]
+    count = sum(a != b for old, new in zip(lists, begun, strict=True) if old
+                for a, b in zip(old, new, strict=True))  # fmt: skip
+    if not count:
+        return rows
+    log.info(f"{source}: tags I- that begin a span (IOB1) are read as B-: {count:,}")
+    if not names:
+        return several.replaced(rows, column, begun, List(Value("string")))
+    names += sorted({tag for row in begun for tag in row or () if tag} - set(names))
+    ids = {name: i for i, name in enumerate(names)} | {None: None}
+    return several.with_names(rows, column, [row and [ids[t] for t in row] for row in begun], names)
+
+
+def _begun(row: Sequence[str | None], known: Sequence[str] | None) -> list[str | None]:
+    """The tags of a text, with B- in place of an I- after another type of span, or after none."""
+    begun, before = list[str | None](), ""
+    for tag in row:
+        kind = tag[2:] if tag is not None and tag[:2] in ("B-", "I-") else ""
+        first = f"B-{kind}"
+        starts = tag == f"I-{kind}" and kind != before and (known is None or first in known)
+        begun.append(first if kind and starts else tag)
+        before = kind
+    return begun
 
 
 def names_beside(path: Path, column: str) -> tuple[str, ...]:

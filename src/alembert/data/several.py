@@ -1,5 +1,6 @@
 """Several labels a text: 0/1 vectors, columns of 0 and 1, lists that became text, separators."""
 
+import ast
 import logging
 import re
 from collections import Counter
@@ -10,12 +11,18 @@ from datasets import ClassLabel, Dataset, List, Value
 
 from alembert.data.labels import ZERO_ONE, list_names
 from alembert.io.errors import UserError
+from alembert.io.parsing import json_of
 
-SEPARATORS = ("|", ";", ",")
+SEPARATORS = ("\n", "|", ";", ",")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _SPACED = re.compile(r"[01]([ ,;|]+[01]){2,}")  # two places could be a number with a comma
-_TRUE = {"1", "1.0", "True", "true"}
+_BITS = re.compile("[01]{3,}")
+_PRINTED = re.compile(r"(?:tensor|array)\((\[.*\])(?:, *\w+=[^()]*)*\)", re.DOTALL)
+_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
+_LONG = 1_000_000  # characters, of which Python makes some hundred times as many bytes
+_DEEP = 64  # brackets in a text that is read as a list of lists
+_TRUE = {"1", "1.", "1.0", "True", "true", "TRUE"}
 _AS_CLASSES = "--kind classification reads each text as one class"
 
 log = logging.getLogger(__name__)
@@ -58,8 +65,14 @@ def with_flags(rows: Dataset, source: str, label: str | None) -> Dataset:
     return with_names(rows, label, ids, names)
 
 
-def parsed_lists(values: Sequence[Any]) -> list[list[str] | None] | None:
+def bare(text: str) -> str:
+    """A text without blanks at its ends, those of no width included."""
+    return _ENDS.sub("", text)
+
+
+def parsed_lists(values: Sequence[Any]) -> list[list[Any] | None] | None:
     """The lists that texts such as "['a', 'b']" were; None unless all filled ones are such."""
+    values = [_printed(value) if isinstance(value, str) else value for value in values]
     filled = [value.strip() for value in values if isinstance(value, str) and value.strip()]
     brackets = all(_BRACKETS.get(text[0]) == text[-1] for text in filled)
     spaced = all(_SPACED.fullmatch(text) for text in filled)
@@ -71,12 +84,70 @@ def parsed_lists(values: Sequence[Any]) -> list[list[str] | None] | None:
     ]
 
 
-def _items(text: str) -> list[str]:
+def _printed(text: str) -> str:
+    """The list in a text that numpy or torch prints, such as "tensor([1., 0.])"."""
+    match = _PRINTED.fullmatch(text.strip())
+    return text if match is None else match[1]
+
+
+def _items(text: str) -> list[Any]:
     inner = text[1:-1].strip() if text[0] in _BRACKETS else text
+    # such as escapes, objects and lists of lists
+    if "\\" in inner or (text[0] == "{" and ":" in inner) or any(b in inner for b in _BRACKETS):
+        value = _literal(text)
+        if isinstance(value, list | tuple | set):
+            return sorted(value, key=str) if isinstance(value, set) else list(value)
+        if isinstance(value, dict):
+            return [value]
     if quoted := _QUOTED.findall(inner):
-        return [(one or other).strip() for one, other in quoted]
+        return [bare(one or other) for one, other in quoted]
     parts = re.split(r"[,;|]", inner) if re.search(r"[,;|]", inner) else inner.split()
-    return [part.strip() for part in parts if part.strip()]
+    return [bare(part) for part in parts if bare(part)]
+
+
+def _literal(text: str) -> Any:
+    """The value of a text in JSON or as Python prints it; None for another text."""
+    try:
+        return json_of(text)
+    except ValueError:
+        if len(text) > _LONG or sum(map(text.count, "[({")) > _DEEP:
+            return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return None
+
+
+def check_flat(lists: Sequence[Sequence[Any] | None], source: str, column: str) -> None:
+    """Raises UserError for lists of objects or of lists, which are no labels."""
+    for row, each in enumerate(lists, start=1):
+        if any(isinstance(item, dict | list | tuple | set) for item in each or ()):
+            raise UserError(
+                f"{source}, row {row}: {column!r} holds lists of objects, such as spans of "
+                "characters, and not of labels: write words and their tags (CoNLL), or labels a row"
+            )
+
+
+def check_flags(feature: dict[str, Any], source: str, column: str) -> None:
+    """Raises UserError for objects whose values are no 0 and 1."""
+    if not all(isinstance(each, Value) for each in feature.values()):
+        raise UserError(
+            f"{source}: {column!r} holds objects, and not labels: export a text and a label a row, "
+            "or name another column with --label"
+        )
+
+
+def bits(values: Sequence[Any], known: Sequence[str] | None) -> list[list[str] | None] | None:
+    """The 0/1 vectors that texts such as "0110" are; None unless all are such of one length.
+
+    None, too, for labels of a model (`known`).
+    """
+    filled = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    if not filled or len(set(map(len, filled))) > 1 or not all(map(_BITS.fullmatch, filled)):
+        return None
+    if filled[0] in (known or ()):
+        return None
+    return [list(value.strip()) if value and value.strip() else None for value in values]
 
 
 def is_vectors(lists: Sequence[Sequence[Any] | None]) -> bool:
@@ -90,20 +161,22 @@ def is_vectors(lists: Sequence[Sequence[Any] | None]) -> bool:
 
 def vector_ids(
     lists: Sequence[Sequence[Any] | None], names: Sequence[str], source: str, column: str
-) -> list[list[int] | None]:
-    """The places of the ones in 0/1 vectors. Raises UserError for a vector of another length."""
+) -> list[list[int]]:
+    """The places of the ones in 0/1 vectors.
+
+    Raises UserError for a row without a vector, and for a vector of another length.
+    """
     for row, each in enumerate(lists, start=1):
-        if each is not None and len(each) != len(names):
+        if each is None:
+            raise UserError(f"{source}, row {row}: {column!r} is empty; fill it or drop the row")
+        if len(each) != len(names):
             raise UserError(
                 f"{source}, row {row}: {column!r} has {len(each)} places for {len(names)} labels, "
                 f"{list_names(names)}; fix the row, or use a model of these labels"
             )
-        if each is not None and (odd := [item for item in each if str(item) not in ZERO_ONE]):
+        if odd := [item for item in each if str(item) not in ZERO_ONE]:
             raise UserError(f"{source}, row {row}: {column!r} holds {odd[0]!r}; give 0 or 1")
-    return [
-        None if each is None else [i for i, item in enumerate(each) if str(item) in _TRUE]
-        for each in lists
-    ]
+    return [[i for i, item in enumerate(each or ()) if str(item) in _TRUE] for each in lists]
 
 
 def separator_of(
@@ -134,24 +207,29 @@ def separator_of(
         elif any(parts[part] > 1 for part in several):
             return each
         else:
-            raise UserError(
-                f"{source}: {column!r} holds {next(iter(sorted(joined)))!r}, which may be one "
-                f"class or several labels: say --kind classification or --kind multilabel"
-            )
+            raise ambiguous(source, column, min(joined))
     return ""
+
+
+def ambiguous(source: str, column: str, example: str) -> UserError:
+    """The error for a text that may be one label or several."""
+    return UserError(
+        f"{source}: {column!r} holds {example!r}, which may be one class or several labels: say "
+        "--kind classification or --kind multilabel"
+    )
 
 
 def split(text: str, separator: str) -> list[str]:
     """The labels in a text."""
     parts = text.split(separator) if separator else [text]
-    return [part.strip() for part in parts if part.strip()]
+    return [bare(part) for part in parts if bare(part)]
 
 
 def report_vectors(
-    source: str, column: str, names: Sequence[str], ids: Sequence[list[int] | None]
+    source: str, column: str, names: Sequence[str], ids: Sequence[list[int]]
 ) -> None:
     """Reports labels that were read from 0/1 vectors."""
-    exclusive = all(each is not None and len(each) == 1 for each in ids)
+    exclusive = all(len(each) == 1 for each in ids)
     hint = f"; each row has one of them: {_AS_CLASSES}" if exclusive else ""
     log.info(
         f"{source}: {column!r} is read as {len(names)} yes/no labels a text, "
@@ -173,14 +251,17 @@ def with_lists(rows: Dataset, words: str, tags: str) -> Dataset:
     Texts of words need as many tags, among them "O" or a tag that begins a span.
     """
     first = [str(rows[0][column]) for column in (words, tags)]
-    if len(first[0].split()) != len(first[1].split()) and first[0][:1] not in _BRACKETS:
+    counts = len(first[0].split()), len(re.split(r"[\s,]+", first[1].strip()))
+    if counts[0] != counts[1] and first[0][:1] not in _BRACKETS:
         return rows
     texts, labels = rows[words][:], rows[tags][:]
     pair = parsed_lists(texts), parsed_lists(labels)
     if pair[0] is None or pair[1] is None:
         if not all(isinstance(each, str) for each in (*texts, *labels)):
             return rows
-        pair = [each.split() for each in texts], [each.split() for each in labels]
+        commas = all("," in tags or len(tags.split()) == 1 for tags in labels)
+        parts = [tags.replace(",", " ") if commas else tags for tags in labels]
+        pair = [each.split() for each in texts], [each.split() for each in parts]
         flat = {tag for each in pair[1] if each for tag in each}
         alike = all(len(a or ()) == len(b or ()) for a, b in zip(*pair, strict=True))
         if not alike or not any(tag == "O" or tag.startswith("B-") for tag in flat):

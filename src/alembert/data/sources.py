@@ -20,6 +20,7 @@ from alembert.io import hub
 from alembert.io.errors import UserError
 
 Given: TypeAlias = str | Path | InMemory
+PACKINGS = (".zip", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz")  # which are not unpacked
 SPLITS = {  # the split that is read of a folder, a hub id or a DatasetDict, by keyword
     "train": "train", "valid": "validation", "eval": "test", "data": "test", "unlabelled": "train",
 }  # fmt: skip
@@ -117,6 +118,7 @@ def read(path: str, split: str = "train", bad: BadRow = refuse) -> Dataset:
             known = " ".join(FORMATS)
             hint = "; rename it to what it is (.conll for words and tags), or write a .csv"
             hint = "; save the spreadsheet as .csv" if kind(file) in SPREADSHEETS else hint
+            hint = "; unpack it" if kind(file) in PACKINGS else hint
             raise UserError(f"{path}: unknown kind of file {kind(file)!r}; known are {known}{hint}")
         data = read_file(file, split, bad)
         if len(data) == 0:

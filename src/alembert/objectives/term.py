@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from alembert.io.errors import UserError
@@ -15,6 +15,17 @@ from alembert.models.trace import Batch, Reads, Trace
 from alembert.objectives.fused_linear import VocabularyTerm
 
 ANY_PAIR: Pairs = ((1, 1),)  # in place of a layer map where no model is known yet
+
+
+def mistake(error: ValidationError, name: str) -> UserError:
+    """The first mistake of a value that was made in Python: its field, the rule and what it was."""
+    first = error.errors()[0]
+    where = "".join(f"{part}: " for part in (name, ".".join(map(str, first["loc"]))) if part)
+    if first["type"] == "extra_forbidden":
+        return UserError(f"{where}there is no such field: rename it or leave it out")
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r:.60})"
+    return UserError(f"{where}{message}{shown}")
 
 
 class Term(BaseModel, ABC):
@@ -45,6 +56,15 @@ class Term(BaseModel, ABC):
     kind: str = ""  # of a term of one's own: its module:Class
     # the mean is over these: labels, answers (rows of logits), texts, tokens or pairs of tokens
     over: ClassVar[str] = "tokens"
+
+    def __init__(self, /, **fields: Any) -> None:
+        """Make a term. Raises UserError that names the field that is wrong."""
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise mistake(error, f"term {type(self).__name__}") from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # recipes say where
 
     @model_validator(mode="before")
     @classmethod

@@ -17,7 +17,11 @@ _NUMBER = re.compile(r"[0-9]+([-.][0-9]+)?")  # of a token; 1-2 and 1.1 are of C
 _CHUNKS = {"NP", "VP", "PP", "ADJP", "ADVP", "SBAR"}
 _CODE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:")
 _FEW_WORDS = 5  # fewer words may begin alike by chance
-_BRACKETS = re.compile(r"\([^()*\s]+(\*\)?|\))|\*\)?")  # (ORG*, *, *) and (DATE) of CoNLL-2012
+# (ORG*, *, *), (DATE) and (GPE)) of CoNLL-2012
+_BRACKETS = re.compile(r"(\([^()*\s]+)*(\*\)*|\)+)|(\([^()*\s]+)+")
+_OPENED = re.compile(r"\([^()*\s]+")
+_WORD_NAMES = ("word", "words", "token", "tokens", "form")  # in a line that names the columns
+_TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "iob", "bio", "pos")
 _UNIVERSAL = 10  # columns of CoNLL-U
 _MARKED = 0.9  # the share of tags that look like tags of spans in a file of spans
 
@@ -55,12 +59,13 @@ def sentences(
     if comments:
         log.info(f"{path}: comment lines are left out: {comments:,}")
     layout = _layout([block for _, block in kept], width, path)
+    if kept and _names_columns(kept[0][1][0][1], layout):
+        line = kept[0][1].pop(0)[0]
+        log.info(f"{path}: line {line} names the columns and is left out")
     tag_is_odd = _odd_tags([cells[layout.tag] for _, b in kept for _, cells in b
                             if len(cells) > layout.tag])  # fmt: skip
-    prefix = _language([cells[layout.word] for _, b in kept for _, cells in b
-                        if len(cells) > layout.word])  # fmt: skip
-    if prefix:
-        log.info(f"{path}: every word begins with {prefix!r}, as in WikiANN, which is taken off")
+    strip = language_remover([cells[layout.word] for _, b in kept for _, cells in b
+                              if len(cells) > layout.word], str(path))  # fmt: skip
     for end, block in kept:
         sentence = {"tokens": list[str](), "tags": list[str]()}
         where, why = f"line {end}", ""
@@ -74,7 +79,7 @@ def sentences(
             if tag_is_odd(tag):
                 where, why = f"line {line}", f"{tag!r} is no tag; fix the line"
                 break
-            sentence["tokens"].append(word.removeprefix(prefix))
+            sentence["tokens"].append(word if strip is None else strip(word))
             sentence["tags"].append(tag)
         if why:
             bad(path, where, why)
@@ -87,16 +92,39 @@ def looks_tagged(sample: Sequence[tuple[int, str]]) -> bool:
     rows = [cells for _, block in _blocks(sample) for _, cells in block if cells[0] != "#"]
     widths = {len(cells) for cells in rows}
     tags = {cells[-1] for cells in rows}
+    if len(widths) == 1 and min(widths) > 1 and _in_brackets(tags):
+        return True
     spans = any(cell[:2] in ("B-", "I-") for cells in rows for cell in cells[1:])
     return len(widths) == 1 and min(widths) > 1 and spans and all(map(SPAN.fullmatch, tags))
 
 
-def _language(words: Sequence[str]) -> str:
-    """The language code, as in "en:Anna", that every word begins with; "" without one."""
-    code = _CODE.match(words[0]) if len(words) >= _FEW_WORDS else None
-    if code is None or not all(word.startswith(code[0]) and word != code[0] for word in words):
-        return ""
-    return code[0]
+def language_remover(words: Sequence[str], source: str) -> Callable[[str], str] | None:
+    """Takes off the language, as in "en:Anna", that every word begins with; None without one."""
+    if len(words) < _FEW_WORDS or _CODE.match(words[0]) is None:
+        return None
+    codes = set[str]()
+    for word in words:
+        code = _CODE.match(word)
+        if code is None or word == code[0]:
+            return None
+        codes.add(code[0])
+    shown = " or ".join(map(repr, sorted(codes)[:3]))
+    log.info(f"{source}: every word begins with {shown}, as in WikiANN, which is taken off")
+    return lambda word: _CODE.sub("", word, count=1)
+
+
+def _names_columns(cells: Sequence[str], layout: Layout) -> bool:
+    """Whether the first line has names of columns in place of a word and a tag."""
+    names = [cell.strip().casefold() for cell in cells]
+    word, tag = _cell(names, layout.word), _cell(names, layout.tag)
+    return word in _WORD_NAMES and tag in _TAG_NAMES
+
+
+def _in_brackets(cells: Iterable[str]) -> bool:
+    """Whether cells are parts of spans in brackets, with one that has a name."""
+    distinct = set(cells)
+    named = any(map(_OPENED.match, distinct))
+    return named and all(cell and _BRACKETS.fullmatch(cell) for cell in distinct)
 
 
 def _cell(cells: Sequence[str], column: int) -> str:
@@ -148,7 +176,7 @@ def _layout(blocks: Sequence[Sequence[Line]], width: int, path: Path) -> Layout:
             raise UserError(f"{path}: CoNLL-U without parts of speech: column 4 (UPOS) is empty")
         log.info(f"{path}: read as CoNLL-U, with column {tag + 1} as the tags")
         return Layout(1, tag, numbered=True)
-    filled = [i for i in range(width) if set(columns[i]) != {"_"}]
+    filled = [i for i in range(width) if not set(columns[i]) <= {"_", ""}] or [width - 1]
     word, tag = 1 if counts else 0, filled[-1]
     if counts and tag - 1 > word and _nested(columns[tag - 1], columns[tag]):
         tag -= 1
@@ -169,9 +197,9 @@ def _layout(blocks: Sequence[Sequence[Line]], width: int, path: Path) -> Layout:
 
 def _check_brackets(columns: Sequence[Sequence[str]], path: Path) -> None:
     """Raises UserError for columns with spans in brackets, as CoNLL-2012 has them."""
-    for number, cells in enumerate(columns, start=1):
-        opened = [cell for cell in cells if cell.startswith("(")]
-        if opened and "*" in cells and all(map(_BRACKETS.fullmatch, cells)):
+    for number, cells in reversed(list(enumerate(columns, start=1))):
+        if _in_brackets(cells):
+            opened = [cell for cell in cells if _OPENED.match(cell)]
             raise UserError(
                 f"{path}: column {number} holds spans in brackets ({opened[0]!r}), as CoNLL-2012 "
                 "(OntoNotes) has them, which are not read: write a word and a tag (B-, I- or O) a "

@@ -18,6 +18,8 @@ SAMPLE = 50  # lines that show the separator
 _FIT = 0.8  # the share of rows that have to be as wide as the header; a few may be broken
 _NUMBER = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?")
 NO_HEADER = "the first line holds values and not the names of columns: write a header line above it"
+_QUOTED = re.compile(r'"([^"]|"")*"')  # a cell as CSV quotes it
+_RULE = re.compile(r":?-{3,}:?")  # of a table of Markdown
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,9 @@ def table_in(sample: Sequence[str], texts: Container[str], labels: Container[str
         return named[1]
     for each in SEPARATORS if sample else ():
         names = [name.strip('\ufeff\r" ').casefold() for name in sample[0].split(each)]
-        usual = any(name in texts for name in names) and any(name in labels for name in names)
-        if usual and _fits(sample, each) >= _FIT:
+        usual = [any(name in known for name in names) for known in (texts, labels)]
+        there = any(usual) if each == "\t" else all(usual)  # no text has a name between tabs
+        if there and _fits(sample, each) >= _FIT:
             return each
     return ""
 
@@ -107,16 +110,21 @@ def rows_of(numbered: Numbered, path: Path, bad: BadRow) -> Iterator[tuple[str, 
     if header is None:
         raise UserError(f"{path}: the file is empty; give a file with at least one row")
     check_columns(path, len(header))
+    header = [header[0].lstrip("\ufeff"), *header[1:]]  # after a second mark
     names = _names(header)
+    numbered = _below(numbered, header, line, path)
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated and numbers_among(names):
         raise UserError(f"{path}, line {line}: {NO_HEADER}, such as label,text")
     if repeated:
         raise UserError(f"{path}, line {line}: column {repeated[0]!r} is there twice; rename one")
-    line, empty = 0, 0
+    line, empty, again = 0, 0, 0
     for line, row in numbered:
-        if len(row) > 1 and not any(map(str.strip, row)):
+        if len(row) > 1 and all(map(_is_rule, row)):
             empty += 1
+            continue
+        if len(row) > 1 and [row[0].lstrip("\ufeff"), *row[1:]] == header:
+            again += 1
             continue
         cells = _fitted(row, names)
         if len(cells) != len(names):
@@ -127,6 +135,56 @@ def rows_of(numbered: Numbered, path: Path, bad: BadRow) -> Iterator[tuple[str, 
         raise UserError(f"{path}: no rows below the header; give a file with at least one")
     if empty:
         log.info(f"{path}: rows without content are left out: {empty:,}")
+    if again:
+        log.info(f"{path}: rows that repeat the header are left out: {again:,}")
+
+
+def _is_rule(cell: str) -> bool:
+    """Whether a cell is empty, or a part of the rule below the header in a table of Markdown."""
+    return not cell.strip() or _RULE.fullmatch(cell.strip()) is not None
+
+
+def _below(numbered: Numbered, header: Sequence[str], line: int, path: Path) -> Numbered:
+    """The rows below a header. Raises UserError for a title that stands above the header."""
+    skipped = list[tuple[int, list[str]]]()
+    for number, row in numbered:
+        skipped.append((number, row))
+        if any(map(str.strip, row)):
+            title = len(header) > 1 and header[0].strip() and not any(map(str.strip, header[1:]))
+            if title and all(map(str.strip, row[:2])):
+                raise UserError(
+                    f"{path}, line {line}: {header[0]!r} stands alone where the names of the "
+                    "columns are needed: delete the lines above the header"
+                )
+            break
+    return chain(skipped, numbered)
+
+
+def unread_shape(names: Sequence[str], first: Sequence[object], usual: Container[str]) -> str:
+    """What to do with rows that are no texts and labels, by their columns' names; "" for others.
+
+    These are cells with an unknown separator, lines with tabs in plain text (of which `first` are
+    the first ones), and a word a row. `usual` are names of columns.
+    """
+    known = {name.strip().casefold() for name in names}
+    if known & {"word", "token"} and known & {"tag", "ner", "ner_tag", "pos"}:
+        return (
+            "it has a word a row, which is not read: write words and their tags as lines of a "
+            ".conll file, with a blank line after each sentence"
+        )
+    if len(names) > 1:
+        return ""
+    if known == {"text"} and all("\t" in str(text) for text in first):
+        return "its lines are cells between tabs: write a header line above them (text, label)"
+    parts = [part for part in re.split(r"(\W+)", names[0].strip()) if part]
+    if sum(part.casefold() in usual for part in parts) < 2:
+        return ""
+    shown = SEPARATORS.get(parts[1].strip(), repr(parts[1]))
+    return (
+        f"its cells seem to be separated by {shown}, and not all lines are: separate those of each "
+        "line by commas, semicolons, tabs or pipes, or name another character in a first line "
+        "such as sep=^"
+    )
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -167,13 +225,41 @@ def without_unnamed(columns: dict[str, list[str]], path: Path) -> dict[str, list
     return columns
 
 
+def tab_rows(numbered: Iterable[tuple[int, str]], path: Path) -> Numbered:
+    """(line, cells) of lines with tabs; quotation marks belong to the text, as in GLUE.
+
+    They do not where pandas has put them: around cells in which others are doubled.
+    """
+    rest = iter(numbered)
+    sample = list(islice(rest, SAMPLE))
+    cells = [cell for _, line in sample for cell in line.split("\t") if cell[:1] == '"']
+    unquote = bool(cells) and all(map(_QUOTED.fullmatch, cells)) and any('""' in c for c in cells)
+    if unquote:
+        log.info(f"{path}: quotation marks around cells are taken off, and doubled ones are single")
+    for number, line in chain(sample, rest):
+        row = line.split("\t")
+        if unquote:
+            row = [_unquoted(cell) for cell in row]
+        if line:
+            yield number, row
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
+
+
 def csv_rows(lines: Iterable[str], each: str, path: Path, first: int = 1) -> Numbered:
     """(line, cells) of each row of lines, the first of which has the number `first`.
 
     A quoted cell may hold separators and line breaks.
     """
     csv.field_size_limit(sys.maxsize)
-    rows, line = csv.reader(lines, strict=True, delimiter=each), first
+    rest = iter(lines)
+    sample = list(islice(rest, SAMPLE))
+    blanks = any(f'{each} "' in text for text in sample)  # between a separator and a quoted cell
+    text = chain(sample, rest)
+    rows = csv.reader(text, strict=True, delimiter=each, skipinitialspace=blanks)
+    line = first
     try:
         for row in rows:
             if row:
