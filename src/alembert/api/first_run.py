@@ -126,7 +126,8 @@ def _compared(models: dict[str, Model], data: "Files") -> dict[str, dict[str, An
         name: (load_model(str(model.path), splits.task.kind), str(model.path))
         for name, model in models.items()
     }
-    rows = time_run(loaded, {}, splits.asked, 128, {})
+    assert splits.raw_test is not None
+    rows = time_run(loaded, {}, splits.raw_test.sample(), 128, {})
     return {
         row.model: {
             **row.content(),

@@ -73,7 +73,7 @@ def _means(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:
     """Return the figures of a run that are averaged: the metric of each model, and what is kept."""
     roles = [role for role in ("teacher", "student", "deployed") if role in metrics]
-    found = {role: float(metrics[role][metrics["metric"]]) for role in roles}
+    found: dict[str, float] = {role: float(metrics[role][metrics["metric"]]) for role in roles}
     if "retention" in metrics:
         found["retention"] = float(metrics["retention"])
     return found

@@ -16,13 +16,22 @@ from alembert.data.files.skipped import Skips, refuse
 from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
 from alembert.data.sources import Given, Source
-from alembert.data.tasks import Task, encode, hold_out, infer_task, texts_in
+from alembert.data.tasks import (
+    Asked,
+    Task,
+    asked_texts,
+    check_shape,
+    encode,
+    hold_out,
+    infer_task,
+    readable_texts,
+    texts_in,
+)
 from alembert.io.environment import recorded_files
 from alembert.io.errors import UserError
 
 log = logging.getLogger(__name__)
 
-Asked = str | tuple[str, str] | list[str]  # a text, a pair, or the words of a text
 ASKED = 200  # texts of test that are asked one by one, to time the answers
 
 
@@ -194,6 +203,10 @@ class RawRows:
         parts = [texts_in(self.rows, name, "") for name in self.columns.texts]
         return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
 
+    def sample(self, most: int = ASKED) -> list[Asked]:
+        """Return at most so many of the texts, drawn at random, as a user asks a model."""
+        return asked_texts(self.rows, self.columns, most)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
@@ -208,7 +221,6 @@ class Splits:
     raw_valid: RawRows
     raw_test: RawRows | None = None
     texts: tuple[str, ...] = ()  # the readable texts of test
-    asked: tuple[Asked, ...] = ()  # some texts of test, as a user asks a model about them
     variants: "Variants | None" = None  # those among train
 
     @property
@@ -259,7 +271,7 @@ def prepare(
         valid_columns = columns
 
     def encoded(rows: Any, where: Columns, source: Source, **how: bool) -> Encoded:
-        _check_shape(columns, is_list(train_rows, columns.text), where, rows, source.name)
+        check_shape(columns, is_list(train_rows, columns.text), where, rows, source.name)
         return encode(rows, task, where, tokenizer, max_length, source.name, **how)
 
     encoded_train = encoded(train_rows, columns, files.train)
@@ -268,12 +280,11 @@ def prepare(
         where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
         encoded_train = concat(encoded_train, encoded(more.rows, where, more, labelled=False))
     valid = encoded(valid_rows, valid_columns, files.valid or files.train, lenient=True)
-    test, raw_test, texts, asked = None, None, tuple[str, ...](), tuple[Asked, ...]()
+    test, raw_test, texts = None, None, tuple[str, ...]()
     if files.test is not None:
         read = files.labelled(files.test, known, train.form)
         test = encoded(read.rows, read.columns, files.test, lenient=True)
         texts = readable_texts(read.rows, read.columns)
-        asked = asked_texts(read.rows, read.columns, ASKED)
         raw_test = RawRows(read.rows, read.columns)
     return Splits(
         task=task,
@@ -285,7 +296,6 @@ def prepare(
         raw_valid=RawRows(valid_rows, valid_columns),
         raw_test=raw_test,
         texts=texts,
-        asked=asked,
     )
 
 
@@ -294,31 +304,6 @@ def are_pairs(files: Files) -> bool:
     if files.task is not None:
         return sources.has_pairs(files.task)
     return find_columns(files.train.rows, files.train.name, *files.named).text_pair is not None
-
-
-def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
-    """Each row's text in readable form: words joined by spaces, a second text on a second line."""
-    parts = [rows[name][:] for name in columns.texts]
-    return tuple(
-        "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
-        for row in zip(*parts, strict=True)
-    )
-
-
-def asked_texts(rows: Dataset, columns: Columns, most: int) -> tuple[Asked, ...]:
-    """At most so many rows, drawn at random, as a model is asked; empty ones are left out."""
-    order = np.random.default_rng(0).permutation(len(rows))[:most]
-    chosen = rows.select(order.tolist())
-
-    def column(name: str) -> list[str]:
-        return ["" if each is None else str(each).strip() for each in chosen[name]]
-
-    if is_list(rows, columns.text):
-        return tuple([str(word) for word in words] for words in chosen[columns.text] if words)
-    if columns.text_pair is None:
-        return tuple(text for text in column(columns.text) if text)
-    pairs = zip(column(columns.text), column(columns.text_pair), strict=True)
-    return tuple(pair for pair in pairs if all(pair))
 
 
 def with_variants(
@@ -338,19 +323,6 @@ def with_variants(
         order = labelled[np.argsort(numbers, kind="stable")]
         train = train.take(np.concatenate((order, np.arange(count, len(splits.train)))))
     return replace(splits, train=train, variants=variants)
-
-
-def _check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:
-    """Raises UserError for a file whose rows have another shape than the training rows."""
-    shapes = [
-        "lists of words" if lists else "pairs of texts" if columns.text_pair else "single texts"
-        for columns, lists in ((train, words), (other, is_list(rows, other.text)))
-    ]
-    if shapes[0] != shapes[1]:
-        raise UserError(
-            f"{source}: its rows are {shapes[1]} and those trained on are {shapes[0]}: name the "
-            "columns with --text and --text-pair, or fix the file"
-        )
 
 
 def prepare_file(

@@ -35,6 +35,7 @@ METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless ano
 }
 KINDS = tuple(METRICS)
 HELD_OUT = 2000  # the most rows that are held out
+Asked = str | tuple[str, str] | list[str]  # a text, a pair, or the words of a text
 LOGITS = 100_000_000  # of few texts: 400 MB
 _BETA = re.compile(r"f(\d+(?:\.\d+)?)")
 _PRECISION = re.compile(r"recall@precision=(\d*\.?\d+)")
@@ -225,6 +226,44 @@ def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
     if words:
         return [[str(word) for word in value] for value in values]
     return [str(value) for value in values]
+
+
+def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
+    """Each row's text in readable form: words joined by spaces, a second text on a second line."""
+    parts = [rows[name][:] for name in columns.texts]
+    return tuple(
+        "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
+        for row in zip(*parts, strict=True)
+    )
+
+
+def asked_texts(rows: Dataset, columns: Columns, most: int) -> list[Asked]:
+    """At most so many rows, drawn at random, as a model is asked; empty ones are left out."""
+    order = np.random.default_rng(0).permutation(len(rows))[:most]
+    chosen = rows.select(order.tolist())
+
+    def column(name: str) -> list[str]:
+        return ["" if each is None else str(each).strip() for each in chosen[name]]
+
+    if is_list(rows, columns.text):
+        return [[str(word) for word in words] for words in chosen[columns.text] if words]
+    if columns.text_pair is None:
+        return [text for text in column(columns.text) if text]
+    pairs = zip(column(columns.text), column(columns.text_pair), strict=True)
+    return [pair for pair in pairs if all(pair)]
+
+
+def check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:
+    """Raises UserError for a file whose rows have another shape than the training rows."""
+    shapes = [
+        "lists of words" if lists else "pairs of texts" if columns.text_pair else "single texts"
+        for columns, lists in ((train, words), (other, is_list(rows, other.text)))
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"{source}: its rows are {shapes[1]} and those trained on are {shapes[0]}: name the "
+            "columns with --text and --text-pair, or fix the file"
+        )
 
 
 def _labels(

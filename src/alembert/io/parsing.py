@@ -62,7 +62,7 @@ def misfit(value: Any, shape: Any, name: str = "") -> str:
     of a list, `{str: shape}` of an object's values, or an object of its fields' shapes. A field
     with a "?" may be missing or null.
     """
-    kinds = {list: "a list", tuple: f"a list of {len(shape)}", dict: "an object"}
+    kinds: dict[type, str] = {list: "a list", tuple: f"a list of {len(shape)}", dict: "an object"}
     kind = shape if isinstance(shape, str) else kinds[type(shape)]
     if value is None:
         return f"no {name!r} in it"

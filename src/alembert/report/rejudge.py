@@ -2,8 +2,8 @@
 
 from alembert.data.forms import Form
 from alembert.data.sources import HUB
-from alembert.data.splits import Files, readable_texts
-from alembert.data.tasks import encode, infer_task
+from alembert.data.splits import Files
+from alembert.data.tasks import encode, infer_task, readable_texts
 from alembert.evaluation import predict
 from alembert.evaluation.predictions import Predictions, predictions_of
 from alembert.io.errors import UserError

@@ -93,9 +93,10 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     tokenizer = texts.student.tokenizer
     save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, others))
     rows, answers = list[Row](), baselines.answers_of(compared)
-    if (len(models) > 1 or answers) and splits.asked:
-        rows = deployed.time_run(models, exports, splits.asked, job.max_length, answers)
-        settings = {"batch": 1, "length": job.max_length, "texts": len(splits.asked)}
+    if (len(models) > 1 or answers) and splits.raw_test is not None:
+        asked = splits.raw_test.sample()
+        rows = deployed.time_run(models, exports, asked, job.max_length, answers)
+        settings = {"batch": 1, "length": job.max_length, "texts": len(asked)}
         show.write(rows, settings, out / "bench.json")
     keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
     if compared:

@@ -14,8 +14,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import concat, tokenize
-from alembert.data.splits import Asked, Splits
-from alembert.data.tasks import no_labels
+from alembert.data.splits import Splits
+from alembert.data.tasks import Asked, no_labels
 from alembert.evaluation.baselines.fitting import Examples, embeddings_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
 from alembert.io import seeds
