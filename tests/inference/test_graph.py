@@ -1,5 +1,6 @@
 """A graph that claims more than its file holds, or other files, is refused before it is opened."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,13 @@ def test_a_file_that_is_cut_off_is_refused(cut: int, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(UserError, match="cannot be read"):
         check_onnx(path)
+
+
+@pytest.mark.clock
+def test_a_file_of_zeros_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bytes(50_000_000))
+    began = time.monotonic()
+    with pytest.raises(UserError, match="no field of number 0"):
+        check_onnx(path)
+    assert time.monotonic() - began < 1

@@ -333,6 +333,7 @@ def test_where_all_are_being_answered_another_is_503(classifier: Path) -> None:
     assert b"at most 1 connections at once" in found
 
 
+@pytest.mark.clock
 def test_without_files_accepting_rests_and_is_told_once(
     classifier: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -348,13 +349,15 @@ def test_without_files_accepting_rests_and_is_told_once(
             with monkeypatch.context() as patch:
                 patch.setattr(socket.socket, "accept", exhausted)
                 asking = asyncio.create_task(said(listener, CLOSING))
-                await asyncio.sleep(0.5)
+                await wait_for(lambda: bool(calls))
+                await asyncio.sleep(0.3)
                 assert len(calls) == 1
             return (await asking)[0]
 
     assert asyncio.run(run()) == [200]
-    told = [each.getMessage() for each in caplog.records]
-    assert [each for each in told if "Too many open files" in each] == told
+    told = [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")]
+    assert [each.name for each in told] == ["alembert.serving.listening.connections"]
+    assert "Too many open files" in told[0].getMessage()
 
 
 def test_connections_stay_below_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,8 @@ class _Onnx:
         while at < end:
             tag, at = self.number(at, end)
             number, kind = tag >> 3, tag & 7
+            if not number:
+                raise ValueError(f"no field of number 0 at byte {at}")
             if kind == 0:
                 value, at = self.number(at, end)
                 yield number, value
