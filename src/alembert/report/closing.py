@@ -29,7 +29,7 @@ def describe_deployed(run: RunRecord, rows: Sequence[Entry]) -> str:
         return ""
     metric = run.metrics["metric"]
     parts = [f"{row.size_mb:.1f} MB" if row.size_mb else "", f"{metric} {row.metric:.4f}"]
-    parts += [f"{each.metric}: {each}" if each.metric != metric else str(each) for each in row.kept]
+    parts += [f"{each.metric}: {each}" if len(row.kept) > 1 else str(each) for each in row.kept]
     if row.ms:
         parts.append(f"{row.ms:.2g} ms a text")
         parts.append(f"{factors(row)} ({basis(run, row)})" if factors(row) else basis(run, row))

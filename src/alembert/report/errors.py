@@ -1,12 +1,17 @@
-"""The sections of the page on predictions: errors, classes, disagreements."""
+"""The sections of the page on predictions: errors, classes, slices, disagreements."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import pearsonr
 
 from alembert.evaluation.predictions import Predictions
+from alembert.evaluation.uncertainty import phrases
+from alembert.evaluation.uncertainty.intervals import Interval
+from alembert.evaluation.uncertainty.slices import SMALL
 from alembert.report import analysis, plots
+from alembert.runs.record import RunRecord
 
 MATRIX = 20  # the most classes that a matrix shows; of more, the worst pairs are listed
 ROWS = 20  # the most classes in a plot; of more, half of them come from either end
@@ -121,6 +126,38 @@ def by_class(predictions: Predictions) -> Section | None:
     drawn = (tuple(plots.by_class(part) for part in parts), "")
     title = "Retention, class by class" if compared else "Class by class"
     return Section(key="classes", title=title, lead=lead, figures=(drawn,))
+
+
+def by_slice(run: RunRecord) -> Section | None:
+    """Return the metric of teacher and student in each slice; None for a run without slices."""
+    slices = run.metrics.get("slices", {})
+    parts = [(column, value, part) for column in slices for value, part in slices[column].items()]
+    if not parts:
+        return None
+    roles = [role for role in ("teacher", "student") if all(role in part for _, _, part in parts)]
+    metric = run.metrics["metric"]
+    head = ["slice", "texts", *(f"{metric}, {role}" for role in roles)]
+    compared = len(roles) == 2
+    rows = []
+    for column, value, part in parts:
+        texts = f"{part['n']:,}{', small' * part['small']}"
+        row = [f"{column}: {value}", texts, *(f"{part[role]:.3f}" for role in roles)]
+        rows.append((*row, _apart(part)) if compared else tuple(row))
+    lead = "Each part of the texts by itself."
+    if compared:
+        head.append("student - teacher")
+        lead += " The difference has its 95 % interval."
+    if any(part["small"] for _, _, part in parts):
+        lead += f" A slice of fewer than {SMALL} texts is called small: it says little."
+    return Section(
+        key="slices", title="Quality by slice", lead=lead, head=tuple(head), rows=tuple(rows)
+    )
+
+
+def _apart(part: dict[str, Any]) -> str:
+    value = part["student"] - part["teacher"]
+    bounds = part.get("difference")
+    return phrases.difference(Interval(value, *bounds), None) if bounds else f"{value:+.4f}"
 
 
 def disagreements(predictions: Predictions) -> Section | None:

@@ -10,8 +10,7 @@ from alembert.io.errors import UserError
 from alembert.io.parsing import FLAG, NUMBER, TEXT
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Inspection, inspect_text, overlap
-from alembert.report.errors import Section, by_class, disagreements, errors
-from alembert.report.slices import by_slice
+from alembert.report.errors import Section, by_class, by_slice, disagreements, errors
 from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
 
 SEARCH = "search.json"

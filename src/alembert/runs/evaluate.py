@@ -38,10 +38,10 @@ from alembert.models.loading import (
 from alembert.runs import baselines
 from alembert.runs.folder import UNDISTILLED
 from alembert.runs.job import Job
-from alembert.runs.slices import of_run as of_slices
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
+from alembert.runs.texts.slices import of_run as of_slices
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
-from alembert.runs import evaluate, slices, validation
+from alembert.runs import evaluate, validation
 from alembert.runs.checks import check_job
 from alembert.runs.folder import METRICS, UNDISTILLED, identity, writing
 from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
-from alembert.runs.texts import class_weights, ensemble
+from alembert.runs.texts import class_weights, ensemble, slices
 from alembert.runs.texts.encoded_task import (
     augmented,
     encode_for_teacher,

@@ -111,7 +111,7 @@ def test_slices_have_their_own_metric_and_say_when_they_are_small() -> None:
     source = ["mail"] * 60 + ["chat"] * 20
     right = np.arange(80) % 4 > 0  # 45 of 60 and 15 of 20
     worse = right & (np.arange(80) < 70)
-    columns = {"source": source, slices.LENGTH: ["1 to 1"] * 80}
+    columns = {"source": source, slices.LENGTH: ["1"] * 80}
     found = compare({"a": judged(right, columns), "b": judged(worse)}).slices
     mail, chat = found["source"]["mail"], found["source"]["chat"]
     assert (mail["n"], mail["small"], mail["a"], mail["b"]) == (60, False, 0.75, 0.75)
@@ -130,7 +130,7 @@ def test_lengths_are_cut_into_quarters() -> None:
     found = slices.lengths_of(encoded([1] * 16, lengths))
     counts = {name: found.count(name) for name in dict.fromkeys(found)}
     assert counts == {"1 to 2": 4, "3 to 4": 4, "5 to 6": 4, "7 to 8": 4}
-    assert slices.lengths_of(encoded([1] * 5, [3] * 5)) == ["3 to 3"] * 5
+    assert slices.lengths_of(encoded([1] * 5, [3] * 5)) == ["3"] * 5
 
 
 def test_a_missing_column_is_refused_with_near_names() -> None:

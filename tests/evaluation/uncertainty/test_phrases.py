@@ -72,6 +72,10 @@ def test_folders_of_earlier_versions_are_told_as_they_are() -> None:
     assert phrases.closing({}) == ""
 
 
+def test_models_of_the_same_answers_are_told_to_be_alike_even_without_n() -> None:
+    assert phrases.difference(Interval(0.0, 0.0, 0.0), None) == "+0.0000 (no difference to be seen)"
+
+
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [((-0.02, 0.01), ": no difference to be seen"), ((-0.02, -0.01), ""), ((0.01, 0.02), "")],

@@ -137,4 +137,5 @@ def value(number: float, bounds: Sequence[float] | None, n: int | None = None) -
 
 def _brackets(bounds: str, n: int | None, end: str = "") -> str:
     inside = ", ".join(filter(None, (bounds, f"n = {n:,}" if n is not None else "")))
-    return f" ({inside}{end})" if inside else ""
+    told = f"{inside}{end}" if inside else end.removeprefix(": ")
+    return f" ({told})" if told else ""

@@ -58,7 +58,8 @@ def lengths_of(data: Encoded) -> list[str]:
     edges = np.unique(np.quantile(lengths, (0.25, 0.5, 0.75)).astype(int))
     starts = [int(lengths.min()), *(edges + 1).tolist()]
     ends = [*edges.tolist(), int(lengths.max())]
-    names = [f"{low} to {high}" for low, high in zip(starts, ends, strict=True)]
+    pairs = zip(starts, ends, strict=True)
+    names = [str(low) if low == high else f"{low} to {high}" for low, high in pairs]
     return [names[k] for k in np.searchsorted(edges, lengths)]
 
 

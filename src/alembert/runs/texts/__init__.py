@@ -2,5 +2,6 @@
 
 Read `encoded_task` first: the task tokenised for the student and for the teacher, once for both
 where their tokenizers agree. `ensemble` does the same for further teachers, whose logits it
-averages, and `class_weights` counts the labels for a loss that weighs them.
+averages, `class_weights` counts the labels for a loss that weighs them, and `slices` measures the
+result by the columns of its evaluation.
 """
