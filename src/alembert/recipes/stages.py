@@ -1,6 +1,6 @@
 """The stages that recipes share: on a corpus in large batches, and on a task to the best value."""
 
-from typing import Any, Literal
+from typing import Any
 
 from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.objectives.objective import Objective
@@ -9,10 +9,6 @@ from alembert.recipes.schema import Span, Stage, Until
 TEACHER = Until(
     floor=Span(epochs=1, steps=100, steps_a_class=4),
     cap=Span(epochs=10, steps=600, steps_a_class=20),
-)
-LINEAR = Until(
-    floor=Span(steps=150, steps_a_class=2),
-    cap=Span(epochs=1, steps=600, steps_a_class=4),
 )
 # a student starts further from its optimum, and soft labels hold more than hard ones to learn
 STUDENT = Until(
@@ -31,16 +27,12 @@ def on_corpus(name: str, objective: Objective, learning_rate: float, **changes: 
 
 
 def on_task(
-    objective: Objective,
-    learning_rate: float,
-    name: str = "task",
-    until: Until = STUDENT,
-    teacher: Literal["run", "linear"] = "run",
+    objective: Objective, learning_rate: float, name: str = "task", until: Until = STUDENT
 ) -> Stage:
     """Return a stage on the task, in batches of 32, until validation has stopped rising."""
     return Stage(
         name=name, data="task", objective=objective, until=until, batch_size=32,
-        learning_rate=learning_rate, warmup=0.1, weight_decay=0.01, teacher=teacher,
+        learning_rate=learning_rate, warmup=0.1, weight_decay=0.01,
     )  # fmt: skip
 
 
