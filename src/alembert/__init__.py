@@ -50,7 +50,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
     if name == "search":  # so that alembert.search.trials is the room's module all the same
-        value.__dict__ = vars(import_module("alembert.search"))
+        room = vars(import_module("alembert.search"))
+        room["__wrapped__"] = getattr(value, "__wrapped__", value)  # has the signature
+        value.__dict__ = room
     return value
 
 

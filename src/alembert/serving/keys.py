@@ -19,7 +19,7 @@ LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([!-~]+)(?:[ \t]+([0-9]{1,9}))?"
 NO_KEY = "wrong or no API key"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Key:
     """A key's digest, and what is left of its rate.
 
@@ -60,7 +60,9 @@ class Keys:
         if rate is not None and rate < 1:
             raise UserError(f"--rate {rate}: must be 1 or more")
         self._file, self._rate = file, rate
-        self._own = [] if single is None else [_Key("key", _digest(single.encode()), rate)]
+        self._own = (
+            [] if single is None else [_Key(name="key", digest=_digest(single.encode()), rate=rate)]
+        )
         self._keys = self._own
         self._looked, self._seen = time.monotonic(), _stamp(file)
         if file is not None:
@@ -119,7 +121,7 @@ class Keys:
             if parts[1] in keys:
                 raise UserError(f"{file}, line {number}: a second key of the name {parts[1]}")
             rate = int(parts[3]) if parts[3] else self._rate
-            keys[parts[1]] = _Key(parts[1], _digest(parts[2].encode()), rate)
+            keys[parts[1]] = _Key(name=parts[1], digest=_digest(parts[2].encode()), rate=rate)
         if not keys:
             raise UserError(f"{file}: there is no key in it")
         return list(keys.values())
