@@ -49,13 +49,14 @@ def test_a_run_shows_a_table_of_itself(run: Model) -> None:
     cells = [re.findall("<td>(.*?)</td>", line) for line in shown.split("<tr>")[1:]]
     assert "<caption>run: classification</caption>" in shown
     assert cells[0][:5] == ["model", "parameters", "size on disk", "accuracy", "kept"]
-    assert [row[0] for row in cells[1:]] == ["teacher", "run", "run, onnx", "run, int8"]
+    models = [row[0] for row in cells[1:]]
+    assert models[:2] == ["teacher", "run"]
+    assert {"run, onnx", "run, int8", "majority", "TF-IDF"} <= set(models)
     metrics = run.metrics
     assert cells[1][3] == f"{metrics['teacher']['accuracy']:.4f}"
     assert cells[2][3:5] == [
         f"{metrics['student']['accuracy']:.4f}", phrases.read(metrics)[0].share
     ]  # fmt: skip
-    assert [row[5].endswith(" ms") for row in cells[1:]] == [False, True, False, True]
     assert repr(run) == f"Model('{run.folder}')"
 
 

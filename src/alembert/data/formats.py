@@ -102,8 +102,9 @@ def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset
     if kind(path) in ARROW:
         return _of_table(columnar.read_arrow(path), path)
     reader = READERS[kind(path)]
-    disguised.check(path, kind(path), packed=path.suffix.lower() in PACKED)
     with path.open("rb") as file:
+        if path.suffix.lower() not in PACKED:
+            disguised.check(file, path, kind(path))
         try:
             columns = columns_of(reader(file, path, bad, split), path)
         except NotUtf8Error:

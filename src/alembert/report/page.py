@@ -11,7 +11,7 @@ from alembert import __version__
 from alembert.bench.rows import pareto
 from alembert.evaluation.uncertainty.phrases import Kept, percent
 from alembert.io.errors import UserError
-from alembert.io.files import write_text
+from alembert.io.files import keep, write_text
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, LEGEND, TIMES, Entry
 from alembert.report.rejudge import predict_again
@@ -124,6 +124,7 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
             predictions = predict_again(run)
             if os.access(run.path, os.W_OK):
                 save(run.path, predictions)
+                keep(run.path, [FILE])
         except UserError as error:
             why = str(error)
     elif predictions is None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 from alembert.io.errors import UserError
 
@@ -20,12 +21,13 @@ _FOUND = (  # (first bytes, content, what to do)
 )
 
 
-def check(path: Path, kind: str, packed: bool) -> None:
-    """Raises UserError for a file whose first bytes are not of the kind that its suffix says."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if packed:
-        return
+def check(file: BinaryIO, path: Path, kind: str) -> None:
+    """Raises UserError for a file whose first bytes are not of the kind that its suffix says.
+
+    The open file is at its start, before and afterwards.
+    """
+    head = file.read(_HEAD)
+    file.seek(0)
     found = [(which, mend) for mark, which, mend in _FOUND if head.startswith(mark)]
     if head.startswith(b"PK\x03\x04") and kind != ".xlsx":
         sheet = b"xl/" in head or b"[Content_Types]" in head
