@@ -75,7 +75,7 @@ def test_distilling_with_variants_reads_loads_and_tokenises_each_thing_once(
     run = alembert.distill(
         teacher, "tinybert", out=tmp_path / "run", train=train, eval=test, mlm=words, layers=1,
         hidden_size=8, max_length=32, precision="fp32",  # bf16 would round the teacher in place
-        settings={"stages.*.steps": 4, "augment.copies": 3}, baselines=False,  # whose terms are kept
+        settings={"stages.*.steps": 4, "augment.copies": 3}, baselines=False,  # keep terms
     )  # fmt: skip
     assert set(run.metrics) >= {"teacher", "student"}  # the teacher was evaluated, too
     assert (opened[train], opened[test]) == (1, 1)
