@@ -14,7 +14,7 @@ from pathlib import Path
 from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
 from alembert.export.choose import choose
-from alembert.runs.evaluate import evaluate
+from alembert.runs.evaluate import judge
 from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row, add, arguments
 from benchmarks.lab.tables import Cell, markdown
@@ -34,8 +34,8 @@ def measured(data: Path, out: Path, student: str) -> Row:
     facts = choose(str(at), Files(train=valid), 0.99, False, LENGTH)
     test = Files(train=texts_at)
     backends = ["torch", *(variant.backend for variant in facts.variants)]
-    metrics = {name: evaluate(str(at), test, LENGTH, name) for name in backends}
-    taught = evaluate(teacher, test, LENGTH)
+    metrics = {name: judge(str(at), test, LENGTH, name).metrics for name in backends}
+    taught = judge(teacher, test, LENGTH).metrics
     texts = texts_of(texts_at, None, None)
     rows = bench([teacher, str(at)], [], [1], 1, LENGTH, texts, SECONDS, [f"{teacher}:torch"])
     return {

@@ -18,7 +18,7 @@ from alembert.bench.bench import bench, texts_of
 from alembert.client.client import Client
 from alembert.data.sources import read
 from alembert.data.splits import Files
-from alembert.runs.evaluate import evaluate
+from alembert.runs.evaluate import judge
 from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row, add, arguments
 from benchmarks.lab.tables import Cell, markdown
@@ -65,7 +65,7 @@ def one(name: str, data: Path, out: Path, teachers: Path) -> Row:
     command = ["search", "--teacher", teacher, "--train", train, "--valid", valid, "--eval", test,
                "--out", found, *options.split(), "--serve", str(port)]  # fmt: skip
     metric, value = served(command, port, test)
-    taught = evaluate(teacher, Files(train=test), 128)[metric]
+    taught = judge(teacher, Files(train=test), 128).metrics[metric]
     done = json.loads((Path(found) / "search.json").read_text())
     texts = texts_of(test, None, None)
     rows = bench([teacher, found], [], [1], 1, 128, texts, SECONDS, [f"{teacher}:torch"])

@@ -18,7 +18,7 @@ from alembert.bench.bench import bench, texts_of
 from alembert.data.splits import Files
 from alembert.export.export import export
 from alembert.models.loading import model_path
-from alembert.runs.evaluate import evaluate
+from alembert.runs.evaluate import judge
 from alembert.runs.trim import trim_model
 from benchmarks.lab.results import Row, arguments, write
 from benchmarks.lab.tables import Cell, markdown
@@ -71,7 +71,7 @@ def measured(models: dict[str, Path], data: Path) -> list[Row]:
         [f"{names[0]}:int8"],
     )
     scores = {
-        (name, backend): evaluate(str(at), test, LENGTH, backend)["accuracy"]
+        (name, backend): judge(str(at), test, LENGTH, backend).metrics["accuracy"]
         for name, at in models.items()
         for backend in ("torch", "onnx", "int8")
     }

@@ -712,4 +712,6 @@ def test_an_old_run_that_was_exported_later_keeps_its_headline_in_torch(copied: 
     run = RunRecord(copied)
     assert not any(row.deployed for row in comparison.entries(run, "x"))
     assert closing.describe_deployed(run, comparison.entries(run, "x")) == ""
-    assert "deployed" not in closing.closing(copied)
+    lines = closing.closing(copied).splitlines()
+    assert lines[1:] == [run.metrics["verdict"]]
+    assert "deployed" not in lines[0]

@@ -15,7 +15,7 @@ from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
-from alembert.runs.evaluate import evaluate
+from alembert.runs.evaluate import judge
 from alembert.runs.job import Job
 from alembert.runs.record import RunRecord
 from alembert.runs.run import run
@@ -145,7 +145,7 @@ def test_who_takes_a_damaged_student_is_refused_by_its_file(
     asked: list[Callable[[], object]] = [
         lambda: load(tmp_path / "run").predict(["good"]),
         lambda: load(tmp_path / "run").export("int8"),
-        lambda: evaluate(str(tmp_path / "run"), Files(train=str(home / "test.csv")), 32),
+        lambda: judge(str(tmp_path / "run"), Files(train=str(home / "test.csv")), 32),
     ]
     for ask in asked:
         with pytest.raises(UserError, match=said):

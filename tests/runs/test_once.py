@@ -75,7 +75,7 @@ def test_distilling_with_variants_reads_loads_and_tokenises_each_thing_once(
     run = alembert.distill(
         teacher, "tinybert", out=tmp_path / "run", train=train, eval=test, mlm=words, layers=1,
         hidden_size=8, max_length=32, precision="fp32",  # bf16 would round the teacher in place
-        settings={"stages.*.steps": 4, "augment.copies": 3}, baselines=False,  # keep terms
+        settings={"stages.*.steps": 4, "augment.copies": 3},
     )  # fmt: skip
     assert set(run.metrics) >= {"teacher", "student"}  # the teacher was evaluated, too
     assert (opened[train], opened[test]) == (1, 1)
@@ -86,7 +86,8 @@ def test_distilling_with_variants_reads_loads_and_tokenises_each_thing_once(
     assert len(variants["text"]) > 30
     assert counts.texts["teacher"] == Counter([*sources, *texts_of(test), *variants["text"]])
     copies = [p for p in tmp_path.rglob("*") if p.is_file() and MARK.encode() in p.read_bytes()]
-    assert copies == [Path(train)]
+    (terms,) = (tmp_path / "cache/alembert/baselines").glob("tfidf-*.safetensors")
+    assert sorted(copies) == sorted([Path(train), terms])
 
 
 def test_a_teacher_holds_one_model_until_it_is_released(

@@ -25,7 +25,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
 from alembert.recipes.schema import with_run
 from alembert.runs.checks import check_teacher
-from alembert.runs.evaluate import evaluate
+from alembert.runs.evaluate import judge
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.runs.trim import required_ids, trim_model, with_rows
@@ -143,7 +143,7 @@ def test_a_student_of_other_word_ids_learns_the_same_soft_labels(
             recipe=soft(teacher), out=tmp_path / name, teacher=teacher, student=student, files=files
         )
         metrics = run(job)
-        assert metrics["teacher"] == evaluate(teacher, Files(train=test), 32)
+        assert metrics["teacher"] == judge(teacher, Files(train=test), 32).metrics
         weights.append(load_file(tmp_path / name / "student" / "model.safetensors"))
     for name, tensor in weights[0].items():
         if "word_embeddings" not in name:
@@ -179,7 +179,7 @@ def test_a_student_of_its_texts_own_vocabulary(
         for path in (tmp_path / "teacher", tmp_path / "run/vocabulary/teacher")
     )
     assert trimmed["truncation"] == full["truncation"]  # and not the run's length
-    assert metrics["teacher"] == evaluate(teacher, Files(train=test), 32)
+    assert metrics["teacher"] == judge(teacher, Files(train=test), 32).metrics
     assert math.isfinite(metrics["student"]["accuracy"])
     news.clear()
     run(job)

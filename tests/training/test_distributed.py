@@ -130,6 +130,8 @@ def test_two_processes_train_every_recipe_as_one_does(
     for name in names:
         same_rows(one / name, two[0] / way / name)
         ends = [json.loads((at / name / "metrics.json").read_text()) for at in (one, two[0] / way)]
+        for end in ends:
+            end.pop("verdict")  # tells how fast this machine was in each
         assert ends[0] == ends[1]
 
 

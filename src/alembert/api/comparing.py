@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alembert.api.given import plain
 from alembert.api.model import Model
-from alembert.api.options import columns_of, metric_of
+from alembert.api.options import labelled_files, metric_of
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from alembert.evaluation.uncertainty.compared import Comparison
 
 
+@plain
 def compare(
     models: Sequence[str | Path | Model],
     data: "Given",
@@ -35,20 +37,14 @@ def compare(
     text_pair, label and kind are as in `evaluate`, and slices names columns to measure by. Raises
     UserError.
     """
-    from alembert.data.sources import Source
-    from alembert.data.splits import Files
     from alembert.evaluation.uncertainty.compared import compare
     from alembert.runs.evaluate import judge
 
     if not models:
         raise UserError("name the models to compare")
-    named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
-    files = Files(
-        train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
-    )
+    files = labelled_files(data, columns, text, text_pair, label, kind, skip_bad_rows)
     metric, judged = metric_of({"metric": metric}), {}
-    for given in models:
-        name = str(given.folder) if isinstance(given, Model) else str(given)
+    for name in map(str, models):
         path, own = _split(name)
         if name in judged:
             raise UserError(f"{name}: is named twice: leave one out")

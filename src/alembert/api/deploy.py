@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alembert.api.given import plain
-from alembert.api.options import columns_of
+from alembert.api.options import labelled_files
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def evaluate(
     names of columns in slices, "slices" has the metric by each of their values and by length.
     Raises UserError, also where not exactly one of data and corpus is given.
     """
-    from alembert.data.sources import Source
-    from alembert.data.splits import Files
+    from alembert.evaluation.uncertainty.resampling import Rows
     from alembert.evaluation.uncertainty.slices import slices_of
     from alembert.runs.evaluate import evaluate_mlm, judge
 
@@ -55,14 +54,11 @@ def evaluate(
         if slices:
             raise UserError(f"--slice {slices[0]}: is a column of labelled texts: it needs --data")
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
-    named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
-    files = Files(
-        train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
-    )
+    files = labelled_files(data, columns, text, text_pair, label, kind, skip_bad_rows)
     judged = judge(str(model), files, max_length, backend, sliced=slices)
     found: dict[str, Any] = dict(judged.metrics)
     if slices:
-        model_alone = {"model": (judged.task, judged.logits, judged.data)}
+        model_alone = {"model": Rows.of(judged.task, judged.logits, judged.data)}
         found["slices"] = slices_of(model_alone, judged.columns)
     return found
 

@@ -162,6 +162,28 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
     )
 
 
+def labelled_files(
+    data: "Given",
+    columns: Mapping[str, str] | None,
+    text: str | None,
+    text_pair: str | None,
+    label: str | None,
+    kind: str | None,
+    skip_bad_rows: int,
+) -> "Files":
+    """Return labelled texts that are given as `data`, whose columns are named as in `columns_of`.
+
+    Raises UserError.
+    """
+    from alembert.data.sources import Source
+    from alembert.data.splits import Files
+
+    named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
+    return Files(
+        train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
+    )
+
+
 def columns_of(given: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the columns `text`, `text_pair` and `label` that are named by keyword or `columns`.
 

@@ -81,6 +81,8 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float]:
 
 def table(content: dict[str, Any]) -> str:
     """Return the figures of each seed and their means with intervals, in columns."""
+    from alembert.evaluation.uncertainty import phrases
+
     names = list(content["mean"])
     rows = [["seed", *names]]
     for run in content["runs"]:
@@ -89,8 +91,4 @@ def table(content: dict[str, Any]) -> str:
     means = [content["mean"][name] for name in names]
     rows.append(["mean", *(f"{each['mean']:.4f}" for each in means)])
     rows.append(["95 %", *(f"{each['low']:.3f} to {each['high']:.3f}" for each in means)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return phrases.in_columns(rows)

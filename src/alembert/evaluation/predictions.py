@@ -166,8 +166,10 @@ def load(run: Path) -> Predictions | None:
 def _predictions_in(table: pa.Table) -> Predictions:
     """The predictions in a table. Raises ValueError, KeyError or TypeError where it holds none."""
     metadata = json_of(table.schema.metadata[b"alembert"].decode())
-    if reason := misfit(metadata, {"kind": TEXT, "labels": [TEXT], "total": COUNT}):
+    shape = {"kind": TEXT, "labels": [TEXT], "total": COUNT, "more?": [TEXT]}
+    if reason := misfit(metadata, shape):
         raise ValueError(reason)
+    others = metadata.get("more") or ()
     kind, labels = metadata["kind"], tuple(metadata["labels"])
     if kind not in KINDS or not labels or len(table) == 0:
         raise ValueError(f"kind {kind!r}, {len(labels)} labels, {len(table)} rows")
@@ -178,10 +180,10 @@ def _predictions_in(table: pa.Table) -> Predictions:
     truth = _rows_of(table["label"])
     logits = {
         who: _rows_of(table[who])
-        for who in ("teacher", "student", "model", *_more_in(metadata))
+        for who in ("teacher", "student", "model", *others)
         if who in table.column_names
     }
-    if logits.keys() <= set(_more_in(metadata)) or (kind == "tokens") != bool(words):
+    if logits.keys() <= set(others) or (kind == "tokens") != bool(words):
         raise ValueError("columns are missing")
     # of each row: values of the truth, and logits for each of them
     counts = [len(row or ()) for row in words] if words else [1] * len(texts)
@@ -201,17 +203,10 @@ def _predictions_in(table: pa.Table) -> Predictions:
         texts=texts,
         words=words,
         truth=[row[0] for row in truth] if kind in ("classification", "regression") else truth,
-        logits={who: rows for who, rows in logits.items() if who not in _more_in(metadata)},
+        logits={who: rows for who, rows in logits.items() if who not in others},
         total=metadata["total"],
-        more={who: rows for who, rows in logits.items() if who in _more_in(metadata)},
+        more={who: rows for who, rows in logits.items() if who in others},
     )
-
-
-def _more_in(metadata: dict[str, Any]) -> list[str]:
-    """The names of the columns with logits of other models."""
-    if reason := misfit(metadata, {"more": [TEXT]} if "more" in metadata else {}):
-        raise ValueError(reason)
-    return list(metadata.get("more", ()))
 
 
 def _rows_of(column: pa.ChunkedArray) -> list[NDArray[Any]]:

@@ -14,11 +14,11 @@ from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare_file
 from alembert.data.tasks import Task
-from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.uncertainty import kept, phrases
 from alembert.evaluation.uncertainty.intervals import Interval
+from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.export import export, fidelity, quantize
 from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine
@@ -143,11 +143,7 @@ def timed(engines: dict[str, Engine], texts: Sequence[Ids]) -> dict[str, dict[st
 
 def _logits(work: Export, manifest: Manifest, criterion: Criterion, variant: Variant) -> Logits:
     engine = open_engine(work.folder, replace(manifest, variants=(variant,)), variant.backend, None)
-    return predict.predict(
-        lambda batch: engine(fidelity.graph_inputs(batch, manifest.inputs)),
-        criterion.data,
-        criterion.pad,
-    )
+    return fidelity.logits_of(engine, manifest.inputs, criterion.data, criterion.pad)
 
 
 def _metrics(criterion: Criterion, logits: dict[str, Logits]) -> dict[str, dict[str, float]]:
@@ -155,7 +151,8 @@ def _metrics(criterion: Criterion, logits: dict[str, Logits]) -> dict[str, dict[
     task, data = criterion.task, criterion.data
     found = {name: {task.metric: metrics_of(task, each, data)[task.metric]}
              for name, each in logits.items()}  # fmt: skip
-    drawn, texts = kept.drawn_of(task, task.metric, logits, dict.fromkeys(logits, data))
+    rows = {name: Rows.of(task, each, data) for name, each in logits.items()}
+    drawn, texts = kept.drawn_of(rows, task.metric)
     first, *others = drawn
     for name in others:
         share = drawn[name].over(drawn[first])

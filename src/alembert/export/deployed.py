@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from alembert.bench.interleaved import Answer, Timed, further, time_in_turns
 from alembert.bench.rows import Row, Subject, weights_mb
 from alembert.data.encoded import Encoded
-from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.export import fidelity
 from alembert.export.choose import Criterion, choose_by
@@ -47,10 +46,7 @@ class Exported:
     def logits(self, data: Encoded, pad: int, backend: str | None = None) -> Logits:
         """Return the logits of a variant, by default the chosen one, on encoded rows."""
         engine = open_engine(self.folder, self.manifest, backend, None)
-        inputs = self.manifest.inputs
-        return predict.predict(
-            lambda batch: engine(fidelity.graph_inputs(batch, inputs)), data, pad
-        )
+        return fidelity.logits_of(engine, self.manifest.inputs, data, pad)
 
 
 def found(folder: Path) -> Exported | None:

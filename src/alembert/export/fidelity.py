@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alembert.inference.engine import Ids
+from alembert.data.encoded import Encoded
+from alembert.evaluation import predict
+from alembert.evaluation.metrics import Logits
+from alembert.inference.engine import Engine, Ids
 
 Numbers = NDArray[np.float32]
 PREDICTED = 4  # the most tokens of a text that an MLM predicts
@@ -38,6 +41,11 @@ def random_batches(
 def graph_inputs(batch: Mapping[str, Tensor], names: Sequence[str]) -> Ids:
     """Return a padded batch as the inputs of these names that a graph takes."""
     return _inputs({key: value.numpy() for key, value in batch.items()}, names)
+
+
+def logits_of(engine: Engine, names: Sequence[str], data: Encoded, pad: int) -> Logits:
+    """Return the logits of an engine, whose graph has inputs of these names, on encoded rows."""
+    return predict.predict(lambda batch: engine(graph_inputs(batch, names)), data, pad)
 
 
 def _inputs(batch: Mapping[str, NDArray[np.int64]], names: Sequence[str]) -> Ids:

@@ -151,16 +151,6 @@ def _measure_exports(
     return logits
 
 
-def evaluate(
-    path: str, files: Files, max_length: int, backend: str = "torch", metric: str | None = None
-) -> dict[str, float]:
-    """Return a saved model's metrics on a labelled file, in torch or an exported backend.
-
-    `metric` comes first, and may be one's own, as module:function.
-    """
-    return judge(path, files, max_length, backend, metric).metrics
-
-
 def judge(
     path: str,
     files: Files,
@@ -169,7 +159,11 @@ def judge(
     metric: str | None = None,
     sliced: Sequence[str] = (),
 ) -> Judged:
-    """Return a saved model's logits on a labelled file, with the columns to slice by."""
+    """Return a saved model's logits on a labelled file, in torch or an exported backend.
+
+    `metric` comes first of its metrics, and may be one's own, as module:function. sliced names the
+    columns to slice by.
+    """
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)

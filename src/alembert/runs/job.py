@@ -96,8 +96,7 @@ class Job:
         """The arguments of the run beside the recipe, as environment.json has them."""
         apart = (
             "recipe", "out", "model_at", "callbacks", "track", "describes", "slices", "export",
-            "baselines",
-            "undistilled", "labels_of",
+            "baselines", "undistilled", "labels_of",
         )  # fmt: skip
         names = [field.name for field in fields(self) if field.name not in apart]
         told = {"callbacks": names_of(self.callbacks)} if self.callbacks else {}
@@ -132,6 +131,11 @@ class Job:
             if not self._has(stage.data):
                 log.info(
                     f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
+                )
+            elif stage.teacher == "linear" and stage in self.stages and self.student is None:
+                raise UserError(
+                    f"stage '{stage.name}': a linear teacher reads the vectors of the model to "
+                    "start from: give --student, or set the stage's teacher to run"
                 )
         if not self.stages:
             raise UserError(

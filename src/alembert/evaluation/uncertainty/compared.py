@@ -10,10 +10,10 @@ import numpy as np
 
 from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task
-from alembert.evaluation.metrics import Logits, labelled_rows, metrics
+from alembert.evaluation.metrics import Logits, metrics
 from alembert.evaluation.uncertainty import kept, phrases
-from alembert.evaluation.uncertainty.intervals import Interval, bootstrap, mcnemar
-from alembert.evaluation.uncertainty.resampling import statistic
+from alembert.evaluation.uncertainty.intervals import Interval, mcnemar
+from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.evaluation.uncertainty.slices import Slices, slices_of
 from alembert.io.errors import UserError
 
@@ -73,12 +73,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """The table in columns, as the command line prints it."""
-        widths = [max(map(len, column)) for column in zip(*self.table, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in self.table
-        ]
-        return "\n".join([*lines, *self.slice_lines])
+        return "\n".join([phrases.in_columns(self.table), *self.slice_lines])
 
     @property
     def slice_lines(self) -> list[str]:
@@ -183,29 +178,21 @@ def compare(judged: Mapping[str, Judged]) -> Comparison:
                 f"{name}: is for {judged[name].task.kind} and {first} for {task.kind}: compare "
                 "models of one task"
             )
-    rows = {name: labelled_rows(each.task, each.logits, each.data) for name, each in judged.items()}
-    texts = np.unique(rows[first].texts)
-    statistics = {
-        name: statistic(each.task, task.metric, rows[name], texts, each.data.unseen)
-        for name, each in judged.items()
-    }
-    draws = kept.draws_of(task.metric, len(rows[first].labels))
-    drawn = bootstrap(statistics, len(texts), draws)
+    rows = {name: Rows.of(each.task, each.logits, each.data) for name, each in judged.items()}
+    drawn, n = kept.drawn_of(rows, task.metric, np.unique(rows[first].labelled.texts))
     right = {}
     if task.kind == "classification":
-        right = {name: each.logits.argmax(1) == each.labels for name, each in rows.items()}
+        labelled = {name: each.labelled for name, each in rows.items()}
+        right = {name: each.logits.argmax(1) == each.labels for name, each in labelled.items()}
     models = [
         Compared(
             name=name,
             metrics=judged[name].metrics,
-            interval=kept.interval_of(each, task.metric, len(texts)),
+            interval=kept.interval_of(each, task.metric, n),
             difference=(each - drawn[first]).interval if name != first else None,
             p=mcnemar(right[first], right[name]) if right and name != first else None,
         )
         for name, each in drawn.items()
     ]
-    found = slices_of(
-        {name: (each.task, each.logits, each.data) for name, each in judged.items()},
-        judged[first].columns,
-    )
-    return Comparison(metric=task.metric, n=len(texts), models=tuple(models), slices=found)
+    found = slices_of(rows, judged[first].columns)
+    return Comparison(metric=task.metric, n=n, models=tuple(models), slices=found)

@@ -21,7 +21,7 @@ from alembert.data.tasks import Task
 from alembert.evaluation.baselines.linear import constant
 from alembert.evaluation.metrics import Logits, labelled_rows
 from alembert.evaluation.uncertainty.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
-from alembert.evaluation.uncertainty.resampling import statistic
+from alembert.evaluation.uncertainty.resampling import Rows, statistic
 from alembert.io.named import is_named
 
 UNBALANCED = 0.6  # of the texts have one label
@@ -110,7 +110,8 @@ def _of_metric(
     "lead" has those of the difference of what is deployed, or else of the student, to each other
     model.
     """
-    drawn, _ = drawn_of(task, metric, models, data, texts)
+    rows = {name: Rows.of(task, logits, data[name]) for name, logits in models.items()}
+    drawn, _ = drawn_of(rows, metric, texts)
     free = drawn.pop(MAJORITY)
     found: dict[str, Any] = {
         name: bounds.bounds
@@ -146,23 +147,24 @@ def _kept(student: Drawn, teacher: Drawn, free: Drawn) -> dict[str, Any]:
 
 
 def drawn_of(
-    task: Task,
+    models: Mapping[str, Rows],
     metric: str,
-    models: Mapping[str, Logits],
-    data: Mapping[str, Encoded],
     texts: NDArray[np.int64] | None = None,
+    draws: int | None = None,
 ) -> tuple[dict[str, Drawn], int]:
     """Return each model's metric on the same samples, and the number of texts.
 
-    The texts are by default those in which the last model has a label.
+    The texts are by default those in which the last model has a label, and the draws as many as
+    `draws_of` says.
     """
-    rows = {name: labelled_rows(task, logits, data[name]) for name, logits in models.items()}
-    *_, last = rows.values()
-    texts = np.unique(last.texts) if texts is None else texts
+    *_, last = models.values()
+    texts = np.unique(last.labelled.texts) if texts is None else texts
     statistics = {
-        name: statistic(task, metric, each, texts, data[name].unseen) for name, each in rows.items()
+        name: statistic(each.task, metric, each.labelled, texts, each.unseen)
+        for name, each in models.items()
     }
-    return bootstrap(statistics, len(texts), draws_of(metric, len(last.labels))), len(texts)
+    draws = draws or draws_of(metric, len(last.labelled.labels))
+    return bootstrap(statistics, len(texts), draws), len(texts)
 
 
 def interval_of(drawn: Drawn, metric: str, texts: int) -> Interval | None:

@@ -135,6 +135,15 @@ def value(number: float, bounds: Sequence[float] | None, n: int | None = None) -
     return f"{number:.4f}{_brackets('{:.3f} to {:.3f}'.format(*bounds) if bounds else '', n)}"
 
 
+def in_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines, with the cells of a column below one another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
 def _brackets(bounds: str, n: int | None, end: str = "") -> str:
     inside = ", ".join(filter(None, (bounds, f"n = {n:,}" if n is not None else "")))
     told = f"{inside}{end}" if inside else end.removeprefix(": ")

@@ -7,15 +7,17 @@ of samples are a few products of matrices, and no text is predicted or copied ag
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from seqeval.metrics.sequence_labeling import get_entities
 
+from alembert.data.encoded import Encoded
 from alembert.data.tasks import Task, beta_of, precision_of
 from alembert.evaluation import own_metric
-from alembert.evaluation.metrics import positive_class, positives
+from alembert.evaluation.metrics import Logits, labelled_rows, positive_class, positives
 from alembert.evaluation.own_metric import Labelled
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
@@ -26,6 +28,20 @@ Statistic = Callable[[Counts], Values]
 Sums = Callable[[Counts], NDArray[np.float64]]  # to (K, D)
 
 CELLS = 4_000_000  # counts of texts that a caller makes at once, 32 MB
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A model's labelled rows on a task. unseen are labels that it has not, as in `Encoded`."""
+
+    task: Task
+    labelled: Labelled
+    unseen: Sequence[str]
+
+    @classmethod
+    def of(cls, task: Task, logits: Logits, data: Encoded) -> "Rows":
+        """Return the rows of encoded data that have a label."""
+        return cls(task, labelled_rows(task, logits, data), data.unseen)
 
 
 def statistic(

@@ -11,16 +11,12 @@ from numpy.typing import NDArray
 
 from alembert.data.encoded import Encoded
 from alembert.data.labels import list_names
-from alembert.data.tasks import Task
-from alembert.evaluation.metrics import Logits, labelled_rows
-from alembert.evaluation.uncertainty.intervals import bootstrap
-from alembert.evaluation.uncertainty.kept import OWN_FEWEST
-from alembert.evaluation.uncertainty.resampling import statistic
+from alembert.evaluation.uncertainty.kept import OWN_FEWEST, drawn_of
+from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
 
 Slices = dict[str, dict[str, dict[str, Any]]]  # by column and value
-Model = tuple[Task, Logits, Encoded]
 
 SMALL = 30  # texts below which a slice is called small
 MOST = 20  # values of a column; the texts of all rarer ones are one slice
@@ -63,7 +59,7 @@ def lengths_of(data: Encoded) -> list[str]:
     return [names[k] for k in np.searchsorted(edges, lengths)]
 
 
-def slices_of(models: Mapping[str, Model], columns: Mapping[str, Sequence[str]]) -> Slices:
+def slices_of(models: Mapping[str, Rows], columns: Mapping[str, Sequence[str]]) -> Slices:
     """Return by column and value n, `small`, the metric of each model, and of two the difference.
 
     columns has a value for each row. The models are those of one set of rows and one metric; the
@@ -81,21 +77,17 @@ def slices_of(models: Mapping[str, Model], columns: Mapping[str, Sequence[str]])
     return found
 
 
-def _slice(models: Mapping[str, Model], rows: NDArray[np.int64]) -> dict[str, Any] | None:
+def _slice(models: Mapping[str, Rows], rows: NDArray[np.int64]) -> dict[str, Any] | None:
     """Return the metric of each model on these rows; None where none of them has a label."""
-    labelled = {name: labelled_rows(*model) for name, model in models.items()}
-    texts = np.intersect1d(rows, next(iter(labelled.values())).texts)
+    first = next(iter(models.values()))
+    texts, metric = np.intersect1d(rows, first.labelled.texts), first.task.metric
     if not len(texts):
         return None
-    statistics, metric = {}, ""
-    for name, (task, _, data) in models.items():
-        metric = task.metric
-        statistics[name] = statistic(task, metric, labelled[name], texts, data.unseen)
-    drawn = bootstrap(statistics, len(texts), OWN_FEWEST if is_named(metric) else None)
+    drawn, _ = drawn_of(models, metric, texts, OWN_FEWEST if is_named(metric) else None)
     part: dict[str, Any] = {"n": len(texts), "small": len(texts) < SMALL}
     part |= {name: each.value for name, each in drawn.items()}
     if len(drawn) == 2:
-        first, second = drawn.values()
-        if (apart := (second - first).interval) is not None:
+        one, other = drawn.values()
+        if (apart := (other - one).interval) is not None:
             part["difference"] = apart.bounds
     return part

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from alembert.data.encoded import Encoded
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.uncertainty import slices
+from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.evaluation.uncertainty.slices import Slices
 from alembert.io.errors import UserError
 from alembert.runs.job import Job
@@ -29,18 +30,14 @@ def of_run(
     """Return the metric of teacher and student by each value of the columns, and by length."""
     splits = texts.student.splits
     assert splits is not None
-    models = {name: (splits.task, logits[name], data[name]) for name in MODELS if name in logits}
-    columns = _columns(job, texts) | {slices.LENGTH: slices.lengths_of(data["student"])}
+    models = {
+        name: Rows.of(splits.task, logits[name], data[name]) for name in MODELS if name in logits
+    }
+    columns = {slices.LENGTH: slices.lengths_of(data["student"])}
+    if job.slices:
+        assert job.files is not None
+        assert job.files.test is not None
+        assert splits.raw_test is not None
+        rows = splits.raw_test.rows
+        columns = slices.values_of(rows, job.slices, job.files.test.name) | columns
     return slices.slices_of(models, columns)
-
-
-def _columns(job: Job, texts: RunTexts) -> dict[str, list[str]]:
-    """Return the values of each column in the rows of --eval, which were read before."""
-    splits, files = texts.student.splits, job.files
-    if not job.slices or files is None or files.test is None or splits is None:
-        return {}
-    known = texts.teachers[job.task_teacher].labels if job.task_teacher else None
-    form = files.labelled(files.train, known).form
-    labels = splits.task.labels if splits.task.kind != "regression" else None
-    rows = files.labelled(files.test, labels, form).rows
-    return slices.values_of(rows, job.slices, files.test.name)
