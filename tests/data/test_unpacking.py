@@ -37,7 +37,7 @@ def test_a_packed_file_is_read_to_the_bound_and_refused_beyond(
     monkeypatch.setattr(unpacking, "FLOOR", 11 + 100_000 * len(ROW))
     assert len(read(path)) == 100_000
     monkeypatch.setattr(unpacking, "FLOOR", 10 + 100_000 * len(ROW))
-    reason = r"bomb\.csv\.\w+: unpacks to over 1 MB, more than 20 times its size: unpack it"
+    reason = r"bomb\.csv\.\w+: unpacks to over 1 MB, more than 10 times its size: unpack it"
     with pytest.raises(UserError, match=reason):
         read(path)
 

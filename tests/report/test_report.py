@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -715,3 +717,37 @@ def test_an_old_run_that_was_exported_later_keeps_its_headline_in_torch(copied: 
     lines = closing.closing(copied).splitlines()
     assert lines[1:] == [run.metrics["verdict"]]
     assert "deployed" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"student": pa.array([[0.0, np.nan]] * 2)}, "row 1: NaN or infinity in 'student'"),
+        ({"student": pa.array([[0.0]] * 2)}, "row 1: 1 values in 'student' for 2"),
+        ({"student": pa.array(["a", "b"])}, "string where lists of numbers are expected"),
+        ({"student": None}, "columns are missing"),
+        ({"label": pa.array([[0], [2]])}, "a label is no number of a class"),
+        ({"text": pa.array(["a", None])}, "a text is missing"),
+    ],
+)
+def test_predictions_of_another_shape_are_refused(
+    changes: dict[str, pa.Array | None], reason: str, tmp_path: Path
+) -> None:
+    logits = pa.array([[0.5, 1.0]] * 2)
+    columns = {"text": pa.array(["a", "b"]), "label": pa.array([[0], [1]]), "teacher": logits}
+    facts = json.dumps({"kind": "classification", "labels": ["x", "y"], "total": 2})
+    for more in ({}, changes):
+        given = columns | {"student": logits} | more
+        table = pa.table({name: values for name, values in given.items() if values is not None})
+        written = table.replace_schema_metadata({"alembert": facts})
+        pq.write_table(written, tmp_path / predictions.FILE)
+        if not more:
+            assert predictions.load(tmp_path) is not None
+            continue
+        with pytest.raises(UserError, match=re.escape(f"cannot be read ({reason}")):
+            predictions.load(tmp_path)
+
+
+def test_a_front_without_a_point_and_a_term_with_an_underscore_draw_no_warning() -> None:
+    assert "Pareto" in plots.against_latency([("a", "student", 1.0, 0.5)], set(), "f1", "ms")
+    assert "_own" in plots.losses("task", {"_own": [(1, 0.5), (2, 0.25)]})

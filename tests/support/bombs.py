@@ -84,6 +84,7 @@ def honest(megabytes: int) -> bytes:
 SHEET = "xl/worksheets/sheet1.xml"
 HEAD = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
 CLOSE = b"</sheetData></worksheet>"
+TEXT = b'<row><c t="inlineStr"><is><t>%s</t></is></c></row>'
 ROW = b"<row><c><v>1</v></c></row>"
 CHECK = "check --train "
 
@@ -196,7 +197,7 @@ BOMBS: dict[str, Bomb] = {
         "f.arrow",
         lambda: arrow(pa.repeat("good film " * 100, MB)),
         CHECK + "f.arrow",
-        "unpacks to over 50 MB",
+        "more than 10 times its size",
     ),
     "xlsx, rows": Bomb(
         "f.xlsx",
@@ -204,9 +205,9 @@ BOMBS: dict[str, Bomb] = {
         CHECK + "f.xlsx",
         "its sheets are over",
     ),
-    "xlsx, texts": Bomb(
+    "xlsx, a long text": Bomb(
         "f.xlsx",
-        lambda: sheet("xl/sharedStrings.xml", b"<sst>" + b"<si><t>a</t></si>" * 4 * MB + b"</sst>"),
+        lambda: sheet(SHEET, HEAD + TEXT % (b"good film " * 6 * MB) + CLOSE),
         CHECK + "f.xlsx",
         "its sheets are over",
     ),

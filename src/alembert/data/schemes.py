@@ -130,7 +130,10 @@ def _without_blanks(rows: Dataset, column: str, source: str) -> Dataset:
 def without_languages(rows: Dataset, column: str, source: str) -> Dataset:
     """The rows with words that do not begin with their language, as all of WikiANN's do."""
     lists = rows[column][:]
-    strip = conll.language_remover([word for row in lists for word in row or ()], source)
+    flat = [word for row in lists for word in row or ()]
+    if not all(isinstance(word, str) for word in flat):  # numbers, or a word that is missing
+        return rows
+    strip = conll.language_remover(flat, source)
     if strip is None:
         return rows
     words = [row and [strip(word) for word in row] for row in lists]

@@ -23,6 +23,7 @@ from alembert.io.parsing import COUNT, TEXT, json_of, misfit
 
 FILE = "predictions.parquet"
 _AGAIN = "delete it, and the report makes it again"
+_MODELS = ({"teacher", "student"}, {"student"}, {"model"})  # whose logits are in a file
 _IMPOSSIBLE = -1e4  # a logit whose probability is 0 in float64
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
@@ -183,8 +184,9 @@ def _predictions_in(table: pa.Table) -> Predictions:
         for who in ("teacher", "student", "model", *others)
         if who in table.column_names
     }
-    if logits.keys() <= set(others) or (kind == "tokens") != bool(words):
-        raise ValueError("columns are missing")
+    models = {who for who in logits if who not in others}
+    if models not in _MODELS or (kind == "tokens") != bool(words):
+        raise ValueError("columns are missing, or too many")
     # of each row: values of the truth, and logits for each of them
     counts = [len(row or ()) for row in words] if words else [1] * len(texts)
     each = len(labels) if kind == "multilabel" else 1

@@ -57,7 +57,7 @@ def _stage_caption(facts: dict[str, Any]) -> str:
     if not facts:
         return "not finished"
     best = ""
-    if facts.get("best") is not None:
+    if facts.get("best") is not None and "best_step" in facts:
         best = f"; best on held-out texts {facts['best']:.4f} at step {facts['best_step']:,}"
     return f"{facts['step']:,} steps in {facts['seconds']:,.0f} s{best}"
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import concat, tokenize
 from alembert.data.splits import Splits
-from alembert.data.tasks import Asked, no_labels
+from alembert.data.tasks import LOGITS, Asked, no_labels
 from alembert.evaluation.baselines.fitting import Examples, embeddings_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
 from alembert.io import seeds
@@ -40,7 +40,7 @@ def with_linear_teacher(
     encoder = FrozenEncoder(path, max_length)
     fitted = embeddings_of(splits.task, train, valid, encoder)
     log.info(f"imitates {fitted.words}, fitted in {fitted.seconds:.1f} s, before the labels")
-    part = train.drawn(MOST)
+    part = train.drawn(min(MOST, max(LOGITS // len(splits.task.labels), 1)))
     if splits.task.kind == "tokens":
         return WithTeacherLogits.of(part.rows, encoder.of_tokens(part.rows, fitted.model))
     texts, rows = list(part.texts), part.rows

@@ -122,7 +122,7 @@ class RunRecord:
             _check(path / "environment.json", self.files, FILES)
             self.files = {name.rstrip("?"): None for name in FILES} | self.files
         apart = self.recipe.get("run") or self.arguments  # of a folder of an earlier version
-        self.seed = int(apart.get("seed", 0))
+        self.seed = int(apart.get("seed") or 0)
         self.finished = (path / "metrics.json").is_file() and self.student is not None
         self.name = path.resolve().name
         if self.student is not None:

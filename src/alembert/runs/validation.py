@@ -90,11 +90,18 @@ def _by_objective(
 def loss(task: Task, logits: Logits, data: Encoded) -> float:
     """Return the mean loss on labelled rows: cross entropy, or squared error of scores."""
     rows = labelled_rows(task, logits, data)
-    values, labels = rows.logits.astype(np.float64), rows.labels
+    labels = rows.labels
     if task.kind in ("classification", "tokens"):
-        known = np.flatnonzero(labels < values.shape[1])  # a label that train lacks has no loss
-        log_p = log_softmax(values, axis=-1)
-        return float(-log_p[known, labels[known]].mean())
+        known = np.flatnonzero(labels < rows.logits.shape[1])  # a label that train lacks has none
+        parts = np.array_split(known, -(-len(known) // BATCH_SIZE) or 1)  # all would take memory
+        log_p = [
+            log_softmax(rows.logits[part].astype(np.float64), axis=-1)[
+                range(len(part)), labels[part]
+            ]
+            for part in parts
+        ]
+        return float(-np.concatenate(log_p).mean())
+    values = rows.logits.astype(np.float64)
     if task.kind == "regression":
         return float(((values - labels) ** 2).mean())
     labels = labels[:, : values.shape[1]]

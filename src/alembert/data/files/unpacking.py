@@ -10,8 +10,9 @@ import pyarrow as pa
 from alembert.io.errors import UserError
 
 RATIO = 20  # times the size of the packed file; text is rarely over 10
+SMALL, OF_SMALL = 10_000_000, 10  # bytes of a small file, and its ratio: it takes at most 2 GB
 FLOOR = 50_000_000  # bytes that any file may unpack to
-CELLS = 6_000_000  # of a packed text: its line breaks, separators and brackets
+CELLS = 5_000_000  # of a packed text: its line breaks, separators and brackets
 ROWS = 3_000_000  # of a file whose rows are packed
 FEW = 10  # times the keys that objects have is no more than a few
 COLUMNS = 20_000  # a spreadsheet has 16,384
@@ -28,15 +29,19 @@ def unpacking(file: BinaryIO, path: Path, packing: str) -> BinaryIO:
 
 def most_bytes(path: Path) -> int:
     """The most bytes that the content of a packed file may have."""
-    return max(RATIO * path.stat().st_size, FLOOR)
+    return max(_ratio(path) * path.stat().st_size, FLOOR)
+
+
+def _ratio(path: Path) -> int:
+    return OF_SMALL if path.stat().st_size < SMALL else RATIO
 
 
 def check_bytes(path: Path, count: int) -> None:
     """Raises UserError for a packed file with more bytes."""
     if count > (most := most_bytes(path)):
         raise UserError(
-            f"{path}: unpacks to over {most / 1e6:,.0f} MB, more than {RATIO} times its size: "
-            "unpack it yourself if that is meant, and give the unpacked file"
+            f"{path}: unpacks to over {most / 1e6:,.0f} MB, more than {_ratio(path)} times its "
+            "size: unpack it yourself if that is meant, and give the unpacked file"
         )
 
 
