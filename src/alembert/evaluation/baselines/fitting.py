@@ -30,7 +30,7 @@ from alembert.models.precision import torch_threads
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the cache's files
+VERSION = 3  # of the cache's files
 CHARACTERS = 10_000_000  # of the training texts that TF-IDF learns from,
 OUTPUTS = 20  # and in proportion fewer where there are more labels than these
 VECTORS = 20_000  # of training texts, or of their words, that a linear model learns from
@@ -200,7 +200,7 @@ def _best(
     task: Task, features: Features, train: Examples, held_out: Features, valid: Examples
 ) -> tuple[Linear, str]:
     """Return the model at the strength that is best on valid, of equal ones the strongest."""
-    strengths = linear.strengths(features)
+    strengths = linear.strengths(task.kind, features)
     models = [
         linear.fit(task.kind, features, train.labels, len(task.labels), strength)
         for strength in strengths
