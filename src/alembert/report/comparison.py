@@ -163,16 +163,20 @@ def _baseline_entries(run: RunRecord, student: Entry) -> list[Entry]:
     """Return the cheap models, and the same student without its teacher."""
     metric, rows = run.metrics.get("metric"), []
     for name, measured in run.metrics.get("baselines", {}).items():
+        words = str(measured.get("model", ""))
         entry = Entry(
             name=BASELINES.get(name, name), role="baseline", backend=SKLEARN,
-            shape=measured.get("model", ""), parameters=None, size_mb=None,
+            shape=words.partition(", ")[2] or words, parameters=None, size_mb=None,
             metric=measured.get(metric), **_timed(run, name, SKLEARN),
         )  # fmt: skip
         rows.append(entry)
     if UNDISTILLED in run.metrics:
         values = run.metrics[UNDISTILLED]
-        untaught = replace(student, name="without a teacher", role="baseline", ms=None, same=False)
-        rows.append(replace(untaught, faster=None, metric=values.get(metric)))
+        untaught = replace(
+            student, name="without a teacher", role="baseline", metric=values.get(metric), kept=(),
+            ms=None, faster=None, same=False, against=(), tokens=None,
+        )  # fmt: skip
+        rows.append(untaught)
     return rows
 
 

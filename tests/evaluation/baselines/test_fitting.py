@@ -239,3 +239,14 @@ def test_words_that_a_row_has_no_token_of_are_left_out(tokenizer: BertTokenizerF
     assert read[:3] == ["good", "film", "music"]
     assert len(read) == int(test.rows.take(np.array([0])).labelled.sum())
     assert len(train.labels) == sum(map(len, train.texts))
+
+
+def test_of_many_words_so_many_texts_are_read_as_have_the_vectors(
+    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, name, _ = KINDS["tokens"]
+    path = write(tmp_path / name)
+    parts = parts_of(tokenizer, path, path, path)
+    monkeypatch.setattr(fitting, "VECTORS", 4 * 10)  # a sentence has four words
+    found = baselines_of(*parts, FrozenEncoder(saved(tmp_path / "m", tokenizer), 32))
+    assert found["embeddings"].model.endswith(", of 10 of 40 texts")

@@ -30,10 +30,10 @@ from alembert.models.precision import torch_threads
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the cache's files
+VERSION = 3  # of the cache's files
 CHARACTERS = 10_000_000  # of the training texts that TF-IDF learns from,
 OUTPUTS = 20  # and in proportion fewer where there are more labels than these
-TEXTS = 20_000  # training texts that the encoder reads
+VECTORS = 20_000  # of training texts, or of their words, that a linear model learns from
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ def _fit_tfidf(task: Task, train: Examples, valid: Examples) -> Fitted:
     chosen, judges = (_short_enough(part, most) for part in (train, valid))
     read = SparseFeatures.learnt(chosen.texts)
     model, words = _best(task, read(chosen.texts), chosen, read(judges.texts), judges)
-    what = "words, affixes and neighbours" if task.kind == "tokens" else "TF-IDF"
+    what = "cues of words" if task.kind == "tokens" else "TF-IDF"
     return Fitted(model, f"{what}, {words}{_of(chosen, train)}", read.terms)
 
 
@@ -180,8 +180,13 @@ def _short_enough(examples: Examples, most: int) -> Examples:
     return examples.drawn(max(1, most * len(examples.texts) // max(characters, 1)))
 
 
+def _texts_of_vectors(examples: Examples) -> int:
+    """Return how many of the texts have VECTORS, by their mean: of tags a word has one."""
+    return max(1, VECTORS * len(examples.texts) // max(len(examples.labels), 1))
+
+
 def _fit_embeddings(task: Task, train: Examples, valid: Examples, encoder: FrozenEncoder) -> Fitted:
-    chosen, judges = train.drawn(TEXTS), valid.drawn(TEXTS)
+    chosen, judges = (part.drawn(_texts_of_vectors(part)) for part in (train, valid))
     features, held_out = _read(encoder, chosen), _read(encoder, judges)
     model, words = _best(task, features, chosen, held_out, judges)
     if task.kind == "regression" and task.pair:
@@ -195,7 +200,7 @@ def _best(
     task: Task, features: Features, train: Examples, held_out: Features, valid: Examples
 ) -> tuple[Linear, str]:
     """Return the model at the strength that is best on valid, of equal ones the strongest."""
-    strengths = linear.strengths(features)
+    strengths = linear.strengths(task.kind, features)
     models = [
         linear.fit(task.kind, features, train.labels, len(task.labels), strength)
         for strength in strengths

@@ -15,7 +15,7 @@ Features: TypeAlias = NDArray[np.float32] | sparse.csr_matrix  # (N, F)
 NEVER = -1e4  # the logit of a label that no training row has: its probability is 0 in float64
 STEPS = 5000  # of a solver, which needs a few dozen on texts
 SPARSE = (0.01, 0.05, 0.2, 1.0, 5.0)  # weights of the errors beside the penalty: C, or 1 / alpha
-DENSE = (0.3, 2.0, 10.0, 50.0, 300.0)
+DENSE = (0.3, 2.0, 10.0, 50.0, 300.0)  # of classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Linear:
         return np.asarray(features @ self.weight + self.bias, np.float32)
 
 
-def strengths(features: Features) -> tuple[float, ...]:
+def strengths(kind: Kind, features: Features) -> tuple[float, ...]:
     """Return the strengths to choose among, the strongest regularisation first."""
-    return SPARSE if sparse.issparse(features) else DENSE
+    return SPARSE if sparse.issparse(features) or kind == "regression" else DENSE
 
 
 def name_of(kind: Kind, features: Features) -> str:
