@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,19 +45,24 @@ UNLIKE = (
     r"(environment|bench|facts|export|checksums)\.json|log\.jsonl|report\.html|README\.md"
     r"|checkpoint|\.lock"
 )
+TIMES = ("verdict", "seconds", "ms", "cpu_s", "wall_s", "cost", "export")
 
 
 @dataclass
 class Home:
-    """A folder with all that commands need, and the clean outcome of each command."""
+    """A folder with all that commands need, and the clean outcome of each command.
+
+    patched is done in every child before its command.
+    """
 
     at: Path
     dice: random.Random
     clean: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    patched: Patch | None = None
 
     def fresh(self) -> None:
         """As before any command: what was made is gone, and the caches too."""
-        for name in ("run", "prepared", "cache", "student"):
+        for name in {*MADE.values(), "cache"}:
             shutil.rmtree(self.at / name, ignore_errors=True)
         shutil.copytree(self.at / "words", self.at / "student")
 
@@ -67,17 +72,23 @@ class Home:
         files = (path for path in place.rglob("*") if path.is_file())
         named = {str(path.relative_to(place)): path for path in files}
         made = {n: p.read_bytes() for n, p in sorted(named.items()) if not re.search(UNLIKE, n)}
-        if "metrics.json" in made:  # its verdict tells times
-            values = json.loads(made["metrics.json"])
-            values.pop("verdict", None)
-            made["metrics.json"] = json.dumps(values).encode()
+        for name in made:
+            if name.endswith(".json"):
+                made[name] = json.dumps(_without_times(json.loads(made[name]))).encode()
         return made
+
+    def learn(self, line: str) -> None:
+        """Run a command without faults, and keep its outcome."""
+        self.fresh()
+        status, said = self.does(line)
+        assert status == 0, said
+        self.clean[line] = self.made(line)
 
     def does(self, line: str, fault: Patch | None = None, seconds: float = 0) -> tuple[int, str]:
         """(exit code, or minus the signal that ended it; stderr) of a command in a child."""
         said = self.at / "stderr"
         if not (pid := os.fork()):
-            _child(self.at, line, fault, said)
+            _child(self.at, line, [each for each in (self.patched, fault) if each], said)
         if seconds:
             time.sleep(seconds)
             with suppress(ProcessLookupError):
@@ -86,7 +97,16 @@ class Home:
         return status, said.read_text()
 
 
-def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
+def _without_times(value: Any) -> Any:
+    """A value of JSON without its parts that tell times; a verdict tells how fast models are."""
+    if isinstance(value, list):
+        return [_without_times(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_times(each) for key, each in value.items() if key not in TIMES}
+
+
+def _child(home: Path, line: str, patches: Sequence[Patch], said: Path) -> None:
     """Never returns."""
     code = 1
     try:
@@ -101,8 +121,8 @@ def _child(home: Path, line: str, fault: Patch | None, said: Path) -> None:
         put(logit_cache, "PART", 16)
         put(verbs, "_present", lambda *_, **__: None)  # card and report tell times
         put(interleaved, "MOST", 4)
-        if fault is not None:
-            fault()
+        for patch in patches:
+            patch()
         sys.argv = ["alembert", *(w.replace("\u00a0", " ") for w in line.split(" "))]
         cli.main()
         code = 0

@@ -134,6 +134,10 @@ def test_the_teacher_is_exported_once_for_all_its_students(
     assert len(made) == 1
     assert int8.read_bytes() == content
     assert any(f"{int8}: is damaged: {moved} is exported again" in line for line in news)
+    shutil.rmtree(first.folder)
+    (first.folder / ".export.partial").mkdir(parents=True)  # left by a process that was killed
+    assert deployed.exported_teacher(str(moved), loaded) is not None
+    assert int8.read_bytes() == content
 
 
 def test_a_run_without_its_export_goes_on_and_makes_it(

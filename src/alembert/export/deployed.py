@@ -103,7 +103,7 @@ def exported_teacher(path: str, loaded: Loaded) -> Exported | None:
             log.info(f"exporting the teacher once, to compare with: {folder}")
             try:
                 loaded[1].save_pretrained(folder)
-                keep(folder, sorted(p.name for p in folder.iterdir() if p.name != ".lock"))
+                keep(folder, sorted(p.name for p in folder.iterdir() if p.name[0] != "."))
                 export(path, BACKENDS, None, 0, folder, loaded)
             except UserError as error:
                 log.info(f"the teacher's int8 is left out: {error}")
