@@ -241,7 +241,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         lay_out(Path(place))
         home = Home(Path(place), random.Random(0))
-        for line in children.MADE:
+        for line in (DISTIL, children.CORPUS, children.EXPORT):
             home.learn(line)
         for name in tqdm(asked.only, disable=None):
             began, wrong = time.monotonic(), list[str]()

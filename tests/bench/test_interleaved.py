@@ -14,6 +14,11 @@ TEXTS = [f"text {number}" for number in range(50)]
 TOKENS = [3 + number % 3 for number in range(50)]
 
 
+@pytest.fixture(autouse=True)
+def on_as_many_texts_as_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleaved, "MOST", MOST)
+
+
 def model(name: str, answer: Callable[[Text], object], backend: str = "torch") -> Timed:
     subject = Subject(model=name, backend=backend, threads=1, size_mb=1.5, parameters=7)
     return Timed(subject=subject, answer=answer)

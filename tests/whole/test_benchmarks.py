@@ -29,7 +29,7 @@ from benchmarks.serving import hostile, killed, load, overload
 from benchmarks.speed import plain, schedules, sizes, stages, step
 
 SHRUNK = {"stages.*.steps": "2", "stages.*.batch_size": "8", "stages.*.max_length": "32"}
-LARGE = ("distilbert-grid", "mobilebert")  # of 18 and 20 arms
+QUICK = ("minilm", "vocabulary")  # experiments of few arms
 SIZES = {"student.intra_bottleneck_size": "8", "student.intermediate_size": "16"}
 
 
@@ -95,7 +95,7 @@ def smaller(arm: Arm) -> Arm:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in EXPERIMENTS],
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EXPERIMENTS],
 )
 def test_every_arm_of_an_experiment_is_made_and_gets_a_row(
     name: str, home: Path, tmp_path: Path, here: Do,
@@ -267,6 +267,7 @@ def test_attacks_and_bytes_at_random_do_not_get_through(classifier: Path) -> Non
     ended(wire, str(classifier), "--minutes", "0.05")
 
 
+@pytest.mark.slow
 def test_a_fault_loses_nothing() -> None:
     ended(faults, "--times", "1", "--only", "a second run in the folder")
 

@@ -43,7 +43,11 @@ from alembert.training.monitor import Length
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SLOW = {"several.md"}  # its processes load torch anew; test_several.py has them train
+# several.md loads torch in each process; the others make many runs and exports
+SLOW = {
+    "baselines.md", "bench.md", "export.md", "mobilebert.md", "runs.md", "search.md", "several.md",
+    "tinybert.md",
+}  # fmt: skip
 STEPS = 2
 LAUNCHERS = {
     "torchrun": "torch.distributed.run",
