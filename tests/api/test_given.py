@@ -47,7 +47,7 @@ def test_a_path_a_model_and_numbers_of_numpy_are_what_they_stand_for(
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text((teacher.folder / "recipe.yaml").read_text(encoding="utf-8"))
     found = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    stage = next(each for each in found["stages"] if each["data"] == "task")
+    stage = next(each for each in found["stages"] if each["name"] == "task")
     assert (stage["epochs"], stage["batch_size"], stage["max_length"]) == (1.0, 4, 8)
     assert (found["run"]["seed"], stage["clip"]) == (3, 0.5)
     student = alembert.distill(

@@ -78,11 +78,11 @@ def test_baselines_can_be_left_out_and_are_added_to_a_finished_run(
     job = tuned(tmp_path / "run", body, files)
     without = run(job)
     assert "baselines" not in without
-    weights = (tmp_path / "run/stages/01-task/model/model.safetensors").stat().st_mtime_ns
+    weights = (tmp_path / "run/stages/02-task/model/model.safetensors").stat().st_mtime_ns
     found = run(replace(job, baselines=True))
     assert found["student"] == without["student"]
     assert "tfidf" in found["baselines"]
-    assert (tmp_path / "run/stages/01-task/model/model.safetensors").stat().st_mtime_ns == weights
+    assert (tmp_path / "run/stages/02-task/model/model.safetensors").stat().st_mtime_ns == weights
     assert run(job) == found  # with or without, it is the same run
 
 

@@ -1,4 +1,4 @@
-"""A stage can imitate a linear model on the frozen vectors of the model that a run starts from."""
+"""Fine-tuning first imitates a linear model on the frozen vectors of the model it starts from."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,6 @@ from alembert.recipes.overrides import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
 
-LINEAR = {
-    "stages.task.teacher": "linear", "stages.task.objective": "[{kind: SoftLabels}]",
-    "stages.task.batch_size": "8", "stages.task.max_length": "32",
-    "stages.task.learning_rate": "3e-3",
-}  # fmt: skip
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_learns_what_a_linear_model_says(
@@ -30,19 +24,20 @@ def test_a_model_learns_what_a_linear_model_says(
 ) -> None:
     write, name, _ = KINDS[kind]
     body, data = saved(tmp_path / "body", tokenizer), write(tmp_path / name)
-    recipe = with_settings(finetune(load_config(body)), LINEAR | {"stages.task.steps": "60"})
+    settings = {"stages.linear.steps": "60", "stages.linear.batch_size": "8",
+                "stages.linear.learning_rate": "3e-3", "stages.task.steps": "2"}  # fmt: skip
+    recipe = with_settings(finetune(load_config(body)), settings)
     run(Job(recipe=recipe, out=tmp_path / "run", student=body, files=Files(train=data)))
     assert any(line.startswith("imitates frozen embeddings") for line in news)
-    log = [json.loads(line) for line in (tmp_path / "run/stages/01-task/log.jsonl").open()]
+    log = [json.loads(line) for line in (tmp_path / "run/stages/01-linear/log.jsonl").open()]
     losses = [row["loss"] for row in log if "loss" in row]
-    assert losses[-1] < max(0.5 * losses[0], 1e-4)  # which of pairs was near from the start
+    assert losses[-1] < max(0.6 * losses[0], 1e-4)  # which of pairs was near from the start
 
 
 def test_it_needs_a_model_to_start_from(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
-    recipe = with_settings(
-        recipe_of("distilbert", load_config(teacher)), LINEAR | {"stages.task.steps": "2"}
-    )
+    settings = {"stages.task.teacher": "linear", "stages.task.objective": "[{kind: SoftLabels}]"}
+    recipe = with_settings(recipe_of("distilbert", load_config(teacher)), settings)
     files = Files(train=task_file(tmp_path / "train.csv"))
     job = Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files)
     with pytest.raises(UserError, match="'task': a linear teacher reads the vectors"):

@@ -183,10 +183,10 @@ def test_a_stage_stops_and_tune_chooses_by_an_own_metric() -> None:
     assert trials[0].value in seen
     flat = Path("flat.py")
     flat.write_text("def constant(logits, labels):\n    return 7\n")
+    settings = {"stages.linear": None, "stages.task.epochs": 40, "stages.task.patience": 3,
+                "stages.task.learning_rate": 1e-7, "stages.task.evaluations": 40}  # fmt: skip
     made = alembert.finetune("teacher", "flat", train="train.csv", metric="flat:constant",
-                             max_length=32, settings={"stages.task.epochs": 40,
-                             "stages.task.learning_rate": 1e-7, "stages.task.evaluations": 40,
-                             "stages.task.patience": 3})  # fmt: skip
+                             max_length=32, settings=settings)  # fmt: skip
     facts = json.loads((made.folder / "stages/01-task/facts.json").read_text())
     assert facts["best"] == 7
     assert facts["stopped"] == "3 validations without a better flat:constant"

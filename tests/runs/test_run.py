@@ -30,8 +30,9 @@ SHORT = {
 
 def short(name: str, teacher: str, **more: str) -> Recipe:
     config = load_config(teacher)
-    recipe = finetune(config) if name == "finetune" else recipe_of(name, config)
-    return with_settings(recipe, SHORT | more)
+    if name == "finetune":
+        return with_settings(finetune(config), {"stages.linear": "null"} | SHORT | more)
+    return with_settings(recipe_of(name, config), SHORT | more)
 
 
 def test_finetune_then_distil_on_a_corpus_and_a_task(
@@ -135,7 +136,9 @@ def test_a_finished_stage_is_not_run_again(
     first = run(job)
     (tmp_path / "run/metrics.json").unlink()
     news.clear()
-    assert run(job) == first
+    again = run(job)
+    assert again.pop("verdict")[:9] == first.pop("verdict")[:9]  # the rest tells times
+    assert again == first
     assert not any("steps of" in line for line in news)
 
 

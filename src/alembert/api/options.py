@@ -222,7 +222,8 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
     changes: dict[str, str] = {}
     cached = recipe.run.cache_teacher
     for stage in recipe.stages:
-        task = ("epochs", "batch_size", "learning_rate") if stage.data == "task" else ()
+        labels = stage.data == "task" and stage.teacher == "run"
+        task = ("epochs", "batch_size", "learning_rate") if labels else ()
         for name in ("max_length", *task):
             number = given.get(name)
             if number is not None and not 0 < number < math.inf:
@@ -230,7 +231,7 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
                 raise UserError(f"--{option} {number:g}: must be over 0, and a finite number")
             if number is not None:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
-        if stage.data == "task" and given.get("epochs") is not None:
+        if labels and given.get("epochs") is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"
     if (seed := given.get("seed")) is not None:
         type(recipe.run)(seed=seed)  # refused here as --seed, and not as YAML

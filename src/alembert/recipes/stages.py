@@ -10,6 +10,10 @@ TEACHER = Until(
     floor=Span(epochs=1, steps=100, steps_a_class=4),
     cap=Span(epochs=10, steps=600, steps_a_class=20),
 )
+LINEAR = Until(
+    floor=Span(steps=150, steps_a_class=2),
+    cap=Span(epochs=1, steps=600, steps_a_class=4),
+)
 # a student starts further from its optimum, and soft labels hold more than hard ones to learn
 STUDENT = Until(
     floor=Span(epochs=1, steps=400, steps_a_class=4),
@@ -27,12 +31,19 @@ def on_corpus(name: str, objective: Objective, learning_rate: float, **changes: 
 
 
 def on_task(
-    objective: Objective, learning_rate: float, name: str = "task", until: Until = STUDENT
+    objective: Objective,
+    learning_rate: float,
+    name: str = "task",
+    until: Until = STUDENT,
+    **changes: Any,
 ) -> Stage:
-    """Return a stage on the task, in batches of 32, until validation has stopped rising."""
+    """Return a stage on the task, in batches of 32, until validation has stopped rising.
+
+    `changes` are further fields.
+    """
     return Stage(
         name=name, data="task", objective=objective, until=until, batch_size=32,
-        learning_rate=learning_rate, warmup=0.1, weight_decay=0.01,
+        learning_rate=learning_rate, warmup=0.1, weight_decay=0.01, **changes,
     )  # fmt: skip
 
 

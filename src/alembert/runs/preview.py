@@ -12,9 +12,9 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from alembert.data.collate import pad, plan
-from alembert.data.encoded import Encoded
 from alembert.data.labels import label_ids, label_names
 from alembert.data.splits import Files
 from alembert.data.summary import show
@@ -22,9 +22,11 @@ from alembert.data.summary.summary import Summary, summarize
 from alembert.evaluation import predict
 from alembert.io.environment import peak_mb
 from alembert.io.files import caching_in
+from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.schema import Recipe, Stage, replaced
 from alembert.runs import validation
 from alembert.runs.job import Job
+from alembert.runs.linear_teacher import MOST
 from alembert.runs.run import accelerator_of, texts_of
 from alembert.runs.stage import prepare_stage
 from alembert.runs.texts import class_weights
@@ -200,10 +202,17 @@ def _measured(
     few = replace(texts, student=_only(texts.student, chosen), teacher=_only(texts.teacher, chosen))
     folder = place / stage.name
     short = replaced(stage, steps=len(groups), epochs=None, until=None, min_steps=0)
+    if stage.teacher == "linear":  # a step on its soft labels takes as long as one on the labels
+        short = replaced(short, teacher="run", objective=(HardLabels(),))
     distillation, rows, _ = prepare_stage(job, short, folder, None, few, accelerator)
     teacher = 0.0
-    if isinstance(rows, WithTeacherLogits) and texts.teacher.splits is not None:
-        teacher = _logits_seconds(job, stage, few, texts.teacher.splits.train)
+    if stage.teacher == "linear":
+        teacher = _logits_seconds(distillation.student, few.student, min(len(splits.train), MOST))
+    elif isinstance(rows, WithTeacherLogits) and texts.teacher.splits is not None:
+        path = job.imitated_teacher(stage)
+        assert path is not None
+        model = few.teachers[path].model(few.student.head(stage))
+        teacher = _logits_seconds(model, few.teacher, len(texts.teacher.splits.train))
     ids = (splits.train.input_ids, splits.valid.input_ids)
     restrict(distillation.student, token_ids_in(ids, texts.student.pad))
     ends = np.cumsum([len(group) for group in groups])
@@ -268,17 +277,13 @@ def _only(task: EncodedTask, rows: NDArray[np.int64]) -> EncodedTask:
     return replace(task, splits=replace(task.splits, train=task.splits.train.take(rows)))
 
 
-def _logits_seconds(job: Job, stage: Stage, few: RunTexts, rows: Encoded) -> float:
-    """Return the seconds that the teacher takes for the logits of all rows, measured on a few."""
-    path = job.imitated_teacher(stage)
-    assert path is not None
-    assert few.teacher.splits is not None
-    sample, head = few.teacher.splits.train, few.student.head(stage)
-    model = few.teachers[path].model(head)
+def _logits_seconds(model: PreTrainedModel, few: EncodedTask, rows: int) -> float:
+    """Return the seconds that a model takes for the logits of so many rows, measured on a few."""
+    assert few.splits is not None
+    sample = few.splits.train
     start = time.perf_counter()
-    predict.predict(model, sample, few.teacher.pad)
-    taken = time.perf_counter() - start
-    return taken * len(rows.input_ids) / len(sample.input_ids)
+    predict.predict(model, sample, few.pad)
+    return (time.perf_counter() - start) * rows / len(sample)
 
 
 def _time(seconds: float) -> str:
