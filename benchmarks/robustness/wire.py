@@ -171,7 +171,7 @@ def drawn(dice: random.Random) -> bytes:
     content = bytearray(b"\r\n".join((*lines, b"", dice.choice(BODIES))))
     if kind < 0.6:
         for _ in range(dice.randint(1, 3)):
-            place = dice.randrange(len(content))
+            place = dice.randrange(len(content) + 1)
             cut = content[place : place + dice.randint(0, 9)]
             content[place : place + len(cut)] = dice.choice((b"", cut * 2, dice.randbytes(2)))
     return bytes(content)
