@@ -2,7 +2,7 @@
 
 Read `main` first: the verbs, and how errors are printed; `faults` prints those of Alembert itself.
 `train` has finetune and distill, `search` has search and tune, `deploy` has export, bench, report
-and predict, `comparing` has compare, `serve` has serve; `options` are shared. `quickstart` prints a
-comparison on built-in data; `show` formats a prediction. Nothing heavy is imported before a verb is
-called.
+and predict, `comparing` has compare, `serve` has serve; `options` are shared, and `help` shows them
+in groups. `quickstart` prints a comparison on built-in data; `show` formats a prediction. Nothing
+heavy is imported before a verb is called.
 """

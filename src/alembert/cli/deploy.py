@@ -69,17 +69,18 @@ def predict(
         list[str], typer.Argument(help="texts; - reads standard input, a text a line")
     ],
     pair: Annotated[
-        bool, option("--pair", "read pairs: two TEXTs each, or lines with one tab")
+        bool, option("--pair", "texts are pairs: two TEXTs each, or lines with one tab")
     ] = False,
     backend: Annotated[
-        str | None, option("--backend", "torch, onnx, int8 ...; default: the export's choice")
+        str | None,
+        option("--backend", "backend: torch, onnx, int8 ...; default: the export's choice"),
     ] = None,
     threads: Annotated[int, option("--threads", "threads that the model runs on")] = 1,
     long: Annotated[str, option("--long", "how long texts are read: cut or window")] = "cut",
     max_length: Annotated[
         int | None, option("--max-length", "most tokens of a text; default: the model's most")
     ] = None,
-    top: Annotated[int, option("--top", "predictions for each mask")] = 5,
+    top: Annotated[int, option("--top", "number of predictions for each mask")] = 5,
     json_: Annotated[bool, option("--json", "print JSON, one line for each text")] = False,
 ) -> None:
     """Predict labels, scores, tags, masked words or vectors of texts."""
