@@ -11,8 +11,8 @@ prints.
 
 For other rooms: train, options, model, deploy, serving, texts, named_recipes, first_run, Model,
 augment, bench, builtin_teacher, check, check_port, compare, corpus, distill, evaluate, export,
-finetune, load, name_for, open_session, predict, predictor, quickstart, recipe, recipes, report,
-search, serve, trim, tune.
+finetune, load, name_for, open_session, predict, predict_file, predictor, quickstart, recipe,
+recipes, report, search, serve, trim, tune.
 """
 
 from alembert.api.comparing import compare
@@ -22,6 +22,7 @@ from alembert.api.deploy import (
     export,
     open_session,
     predict,
+    predict_file,
     predictor,
     report,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "name_for",
     "open_session",
     "predict",
+    "predict_file",
     "predictor",
     "quickstart",
     "recipe",
