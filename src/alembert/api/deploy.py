@@ -1,4 +1,4 @@
-"""What is done with a finished model: evaluate, bench, report, export and predict."""
+"""What is done with a finished model: evaluate, bench, report, export, predict and clean."""
 
 import logging
 import os
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from alembert.data.sources import Given
     from alembert.inference import Session
     from alembert.inference.manifest import Manifest
+    from alembert.runs.folder.cleaning import Cleaned
 
 log = logging.getLogger(__name__)
 
@@ -247,3 +248,14 @@ def predict_file(
             bar.set_postfix_str(f"{rows:,} texts")
         bar.update(first.size - bar.n)
     return Answered(rows, empty)
+
+
+@plain
+def clean(folder: str | Path) -> "Cleaned":
+    """Remove from the finished runs in a folder what only resuming needs; return the bytes.
+
+    Results, logs, metrics and reports stay, and the runs are still finished. Raises UserError.
+    """
+    from alembert.runs.folder.cleaning import clean
+
+    return clean(Path(folder))

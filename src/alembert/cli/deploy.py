@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from alembert.api import bench as run_bench
+from alembert.api import clean as run_clean
 from alembert.api import export as run_export
 from alembert.api import open_session, predict_file, predictor
 from alembert.api import report as run_report
@@ -211,3 +212,12 @@ def export(
     typer.echo(
         f"{model_folder(model)}: exported, {made}; {facts.chosen} is used unless another is named"
     )
+
+
+def clean(
+    run: Annotated[Path, typer.Argument(help="a run folder, or a folder with several")],
+) -> None:
+    """Remove what only resuming needs from finished runs; results stay."""
+    cleaned = run_clean(run)
+    runs = "1 finished run" if cleaned.runs == 1 else f"{cleaned.runs:,} finished runs"
+    typer.echo(f"{run}: {cleaned.size / 1e6:,.1f} MB of {runs} are removed")

@@ -26,7 +26,7 @@ VERB_GROUPS = {
     "Train": "quickstart check finetune distill search tune",
     "Prepare texts and models": "augment corpus trim recipes",
     "Measure": "evaluate compare bench report",
-    "Deploy": "export predict serve",
+    "Deploy": "export predict serve clean",
 }
 
 

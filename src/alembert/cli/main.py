@@ -236,6 +236,7 @@ _verb("alembert bench teacher run --json bench.json")(deploy.bench)
 _verb("alembert report run")(deploy.report)
 _verb("alembert predict run 'a fine film' 'a dull one'")(deploy.predict)
 _verb("alembert serve teacher run")(serve.serve)
+_verb("alembert clean run")(deploy.clean)
 
 
 def main() -> None:
