@@ -100,7 +100,9 @@ def test_the_same_command_names_it_and_ends_in_the_same_models(
     which: str, home: Path, tmp_path: Path, news: list[str]
 ) -> None:
     names = files_of(home / which)
-    assert {"recipe.yaml", "stages/02-prediction/checkpoint/state.safetensors"} <= set(names)
+    assert "recipe.yaml" in names
+    ends = "stages/02-prediction/checkpoint/state.safetensors"
+    assert (ends in names) == (which == "interrupted")  # a finished run has removed it
     assert ("student/model.safetensors" in names) == (which == "finished")
     for out, name in damaged(home, which, tmp_path):
         lines = resumed(home, out, news)
@@ -158,7 +160,7 @@ def test_without_a_copy_or_a_checkpoint_the_stage_is_trained_again(
     out, name = tmp_path / "run", "model.safetensors"
     shutil.copytree(home / "finished", out)
     stage = out / "stages/02-prediction"
-    shutil.rmtree(stage / "checkpoint")
+    assert not (stage / "checkpoint").exists()
     for path in (stage / "model" / name, out / "student" / name):
         flipped(path)
     lines = resumed(home, out, news)

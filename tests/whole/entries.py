@@ -37,7 +37,8 @@ def options(command: Any, path: str) -> Iterator[str]:
         name = "/".join([*option.opts, *option.secondary_opts])
         least = "" if option.min is None else f" >= {option.min}"
         usual = "required" if option.required else f"default {option.default}"
-        yield f"option {path} {name}: {typed(hints[option.name])}{least}, {usual}"
+        kind = typed(hints.get(option.name, bool))  # typer's own for completion are flags
+        yield f"option {path} {name}: {kind}{least}, {usual}"
     for name, below in getattr(command, "commands", {}).items():
         yield from options(below, f"{path} {name}")
 

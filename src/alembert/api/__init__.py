@@ -4,24 +4,26 @@ Read `train` first: `finetune`, `distill`, `tune`, `search` and `check`, which t
 command line call; `seeds` repeats a training. `options` has the keywords that they share, and
 `given` turns what a person gives in Python into plain values. `model` has `Model`, the folder of a
 saved model or a run, with its metrics, predictions and export; `load` opens one, and `hub` uploads
-it. `deploy` evaluates, times, reports, exports and predicts; `comparing` has several models side by
-side; `serving` answers over HTTP. `texts` has what comes before a training, `named_recipes` the
-recipes, and `first_run` the quickstart. The command line parses, calls one of these functions, and
-prints.
+it. `deploy` evaluates, times, reports, exports, predicts and cleans; `comparing` has several models
+side by side; `serving` answers over HTTP. `texts` has what comes before a training, `named_recipes`
+the recipes, and `first_run` the quickstart. The command line parses, calls one of these functions,
+and prints.
 
 For other rooms: train, options, model, deploy, serving, texts, named_recipes, first_run, Model,
-augment, bench, builtin_teacher, check, check_port, compare, corpus, distill, evaluate, export,
-finetune, load, name_for, open_session, predict, predictor, quickstart, recipe, recipes, report,
-search, serve, trim, tune.
+augment, bench, builtin_teacher, check, check_port, clean, compare, corpus, distill, evaluate,
+export, finetune, load, name_for, open_session, predict, predict_file, predictor, quickstart,
+recipe, recipes, report, search, serve, trim, tune.
 """
 
 from alembert.api.comparing import compare
 from alembert.api.deploy import (
     bench,
+    clean,
     evaluate,
     export,
     open_session,
     predict,
+    predict_file,
     predictor,
     report,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "builtin_teacher",
     "check",
     "check_port",
+    "clean",
     "compare",
     "corpus",
     "distill",
@@ -49,6 +52,7 @@ __all__ = [
     "name_for",
     "open_session",
     "predict",
+    "predict_file",
     "predictor",
     "quickstart",
     "recipe",

@@ -1,11 +1,12 @@
-"""What is done with a finished model: evaluate, bench, report, export and predict."""
+"""What is done with a finished model: evaluate, bench, report, export, predict and clean."""
 
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alembert.api.given import plain
 from alembert.api.options import labelled_files
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
     from alembert.data.sources import Given
     from alembert.inference import Session
     from alembert.inference.manifest import Manifest
+    from alembert.runs.folder.cleaning import Cleaned
 
 log = logging.getLogger(__name__)
+
+
+class Answered(NamedTuple):
+    """The number of rows that a file of answers has, and of those among them without a text."""
+
+    rows: int
+    empty: int
 
 
 @plain
@@ -193,3 +202,60 @@ def predict(model: str | Path, texts: Any, *, top: int = 5, **opening: Any) -> A
     opening: backend, threads, long and max_length of `open_session`. Raises UserError.
     """
     return predictor(open_session(model, **opening), top)(texts)
+
+
+@plain
+def predict_file(
+    model: str | Path,
+    data: str,
+    out: str | Path,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    scores: bool = False,
+    top: int = 5,
+    **opening: Any,
+) -> Answered:
+    """Write the rows of a file with the model's answers beside them, and return their number.
+
+    out ends in .csv, .jsonl or .parquet. A row without a text has no answer. With scores each label
+    of a class has a column of its probability. The rows are read, answered and written a thousand
+    at a time. opening: as in `predict`. Raises UserError.
+    """
+    from alembert.data.rowwise import answering, reading, writing
+    from alembert.io.progress import HIDDEN, tqdm
+
+    out = Path(out)
+    writing.check_out(out)
+    blocks = reading.blocks(data, text, text_pair)
+    first = next(blocks)  # what is wrong with the file is told before the model is opened
+    session = open_session(model, **opening)
+    columns = answering.Columns.of(session.kind, session.labels, scores)
+    columns.check(first.columns, data)
+    answer, rows, empty = predictor(session, top), 0, 0
+    with (
+        writing.writer(out) as write,
+        tqdm(total=first.size, unit="B", unit_scale=True, desc="predicting", disable=HIDDEN) as bar,
+    ):
+        for block in chain([first], blocks):
+            filled = [each for each in block.texts if each is not None]
+            answers = iter(answer(filled, first=rows))
+            told = [None if each is None else next(answers) for each in block.texts]
+            write(block.columns | columns.cells(told))
+            rows += len(told)
+            empty += len(told) - len(filled)
+            bar.update(block.position - bar.n)
+            bar.set_postfix_str(f"{rows:,} texts")
+        bar.update(first.size - bar.n)
+    return Answered(rows, empty)
+
+
+@plain
+def clean(folder: str | Path) -> "Cleaned":
+    """Remove from the finished runs in a folder what only resuming needs; return the bytes.
+
+    Results, logs, metrics and reports stay, and the runs are still finished. Raises UserError.
+    """
+    from alembert.runs.folder.cleaning import clean
+
+    return clean(Path(folder))

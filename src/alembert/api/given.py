@@ -132,11 +132,12 @@ _KINDS: dict[str, Convert] = {
     **dict.fromkeys(("epochs", "learning_rate", "max_latency_ms", "min_retention", "min_speedup",
                      "seconds", "share", "coverage", "max_wait", "grace", "keep"), number),
     **dict.fromkeys(("cache_teacher", "export", "open_metrics", "int8", "openvino",
-                     "attentions", "auto", "baselines", "with_undistilled"), flag),
+                     "attentions", "auto", "baselines", "with_undistilled", "scores"), flag),
     **dict.fromkeys(("track", "tries", "backends", "baseline", "cors", "slices"), texts),
     "teacher": model, "runs": files, "models": paths, "callbacks": objects, "columns": mapping,
     "settings": settings, "metric": metric, "recipe": recipe, "bench.threads": wholes,
     "trim.data": paths, "trim.keep": whole, "corpus.texts": paths, "recipe.name": text,
+    "predict_file.data": path,
 }  # fmt: skip
 
 

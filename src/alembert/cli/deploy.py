@@ -9,13 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from alembert.api import bench as run_bench
+from alembert.api import clean as run_clean
 from alembert.api import export as run_export
-from alembert.api import open_session, predictor
+from alembert.api import open_session, predict_file, predictor
 from alembert.api import report as run_report
 from alembert.cli import options as o
 from alembert.cli.options import option
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
+
+LONGEST = 255  # characters of a text that may be the name of a file
 
 
 def report(
@@ -66,26 +69,49 @@ def bench(
 def predict(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
     texts: Annotated[
-        list[str], typer.Argument(help="texts; - reads standard input, a text a line")
-    ],
+        list[str] | None, typer.Argument(help="texts; - reads standard input, a text a line")
+    ] = None,
+    data: Annotated[
+        str | None, option("--data", "texts to predict: file, folder or hub id; it needs --out")
+    ] = None,
+    out: Annotated[
+        Path | None, option("--out", "file of the rows and answers: .csv .jsonl .parquet")
+    ] = None,
+    text: o.Text = None,
+    text_pair: o.Pair = None,
+    scores: Annotated[
+        bool, option("--scores", "with --out: a column with the score of each label")
+    ] = False,
     pair: Annotated[
-        bool, option("--pair", "read pairs: two TEXTs each, or lines with one tab")
+        bool, option("--pair", "texts are pairs: two TEXTs each, or lines with one tab")
     ] = False,
     backend: Annotated[
-        str | None, option("--backend", "torch, onnx, int8 ...; default: the export's choice")
+        str | None,
+        option("--backend", "backend: torch, onnx, int8 ...; default: the export's choice"),
     ] = None,
     threads: Annotated[int, option("--threads", "threads that the model runs on")] = 1,
     long: Annotated[str, option("--long", "how long texts are read: cut or window")] = "cut",
     max_length: Annotated[
         int | None, option("--max-length", "most tokens of a text; default: the model's most")
     ] = None,
-    top: Annotated[int, option("--top", "predictions for each mask")] = 5,
+    top: Annotated[int, option("--top", "number of predictions for each mask")] = 5,
     json_: Annotated[bool, option("--json", "print JSON, one line for each text")] = False,
 ) -> None:
     """Predict labels, scores, tags, masked words or vectors of texts."""
     from alembert.cli import show as lines
     from alembert.io.environment import recorded_files
 
+    if data is not None and out is not None and not texts and not pair and not json_:
+        answered = predict_file(
+            model, data, out, text=text, text_pair=text_pair, scores=scores, top=top,
+            backend=backend, threads=threads, long=long, max_length=max_length,
+        )  # fmt: skip
+        empty = f", {answered.empty:,} without a text and without an answer" * bool(answered.empty)
+        typer.echo(f"{out}: made, {answered.rows:,} rows{empty}")
+        return
+    of_file = {"--text": text, "--text-pair": text_pair, "--scores": scores}
+    _check_texts(texts, data, out, [name for name, value in of_file.items() if value])
+    assert texts
     if not pair and "text_pair" in recorded_files(model):
         typer.echo(f"{model} was trained on pairs: texts are read as with --pair", err=True)
         pair = True
@@ -97,6 +123,30 @@ def predict(
         for text, answer in zip(batch, predict_texts(batch, first=done), strict=True):
             typer.echo(show(text, answer))
         done += len(batch)
+
+
+def _check_texts(
+    texts: list[str] | None, data: str | None, out: Path | None, of_file: list[str]
+) -> None:
+    """Raise UserError unless texts alone are given; warn of one that is the name of a file."""
+    if (data is None) != (out is None):
+        raise UserError("--data and --out belong together: give both, or texts and neither")
+    if data is not None:
+        raise UserError(
+            f"--data {data}: is answered in --out: leave out the texts, --pair (--text-pair names "
+            "the second column) and --json (an --out that ends in .jsonl)"
+        )
+    if of_file:
+        raise UserError(f"{of_file[0]}: is about the columns of --data: leave it out")
+    if not texts:
+        raise UserError("nothing to predict: give texts, - for standard input, or --data and --out")
+    for text in texts:
+        if text != "-" and len(text) < LONGEST and Path(text).is_file():
+            typer.echo(
+                f"{text}: is the name of a file, and is predicted as a text: for the texts in it "
+                f"give --data {text} --out answers.csv",
+                err=True,
+            )
 
 
 def _inputs(texts: list[str], pair: bool) -> Iterator[list[Any]]:
@@ -162,3 +212,12 @@ def export(
     typer.echo(
         f"{model_folder(model)}: exported, {made}; {facts.chosen} is used unless another is named"
     )
+
+
+def clean(
+    run: Annotated[Path, typer.Argument(help="a run folder, or a folder with several")],
+) -> None:
+    """Remove what only resuming needs from finished runs; results stay."""
+    cleaned = run_clean(run)
+    runs = "1 finished run" if cleaned.runs == 1 else f"{cleaned.runs:,} finished runs"
+    typer.echo(f"{run}: {cleaned.size / 1e6:,.1f} MB of {runs} are removed")

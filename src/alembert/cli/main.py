@@ -3,8 +3,9 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -18,26 +19,36 @@ from alembert.api import trim as run_trim
 from alembert.cli import comparing, deploy, faults, quickstart, search, serve
 from alembert.cli import options as o
 from alembert.cli import train as verbs
+from alembert.cli.help import Verb, Verbs
 from alembert.cli.options import option
 from alembert.io.errors import UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
 RESULT_ON_STDOUT = ("check", "evaluate", "compare", "report", "bench", "predict", "serve")
+Run = TypeVar("Run", bound=Callable[..., None])
 GOES_ON = ("quickstart", "finetune", "distill", "tune", "corpus", "search")
+HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    add_completion=False,
+    cls=Verbs,
+    context_settings=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Distil a BERT teacher into a small student and put it to work on CPU.",
 )
 recipes_app = typer.Typer(
+    context_settings=HELP,
     invoke_without_command=True,
     rich_markup_mode=None,
     epilog="alembert recipes",
     help="List the recipes, or print one as YAML.",
 )
 app.add_typer(recipes_app, name="recipes")
+
+
+def _verb(example: str, name: str | None = None) -> Callable[[Run], Run]:
+    """Return a decorator that makes a function a verb, whose help ends with an example."""
+    return app.command(name, cls=Verb, epilog=f"\b\n{example}")
 
 
 def _print_version(requested: bool) -> None:
@@ -81,7 +92,7 @@ def _main(
     _print_news(err=context.invoked_subcommand in RESULT_ON_STDOUT)
 
 
-app.command(epilog="alembert quickstart")(quickstart.quickstart)
+_verb("alembert quickstart")(quickstart.quickstart)
 
 
 @recipes_app.callback()
@@ -93,9 +104,9 @@ def recipes(context: typer.Context) -> None:
         typer.echo("one as YAML, ready to edit: alembert recipes show NAME --teacher DIR > my.yaml")
 
 
-@recipes_app.command(epilog="alembert recipes show distilbert --teacher DIR > my.yaml")
+@recipes_app.command(cls=Verb, epilog="alembert recipes show distilbert --teacher DIR > my.yaml")
 def show(
-    name: str,
+    name: Annotated[str, typer.Argument(help="a recipe's name")],
     teacher: Annotated[str | None, option("--teacher", "teacher that the recipe is for")] = None,
     layers: o.Layers = None,
     hidden_size: o.HiddenSize = None,
@@ -107,27 +118,23 @@ def show(
     typer.echo(to_yaml(chosen), nl=False)
 
 
-app.command(epilog="\b\nalembert check --train train.csv --eval test.csv --teacher DIR")(
-    verbs.check
+_verb("alembert check --train train.csv --eval test.csv --teacher DIR")(verbs.check)
+_verb("alembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher")(
+    verbs.finetune
 )
-app.command(
-    epilog="\b\nalembert finetune bert-base-uncased --train train.csv --eval test.csv --out teacher"
-)(verbs.finetune)
-app.command(
-    epilog="\b\nalembert distill distilbert --teacher DIR --train train.csv --eval test.csv "
-    "--out run"
-)(verbs.distill)
-app.command(
-    epilog="\b\nalembert search --teacher DIR --train train.csv --eval test.csv --max-latency-ms 2 "
-    "--out found"
+_verb("alembert distill distilbert --teacher DIR --train train.csv --eval test.csv --out run")(
+    verbs.distill
+)
+_verb(
+    "alembert search --teacher DIR --train train.csv --eval test.csv --max-latency-ms 2 --out found"
 )(search.search)
-app.command(
-    epilog="\b\nalembert tune distilbert --teacher DIR --train train.csv --out tuned --try "
+_verb(
+    "alembert tune distilbert --teacher DIR --train train.csv --out tuned --try "
     "stages.task.objective.SoftLabels.temperature=1,2,4"
 )(search.tune)
 
 
-@app.command(epilog="alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
+@_verb("alembert augment --train train.csv --mlm bert-base-uncased --out varied.csv")
 def augment(
     train: Annotated[str, option("--train", "texts to augment: file, folder or hub id")],
     out: Annotated[Path, option("--out", "output file: .csv .tsv .jsonl .parquet")],
@@ -151,9 +158,7 @@ def augment(
     typer.echo(f"{out}: made, {count:,} rows")
 
 
-@app.command(
-    epilog="\b\nalembert corpus texts.jsonl more.txt.zst --tokenizer bert-base-uncased --out corpus"
-)
+@_verb("alembert corpus texts.jsonl more.txt.zst --tokenizer bert-base-uncased --out corpus")
 def corpus(
     texts: Annotated[list[str], typer.Argument(help=".txt .jsonl .csv .parquet, .zst of them ...")],
     tokenizer: Annotated[str, option("--tokenizer", "model with the tokenizer: folder or hub id")],
@@ -166,7 +171,7 @@ def corpus(
     typer.echo(f"{out}: made, {len(rows):,} sequences, {rows.counts.sum():,} tokens{dropped}")
 
 
-@app.command(epilog="alembert trim run --data train.csv --out smaller")
+@_verb("alembert trim run --data train.csv --out smaller")
 def trim(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
     out: Annotated[Path, option("--out", "output folder of the smaller model")],
@@ -188,7 +193,7 @@ def trim(
     )  # fmt: skip
 
 
-@app.command(name="evaluate", epilog="alembert evaluate run/student --data test.csv")
+@_verb("alembert evaluate run/student --data test.csv", "evaluate")
 def evaluate_(
     model: Annotated[str, typer.Argument(help="a saved model or a run folder")],
     data: Annotated[str | None, option("--data", "labelled texts: file, folder or hub id")] = None,
@@ -202,7 +207,7 @@ def evaluate_(
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
-        str, option("--backend", "torch, or an exported backend: onnx, int8 ...")
+        str, option("--backend", "backend: torch, or an exported one: onnx, int8 ...")
     ] = "torch",
     json_: Annotated[bool, option("--json", "print JSON")] = False,
 ) -> None:
@@ -225,14 +230,13 @@ def evaluate_(
             typer.echo(f"{column} {value} (n = {found['n']:,}{small}): {found['model']:.4f}")
 
 
-app.command(epilog="\b\nalembert compare new old --data test.csv --no-worse-by 0.01")(
-    comparing.compare
-)
-app.command(epilog="alembert export run --int8")(deploy.export)
-app.command(epilog="\b\nalembert bench teacher run --json bench.json")(deploy.bench)
-app.command(epilog="alembert report run")(deploy.report)
-app.command(epilog="\b\nalembert predict run 'a fine film' 'a dull one'")(deploy.predict)
-app.command(epilog="alembert serve teacher run")(serve.serve)
+_verb("alembert compare new old --data test.csv --no-worse-by 0.01")(comparing.compare)
+_verb("alembert export run --int8")(deploy.export)
+_verb("alembert bench teacher run --json bench.json")(deploy.bench)
+_verb("alembert report run")(deploy.report)
+_verb("alembert predict run 'a fine film' 'a dull one'")(deploy.predict)
+_verb("alembert serve teacher run")(serve.serve)
+_verb("alembert clean run")(deploy.clean)
 
 
 def main() -> None:

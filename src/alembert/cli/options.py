@@ -17,7 +17,9 @@ def option(name: str, text: str) -> Any:
 
 Mlm = Annotated[str | None, option("--mlm", "masked language model (MLM) that augments texts")]
 Vectors = Annotated[str | None, option("--vectors", "GloVe word vectors that augment texts")]
-CorpusFile = Annotated[str | None, option("--corpus", "text, or a folder of `alembert corpus`")]
+CorpusFile = Annotated[
+    str | None, option("--corpus", "plain text for MLM, or a folder of `alembert corpus`")
+]
 Text = Annotated[str | None, option("--text", "name of the text's column")]
 Pair = Annotated[str | None, option("--text-pair", "name of the second text's column")]
 Label = Annotated[
@@ -33,8 +35,8 @@ SkipBadRows = Annotated[
 Slices = Annotated[
     list[str] | None, option("--slice", "column to measure by, value by value; may be repeated")
 ]
-Layers = Annotated[int | None, option("--layers", "number of student layers")]
-HiddenSize = Annotated[int | None, option("--hidden-size", "width of the student")]
+Layers = Annotated[int | None, option("--layers", "number of layers of a new student")]
+HiddenSize = Annotated[int | None, option("--hidden-size", "width of a new student")]
 Seed = Annotated[int, option("--seed", "seed of all random numbers")]
 TEXT, NUMBER, INTEGER = str | None, float | None, int | None
 # the options of verbs that train, by the keywords of the functions in alembert.api
@@ -53,7 +55,7 @@ OPTIONS: dict[str, Any] = {
     ],
     "student": Annotated[TEXT, option("--student", "saved student to start from")],
     "general_teacher": Annotated[
-        TEXT, option("--general-teacher", "teacher on the corpus; default: --teacher")
+        TEXT, option("--general-teacher", "teacher of the stages on --corpus; default: --teacher")
     ],
     "mlm": Mlm,
     "vectors": Vectors,
@@ -66,7 +68,7 @@ OPTIONS: dict[str, Any] = {
     "kind": Kind,
     "skip_bad_rows": SkipBadRows,
     "metric": Annotated[
-        TEXT, option("--metric", "metric that chooses: f1, f2, or own module:function")
+        TEXT, option("--metric", "metric that chooses and is reported: f1, f2, own module:function")
     ],
     "epochs": Annotated[NUMBER, option("--epochs", "epochs of the task stages")],
     "batch_size": Annotated[INTEGER, option("--batch-size", "texts of a step in the task stages")],
@@ -80,7 +82,8 @@ OPTIONS: dict[str, Any] = {
         list[str] | None, option("--set", "recipe setting FIELD=VALUE: stages.task.clip=2")
     ],
     "vocabulary": Annotated[
-        TEXT, option("--vocabulary", "task: only tokens of the run's texts; default: all")
+        TEXT,
+        option("--vocabulary", "student's vocabulary: all (default), or task: its texts' tokens"),
     ],
     "cache_teacher": Annotated[
         bool | None, option("--cache-teacher", "cache the teacher's outputs; masks are then fixed")
@@ -92,7 +95,8 @@ OPTIONS: dict[str, Any] = {
         TEXT, option("--cache-precision", "precision of cached states: bf16 (default), fp32")
     ],
     "export": Annotated[
-        bool | None, option("--export/--no-export", "end with an int8 export of the student")
+        bool | None,
+        option("--export/--no-export", "end with an export of the student, int8 or ONNX"),
     ],
     "baselines": Annotated[
         bool | None,
@@ -103,10 +107,12 @@ OPTIONS: dict[str, Any] = {
     ],
     "slices": Slices,
     "callbacks": Annotated[
-        list[str] | None, option("--callback", "own Callback that is told: module:Class")
+        list[str] | None,
+        option("--callback", "own Callback that watches the training: module:Class"),
     ],
     "track": Annotated[
-        list[str] | None, option("--track", "show in tensorboard, wandb, mlflow or trackio")
+        list[str] | None,
+        option("--track", "tool that shows the run: tensorboard, wandb, mlflow or trackio"),
     ],
     "seed": Annotated[INTEGER, option("--seed", "seed of all random numbers; default 0")],
     "seeds": Annotated[

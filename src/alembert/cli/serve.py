@@ -23,12 +23,16 @@ def serve(
     threads: Annotated[int, _at_least(0, "--threads", "compute threads; 0: one for each core")] = 0,
     batch_tokens: Annotated[int, _at_least(1, "--batch-tokens", "most tokens of a batch")] = 512,
     max_requests: Annotated[
-        int, _at_least(1, "--max-requests", "requests at once, then 429")
+        int, _at_least(1, "--max-requests", "most requests at once; more are answered 429")
     ] = 512,
-    max_wait: Annotated[float, _at_least(0.001, "--max-wait", "seconds in queue, then 429")] = 2.0,
+    max_wait: Annotated[
+        float, _at_least(0.001, "--max-wait", "most seconds in the queue; later it is answered 429")
+    ] = 2.0,
     max_inputs: Annotated[int, _at_least(1, "--max-inputs", "most texts of a request")] = 32,
     max_body: Annotated[int, _at_least(1, "--max-body", "most bytes of a request")] = 2_000_000,
-    engine: Annotated[str, option("--engine", "local, or ray for several machines")] = "local",
+    engine: Annotated[
+        str, option("--engine", "what runs the models: local, or ray for several machines")
+    ] = "local",
     replicas: Annotated[str, option("--replicas", "replicas in ray: 2, or 1-8 as needed")] = "1",
     api_key: Annotated[
         str | None,
@@ -40,7 +44,8 @@ def serve(
         Path | None, option("--api-keys", "file of lines NAME KEY [RATE], read when it changes")
     ] = None,
     rate: Annotated[
-        int | None, _at_least(1, "--rate", "requests a minute of each key, then 429")
+        int | None,
+        _at_least(1, "--rate", "most requests a minute of each key; more are answered 429"),
     ] = None,
     open_metrics: Annotated[
         bool,
@@ -50,7 +55,7 @@ def serve(
         ),
     ] = True,
     grace: Annotated[
-        float, _at_least(0.1, "--grace", "seconds in which it ends when it is told to stop")
+        float, _at_least(0.1, "--grace", "most seconds between being told to stop and the end")
     ] = 8.0,
     cors: Annotated[
         list[str] | None, option("--cors", "origin whose pages may send requests")

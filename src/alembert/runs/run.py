@@ -22,7 +22,7 @@ from alembert.models.precision import precision_of
 from alembert.recipes.schema import Stage
 from alembert.runs import evaluate, validation
 from alembert.runs.checks import check_job
-from alembert.runs.folder import METRICS, UNDISTILLED, identity, writing
+from alembert.runs.folder import METRICS, UNDISTILLED, cleaning, identity, writing
 from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stage import prepare_stage
@@ -84,7 +84,8 @@ def run(job: Job) -> dict[str, Any]:
             held.callback(tracker.close)
         for number, stage in enumerate(job.stages, start=1):
             stage_folder = job.out / "stages" / f"{number:02d}-{stage.name}"
-            if not (stage_folder / "model" / "config.json").is_file():
+            trained = (stage_folder / "model" / "config.json").is_file()
+            if not trained and not cleaning.is_cleaned(stage_folder, job.result):
                 if describes:
                     _describe(work, texts)
                     describes = False
@@ -98,10 +99,16 @@ def run(job: Job) -> dict[str, Any]:
             log.info(f"the same student without its teacher, in {job.out / UNDISTILLED}")
             run(without_teacher(work, splits.task.kind))
         if leads:
-            writing.copy_model(last, job.result)
+            if last.is_dir():  # else it was removed when the result was there
+                writing.copy_model(last, job.result)
             if job.export:
                 _export(job, texts)
             metrics = evaluate.evaluate_run(job, texts)
+            if size := cleaning.remove_checkpoints(job.out):
+                log.info(
+                    f"{job.out}: checkpoints of {size / 1e6:,.1f} MB are removed, which only an "
+                    f"unfinished run needs; alembert clean {job.out} removes models of stages, too"
+                )
             for tracker in tracked:
                 tracker.close(metrics)
         state.wait_for_everyone()

@@ -2,11 +2,12 @@
 
 Read `identity` first: the inputs by content, which a command for the same folder must share.
 `writing` writes the files, each with a checksum; `repair` names damaged ones when a run resumes,
-and copies them again or removes them, so that the run makes them again.
+and copies them again or removes them, so that the run makes them again. `cleaning` removes what
+only resuming needs.
 
 `origin` follows the folders back to the model that was there before a task trained it.
 
-For other rooms: identity, writing.
+For other rooms: cleaning, identity, writing.
 """
 
 from alembert.io import checksums
