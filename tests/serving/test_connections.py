@@ -317,6 +317,25 @@ def test_where_there_is_no_room_the_one_goes_that_has_waited_longest(
     ]
 
 
+def test_a_burst_of_silent_connections_closes_none_between_two_requests(classifier: Path) -> None:
+    async def run() -> list[bytes]:
+        async with listening(classifier, Limits(), most=5) as (_, listener):
+            good = await asyncio.open_connection(*listener.getsockname())
+            found, burst = [], []
+            for _ in range(4):
+                good[1].write(PLAIN)
+                found.append((await good[0].readuntil(b"\r\n\r\n"))[:12])
+                await good[0].readuntil(b"]")
+                # the loop, which is held up meanwhile, accepts all of these in one turn
+                burst += [socket.create_connection(listener.getsockname()) for _ in range(20)]
+            good[1].close()
+            for each in burst:
+                each.close()
+            return found
+
+    assert asyncio.run(run()) == [b"HTTP/1.1 200"] * 4
+
+
 def test_where_all_are_being_answered_another_is_503(classifier: Path) -> None:
     async def run() -> bytes:
         async with listening(classifier, Limits(), most=1) as (made, listener):

@@ -86,7 +86,7 @@ def _check_size(file: BinaryIO, path: Path) -> None:
     try:
         with ZipFile(file) as packed:
             size = sum(each.file_size for each in packed.infolist())
-    except BadZipFile:
+    except (BadZipFile, NotImplementedError):  # the latter of a later version of zip
         raise UserError(f"{path}: not readable as a spreadsheet; save it as CSV") from None
     if size > min(_MOST * 2**20, most_bytes(path)):
         most = min(_MOST * 2**20, most_bytes(path)) / 2**20

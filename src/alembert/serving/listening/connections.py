@@ -20,6 +20,8 @@ SPARE = 32  # connections that may come in while those that were closed come to 
 UNREAD = 64_000_000  # bytes of answers that wait for their clients
 QUIET = 60.0  # seconds between two lines of the log
 REST = 0.9  # seconds: asyncio accepts again after one
+BEGINNING = 0.02  # seconds that an accepted connection has until it is known, by far
+FRESH = 0.5  # seconds for which a connection that waits is closed only where no other is older
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
@@ -40,27 +42,44 @@ def most_connections() -> int:
 class Connections:
     """The open connections of a server, by their transports.
 
-    A connection waits from the end of an answer to the end of the next request; those that wait
-    are closed where there is no room, the one that has waited longest first.
+    A connection waits from its beginning or the end of an answer to the end of the next request.
+    Those that wait are closed where there is no room, the one that has waited longest first. Those
+    that never sent a whole request go before the others, so that a burst of silent ones does not
+    close the connection of a client that is between two requests.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.count = 0
-        self._waiting: dict[Transport, None] = {}  # in the order in which they began to
+        # when they began to wait, in that order
+        self._silent: dict[Transport, float] = {}
+        self._answered: dict[Transport, float] = {}
         self._unread: dict[Transport, None] = {}
         self._ending: set[Transport] = set()
+        self._accepted, self._beginning = 0.0, 0  # when the last one was, and how many are unknown
         self._said = -QUIET
         self._refused = 0
 
-    def waits(self, transport: Transport) -> None:
-        """Notes a connection whose client is to send something."""
-        self._waiting.pop(transport, None)
-        self._waiting[transport] = None
+    def accepts(self) -> None:
+        """Notes that a connection has been accepted, whose transport begins in a later turn."""
+        self.count += 1
+        self._accepted, self._beginning = time.monotonic(), self._beginning + 1
+
+    def begins(self, transport: Transport) -> None:
+        """Notes a new connection."""
+        self._beginning -= 1
+        self.waits(transport)
+
+    def waits(self, transport: Transport, answered: bool = False) -> None:
+        """Notes a connection whose client is to send something, its first request or another."""
+        self.works(transport)
+        waiting = self._answered if answered else self._silent
+        waiting[transport] = time.monotonic()
 
     def works(self, transport: Transport) -> None:
         """Notes a connection whose request has arrived."""
-        self._waiting.pop(transport, None)
+        self._silent.pop(transport, None)
+        self._answered.pop(transport, None)
 
     def unread(self, transport: Transport) -> None:
         """Notes a connection whose answer is not taken; aborts the first such ones of too many."""
@@ -85,17 +104,27 @@ class Connections:
 
     @property
     def settling(self) -> bool:
-        """Whether so many are coming to their end that the next one has to wait for that."""
-        return len(self._ending) >= SPARE
+        """Whether the next one has to wait for those that come to their end, or have just begun."""
+        if len(self._ending) >= SPARE:
+            return True
+        beginning = self._beginning and time.monotonic() - self._accepted < BEGINNING
+        return bool(beginning) and not self._has_room
+
+    @property
+    def _has_room(self) -> bool:
+        return self.count - len(self._ending) < self.most
 
     def make_room(self) -> bool:
         """Whether there is room for another connection, if need be in the place of one."""
-        if self.count - len(self._ending) < self.most:
+        if self._has_room:
             return True
         self.tell(f"{self.most} connections are open, the most that may be")
-        if not self._waiting:
+        oldest = [next(iter(each.items())) for each in (self._silent, self._answered) if each]
+        if not oldest:
             return False
-        self._abort(next(iter(self._waiting)))
+        now = time.monotonic()
+        rested = [transport for transport, since in oldest if now - since >= FRESH]
+        self._abort((rested or [oldest[0][0]])[0])
         return True
 
     def tell(self, reason: str) -> None:
@@ -136,7 +165,7 @@ class Listener(socket.socket):
                 line.setblocking(False)
                 line.send(BUSY % (len(body), body))
             raise BlockingIOError
-        self.among.count += 1
+        self.among.accepts()
         return line, address
 
 

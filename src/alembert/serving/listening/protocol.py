@@ -91,7 +91,7 @@ class Guarded(HttpToolsProtocol):
         self._plain = transport
         self._joined = _Joined(transport, self._hang_up)
         super().connection_made(self._joined)  # type: ignore[arg-type]
-        self.among.waits(transport)
+        self.among.begins(transport)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -170,7 +170,7 @@ class Guarded(HttpToolsProtocol):
         if answered >= self._complete and self._refused is not None:
             self._refuse(self._refused)
         elif answered == self._requests:
-            self.among.waits(self._plain)
+            self.among.waits(self._plain, answered=True)
         if self._timer is not None and answered < self._begun:
             self._in_time()  # the next request was not read meanwhile
             self._wait()
