@@ -2,7 +2,7 @@
 
     python -m benchmarks.lab.data DOWNLOADED OUT
 
-DOWNLOADED holds clinc150/data_full.json, snips/{train,valid,test}/{seq.in,seq.out} and
+DOWNLOADED holds clinc150/data_full.json, snips/{train,valid,test}/{seq.in,seq.out,label} and
 glue/{SST-2,MRPC,STS-B}/{train,dev}.tsv; what is not there is left out, and said. GLUE's public
 test sets have no labels: test is the official dev set, and valid is held out of train.
 """
@@ -62,6 +62,17 @@ def snips(downloaded: Path, out: Path) -> None:
         (out / f"{name}.conll").write_text("\n".join(blocks), encoding="utf-8")
 
 
+def snips_intents(downloaded: Path, out: Path) -> None:
+    """A text and its intent a row."""
+    for name in SPLITS:
+        texts, labels = (
+            (downloaded / name / file).read_text(encoding="utf-8").split("\n")
+            for file in ("seq.in", "label")
+        )
+        rows = zip((text.strip() for text in texts), labels, strict=True)
+        write_csv(out / f"{name}.csv", ("text", "label"), (row for row in rows if row[0]))
+
+
 def glue_task(task: str, downloaded: Path, out: Path) -> None:
     """train, valid (held out of train) and test (the official dev set)."""
     splits = glue(task, str(downloaded))
@@ -84,6 +95,7 @@ def main() -> None:
     jobs: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
         "clinc150": ("clinc150", clinc150),
         "snips": ("snips", snips),
+        "snips-intents": ("snips", snips_intents),
         "sst2": ("glue/SST-2", partial(glue_task, "sst2")),
         "mrpc": ("glue/MRPC", partial(glue_task, "mrpc")),
         "stsb": ("glue/STS-B", partial(glue_task, "stsb")),

@@ -280,4 +280,9 @@ EXPERIMENTS = {
         arms=(BARE, *BARE_ARMS), tasks=("sst2-600", "mrpc", "stsb", "clinc150"), teacher=BARE,
         teacher_seed=0, valid=False,
     ),
+    "teachers": Experiment(
+        arms=(BARE, replace(BARE, name="plain", settings={"stages.linear": "null"})),
+        tasks=("mrpc", "stsb", "snips-intents", "snips", "clinc150", "sst2"), teacher=BARE,
+        valid=False,
+    ),
 }  # fmt: skip

@@ -120,14 +120,15 @@ def made(arm: Arm, task: str, seed: int, place: Place) -> Row:
 
 
 def outcome(out: Path) -> Row:
-    """What a run made: its metric and its teacher's, steps and best steps of each stage."""
+    """What a run made: its metric, its teacher's and its baselines', and steps of each stage."""
     metrics = json.loads((out / "metrics.json").read_text())
     stages = [json.loads(path.read_text()) for path in sorted(out.glob("stages/*/facts.json"))]
-    name = metrics.get("metric")
+    name, free = metrics.get("metric"), metrics.get("baselines", {})
     return {
         "metric": name,
         "value": metrics.get("student", {}).get(name),
         "teacher": metrics.get("teacher", {}).get(name),
+        "baselines": {model: figures[name] for model, figures in free.items()},
         "steps": [stage["step"] for stage in stages],
         "best_steps": [stage["best_step"] for stage in stages],
     }
