@@ -1,7 +1,12 @@
 """The command line itself, around the verb that is called."""
 
+import os
 import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
@@ -9,8 +14,10 @@ from support.command_line import command
 from typer.testing import CliRunner
 
 from alembert import __version__
-from alembert.cli import main
+from alembert.cli import faults, main
 from alembert.io.errors import UserError
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 @pytest.mark.parametrize("asked", ["--version", "-V"])
@@ -107,3 +114,92 @@ def test_a_line_never_steers_the_terminal(
     monkeypatch.setattr("alembert.report.page.make", fails(UserError("\x1b[2Ja\x07 é 日 😀")))
     assert command("report run", monkeypatch) == 2
     assert capsys.readouterr().err == "alembert: \\x1b[2Ja\\x07 é 日 😀\n"
+
+
+def test_all_wrong_inputs_of_a_command_are_told_a_line_each_and_no_hub_is_asked(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(*_: object) -> bool:
+        raise AssertionError("a hub is asked")
+
+    monkeypatch.setattr("alembert.io.hub.reachable", ask)
+    Path("bad.csv").write_text("text,label\nbad,up,down\n")
+    words = (
+        "distill tinibert --teacher google/bert --teacher ./nowhere --train bad.csv "
+        "--eval tets.csv --epochs -1 --track wandbox --callback nothing:Here --out run"
+    )
+    assert command(words, monkeypatch) == 2
+    lines = capsys.readouterr().err.splitlines()
+    starts = (
+        "--epochs -1: must be over 0", "there is no recipe 'tinibert'", "bad.csv, line 2: 3 fields",
+        "tets.csv: no such file", "./nowhere: no such folder", "--track wandbox: choose one of",
+        "--callback nothing:Here: nothing cannot be imported",
+    )  # fmt: skip
+    assert len(lines) == len(starts), lines
+    for line, start in zip(lines, starts, strict=True):
+        assert line.startswith(f"alembert: {start}")
+
+
+def test_a_single_wrong_input_is_told_before_a_hub_is_asked(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("alembert.io.hub.reachable", lambda: bool(asked.append(None)))
+    words = "finetune google/bert --train tets.csv --out run"
+    assert command(words, monkeypatch) == 2
+    assert capsys.readouterr().err == "alembert: tets.csv: no such file; check the path\n"
+    assert asked == []
+    assert command(words.replace("tets", "train"), monkeypatch) == 2
+    assert "the hub cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        ("distill tinybert", "torch", "train"),
+        ("report run", "jinja2", "report"),
+        ("quickstart", "torch", "quickstart"),
+        ("search --teacher t", "transformers", "search"),
+        ("export run", "onnx", "deploy"),
+        ("serve run", "uvicorn", "serve"),
+        ("predict run film", "tokenizers", "serve"),
+        ("predict run film", "onnxruntime", "serve"),
+        ("predict run film", "torch", "train"),
+        ("predict run --data a.csv --out b.csv", "pyarrow", "train,serve"),
+    ],
+)
+def test_a_missing_package_is_told_with_the_extra_that_the_verb_needs(
+    words: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["alembert", *words.split()])
+    assert faults.extra_for(words.split()[0], package) == extra
+    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    assert set(extra.split(",")) <= set(extras)
+
+
+def test_the_command_line_starts_with_the_packages_of_a_base_install() -> None:
+    program = (
+        "import sys; from importlib.metadata import packages_distributions as of\n"
+        "before = set(sys.modules); import alembert.cli.main\n"
+        "tops = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*{d.lower() for name in tops & set(of()) for d in of()[name]})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    named = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
+    brought, new = set[str](), {re.split(r"[^\w.-]", each)[0].lower() for each in named}
+    while new:
+        brought |= new
+        needs = [need for each in new for need in requires(each) or [] if "extra ==" not in need]
+        new = {re.split(r"[^\w.-]", need)[0].lower() for need in needs} - brought
+        new = {each for each in new if installed(each)}
+    assert set(done.stdout.split()) - brought - {"alembert"} == set()
+
+
+def installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:  # needed on another system
+        return False

@@ -223,11 +223,13 @@ def predict_file(
     at a time. opening: as in `predict`. Raises UserError.
     """
     from alembert.data.rowwise import answering, reading, writing
+    from alembert.io.environment import recorded_files
     from alembert.io.progress import HIDDEN, tqdm
 
     out = Path(out)
     writing.check_out(out)
-    blocks = reading.blocks(data, text, text_pair)
+    record = recorded_files(model)
+    blocks = reading.blocks(data, text, text_pair, [record.get("text"), record.get("text_pair")])
     first = next(blocks)  # what is wrong with the file is told before the model is opened
     session = open_session(model, **opening)
     columns = answering.Columns.of(session.kind, session.labels, scores)

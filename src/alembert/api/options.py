@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from alembert.io.errors import UserError
+from alembert.api.named_recipes import check_name
+from alembert.io.errors import Together, UserError
 
 if TYPE_CHECKING:
     from alembert.data.sources import Given, Source
@@ -134,6 +135,59 @@ def check_names(given: Mapping[str, Any], allowed: type, function: str) -> None:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
+def checked_files(
+    given: Mapping[str, Any],
+    models: Sequence[str | None] = (),
+    recipe: "str | Recipe | None" = None,
+) -> "Files | None":
+    """Return the files of a task; UserError with a line for each keyword or input that is wrong.
+
+    Only what is on this machine is looked at: no hub is asked. models are paths or hub ids.
+    """
+    from alembert.data.sources import check_name as check_texts
+    from alembert.models.loading import model_path
+    from alembert.training import trackers
+
+    together, files = Together(), None
+    with together.checking():
+        check_numbers(given)
+    if recipe is not None:
+        with together.checking():
+            check_name(recipe)
+    with together.checking():
+        files = files_of(given)
+    for source in [] if files is None else files.sources.values():
+        with together.checking():
+            if not source.in_memory and source.task is None:
+                check_texts(source.name)
+                if Path(source.name).expanduser().exists() and not files.skips.most:
+                    _ = source.rows  # is read once, and kept
+    named = [given.get(name) for name in ("student", "general_teacher", "mlm")]
+    for path in filter(None, [*models, *named]):
+        with together.checking():
+            model_path(path)
+    if (corpus := given.get("corpus")) is not None:
+        with together.checking():
+            check_texts(corpus)
+    for name in given.get("track") or ():
+        with together.checking():
+            trackers.check(name)
+    for check in (metric_of, callbacks_of):
+        with together.checking():
+            check(given)
+    together.tell()
+    return files
+
+
+def check_numbers(given: Mapping[str, Any]) -> None:
+    """Raise UserError for a setting of the stages that is not over 0, or not finite."""
+    for name in ("max_length", "epochs", "batch_size", "learning_rate"):
+        number = given.get(name)
+        if number is not None and not 0 < number < math.inf:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} {number:g}: must be over 0, and a finite number")
+
+
 def files_of(given: Mapping[str, Any]) -> "Files | None":
     """Return the files of a task, or None without one; UserError for others without train."""
     from alembert.data.sources import HUB
@@ -221,15 +275,12 @@ def changes_of(recipe: "Recipe", given: Mapping[str, Any]) -> dict[str, str]:
     """Return the keywords as settings of a recipe: "stages.NAME.FIELD" -> YAML."""
     changes: dict[str, str] = {}
     cached = recipe.run.cache_teacher
+    check_numbers(given)
     for stage in recipe.stages:
         labels = stage.data == "task" and stage.teacher == "run"
         task = ("epochs", "batch_size", "learning_rate") if labels else ()
         for name in ("max_length", *task):
-            number = given.get(name)
-            if number is not None and not 0 < number < math.inf:
-                option = name.replace("_", "-")
-                raise UserError(f"--{option} {number:g}: must be over 0, and a finite number")
-            if number is not None:
+            if (number := given.get(name)) is not None:
                 changes[f"stages.{stage.name}.{name}"] = str(number)
         if labels and given.get("epochs") is not None:
             changes[f"stages.{stage.name}.min_steps"] = "0"

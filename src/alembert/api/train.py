@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from alembert.api import options as o
 from alembert.api.given import plain
 from alembert.api.model import Model
+from alembert.api.named_recipes import changed
 from alembert.api.seeds import repeat
 from alembert.io.errors import UserError, leads
 
@@ -44,8 +45,8 @@ def finetune(
             lambda folder, seed: finetune(model, folder, **(options | {"seed": seed})),
             out, options.get("seed") or 0, count,
         )  # fmt: skip
+    files = o.checked_files(options, [_path(model)])
     recipe = _fine_tuning(_path(model), options)
-    files = o.files_of(options)
     job = _placed("finetune", out, Job(
         recipe=recipe, out=Path(), student=_path(model),
         corpus=options.get("corpus"), files=files,
@@ -82,7 +83,7 @@ def distill(
             out, options.get("seed") or 0, count,
         )  # fmt: skip
     first, *more = _paths(teacher)
-    files = o.files_of(options)
+    files = o.checked_files(options, [first, *more], recipe)
     chosen = _chosen(recipe, first, files, options)
     job = _placed(
         "distill",
@@ -131,7 +132,7 @@ def tune(
 
     o.check_names(options, o.TuneOptions, "tune")
     first, *more = _paths(teacher)
-    files = o.files_of(options)
+    files = o.checked_files(options, [first, *more], recipe)
     base = Job(
         recipe=_chosen(recipe, first, files, options),
         out=Path(),
@@ -165,7 +166,7 @@ def search(
     from alembert.search.space import VOCABULARIES, Budget
 
     o.check_names(options, o.SearchOptions, "search")
-    files = o.files_of(options)
+    files = o.checked_files(options, [_path(teacher)])
     if files is None:
         raise UserError("a search needs texts to learn from: give --train")
     vocabulary = options.get("vocabulary", "both")
@@ -222,10 +223,10 @@ def check(
     from alembert.runs.preview import preview, preview_job
 
     o.check_names(options, o.CheckOptions, "check")
-    files = o.files_of(options)
+    path = None if teacher is None else _path(teacher)
+    files = o.checked_files(options, [path], recipe)
     if files is None:
         raise UserError("a check needs texts to learn from: give --train")
-    path = None if teacher is None else _path(teacher)
     if recipe is not None:
         chosen = _chosen(recipe, path, files, options)
     else:
@@ -269,7 +270,6 @@ def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions)
 
     from alembert.models.loading import load_config
     from alembert.recipes.finetune import finetune as recipe_for
-    from alembert.recipes.overrides import with_settings
 
     recipe = recipe_for(BertConfig() if model is None else load_config(model))
     changes = o.changes_of(recipe, options)
@@ -277,7 +277,7 @@ def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions)
     _check_unshaped(
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
-    return with_settings(recipe, changes)
+    return changed(recipe, changes)
 
 
 def _chosen(
@@ -291,7 +291,6 @@ def _chosen(
 
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
-    from alembert.recipes.overrides import with_settings
 
     student = options.get("student")
     chosen = choose_recipe(
@@ -301,7 +300,7 @@ def _chosen(
     changes = o.changes_of(chosen, options)
     if student:
         _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
-    return with_settings(chosen, changes)
+    return changed(chosen, changes)
 
 
 def _check_unshaped(changes: dict[str, str], why: str) -> None:

@@ -21,7 +21,7 @@ from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.help import Verb, Verbs
 from alembert.cli.options import option
-from alembert.io.errors import UserError, leads
+from alembert.io.errors import MistakesError, UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
 RESULT_ON_STDOUT = ("check", "evaluate", "compare", "report", "bench", "predict", "serve")
@@ -249,11 +249,13 @@ def main() -> None:
         faults.check_arguments()
         app()
     except UserError as error:
-        sys.exit(_report(str(error), error.code))
+        lines = error.lines if isinstance(error, MistakesError) else [str(error)]
+        sys.exit(max(_report(line, error.code) for line in lines))
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
             sys.exit(faults.told(error))
-        sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[train]'", 2))
+        extra = faults.extra_for(next(iter(sys.argv[1:]), ""), str(error.name).split(".")[0])
+        sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[{extra}]'", 2))
     except OSError as error:
         sys.exit(_report(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
     except SystemExit as end:  # typer's, for Ctrl-C too, the usual end of a server

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
 from alembert.data.files.delimited import NO_HEADER, SAMPLE, numbers_among, unread_shape
-from alembert.io.errors import UserError
+from alembert.io.errors import UserError, near
 
 LARGEST = float(np.finfo(np.float32).max)
 ZERO_ONE = {
@@ -159,7 +159,7 @@ def label_ids(
         row, name = next((n, x) for n, names in enumerate(rows, 1) for x in names if x in unknown)
         raise UserError(
             f"{source}, row {row}: label {name!r} is none of the {len(labels)} known, "
-            f"{list_names(labels)}; fix the row, or use a model of these labels"
+            f"{list_names(labels)}; fix the row, or use a model of these labels{near(name, labels)}"
         )
     if unknown and unseen is not None:
         unseen += sorted(unknown)
@@ -332,7 +332,10 @@ def first_of(data: Dataset, names: Sequence[str]) -> str | None:
 def _named(data: Dataset, source: str, name: str, option: str) -> str:
     column = name if name in data.column_names else first_of(data, [name.casefold()])
     if column is None:
-        raise UserError(f"{option} {name}: {source} has no such column; it has {_names(data)}")
+        hint = near(name, data.column_names)
+        raise UserError(
+            f"{option} {name}: {source} has no such column; it has {_names(data)}{hint}"
+        )
     return column
 
 

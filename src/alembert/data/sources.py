@@ -124,10 +124,17 @@ def read(path: str, split: str = "train", bad: BadRow = refuse) -> Dataset:
         if len(data) == 0:
             raise UserError(f"{path}: no rows; give a file with at least one")
         return data
+    check_name(path)
+    return _hub(path, split)
+
+
+def check_name(path: str) -> None:
+    """Raise UserError for what is neither a file or a folder, nor written as a hub id."""
+    if Path(path).expanduser().exists():
+        return
     if not path.partition(":")[0]:
         raise UserError(f"{path!r}: no such file; check the path")
     hub.check_id(path.partition(":")[0], "file")
-    return _hub(path, split)
 
 
 def _folder(path: Path, split: str) -> Dataset:

@@ -1,6 +1,9 @@
-"""The error for a user's mistake, and whether this process is the one that reports it."""
+"""The error for a user's mistake, several told together, and which process reports it."""
 
+import difflib
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -17,6 +20,44 @@ class UserError(Exception):
 
 class DivergedError(UserError):
     """Training ended because the loss or the gradient became NaN or infinite."""
+
+
+class MistakesError(UserError):
+    """Several mistakes in one call, which the command line prints a line each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+class Together:
+    """Keeps the mistakes that several checks find, to tell them all at once."""
+
+    def __init__(self) -> None:
+        self._found: list[UserError] = []
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Keep the mistake that the block raises, if it does."""
+        try:
+            yield
+        except UserError as error:
+            self._found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was kept: the error itself where there is one, or MistakesError."""
+        lines = list(dict.fromkeys(map(str, self._found)))
+        if len(lines) > 1:
+            raise MistakesError(lines)
+        if self._found:
+            raise self._found[0]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the known one that is near, if any is."""
+    by_case = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.strip().casefold(), by_case, n=1, cutoff=0.7)
+    return f"; did you mean {by_case[found[0]]!r}?" if found else ""
 
 
 def leads() -> bool:

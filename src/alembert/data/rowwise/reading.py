@@ -1,7 +1,7 @@
 """The rows of a file in blocks of a thousand, each with its texts, in constant memory."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,8 +32,15 @@ class Block:
     size: int
 
 
-def blocks(path: str, text: str | None = None, text_pair: str | None = None) -> Iterator[Block]:
+def blocks(
+    path: str,
+    text: str | None = None,
+    text_pair: str | None = None,
+    recorded: Sequence[str | None] = (),
+) -> Iterator[Block]:
     """Yield the rows of a file, a folder or a hub id with the texts in the named columns.
+
+    Without a name those `recorded` are taken where the file has them, as the model was trained.
 
     CSV, TSV, JSONL, plain text and Parquet in UTF-8 are read as they are needed; other data is read
     as a whole. Raises UserError that names the file, and where there is one the line.
@@ -43,6 +50,9 @@ def blocks(path: str, text: str | None = None, text_pair: str | None = None) -> 
     for columns, position, size in _tables(path):
         if found is None:
             names = list(columns)
+            known = [name for name in recorded if name is not None]
+            if text is None and known and set(known) <= set(names):
+                text, text_pair = (*known, None)[:2]
             found = find_columns(dataset(columns, path), path, text, text_pair, labelled=False)
         if odd := sorted(set(columns) ^ set(names)):
             state = "is missing" if odd[0] in names else "is not in the rows above"
