@@ -1,11 +1,16 @@
 """The report is one page that opens from disk and says what the run's files say; so is the card."""
 
+import base64
+import csv
+import hashlib
+import io
 import itertools
 import json
 import math
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -111,9 +116,15 @@ def test_the_page_says_what_metrics_json_says(home: Path, report: str) -> None:
     assert "T = 8" in text
 
 
-def test_nothing_on_the_page_asks_the_network_or_runs(report: str) -> None:
+def test_nothing_on_the_page_asks_the_network_and_its_own_script_alone_runs(report: str) -> None:
     found = Reader(report)
-    assert "script" not in {tag for tag, _ in found.tags}
+    assert [attrs for tag, attrs in found.tags if tag == "script"] == [{}]
+    [script] = re.findall(r"<script>(.*?)</script>", report, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    [policy] = [a["content"] for _, a in found.tags if "http-equiv" in a]
+    assert f"script-src 'sha256-{digest}'" in str(policy)
+    assert not re.search(r"fetch|XMLHttp|import|https?:|innerHTML|eval", script)
+    assert not [name for _, attrs in found.tags for name in attrs if name.startswith("on")]
     assert HOSTILE in found.text  # as text
     links = [a.get(k) or "" for _, a in found.tags for k in ("src", "href", "xlink:href") if k in a]
     assert [link for link in links if not re.match("#|data:", link)] == []
@@ -402,6 +413,16 @@ def test_rows_of_a_benchmark_are_known_by_their_paths(home: Path, copied: Path) 
     assert "faster as int8" in Reader(made(copied)).text
 
 
+def test_the_pointer_on_a_mark_shows_its_figures() -> None:
+    points = [("<a>", "teacher", 2.0, 0.9), ("b", "deployed", 0.5, 0.85)]
+    drawing = plots.against_latency(points, {0, 1}, "accuracy", "ms a text")
+    titles = re.findall(r"<title>(.*?)</title>", drawing)
+    assert titles == [
+        "&lt;a&gt;: accuracy 0.9000, 2 ms a text", "b: accuracy 0.8500, 0.5 ms a text",
+    ]  # fmt: skip
+    assert "var(--deployed)" in drawing
+
+
 @pytest.mark.parametrize("costs", [(2.1, 9.7), (0.4, 31.0), (1.0, 1.5)])
 def test_no_axis_shows_tex_as_it_is_typed(costs: tuple[float, float]) -> None:
     points = [
@@ -448,6 +469,77 @@ def test_answers_that_share_nothing_are_ln_2_apart_and_come_first() -> None:
     assert (first.text, second.text) == ("text 1", "text 2")
     assert first.answers == {"teacher": "a 100%", "student": "b 100%"}
     assert first.right == {"teacher": True, "student": False}
+
+
+def test_texts_are_lost_won_or_wrong_before_and_after_and_the_surest_errors_come_first() -> None:
+    right, wrong, sure = [2, 0], [0, 2], [0, 9]
+    found = judgement(
+        "classification", "a b", [0, 0, 0, 0, 0],
+        teacher=[right, right, wrong, wrong, right], student=[wrong, sure, right, sure, right],
+    )  # fmt: skip
+    rows = analysis.outcomes(found)
+    assert [(row.kind, row.shown.text) for row in rows] == [
+        ("lost", "text 1"), ("lost", "text 0"), ("won", "text 2"), ("both wrong", "text 3"),
+    ]  # fmt: skip
+    assert rows[1].sure == pytest.approx(1 / (1 + math.exp(-2)))
+    assert rows[0].shown.answers["student"] == "b 100%"
+    section = errors.outcomes(found)
+    assert section is not None
+    assert "Of 5 texts the teacher alone answers 2 rightly (lost), the student alone 1 (won)" in (
+        section.lead
+    )
+    content = base64.b64decode(section.download.partition("base64,")[2]).decode()
+    told = list(csv.reader(io.StringIO(content)))
+    assert [row[:2] for row in told] == [
+        ["outcome", "text"], *([row.kind, row.shown.text] for row in rows),
+    ]  # fmt: skip
+    assert section.filters[0] == (0, ("both wrong", "lost", "won"))
+
+
+def test_what_is_deployed_is_what_is_lost_and_won() -> None:
+    right, wrong = [2, 0], [0, 2]
+    found = judgement("classification", "a b", [0], teacher=[right], student=[right])
+    assert analysis.outcomes(found) == []
+    assert errors.outcomes(found) is None
+    quantised = replace(found, more={"deployed": [np.array(wrong, np.float32)]})
+    [row] = analysis.outcomes(quantised)
+    assert (row.kind, row.shown.answers) == ("lost", {"teacher": "a 88%", "deployed": "b 88%"})
+
+
+def test_a_text_of_several_labels_or_tags_is_right_when_all_are() -> None:
+    several = judgement("multilabel", "a b", [[1, 0], [1, 1]],
+                        teacher=[[5, -5], [5, 5]], student=[[5, -5], [5, -5]])  # fmt: skip
+    assert [(row.kind, row.shown.text) for row in analysis.outcomes(several)] == [
+        ("lost", "text 1")
+    ]
+    eye = np.eye(3)
+    tags = judgement(
+        "tokens", "O B-x I-x", [[1, 2, 0], [0, 1]],
+        teacher=[eye[[1, 2, 0]], eye[[0, 1]]], student=[eye[[1, 0, 0]], eye[[0, 1]]],
+    )  # fmt: skip
+    [row] = analysis.outcomes(tags)
+    assert (row.kind, row.shown.answers["student"]) == ("lost", "w1: O")
+    scores = judgement("regression", "score", [1.0], teacher=[[1.0]], student=[[3.0]])
+    assert analysis.outcomes(scores) == []
+
+
+def test_labels_that_are_cut_stay_apart() -> None:
+    long = ["account_settings_change_email", "account_settings_change_phone", "short"]
+    cut = plots.apart(long, 18)
+    assert cut == ["account_s…ge_email", "account_s…ge_phone", "short"]
+    assert plots.apart(["x" * 40, "x" * 41], 18)[0] != plots.apart(["x" * 40, "x" * 41], 18)[1]
+    assert plots.apart(["a" * 30], 18) == ["a" * 17 + "…"]
+
+
+def test_the_top_of_the_page_says_what_was_gained_and_lost_and_which_texts(
+    home: Path, report: str
+) -> None:
+    found = Reader(report)
+    for question in ("What did I gain?", "What did I lose?", "Which texts got worse?"):
+        assert found.text.count(question) == 1
+    links = [str(a["href"])[1:] for tag, a in found.tags if tag == "a" and "href" in a]
+    sections = [a["aria-labelledby"] for tag, a in found.tags if tag == "article"]
+    assert set(sections) <= set(links)  # the navigation names every section
 
 
 def test_temperature_softens_as_by_hand() -> None:

@@ -156,11 +156,13 @@ def checked_files(
             check_name(recipe)
     with together.checking():
         files = files_of(given)
-    for source in [] if files is None else files.sources.values():
+    paths = [] if files is None else files.sources.values()
+    read = files is not None and not files.skips.most
+    for source in paths:
         with together.checking():
             if not source.in_memory and source.task is None:
                 check_texts(source.name)
-                if Path(source.name).expanduser().exists() and not files.skips.most:
+                if read and Path(source.name).expanduser().exists():
                     _ = source.rows  # is read once, and kept
     named = [given.get(name) for name in ("student", "general_teacher", "mlm")]
     for path in filter(None, [*models, *named]):

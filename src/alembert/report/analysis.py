@@ -180,9 +180,11 @@ def _divergence(p: Floats, q: Floats) -> Floats:
     return np.asarray((rel_entr(p, middle) + rel_entr(q, middle)).sum(-1) / 2)
 
 
-def _shown(predictions: Predictions, i: int) -> Disagreement:
+def _shown(predictions: Predictions, i: int, roles: Sequence[str] | None = None) -> Disagreement:
+    """Return a text with the answers of these models, by default of all but what is compared."""
     text, truth, kind = predictions.texts[i], predictions.truth[i], predictions.kind
-    logits = {role: rows[i] for role, rows in predictions.logits.items()}
+    every = predictions.logits | predictions.more
+    logits = {role: every[role][i] for role in roles or predictions.logits}
     if kind == "regression":
         answers = {role: f"{float(row[0]):.2f}" for role, row in logits.items()}
         return Disagreement(text, f"{float(truth):.2f}", answers, dict.fromkeys(answers))
@@ -203,6 +205,54 @@ def _shown(predictions: Predictions, i: int) -> Disagreement:
         answers = {role: f"{names[ids[role]]} {softened(row).max():.0%}"
                    for role, row in logits.items()} | {"truth": str(names[int(truth)])}  # fmt: skip
     return Disagreement(text, answers.pop("truth"), answers, right)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One text that a model answers otherwise than its teacher, or both wrongly.
+
+    kind: "lost" (the teacher alone is right), "won" (the other alone) or "both wrong". sure: the
+    least probability of the other's answers. words: the number of the text's words.
+    """
+
+    kind: str
+    shown: Disagreement
+    sure: float
+    words: int
+
+
+def outcomes(predictions: Predictions) -> list[Outcome]:
+    """Return the texts that a teacher or the model compared with it answers wrongly.
+
+    It is the deployed export where there is one, else the student. Lost texts come first, and of
+    those the surest errors. A text with several labels or tags is right when all of them are. Of
+    scores, and without a teacher, the list is empty.
+    """
+    if predictions.kind == "regression" or "teacher" not in predictions.logits:
+        return []
+    roles = ("teacher", judged(predictions))
+    found = []
+    for i, text in enumerate(predictions.texts):
+        shown = _shown(predictions, i, roles)
+        first, second = (bool(shown.right[role]) for role in roles)
+        if not (first and second):
+            kind = "lost" if first else "won" if second else "both wrong"
+            sure = _sureness((predictions.logits | predictions.more)[roles[1]][i], predictions.kind)
+            found.append(Outcome(kind, shown, sure, len(text.split())))
+    order = ("lost", "won", "both wrong")
+    return sorted(found, key=lambda each: (order.index(each.kind), -each.sure))
+
+
+def judged(predictions: Predictions) -> str:
+    """Return the name of the model that stands for the run: deployed, or its own in torch."""
+    return "deployed" if "deployed" in predictions.more else predictions.own
+
+
+def _sureness(logits: NDArray[Any], kind: str) -> float:
+    chances = softened(logits, several=kind == "multilabel")
+    if kind == "multilabel":
+        return float(np.maximum(chances, 1 - chances).min())
+    return float(chances.max(-1).min()) if chances.size else 0.0
 
 
 def example_index(predictions: Predictions) -> int:

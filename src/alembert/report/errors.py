@@ -1,5 +1,11 @@
 """The sections of the page on predictions: errors, classes, slices, disagreements."""
 
+import base64
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +22,8 @@ from alembert.runs.record import RunRecord
 MATRIX = 20  # the most classes that a matrix shows; of more, the worst pairs are listed
 ROWS = 20  # the most classes in a plot; of more, half of them come from either end
 CUT = 400  # the most characters of a text in a table
+LISTED, SAVED = 200, 2000  # the most texts in the table of outcomes, and in its file
+CHOICES = 40  # the most classes to choose texts by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +31,8 @@ class Section:
     """One section of the page.
 
     figures: groups of SVGs, each group with a caption. head, rows: a table. quote: the example's
-    text. points: a list. verbatim: a command.
+    text. points: a list. verbatim: a command. filters: columns of the table by which its rows are
+    chosen, with their values; numbers: columns with a least number. download: a file as a link.
     """
 
     key: str
@@ -35,6 +44,9 @@ class Section:
     quote: str = ""
     points: tuple[str, ...] = ()
     verbatim: str = ""
+    filters: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    numbers: tuple[int, ...] = ()
+    download: str = ""
 
 
 def errors(predictions: Predictions) -> Section | None:
@@ -160,6 +172,81 @@ def _apart(part: dict[str, Any]) -> str:
     return phrases.difference(Interval(value, *bounds), None) if bounds else f"{value:+.4f}"
 
 
+def outcomes(predictions: Predictions) -> Section | None:
+    """Return the texts that were lost, won, and wrong before and after; None without any."""
+    found = analysis.outcomes(predictions)
+    if not found:
+        return None
+    own = analysis.judged(predictions)
+    lengths = _quarters([each.words for each in found])
+    rows = tuple(
+        (
+            each.kind,
+            _cut(each.shown.text),
+            each.shown.truth,
+            each.shown.answers["teacher"],
+            each.shown.answers[own],
+            f"{100 * each.sure:.0f} %",
+            length,
+        )
+        for each, length in zip(found, lengths, strict=True)
+    )
+    head = ("outcome", "text", "true", "teacher", own, "sure", "words")
+    told = [(*row[:1], each.shown.text, *row[2:]) for row, each in zip(rows, found, strict=True)]
+    counts = counted(found)
+    lead = (
+        f"Of {len(predictions):,} texts the teacher alone answers {counts['lost']:,} rightly "
+        f"(lost), the {own} alone {counts['won']:,} (won), and neither {counts['both wrong']:,}. "
+        f"Lost texts come first, and of those the ones of which the {own} is surest."
+    )
+    if len(rows) > LISTED:
+        lead += f" The table has the first {LISTED}, the file the first {SAVED:,}."
+    shown = rows[:LISTED]
+    columns = (0, 2, 6) if len({row[2] for row in shown}) <= CHOICES else (0, 6)
+    return Section(
+        key="outcomes",
+        title="What was lost and won",
+        lead=lead + _sampled(predictions),
+        head=head,
+        rows=shown,
+        filters=tuple((n, _choices(row[n] for row in shown)) for n in columns),
+        numbers=(5,),
+        download=_as_link(head, told[:SAVED]),
+    )
+
+
+def counted(found: Sequence[analysis.Outcome]) -> Counter[str]:
+    """Return how many texts were lost, won, and both wrong."""
+    return Counter(each.kind for each in found)
+
+
+def _choices(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the values once each, in order; those that begin with a number by it."""
+    first = re.compile(r"\d+")
+    return tuple(sorted(set(values), key=lambda v: (int(m[0]) if (m := first.match(v)) else 0, v)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CUT else text[:CUT] + " …"
+
+
+def _quarters(words: Sequence[int]) -> list[str]:
+    """Return for each text in which quarter of the lengths it is: "5 to 8"."""
+    bounds = [int(each) for each in np.quantile(words, (0.25, 0.5, 0.75), method="lower")]
+    ends = sorted({*bounds, max(words)})
+    starts = [min(words), *(end + 1 for end in ends)]
+    names = [f"{a} to {b}" if a < b else str(b) for a, b in zip(starts, ends, strict=False)]
+    return [names[int(np.searchsorted(ends, each))] for each in words]
+
+
+def _as_link(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as the link of a CSV file, which needs no server."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    content = base64.b64encode(text.getvalue().encode("utf-8", "replace")).decode()
+    return f"data:text/csv;charset=utf-8;base64,{content}"
+
+
 def disagreements(predictions: Predictions) -> Section | None:
     """Return the texts on which teacher and student, or one model and the truth, differ most."""
     rows = analysis.disagreements(predictions)
@@ -168,7 +255,7 @@ def disagreements(predictions: Predictions) -> Section | None:
     models, marks = list(predictions.logits), {True: "✓ ", False: "✗ ", None: ""}
     table = tuple(
         (
-            row.text if len(row.text) <= CUT else row.text[:CUT] + " …",
+            _cut(row.text),
             row.truth,
             *(marks[row.right[role]] + row.answers[role] for role in models),
         )

@@ -1,9 +1,12 @@
 """report.html: runs side by side, then each run, in one file that opens from disk."""
 
+import base64
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from alembert.io.errors import UserError
 from alembert.io.files import keep, write_text
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, LEGEND, TIMES, Entry
+from alembert.report.errors import Section
 from alembert.report.rejudge import predict_again
 from alembert.report.tables import table
+from alembert.runs.folder import METRICS
 from alembert.runs.record import RunRecord
 
 log = logging.getLogger(__name__)
@@ -30,7 +35,7 @@ class Part:
 
     key: str
     name: str
-    sections: tuple[object, ...]
+    sections: tuple[Section, ...]
     finished: bool
 
 
@@ -61,6 +66,7 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
         "title": names[0] if len(runs) == 1 else f"{len(runs)} runs compared",
         "about": _about(runs[0]) if comparison.comparable(runs) else "",
         "tiles": _tiles(rows, _metric(runs), dict(zip(names, runs, strict=True))),
+        "answered": _answers(rows, dict(zip(names, parts, strict=True))),
         "verdicts": [
             (name, run.metrics["verdict"])
             for name, run in zip(names, runs, strict=True)
@@ -88,6 +94,9 @@ def _rendered(content: dict[str, Any], parts: list[Part]) -> str:
         loader=jinja2.PackageLoader("alembert", "report"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
+    source = environment.get_template("sorting.js").render()
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    content |= {"script": source, "script_hash": f"sha256-{digest}"}
     while True:
         text = numbered(environment.get_template("page.html.j2").render(content, parts=parts))
         detailed = [n for n, part in enumerate(parts) if part.sections]
@@ -139,7 +148,7 @@ def _metric(runs: Sequence[RunRecord]) -> str:
 
 
 def _about(run: RunRecord) -> str:
-    """Return the metric and the file it was measured on, with the ensemble's value if any."""
+    """Return the metric, the file it was measured on, the sizes of the files, and the day."""
     if not run.metrics:
         return ""
     source = run.files.get("evaluation") or run.files.get("task") or ""
@@ -148,7 +157,11 @@ def _about(run: RunRecord) -> str:
     count = 1 + len(run.arguments.get("more_teachers", ()))
     more = "" if average is None else f"; {average:.3f} by the average of its {count} teachers"
     texts = f", n = {run.metrics['n']:,}" if "n" in run.metrics else ""
-    return f"{metric} on {Path(source).name}{texts}{more}"
+    day = datetime.fromtimestamp((run.path / METRICS).stat().st_mtime, tz=UTC).date()
+    told = (stage.facts for stage in reversed(run.stages) if "texts" in stage.facts)
+    read = next((f"; trained on {facts['texts']:,} texts, {facts['held_out']:,} held out"
+                 for facts in told), "")  # fmt: skip
+    return f"{metric} on {Path(source).name}{texts}{more}{read}; {day}"
 
 
 def _tiles(
@@ -177,6 +190,44 @@ def _tiles(
             )  # fmt: skip
             tiles.append((row.name, _headline(row, teacher, best, metric), ""))
     return tiles
+
+
+def _answers(
+    rows: Sequence[Entry], parts: Mapping[str, Part]
+) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return of each run with a teacher what was gained and lost: question, answer, and a link."""
+    found = []
+    teacher: Entry | None = None
+    for row in rows:
+        if row.role == "teacher" and row.backend == "torch":
+            teacher = row
+        elif row.role == "student" and row.backend == "torch" and teacher is not None:
+            part = parts[row.name]
+            judged = comparison.deployed_of(rows, row.name) or row
+            answers = [("What did I gain?", _gained(judged, teacher), "")]
+            answers += [("What did I lose?", each, "") for each in map(_lost, judged.kept[:1])]
+            answers += [
+                ("Which texts got worse?", section.lead.partition(". ")[0] + ".",
+                 f"{part.key}-{section.key}")
+                for section in part.sections if section.key == "outcomes"
+            ]  # fmt: skip
+            found.append((row.name, answers))
+    return found
+
+
+def _gained(row: Entry, teacher: Entry) -> str:
+    parts = []
+    if row.size_mb and teacher.size_mb:
+        parts.append(f"{row.size_mb:.1f} MB in place of {teacher.size_mb:.1f} MB")
+    if row.ms and teacher.ms:
+        parts.append(f"{row.ms:.2g} ms of CPU a text in place of {teacher.ms:.2g} ms")
+    return f"{', '.join(parts) or 'Nothing that was measured'}."
+
+
+def _lost(kept: Kept) -> str:
+    change = f"{kept.student - kept.teacher:+.3f}"
+    share = f": {kept}" if str(kept) else ""
+    return f"{change} of {kept.metric}, {kept.teacher:.3f} → {kept.student:.3f}{share}."
 
 
 def _deployed_headline(student: Entry, teacher: Entry, deployed: Entry) -> list[Tile]:
@@ -262,7 +313,8 @@ def _front(runs: Sequence[RunRecord], rows: Sequence[Entry]) -> str:
     for row in rows:
         cost = row.ms if unit == "CPU ms a text" else row.share
         if cost is not None and row.metric is not None:
-            points.append((row.label, row.role, cost, row.metric))
+            role = "deployed" if row.deployed else row.role
+            points.append((row.label, role, cost, row.metric))
     if len(points) < 2 or not comparison.comparable(runs):
         return ""
     front = pareto([(cost, value) for _, _, cost, value in points])

@@ -9,11 +9,14 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from alembert.report.analysis import ClassScore
-from alembert.report.svg import INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
+from alembert.report.svg import DEPLOYED, INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
 
-COLOURS = {"teacher": TEACHER, "student": STUDENT, "model": STUDENT, "baseline": MUTED}
+COLOURS = {
+    "teacher": TEACHER, "student": STUDENT, "model": STUDENT, "deployed": DEPLOYED,
+    "baseline": MUTED,
+}  # fmt: skip
 # shapes differ too, for print
-MARKS = {"teacher": "s", "student": "o", "model": "o", "baseline": "^"}
+MARKS = {"teacher": "s", "student": "o", "model": "o", "deployed": "D", "baseline": "^"}
 # the colours of images, which fit a dark and a light page
 SOLID = {"teacher": (62, 108, 224), "student": (208, 106, 36), "model": (208, 106, 36)}
 Floats = NDArray[np.floating]
@@ -22,6 +25,20 @@ Floats = NDArray[np.floating]
 def short(text: str, most: int = 26) -> str:
     """Return the text cut to `most` characters, to fit beside an axis."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def apart(texts: Sequence[str], most: int = 26) -> list[str]:
+    """Return the texts cut to `most` characters; of those that would be equal, both ends stay."""
+    cut = [short(text, most) for text in texts]
+    half = (most - 1) // 2
+    ends = [
+        f"{text[: most - 1 - half]}…{text[-half:]}"
+        if cut.count(each) > 1 and each != text
+        else each
+        for text, each in zip(texts, cut, strict=True)
+    ]
+    alike = {each for each in ends if ends.count(each) > 1}
+    return [f"{each} ({n})" if each in alike else each for n, each in enumerate(ends, start=1)]
 
 
 def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
@@ -82,9 +99,10 @@ def against_latency(
             axes.legend(loc="lower right")
         for i, (name, role, cost, value) in enumerate(points):
             filled = COLOURS[role] if i in front else PAPER
-            axes.plot(
+            (mark,) = axes.plot(
                 cost, value, MARKS[role], color=filled, markeredgecolor=COLOURS[role], markersize=8
             )
+            plot.tip(mark, f"{name}: {metric} {value:.4f}, {cost:.3g} {unit}")
             if i in front:  # other labels might overlap; the table names those models
                 side, offset = ("right", (-7, 5)) if cost > middle else ("left", (7, -12))
                 axes.annotate(
@@ -112,7 +130,7 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], role: str) -> st
         for i, j in zip(*np.nonzero(counts), strict=True):
             small = 6 if counts.max() > 999 or len(labels) > 12 else 8
             axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=small, color=INK)
-        _name_axes(axes, [short(label, 18) for label in labels])
+        _name_axes(axes, apart(labels, 18))
         axes.set(xlabel=f"predicted by the {role}", ylabel="true", title=role.capitalize())
     return plot.svg
 
@@ -175,7 +193,9 @@ def by_class(rows: Sequence[ClassScore]) -> str:
                 [row.f1[role] for row in rows], range(len(rows)), MARKS[role], color=COLOURS[role],
                 label=role, markersize=6, linestyle="none",
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [f"{short(row.name)} ({row.support})" for row in rows])
+        names = apart([row.name for row in rows])
+        counted = [f"{name} ({row.support})" for name, row in zip(names, rows, strict=True)]
+        axes.set_yticks(range(len(rows)), counted)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.margins(x=0.05)
         axes.set(xlabel="F1")
@@ -197,7 +217,7 @@ def soft(names: Sequence[str], shares: Mapping[str, Floats], temperature: float)
         for k, (role, row) in enumerate(shares.items()):
             bars = axes.barh(positions + 0.36 * k - 0.18, row, 0.34, color=COLOURS[role])
             axes.bar_label(bars, [f"{share:.3g}%" for share in 100 * row], padding=2, fontsize=7)
-        axes.set_yticks(positions, [short(name, 18) for name in names])
+        axes.set_yticks(positions, apart(names, 18))
         axes.set_ylim(len(names) - 0.45, -0.55)
         axes.set_xlim(0, 1.3 * max(float(row.max()) for row in shares.values()))
         axes.set_xticks([])

@@ -10,7 +10,14 @@ from alembert.io.errors import UserError
 from alembert.io.parsing import FLAG, NUMBER, TEXT
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Inspection, inspect_text, overlap
-from alembert.report.errors import Section, by_class, by_slice, disagreements, errors
+from alembert.report.errors import (
+    Section,
+    by_class,
+    by_slice,
+    disagreements,
+    errors,
+    outcomes,
+)
 from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
 
 SEARCH = "search.json"
@@ -23,7 +30,8 @@ SEARCH_FIELDS = {
 
 def sections(run: RunRecord, predictions: Predictions | None, why: str) -> list[Section]:
     """Return a run's sections; `why` is the reason for predictions that are None."""
-    parts = [search_result(run), losses(run)]
+    parts = [] if predictions is None else [outcomes(predictions)]
+    parts += [search_result(run), losses(run)]
     if predictions is not None:
         parts += [errors(predictions), by_class(predictions)]
         parts += [by_slice(run), disagreements(predictions)]

@@ -5,19 +5,23 @@ import io
 import itertools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # placeholders that matplotlib writes; `_svg` replaces them by the page's CSS variables
 INK, MUTED, RULE, TEACHER, STUDENT, PAPER = (f"#0{n}0e0f" for n in range(1, 7))
+DEPLOYED = "#070e0f"
 LINES = tuple(f"#a{n}0e0f" for n in range(1, 7))
 VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", TEACHER: "teacher", STUDENT: "student"}
-VARIABLES |= {PAPER: "paper"} | {line: f"line{n}" for n, line in enumerate(LINES, start=1)}
+VARIABLES |= {PAPER: "paper", DEPLOYED: "deployed"} | {
+    line: f"line{n}" for n, line in enumerate(LINES, start=1)
+}
 STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a label may hold a dollar
@@ -54,6 +58,14 @@ class Plot:
 
     svg: str
 
+    def __init__(self) -> None:
+        self.tips: list[str] = []
+
+    def tip(self, artist: Artist, text: str) -> None:
+        """Have a browser show a text where the pointer rests on what was drawn."""
+        artist.set_gid(f"tip{len(self.tips)}")
+        self.tips.append(text)
+
 
 @contextmanager
 def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple[Axes, Plot]]:
@@ -67,14 +79,17 @@ def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple[A
         stream = io.StringIO()
         with rc_context({"svg.hashsalt": alt}):  # makes the page reproducible
             figure.savefig(stream, format="svg", metadata=dict.fromkeys(_FIELDS))
-    plot.svg = _svg(stream.getvalue(), alt)
+    plot.svg = _svg(stream.getvalue(), alt, plot.tips)
 
 
 _FIELDS = ("Date", "Creator", "Format", "Type")
 
 
-def _svg(text: str, alt: str) -> str:
+def _svg(text: str, alt: str, tips: Sequence[str]) -> str:
     """Return matplotlib's SVG without prologue and unused ids, in the page's fonts and colours."""
+    titles = (f"<title>{html.escape(tip)}</title>" for tip in tips)
+    for number, title in enumerate(titles):
+        text = text.replace(f'<g id="tip{number}">', f"<g>{title}", 1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
     text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)

@@ -59,7 +59,10 @@ RECIPE = {
         "max_length": COUNT,
     }],
 }  # fmt: skip
-FACTS = {"step": COUNT, "seconds": NUMBER, "best?": NUMBER, "best_step?": COUNT}
+FACTS = {
+    "step": COUNT, "seconds": NUMBER, "best?": NUMBER, "best_step?": COUNT, "texts?": COUNT,
+    "held_out?": COUNT,
+}  # fmt: skip
 CONFIG: dict[str, Any] = {"model_type?": TEXT}
 STAGE_COLUMNS = ("stage", "data", "weighted terms", "training")
 

@@ -267,6 +267,8 @@ def _run_stage(
         return
     facts |= callbacks.state()
     facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
+    if of_task is not None:
+        facts |= {"texts": len(of_task.train), "held_out": len(of_task.valid)}
     if validator and facts["step"] < length.cap:
         facts["stopped"] = why = (
             f"{validator.patience} validations without a better {validator.name}"
