@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from alembert.data.batches import Rows
@@ -13,11 +14,13 @@ from alembert.data.collate import Masking, masking_for, pad, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.initialization.bottleneck import fit_mlm_head
+from alembert.initialization.static import Words, static_student, words_of
 from alembert.initialization.student import from_scratch, from_teacher
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked
 from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
+from alembert.models.static.config import STATIC
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
 from alembert.runs.job import Job
@@ -56,7 +59,8 @@ def prepare_stage(
         rows, masking = _rows(job, stage, student_task)
     sample = sample_of(rows, student_task.pad)
     teacher = texts.teachers[path].model(head) if path else None
-    student = make_student(job, head, labels, last, teacher, sample)
+    words = words_of(student_task.tokenizer, _counts(rows))
+    student = make_student(job, head, labels, last, teacher, sample, words)
     distillation = Distillation(
         student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
         recorded=stage.teacher == "linear",
@@ -151,6 +155,14 @@ def _rows(job: Job, stage: Stage, student_task: EncodedTask) -> tuple[Rows, Mask
     return corpus, masking_for(student_task.tokenizer, share, rare_words, corpus.counts)
 
 
+def _counts(rows: Rows) -> NDArray[np.int64]:
+    """Return how often each token occurs in a stage's rows, (V,)."""
+    if isinstance(rows, Corpus):
+        return rows.counts
+    assert isinstance(rows, Encoded)
+    return np.bincount(rows.input_ids)
+
+
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
     """Return evenly spaced rows as one batch without labels, cut at twice the mean length."""
     mean = max(int(np.mean(rows.lengths)), 1)
@@ -167,6 +179,7 @@ def make_student(
     last: Path | None,
     teacher: PreTrainedModel | None,
     sample: Batch,
+    words: Words,
 ) -> PreTrainedModel:
     """Return the student with a head for these labels; `last` is the model of the stage before."""
     recipe = job.recipe
@@ -183,7 +196,10 @@ def make_student(
             config.update(label_fields(head, labels) | dropout)
             return draw_model(config, head, job.seed)  # fine-tuning of random weights
         return load_model(source, head, labels=labels, fresh_head=True, changes=dropout)
+    static = recipe.student.get("model_type") == STATIC
     if recipe.init.start == "scratch":
+        if static:
+            return static_student(recipe.student, head, labels, None, words, job.seed)
         return from_scratch(recipe.student, head, labels, job.seed)
     if (
         teacher is None and job.teacher is not None
@@ -193,6 +209,8 @@ def make_student(
         raise UserError(
             f"recipe '{recipe.name}' starts from a saved model: name one with --student"
         )
+    if static:
+        return static_student(recipe.student, head, labels, teacher, words, job.seed)
     init = recipe.init
     return from_teacher(
         recipe.student, head, labels, teacher, init.layers, job.seed, sample, init.basis
