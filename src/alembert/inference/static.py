@@ -22,7 +22,8 @@ Numbers = NDArray[np.int64]
 WEIGHTS = "model.safetensors"
 AGAIN = "save the model again"
 LEFT, RIGHT = 1_000_003, 8_191  # of the hash of two neighbours, as in alembert.models.static.model
-LEAST = np.float32(1e-6)  # the least sum of weights, as there
+BLOCK = 4096  # tokens that are gathered at once: their rows stay in the processor's cache
+LEAST = 1e-6  # the least sum of weights, as there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,8 @@ class StaticEngine:
             self._bigrams: Floats | None = None
             if shape.bigrams:
                 table = _table(tensors, f"{part}.bigram_embeddings")
-                zeros = np.zeros((1, shape.width), np.float32)  # of neighbours that are none
-                self._bigrams = np.concatenate([table, zeros])
+                self._bigrams = np.zeros((len(table) + 1, shape.width + 1), np.float32)
+                self._bigrams[:-1, :-1] = table  # the last row is of neighbours that are none
             self._special = np.zeros(len(words), bool)
             self._special[shape.special] = True
             names = ("inner", "out") if self._kind != "encoder" else ()
@@ -108,6 +109,14 @@ class StaticEngine:
 
     def rows(self, ids: Numbers, lengths: Numbers) -> Floats:
         """Logits (R, C) of rows of these lengths (R,), whose ids (N,) follow one another."""
+        count = max(BLOCK * len(lengths) // max(len(ids), 1), 1)
+        if len(lengths) > count:
+            ends = np.cumsum(lengths)
+            cuts = [0, *ends[count - 1 :: count].tolist(), len(ids)]
+            return np.concatenate([
+                self.rows(ids[cuts[k] : cuts[k + 1]], lengths[start : start + count])
+                for k, start in enumerate(range(0, len(lengths), count))
+            ])  # fmt: skip
         starts = _starts(lengths)
         found = self._gathered(ids, starts)
         if not self._shape.pairs:
@@ -126,14 +135,14 @@ class StaticEngine:
 
     def _gathered(self, ids: Numbers, starts: Numbers) -> Floats:
         """The rows (N, H + 1) of tokens, with those of the pairs that end in them."""
-        found = self._words[ids]
+        found = self._words.take(ids, axis=0)
         if self._bigrams is not None and len(ids) > 1:
             pairs = (ids[:-1] * LEFT + ids[1:] * RIGHT) % self._shape.bigrams
             apart = self._special[ids]
             none = apart[1:] | apart[:-1]
             none[starts[1:] - 1] = True
             pairs[none] = self._shape.bigrams
-            found[1:, :-1] += self._bigrams[pairs]
+            found[1:] += self._bigrams.take(pairs, axis=0)
         return found
 
     def _answered(self, read: Floats) -> Floats:
@@ -150,7 +159,7 @@ def _starts(lengths: Numbers) -> Numbers:
 
 def _mean(sums: Floats) -> Floats:
     """The means (R, H) of sums of rows (R, H + 1), whose last column has their weights."""
-    mean: Floats = sums[:, :-1] / np.maximum(sums[:, -1:], LEAST)
+    mean: Floats = sums[:, :-1] / np.maximum(sums[:, -1:], np.float32(LEAST))
     return mean
 
 
