@@ -1,5 +1,7 @@
 """The start of a static student: vectors of single tokens, seen by their principal components."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,10 @@ def words(counts: dict[int, int] | None = None) -> Words:
     numbers = np.zeros(99, np.int64)
     for token, count in (counts or {}).items():
         numbers[token] = count
-    return Words(begin=(2,), end=(3,), special=(0, 2, 3), separator=3, counts=numbers)
+    none = np.empty(0, np.int64)
+    return Words(
+        begin=(2,), end=(3,), special=(0, 2, 3), separator=3, counts=numbers, pairs=none
+    )  # fmt: skip
 
 
 def test_a_vector_is_the_mean_of_what_the_teacher_says_of_the_token_alone() -> None:
@@ -49,10 +54,10 @@ def test_frequent_tokens_begin_with_less_weight() -> None:
 
 
 def test_what_surrounds_a_text_is_read_from_its_tokenizer(tokenizer: BertTokenizerFast) -> None:
-    found = words_of(tokenizer, np.bincount([7, 7, 9]))
+    found = words_of(tokenizer, np.array([7, 7, 9]), [1, 2], 99)
     assert (found.begin, found.end, found.separator) == ((2,), (3,), 3)
     assert found.special == (0, 2, 3)
-    assert found.counts.tolist() == [0] * 7 + [2, 0, 1]
+    assert found.counts[7:10].tolist() == [2, 0, 1]
 
 
 def test_vectors_wider_than_the_teachers_are_refused() -> None:
@@ -61,6 +66,22 @@ def test_vectors_wider_than_the_teachers_are_refused() -> None:
 
 
 def test_pairs_without_a_separator_are_refused() -> None:
-    bare = Words(begin=(), end=(), special=(), separator=None, counts=np.zeros(99, np.int64))
+    bare = replace(words(), begin=(), end=(), special=(), separator=None)
     with pytest.raises(UserError, match="a token between texts"):
         static_student(FIELDS | {"pairs": True}, "classification", ("a", "b"), None, bare, seed=0)
+
+
+def test_neighbours_that_occur_twice_are_listed_the_most_frequent_first(
+    tokenizer: BertTokenizerFast,
+) -> None:
+    texts = [[2, 7, 8, 9, 3], [2, 8, 9, 3], [2, 7, 8, 3], [2, 8, 9, 3], [2, 5, 3], [2, 5, 6, 3]]
+    ids = np.array([number for text in texts for number in text])
+    found = words_of(tokenizer, ids, [len(text) for text in texts], 99)
+    assert found.pairs.tolist() == [8 * 99 + 9, 7 * 99 + 8]  # 5 6 once; nothing with 2 or 3
+    student = static_student(FIELDS | {"bigrams": 5}, "encoder", (), None, found, seed=0)
+    assert student.embeddings.bigram_keys.tolist()[:2] == [7 * 99 + 8, 8 * 99 + 9]
+
+
+def test_texts_without_special_tokens_are_apart(tokenizer: BertTokenizerFast) -> None:
+    found = words_of(tokenizer, np.array([7, 8, 7, 8, 7, 8]), [3, 1, 2], 99)
+    assert found.pairs.tolist() == [7 * 99 + 8]  # twice, and 8 7 once

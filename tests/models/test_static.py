@@ -40,7 +40,8 @@ def test_a_text_is_the_weighted_mean_of_its_tokens() -> None:
 
 
 def test_neighbours_have_a_vector_of_their_own_and_so_order_counts() -> None:
-    model = drawn(bigrams=50)
+    model = drawn(bigrams=5)
+    model.base_model.embeddings.list_pairs(torch.tensor([8 * 99 + 7, 3]))
     there, back = (model(input_ids=torch.tensor([row])).logits for row in
                    ([2, 7, 8, 3], [2, 8, 7, 3]))  # fmt: skip
     assert not torch.allclose(there, back)
@@ -50,17 +51,27 @@ def test_neighbours_have_a_vector_of_their_own_and_so_order_counts() -> None:
     torch.testing.assert_close(there, back)
 
 
+@pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("between", [[3], [3, 3]])
-def test_the_head_of_pairs_reads_both_vectors_their_product_and_difference(
-    between: list[int],
+def test_the_head_of_pairs_reads_product_difference_and_cosine(
+    between: list[int], ordered: bool
 ) -> None:
-    model = drawn(pairs=True)
-    one = [model.base_model(input_ids=torch.tensor([[2, *text, 3]])).last_hidden_state.mean(1)[0]
-           for text in ([7, 8], [9, 9, 10])]  # fmt: skip
-    read = torch.cat([*one, one[0] * one[1], (one[0] - one[1]).abs()])
+    model = drawn(pairs=True, ordered=ordered)
+    one, other = (
+        vector / vector.norm() * 2**0.5  # so that a number's size is 1
+        for vector in (
+            model.base_model(input_ids=torch.tensor([[2, *text, 3]])).last_hidden_state.mean(1)[0]
+            for text in ([7, 8], [9, 9, 10])
+        )
+    )
+    cosine = torch.nn.functional.cosine_similarity(one, other, dim=0)
+    read = torch.cat([one * other, (one - other).abs(), cosine[None]])
+    read = torch.cat([one, other, read]) if ordered else read
     expected = model.head.out.weight @ read + model.head.out.bias
     ids = torch.tensor([[2, 7, 8, *between, 9, 9, 10, 3]])
     torch.testing.assert_close(model(input_ids=ids).logits[0], expected)
+    back = model(input_ids=torch.tensor([[2, 9, 9, 10, *between, 7, 8, 3]])).logits[0]
+    assert torch.allclose(back, expected) != ordered
 
 
 @pytest.mark.parametrize("head", ["classification", "tokens", "encoder"])

@@ -15,6 +15,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
 from alembert.runs.job import Job
 from alembert.runs.run import run
+from alembert.runs.trim import trim_model
 from alembert.training import loop
 from alembert.training.callbacks import Callback, Progress
 
@@ -74,5 +75,8 @@ def test_the_vocabulary_of_the_task_makes_it_smaller(
     recipe = with_settings(recipe_of("static", load_config(teacher)), settings)
     run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=Files(train=data)))
     config = load_config(str(tmp_path / "run"))
+    with pytest.raises(UserError, match="distil it anew with --vocabulary task"):
+        trim_model(str(tmp_path / "run"), tmp_path / "less", data=[data], corpus=None, keep=None,
+                   coverage=1.0, text=None, text_pair=None)  # fmt: skip
     assert config.vocab_size < 99
     assert len(config.special_token_ids) == 3

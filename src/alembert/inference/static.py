@@ -21,8 +21,9 @@ Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 WEIGHTS = "model.safetensors"
 AGAIN = "save the model again"
-LEFT, RIGHT = 1_000_003, 8_191  # of the hash of two neighbours, as in alembert.models.static.model
+LEFT, RIGHT, SLOTS = 1_000_003, 8_191, 2**18  # of pairs, as in alembert.models.static.config
 BLOCK = 4096  # tokens that are gathered at once: their rows stay in the processor's cache
+TINY = np.float32(1e-12)  # the least length of a vector
 LEAST = 1e-6  # the least sum of weights, as there
 
 
@@ -33,6 +34,7 @@ class Shape:
     width: int
     bigrams: int
     pairs: bool
+    ordered: bool
     window: int
     separator: int
     special: Numbers
@@ -68,10 +70,9 @@ class StaticEngine:
             self._bigrams: Floats | None = None
             if shape.bigrams:
                 table = _table(tensors, f"{part}.bigram_embeddings")
-                self._bigrams = np.zeros((len(table) + 1, shape.width + 1), np.float32)
-                self._bigrams[:-1, :-1] = table  # the last row is of neighbours that are none
-            self._special = np.zeros(len(words), bool)
-            self._special[shape.special] = True
+                self._bigrams = np.zeros((len(table), shape.width + 1), np.float32)
+                self._bigrams[:, :-1] = table
+                self._list(tensors[f"{part}.bigram_keys"].astype(np.int64), len(words))
             names = ("inner", "out") if self._kind != "encoder" else ()
             self._head = [
                 (tensors[f"head.{name}.weight"].astype(np.float32).T.copy(),
@@ -80,12 +81,23 @@ class StaticEngine:
             ]  # fmt: skip
             if words.shape[1] != shape.width or (self._kind != "encoder" and not self._head):
                 raise ValueError(f"vectors of {words.shape[1]}, {len(self._head)} layers of a head")
-            if self._bigrams is not None and len(self._bigrams) != shape.bigrams + 1:
-                raise ValueError(f"{len(self._bigrams) - 1} rows of pairs")
+            if self._bigrams is not None and len(self._bigrams) != shape.bigrams:
+                raise ValueError(f"{len(self._bigrams)} rows of pairs")
         except (KeyError, IndexError, ValueError) as error:
             raise UserError(
                 f"{self._path}: does not hold what config.json tells ({error}): {AGAIN}"
             ) from error
+
+    def _list(self, keys: Numbers, size: int) -> None:
+        """Make the table of slots of the listed pairs, of which a key tells the two ids."""
+        left, right = keys // size, keys % size
+        there = (left >= 0) & (left < size) & ~np.isin(left, self._shape.special)
+        numbers = np.flatnonzero(there & ~np.isin(right, self._shape.special))
+        slots = (left[numbers] * LEFT + right[numbers] * RIGHT) & (SLOTS - 1)
+        if len(np.unique(slots)) < len(slots):
+            raise ValueError("two pairs of tokens with one slot")
+        self._keys, self._rows = np.full(SLOTS, -1), np.zeros(SLOTS, np.int64)
+        self._keys[slots], self._rows[slots] = keys[numbers], numbers
 
     def __call__(self, inputs: dict[str, Numbers]) -> Floats:
         """Logits of padded rows (B, T): (B, C), or (B, T, C) of tags, or (N, C) at `places`."""
@@ -128,21 +140,20 @@ class StaticEngine:
         sums = np.add.reduceat(found, cuts, axis=0).reshape(len(starts), 2, -1)
         if alone.any():  # all of the row is its first text
             sums[alone, 0], sums[alone, 1] = sums[alone, 1], 0
-        one, other = (_mean(sums[:, part]) for part in (0, 1))
-        return self._answered(
-            np.concatenate([one, other, one * other, np.abs(one - other)], axis=1)
-        )
+        one, other = (_unit(_mean(sums[:, part])) for part in (0, 1))
+        product = one * other
+        read = [product, np.abs(one - other), product.mean(1, keepdims=True)]
+        return self._answered(np.hstack([one, other, *read] if self._shape.ordered else read))
 
     def _gathered(self, ids: Numbers, starts: Numbers) -> Floats:
         """The rows (N, H + 1) of tokens, with those of the pairs that end in them."""
         found = self._words.take(ids, axis=0)
         if self._bigrams is not None and len(ids) > 1:
-            pairs = (ids[:-1] * LEFT + ids[1:] * RIGHT) % self._shape.bigrams
-            apart = self._special[ids]
-            none = apart[1:] | apart[:-1]
-            none[starts[1:] - 1] = True
-            pairs[none] = self._shape.bigrams
-            found[1:] += self._bigrams.take(pairs, axis=0)
+            slots = (ids[:-1] * LEFT + ids[1:] * RIGHT) & (SLOTS - 1)
+            listed = self._keys.take(slots) == ids[:-1] * len(self._words) + ids[1:]
+            listed[starts[1:] - 1] = False
+            at = np.flatnonzero(listed)  # few are
+            found[at + 1] += self._bigrams.take(self._rows.take(slots[at]), axis=0)
         return found
 
     def _answered(self, read: Floats) -> Floats:
@@ -163,6 +174,13 @@ def _mean(sums: Floats) -> Floats:
     return mean
 
 
+def _unit(vectors: Floats) -> Floats:
+    """The vectors (R, H) with the length that makes a number's size 1."""
+    length = np.sqrt(np.square(vectors).sum(1, keepdims=True))
+    scaled: Floats = vectors * (np.float32(np.sqrt(vectors.shape[1])) / np.maximum(length, TINY))
+    return scaled
+
+
 def _table(tensors: dict[str, NDArray[Any]], name: str) -> Floats:
     table: Floats = tensors[f"{name}.rows"].astype(np.float32) * tensors[f"{name}.scales"][:, None]
     return table
@@ -175,6 +193,7 @@ def _shape_of(path: Path) -> Shape:
             width=int(fields["hidden_size"]),
             bigrams=int(fields["bigrams"]),
             pairs=bool(fields["pairs"]),
+            ordered=bool(fields["ordered"]),
             window=int(fields["window"]),
             separator=int(-1 if fields["sep_token_id"] is None else fields["sep_token_id"]),
             special=np.array(fields["special_token_ids"], np.int64),

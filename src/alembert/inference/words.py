@@ -18,6 +18,8 @@ from alembert.io.answers import Text
 Numbers = NDArray[np.int64]
 KEPT = 100_000  # words that are remembered; then all are forgotten
 LONGEST = 64  # characters of a word that is
+# what stands around texts while they are one long text; half a surrogate pair is in no valid text
+BEGIN, BETWEEN, END = "\ud800[begin]", "\ud800[between]", "\ud800[end]"
 
 
 class Words:
@@ -25,11 +27,10 @@ class Words:
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
         """tokenizer is one of which `splits_at_spaces` is true; max_length counts a row's ids."""
-        self._tokenizer, self._most = tokenizer, max_length
+        self._most = max_length
         alone, pair = tokenizer.encode("").ids, tokenizer.encode("", "").ids
-        self._begin, self._end = alone[:1], alone[1:]
-        self._between = pair[1 : len(pair) - len(self._end)]
-        self._known: dict[str, list[int]] = {}
+        around = {BEGIN: alone[:1], BETWEEN: pair[1:-1], END: alone[1:]}
+        self._known = _Known(tokenizer, max_length, around)
 
     def rows(self, texts: Sequence[Text]) -> tuple[Numbers, Numbers] | None:
         """The ids (N,) of all rows, one after another, and their lengths (R,).
@@ -37,32 +38,35 @@ class Words:
         Returns None where a row is longer than the tokenizer would leave it. The texts are checked
         ones. Raises TypeError for a text that is no valid Unicode.
         """
-        rows = [
-            [*self._begin, *self._ids(text), *self._end]
-            if isinstance(text, str)
-            else [*self._begin, *self._ids(text[0]), *self._between, *self._ids(text[1]),
-                  *self._end]
-            for text in texts
-        ]  # fmt: skip
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        if lengths.max(initial=0) > self._most:
+        if not texts:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        ones = [t if isinstance(t, str) else f"{t[0]} {BETWEEN} {t[1]}" for t in texts]
+        joined = f"{BEGIN} " + f" {END} {BEGIN} ".join(ones) + f" {END}"
+        if joined.count("\ud800") != 2 * len(texts) + sum(not isinstance(t, str) for t in texts):
+            raise TypeError("half of a surrogate pair")
+        found = list(map(self._known.__getitem__, joined.split(" ")))
+        sizes = np.fromiter(map(len, found), np.int64, len(found))
+        words = np.fromiter((one.count(" ") + 3 for one in ones), np.int64, len(ones))
+        lengths = np.add.reduceat(sizes, np.cumsum(words) - words)
+        if lengths.max() > self._most:
             return None
-        return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
+        return np.fromiter(chain.from_iterable(found), np.int64, int(lengths.sum())), lengths
 
-    def _ids(self, text: str) -> list[int]:
-        known, ids = self._known, list[int]()
-        for word in text.split(" "):
-            found = known.get(word)
-            ids += self._learnt(word) if found is None else found
-        return ids
 
-    def _learnt(self, word: str) -> list[int]:
-        """The ids of a word, which are remembered from now on."""
+class _Known(dict[str, list[int]]):
+    """The ids of words; a word that is not there yet is tokenised, and remembered."""
+
+    def __init__(self, tokenizer: Tokenizer, most: int, around: dict[str, list[int]]) -> None:
+        super().__init__(around)
+        self._tokenizer, self._most, self._around = tokenizer, most, around
+
+    def __missing__(self, word: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
         if len(word) <= LONGEST and len(ids) < self._most - 2:  # else the tokenizer may have cut it
-            if len(self._known) >= KEPT:
-                self._known.clear()
-            self._known[word] = ids
+            if len(self) >= KEPT:
+                self.clear()
+                self.update(self._around)
+            self[word] = ids
         return ids
 
 

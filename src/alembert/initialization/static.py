@@ -19,10 +19,12 @@ from alembert.io.errors import UserError
 from alembert.io.progress import HIDDEN, tqdm
 from alembert.models.building import config_of, draw_model
 from alembert.models.loading import label_fields
+from alembert.models.static.config import LEFT, RIGHT, SLOTS
 from alembert.models.static.model import StaticModel
 
 SMOOTHING = 1e-3  # a: the frequency of a token whose weight is a half
 BATCH = 1024  # tokens that the teacher reads at once
+OFTEN = 2  # occurrences of a pair of neighbours that may have a vector
 SPREAD = 1.0  # root mean square of the vectors' numbers
 
 
@@ -30,7 +32,8 @@ SPREAD = 1.0  # root mean square of the vectors' numbers
 class Words:
     """A tokenizer's special tokens, and how often each of its tokens occurs in a run's texts.
 
-    begin and end stand around a text; separator is the token between two texts.
+    begin and end stand around a text; separator is the token between two texts. pairs are the keys
+    of neighbouring tokens (see models.static.model), those that occur most first.
     """
 
     begin: tuple[int, ...]
@@ -38,10 +41,16 @@ class Words:
     special: tuple[int, ...]
     separator: int | None
     counts: NDArray[np.int64]  # (V,)
+    pairs: NDArray[np.int64]
 
 
-def words_of(tokenizer: PreTrainedTokenizerBase, counts: NDArray[np.int64]) -> Words:
-    """Return the Words of a tokenizer; counts (V,) has the occurrences of each token."""
+def words_of(
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: NDArray[np.integer],
+    lengths: Sequence[int],
+    vocab_size: int,
+) -> Words:
+    """Return the Words of texts of these lengths, whose input_ids follow one another."""
     around = tuple(tokenizer("")["input_ids"])
     begin = around[: len(around) // 2]
     used = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id,
@@ -52,8 +61,25 @@ def words_of(tokenizer: PreTrainedTokenizerBase, counts: NDArray[np.int64]) -> W
         end=around[len(begin) :],
         special=tuple(sorted(special)),
         separator=around[-1] if around else None,
-        counts=counts,
+        counts=np.bincount(input_ids, minlength=len(tokenizer)),
+        pairs=_frequent_pairs(input_ids.astype(np.int64), lengths, sorted(special), vocab_size),
     )
+
+
+def _frequent_pairs(
+    ids: NDArray[np.int64], lengths: Sequence[int], special: Sequence[int], size: int
+) -> NDArray[np.int64]:
+    """Return the keys of neighbours that occur OFTEN times or more, the most frequent first.
+
+    Of pairs with the same slot the most frequent one counts.
+    """
+    beside = ~np.isin(ids, special)
+    both = beside[:-1] & beside[1:]
+    both[np.cumsum(lengths)[:-1] - 1] = False  # the last token of a text and the next one's first
+    keys, counts = np.unique(ids[:-1][both] * size + ids[1:][both], return_counts=True)
+    keys = keys[counts >= OFTEN][np.argsort(-counts[counts >= OFTEN], kind="stable")]
+    slots = (keys // size * LEFT + keys % size * RIGHT) % SLOTS
+    return keys[np.sort(np.unique(slots, return_index=True)[1])]
 
 
 def static_student(
@@ -80,6 +106,8 @@ def static_student(
         if teacher is not None:
             vectors = _projected(_vectors(teacher, words, config.vocab_size), config.hidden_size)
             body.embeddings.word_embeddings.weight.copy_(vectors)
+    if config.bigrams:
+        body.embeddings.list_pairs(torch.from_numpy(words.pairs[: config.bigrams]))
     return student
 
 

@@ -11,9 +11,9 @@ from alembert.models.static.config import STATIC
 from alembert.objectives.label_terms import HardLabels, SoftLabels
 from alembert.recipes.schema import Init, Recipe, Span, Stage, Until, replaced
 
-WIDTH, BIGRAMS, NEURONS = 64, 16_384, 64
+WIDTH, BIGRAMS, NEURONS = 96, 8_192, 64
 UNTIL = Until(
-    floor=Span(epochs=2, steps=300, steps_a_class=4),
+    floor=Span(epochs=4, steps=600, steps_a_class=4),
     cap=Span(epochs=20, steps=1500, steps_a_class=20),
 )
 OBJECTIVE = (SoftLabels(weight=1.0, temperature=2.0), HardLabels(weight=0.3))
@@ -53,7 +53,7 @@ def static(
         stages=(stage,),
         deviations=(
             "the vectors are trained by the task's teacher, by soft labels",
-            "pairs of neighbouring tokens have vectors too, in a hashed table as in fastText",
+            "frequent pairs of neighbouring tokens have vectors too",
             "the weights of tokens in the mean are learnt, from smooth inverse frequency on",
         ),
     )

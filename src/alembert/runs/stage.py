@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from alembert.data.batches import Rows
@@ -14,7 +13,7 @@ from alembert.data.collate import Masking, masking_for, pad, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.initialization.bottleneck import fit_mlm_head
-from alembert.initialization.static import Words, static_student, words_of
+from alembert.initialization.static import static_student, words_of
 from alembert.initialization.student import from_scratch, from_teacher
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked
@@ -59,8 +58,7 @@ def prepare_stage(
         rows, masking = _rows(job, stage, student_task)
     sample = sample_of(rows, student_task.pad)
     teacher = texts.teachers[path].model(head) if path else None
-    words = words_of(student_task.tokenizer, _counts(rows))
-    student = make_student(job, head, labels, last, teacher, sample, words)
+    student = make_student(job, head, labels, last, teacher, sample, student_task, rows)
     distillation = Distillation(
         student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
         recorded=stage.teacher == "linear",
@@ -155,14 +153,6 @@ def _rows(job: Job, stage: Stage, student_task: EncodedTask) -> tuple[Rows, Mask
     return corpus, masking_for(student_task.tokenizer, share, rare_words, corpus.counts)
 
 
-def _counts(rows: Rows) -> NDArray[np.int64]:
-    """Return how often each token occurs in a stage's rows, (V,)."""
-    if isinstance(rows, Corpus):
-        return rows.counts
-    assert isinstance(rows, Encoded)
-    return np.bincount(rows.input_ids)
-
-
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
     """Return evenly spaced rows as one batch without labels, cut at twice the mean length."""
     mean = max(int(np.mean(rows.lengths)), 1)
@@ -179,7 +169,8 @@ def make_student(
     last: Path | None,
     teacher: PreTrainedModel | None,
     sample: Batch,
-    words: Words,
+    student_task: EncodedTask,
+    rows: Rows,
 ) -> PreTrainedModel:
     """Return the student with a head for these labels; `last` is the model of the stage before."""
     recipe = job.recipe
@@ -199,7 +190,7 @@ def make_student(
     static = recipe.student.get("model_type") == STATIC
     if recipe.init.start == "scratch":
         if static:
-            return static_student(recipe.student, head, labels, None, words, job.seed)
+            return _static(job, head, labels, None, student_task, rows)
         return from_scratch(recipe.student, head, labels, job.seed)
     if (
         teacher is None and job.teacher is not None
@@ -209,9 +200,25 @@ def make_student(
         raise UserError(
             f"recipe '{recipe.name}' starts from a saved model: name one with --student"
         )
-    if static:
-        return static_student(recipe.student, head, labels, teacher, words, job.seed)
     init = recipe.init
+    if static:
+        return _static(job, head, labels, teacher, student_task, rows)
     return from_teacher(
         recipe.student, head, labels, teacher, init.layers, job.seed, sample, init.basis
     )
+
+
+def _static(
+    job: Job,
+    head: str,
+    labels: tuple[str, ...],
+    teacher: PreTrainedModel | None,
+    student_task: EncodedTask,
+    rows: Rows,
+) -> PreTrainedModel:
+    """Return a static student, for which the tokens of the stage's rows are counted."""
+    assert isinstance(rows, Encoded)
+    fields = job.recipe.student
+    size = int(fields["vocab_size"])
+    words = words_of(student_task.tokenizer, rows.input_ids, rows.lengths, size)
+    return static_student(fields, head, labels, teacher, words, job.seed)

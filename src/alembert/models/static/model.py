@@ -1,5 +1,6 @@
 """The torch model of a static student, in the classes that transformers' Auto classes open."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ from alembert.models.static.config import StaticConfig
 from alembert.models.static.packing import packed, unpacked
 
 WEIGHTS = "model.safetensors"
-# The row of a pair of neighbours is a hash of their ids, as in fastText; odd numbers, so that every
-# bit of an id counts. alembert.inference.static has the same two.
-LEFT, RIGHT = 1_000_003, 8_191
 
 
 class _Embeddings(nn.Module):
-    """Vectors of tokens, their weights in the mean, and vectors of pairs of neighbours."""
+    """Vectors of tokens, their weights in the mean, and vectors of pairs of neighbours.
 
-    special: Tensor
+    bigram_keys (bigrams,), rising: the key of a pair of ids is the first times V, and the second.
+    """
+
+    bigram_keys: Tensor
 
     def __init__(self, config: StaticConfig) -> None:
         super().__init__()
@@ -39,7 +40,14 @@ class _Embeddings(nn.Module):
         self.bigrams = config.bigrams
         if self.bigrams:
             self.bigram_embeddings = nn.Embedding(self.bigrams, config.hidden_size)
+            self.register_buffer("bigram_keys", torch.zeros(self.bigrams, dtype=torch.long))
         self.config = config
+
+    @torch.no_grad()
+    def list_pairs(self, keys: Tensor) -> None:
+        """Give vectors to the pairs of these keys; what is left of the table is for none."""
+        none = self.config.vocab_size**2 + torch.arange(self.bigrams - len(keys))
+        self.bigram_keys.copy_(torch.cat([keys.sort().values, none]))
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, T, H) times their weights, and the weights (B, T); zeros where none count."""
@@ -48,9 +56,10 @@ class _Embeddings(nn.Module):
         weights = self.log_weights[ids].exp() * real
         vectors: Tensor = self.word_embeddings(ids) * weights[..., None]
         if self.bigrams and ids.shape[1] > 1:
-            rows = (ids[:, :-1] * LEFT + ids[:, 1:] * RIGHT) % self.bigrams
-            both = (real[:, :-1] & real[:, 1:])[..., None]
-            after = self.bigram_embeddings(rows) * both
+            keys = ids[:, :-1] * self.config.vocab_size + ids[:, 1:]
+            rows = torch.searchsorted(self.bigram_keys, keys).clamp_max(self.bigrams - 1)
+            listed = (self.bigram_keys[rows] == keys) & real[:, :-1] & real[:, 1:]
+            after = self.bigram_embeddings(rows) * listed[..., None]
             vectors = vectors + nn.functional.pad(after, (0, 0, 1, 0))
         return vectors, weights
 
@@ -70,6 +79,7 @@ class _Static(PreTrainedModel):
             nn.init.zeros_(module.log_weights)
             if module.bigrams:
                 nn.init.zeros_(module.bigram_embeddings.weight)
+                module.list_pairs(torch.empty(0, dtype=torch.long))
 
     def save_pretrained(self, save_directory: Any, **options: Any) -> None:  # type: ignore[override]
         """Write config.json, and model.safetensors with embeddings in int8."""
@@ -143,8 +153,15 @@ class StaticForSequenceClassification(_Static):
         second = (ends.cumsum(1) > ends).float()
         first, other = (_mean(vectors * part[..., None], weights * part) for part in
                         (1 - second, second))  # fmt: skip
-        both = torch.cat([first, other, first * other, (first - other).abs()], dim=1)
-        return SequenceClassifierOutput(logits=self.head(both))
+        return SequenceClassifierOutput(logits=self.head(self._beside(first, other)))
+
+    def _beside(self, first: Tensor, other: Tensor) -> Tensor:
+        """What the head reads of two vectors (B, H), of which each number gets the size of 1."""
+        size = math.sqrt(self.config.hidden_size)
+        first, other = (nn.functional.normalize(each, dim=1) * size for each in (first, other))
+        product = first * other
+        read = [product, (first - other).abs(), product.mean(1, keepdim=True)]
+        return torch.cat([first, other, *read] if self.config.ordered else read, dim=1)
 
 
 class StaticForTokenClassification(_Static):

@@ -41,6 +41,8 @@ def unpacked(file: Path) -> dict[str, Tensor]:
             table = name.removesuffix(".rows")
             scales = tensors[f"{table}.scales"]
             state[f"{table}.weight"] = tensor.float() * scales[:, None]
+        elif name.endswith("_keys"):
+            state[name] = tensor
         elif not name.endswith(".scales"):
             state[name] = tensor.float()
     return state
