@@ -115,7 +115,7 @@ def measured(
     if files[2].endswith(".csv"):
         test = pd.read_csv(files[2], keep_default_na=False)
         if list(test.columns) == ["text", "label"]:
-            models = {name: open_session(at / name).predict for name in arms}
+            models: dict[str, Answer] = {name: open_session(at / name).predict for name in arms}
             if encoder is not None:
                 row, models["model2vec"] = model2vec(files, encoder)
                 rows["model2vec"] = row

@@ -124,9 +124,9 @@ class StaticEngine:
         count = max(BLOCK * len(lengths) // max(len(ids), 1), 1)
         if len(lengths) > count:
             ends = np.cumsum(lengths)
-            cuts = [0, *ends[count - 1 :: count].tolist(), len(ids)]
+            edges = [0, *ends[count - 1 :: count].tolist(), len(ids)]
             return np.concatenate([
-                self.rows(ids[cuts[k] : cuts[k + 1]], lengths[start : start + count])
+                self.rows(ids[edges[k] : edges[k + 1]], lengths[start : start + count])
                 for k, start in enumerate(range(0, len(lengths), count))
             ])  # fmt: skip
         starts = _starts(lengths)
@@ -170,7 +170,7 @@ def _starts(lengths: Numbers) -> Numbers:
 
 def _mean(sums: Floats) -> Floats:
     """The means (R, H) of sums of rows (R, H + 1), whose last column has their weights."""
-    mean: Floats = sums[:, :-1] / np.maximum(sums[:, -1:], np.float32(LEAST))
+    mean: Floats = np.divide(sums[:, :-1], np.maximum(sums[:, -1:], np.float32(LEAST)))
     return mean
 
 

@@ -79,7 +79,8 @@ def _frequent_pairs(
     keys, counts = np.unique(ids[:-1][both] * size + ids[1:][both], return_counts=True)
     keys = keys[counts >= OFTEN][np.argsort(-counts[counts >= OFTEN], kind="stable")]
     slots = (keys // size * LEFT + keys % size * RIGHT) % SLOTS
-    return keys[np.sort(np.unique(slots, return_index=True)[1])]
+    frequent: NDArray[np.int64] = keys[np.sort(np.unique(slots, return_index=True)[1])]
+    return frequent
 
 
 def static_student(
