@@ -170,8 +170,8 @@ def _starts(lengths: Numbers) -> Numbers:
 
 def _mean(sums: Floats) -> Floats:
     """The means (R, H) of sums of rows (R, H + 1), whose last column has their weights."""
-    mean: Floats = np.divide(sums[:, :-1], np.maximum(sums[:, -1:], np.float32(LEAST)))
-    return mean
+    mean = sums[:, :-1] / np.maximum(sums[:, -1:], np.float32(LEAST))
+    return np.asarray(mean, np.float32)
 
 
 def _unit(vectors: Floats) -> Floats:
