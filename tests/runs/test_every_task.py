@@ -97,3 +97,21 @@ def test_teachers_whose_layers_cannot_be_copied_teach_a_student_from_scratch(
     recipe = with_settings(recipe_of("distilbert", load_config(teacher)), short)
     metrics = run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files))
     assert "retention" in metrics
+
+
+@pytest.mark.parametrize("kind", ["classification", *KINDS])
+def test_a_static_student_goes_the_whole_way(
+    kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    write, name, _ = KINDS.get(kind, (task_file, "c.csv", "accuracy"))
+    data = write(tmp_path / name)
+    files = Files(train=data, evaluation=data, unlabelled=data)
+    body = saved(tmp_path / "body", tokenizer)
+    tuned = with_settings(finetune(load_config(body)), SHORT)
+    run(Job(recipe=tuned, out=tmp_path / "t", student=body, files=files, model_at="."))
+    recipe = choose_recipe("static", load_config(str(tmp_path / "t")), files=files)
+    assert (recipe.name == "static-pairs") == (kind in ("pairs", "regression"))
+    run(Job(recipe=with_settings(recipe, SHORT), out=tmp_path / "run", teacher=str(tmp_path / "t"),
+            files=files))  # fmt: skip
+    student = load_model(str(tmp_path / "run"), "tokens" if kind == "tokens" else "classification")
+    assert (student.config.model_type, student.config.num_hidden_layers) == ("static", 0)

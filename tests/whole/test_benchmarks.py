@@ -22,7 +22,7 @@ from benchmarks.cpu import deployed, one_command, search, shapes
 from benchmarks.lab import results, seeds, tiny, workers
 from benchmarks.lab.tables import markdown
 from benchmarks.lab.workers import ROOT, Used, free_port
-from benchmarks.quality import before_after, candidates, pages, run, trimmed
+from benchmarks.quality import before_after, candidates, pages, run, static, trimmed
 from benchmarks.quality.experiments import CORPUS, EXPERIMENTS, WIDTH, Arm
 from benchmarks.robustness import attacks, corpus, faults, fuzz, hosts, several, wire
 from benchmarks.serving import hostile, killed, load, overload
@@ -220,6 +220,21 @@ def test_a_step_of_every_stage_and_size_is_made(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sizes, "TOKENS", 16)
     for recipe in ("distilbert", "tinybert"):
         sizes.step_of(recipe, {"length": 8, "vocabulary": 2000, "layers": 2})()
+
+
+def test_static_students_get_a_row_beside_what_they_are_compared_with(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "teachers/sst2").mkdir(parents=True)
+    (tmp_path / "teachers/sst2/teacher-0").symlink_to(home / "teacher")
+    short = [f"stages.task.{name}={value}" for name, value in
+             (("steps", 2), ("batch_size", 8), ("max_length", 32))]  # fmt: skip
+    called(static, str(home / "data"), str(tmp_path / "teachers"), str(tmp_path / "out"),
+           "--tasks", "sst2", "--seeds", "0", "--shares", "0.5", "--without", "bigrams",
+           "--set", "student.hidden_size=8", *short)  # fmt: skip
+    rows = {row["model"]: row for row in results.load(tmp_path / "out/results.json")}
+    assert {"static", "no-bigrams", "teacher", "tfidf"} <= rows.keys()
+    assert rows["static"]["us"] > 0
 
 
 def test_schedules_are_computed_as_results_have_them(tmp_path: Path) -> None:

@@ -140,6 +140,15 @@ class Model:
 
         export_model(self.path, Path(folder))
 
+    def save_vectors(self, folder: str | Path) -> None:
+        """Save a static student's vectors as Model2Vec and sentence-transformers open them.
+
+        Raises UserError for a model with layers, or with vectors of pairs of tokens.
+        """
+        from alembert.export.static import save_vectors
+
+        save_vectors(str(self.folder), Path(folder))
+
 
 @plain
 def load(folder: str | Path) -> Model:

@@ -6,7 +6,8 @@ torch's. `choose` takes the fastest variant that holds the metric, and finds the
 stay in fp32 where int8 does not hold it; `torch_session` runs a model that is not exported.
 `layout` writes what other tools read beside an export. `deployed` is what a run ends with: the
 exports of student and teacher, their logits and times. A new engine needs a row and a maker in
-`export`, and a reader in `inference.engine`.
+`export`, and a reader in `inference.engine`. `static` describes a static student, which runs as it
+is saved.
 
-For other rooms: export, choose, deployed, torch_session, fidelity, onnx, quantize.
+For other rooms: export, choose, deployed, torch_session, fidelity, onnx, quantize, static.
 """

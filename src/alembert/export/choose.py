@@ -19,7 +19,7 @@ from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.uncertainty import kept, phrases
 from alembert.evaluation.uncertainty.intervals import Interval
 from alembert.evaluation.uncertainty.resampling import Rows
-from alembert.export import export, fidelity, quantize
+from alembert.export import export, fidelity, quantize, static
 from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
@@ -56,6 +56,8 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
     """
     if not 0 < keep <= 1:
         raise UserError(f"--keep {keep:g}: a share of the metric, over 0 and at most 1")
+    if static.is_static(path):
+        return export.export(path, (), None, max_length)
     backends = (*ALL, *["attentions"] * attentions)
     files = files.as_trained(path)
     with export.prepared_export(path, backends, files, max_length) as (work, manifest):

@@ -14,7 +14,7 @@ from alembert.bench.interleaved import Answer, Timed, further, time_in_turns
 from alembert.bench.rows import Row, Subject, weights_mb
 from alembert.data.encoded import Encoded
 from alembert.evaluation.metrics import Logits
-from alembert.export import fidelity
+from alembert.export import fidelity, static
 from alembert.export.choose import Criterion, choose_by
 from alembert.export.export import export, missing_package
 from alembert.export.torch_session import Loaded, session_of_loaded
@@ -144,7 +144,7 @@ def _variants(exported: Exported, role: str, max_length: int) -> list[Timed]:
     sizes = {variant.backend: variant.size_mb for variant in exported.manifest.variants}
     return [
         _timed(Session(exported.folder, name, max_length=max_length), role, name, sizes[name])
-        for name in BACKENDS
+        for name in (*BACKENDS, static.BACKEND)
         if name in sizes
     ]
 

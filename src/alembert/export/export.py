@@ -18,7 +18,7 @@ from alembert.data.encoded import Encoded
 from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
 from alembert.data.tasks import Kind, Task, encode, texts_in
-from alembert.export import fidelity, layout, quantize
+from alembert.export import fidelity, layout, quantize, static
 from alembert.export import onnx as onnx_export
 from alembert.export.torch_session import Loaded, TorchEngine, described
 from alembert.inference.engine import Ids, has_bf16, open_engine
@@ -85,6 +85,9 @@ def export(
     They are put into the folder `to` instead, where it is given. A model and a tokenizer that are
     loaded already are not loaded again.
     """
+    if static.is_static(path):
+        log.info(f"{path}: a static student answers as it is saved, by numpy")
+        return static.describe(Path(loading.model_path(path)))
     files = files and files.as_trained(path)
     with prepared_export(path, backends, files, max_length, to, loaded) as (work, manifest):
         variants = make_variants(work, manifest, backends)

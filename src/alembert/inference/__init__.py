@@ -3,10 +3,11 @@
 Read `session` first: texts in, typed answers out. `manifest` is deploy.json, the description of an
 exported folder; `texts` checks a caller's texts, `tokenization` encodes rows, `batching` puts rows
 of similar length together and joins the windows of a long text, `graph` checks what the file of a
-graph claims, `engine` runs it (onnxruntime or OpenVINO), and `predictions` turns logits into
-answers.
+graph claims, `engine` runs it (onnxruntime or OpenVINO), `static` is the engine of a static student
+(numpy alone), and `predictions` turns logits into answers.
 
-For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions.
+For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions,
+static.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from alembert.inference.graph import check_onnx
 from alembert.inference.manifest import FILE, Manifest, Variant
+from alembert.inference.static import StaticEngine
 from alembert.io import checksums
 from alembert.io.environment import int8_overflows
 from alembert.io.errors import UserError
@@ -56,10 +57,14 @@ def open_engine(
             f"{path}: was made for a processor with VNNI, which this one lacks: its sums may "
             "overflow, so export the model again on a processor like this one"
         )
-    if variant.runtime != "openvino" or path.suffix != ".xml":  # OpenVINO opens .onnx, too
-        check_onnx(path)
-    engine_class = _OpenVino if variant.runtime == "openvino" else _Onnx
-    engine = engine_class(path, variant, threads or os.cpu_count() or 1)
+    engine: StaticEngine | _OpenVino | _Onnx
+    if variant.runtime == "numpy":
+        engine = StaticEngine(folder, facts.kind)
+    else:
+        if variant.runtime != "openvino" or path.suffix != ".xml":  # OpenVINO opens .onnx, too
+            check_onnx(path)
+        engine_class = _OpenVino if variant.runtime == "openvino" else _Onnx
+        engine = engine_class(path, variant, threads or os.cpu_count() or 1)
     rank, width = 2 + (facts.kind == "tokens"), str(len(facts.labels) or engine.shape[-1])
     if (set(engine.takes), len(engine.shape)) != (set(facts.inputs), rank) or (
         str(engine.shape[-1]) != width

@@ -16,7 +16,7 @@ FORMAT = 1
 LONGEST = 1_000_000  # the most tokens of a text that a manifest may name
 KINDS = ("classification", "multilabel", "regression", "tokens", "words", "encoder")
 # the values of --backend, beside torch, which needs no export
-BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions")
+BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions", "static")
 
 
 def exported_folder(folder: str | Path) -> Path:
@@ -34,7 +34,7 @@ class Variant:
 
     backend: str  # one of BACKENDS
     file: str
-    runtime: str  # onnxruntime or openvino
+    runtime: str  # onnxruntime, openvino, or numpy of a static student
     precision: str  # fp32, bf16 or int8
     size_mb: float
     fidelity: dict[str, float] = field(default_factory=dict)

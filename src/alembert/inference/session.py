@@ -1,19 +1,24 @@
 """A session: texts in, typed predictions of an exported model out, without torch."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alembert.inference import manifest as facts_of
 from alembert.inference.batching import Forward, per_text, per_token
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import Floats, guesses, predictions, spans_of, surest
-from alembert.inference.texts import chunks, word_spans
+from alembert.inference.static import StaticEngine
+from alembert.inference.texts import TEXTS, checked, chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
+from alembert.inference.words import Words, splits_at_spaces
 from alembert.io.answers import Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
 from alembert.io.errors import UserError
 
@@ -73,6 +78,12 @@ class Session:
                 "the tokenizer that it was trained with there"
             )
         self.engine = engine or open_engine(root, self.facts, backend, threads)
+        self._words: Words | None = None
+        if isinstance(self.engine, StaticEngine) and long == "cut":
+            tokenizer = self.reader.tokenizer
+            self._words = Words(tokenizer, self.max_length) if splits_at_spaces(tokenizer) else None
+        # other engines have threads of their own
+        self._at_once = (threads or os.cpu_count() or 1) if self._words else 1
         self._budget = tokens_per_batch
         self._home = root
 
@@ -179,8 +190,32 @@ class Session:
 
     def _per_text(self, texts: list[Text], first: int) -> Iterator[Floats]:
         """Logits (n, C) of each chunk of texts."""
-        for start, part in chunks(texts):
-            yield per_text(self.reader(part, first=first + start), self.engine, self._budget)
+        one = partial(self._of_chunk, first)
+        if self._at_once == 1 or len(texts) <= TEXTS:
+            yield from map(one, chunks(texts))
+            return
+        with ThreadPoolExecutor(self._at_once) as threads:
+            yield from threads.map(one, chunks(texts))
+
+    def _of_chunk(self, first: int, chunk: tuple[int, list[Text]]) -> Floats:
+        """Logits (n, C) of one chunk of texts."""
+        start, part = chunk
+        known = self._looked_up(part, first + start)
+        if known is not None and isinstance(self.engine, StaticEngine):
+            return self.engine.rows(*known)
+        return per_text(self.reader(part, first=first + start), self.engine, self._budget)
+
+    def _looked_up(
+        self, texts: list[Text], first: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """The ids and lengths of rows whose words are looked up; None where the reader has to."""
+        if self._words is None:
+            return None
+        inputs = [checked(text, number) for number, text in enumerate(texts, start=first + 1)]
+        try:
+            return self._words.rows(inputs)
+        except TypeError:  # no valid Unicode: the reader says which text
+            return None
 
     def _per_token(
         self, texts: list[Text], first: int, finish: Callable[[Floats], Sequence[T]]

@@ -16,6 +16,7 @@ from alembert.models.architectures import (
     bottlenecked,
     inner_size,
     known,
+    layerless,
     layers,
     plain,
     sharpness,
@@ -74,6 +75,8 @@ def from_teacher(
 def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Pairs:
     """The teacher layer of each student layer. Raises UserError unless each has one, in order."""
     depth = architectures.depth(student)
+    if layerless(student):
+        return ()
     try:
         pairs = layer_map(choice, depth, architectures.depth(teacher))
     except UserError as error:
@@ -89,9 +92,13 @@ def start_map(choice: Choice, student: PreTrainedConfig, teacher: PreTrainedConf
 def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     """The line that names the parts of the teacher that are not copied; "" when all are.
 
+    A static student has no layers to copy, and starts from any encoder.
+
     Raises UserError when the architectures forbid copying.
     """
     kind, thin = teacher.model_type, bottlenecked(student)
+    if layerless(student):
+        return "start: the teacher's vectors of single tokens"
     if not thin and not plain(student):
         kind = student.model_type
     elif known(teacher) and (thin or not bottlenecked(teacher)):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from alembert.io.errors import UserError
+from alembert.models.static.config import STATIC
 
 # their position ids begin after the id of the padding token
 SHIFTED = ("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta")
@@ -145,6 +146,11 @@ def depth(config: PreTrainedConfig) -> int:
 def bottlenecked(config: PreTrainedConfig) -> bool:
     """Whether a model has MobileBERT's layers, with a bottleneck or IB-BERT's inverted one."""
     return config.model_type in ("mobilebert", "ibbert")
+
+
+def layerless(config: PreTrainedConfig) -> bool:
+    """Whether a model is a static student: vectors of tokens and a head, without layers."""
+    return bool(config.model_type == STATIC)
 
 
 def plain(config: PreTrainedConfig) -> bool:

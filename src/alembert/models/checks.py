@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from alembert.io.errors import UserError
 from alembert.io.files import inside, read_json
 from alembert.models.architectures import bottlenecked, offset
+from alembert.models.static.config import STATIC
 
 FIX = "fix the file, or save the model again"
 INDEX = "model.safetensors.index.json"  # of weights in several files
@@ -79,6 +80,8 @@ def wrong_field(fields: Mapping[str, Any]) -> str:
         if name not in MOST or (value is None and name in OPTIONAL):
             continue
         least = 0 if name == "type_vocab_size" else 1
+        if name == "num_hidden_layers" and fields.get("model_type") == STATIC:
+            least = 0
         if type(value) is not int or not least <= value <= MOST[name]:
             return f"{name} is {_shown(value)}, not a whole number from {least} to {MOST[name]:,}"
     if fields.get("transformers_weights") is not None:

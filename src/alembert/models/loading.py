@@ -31,6 +31,7 @@ from alembert.io.files import model_folder
 from alembert.models import ibbert  # noqa: F401  registers its classes
 from alembert.models.checks import check_files, check_size, wrong_field
 from alembert.models.heads import PROBLEMS
+from alembert.models.static import model as static  # noqa: F401  registers its classes
 
 # by kind of head: none, a token at each masked position, or a task's kind of label
 HEADS: dict[str, Any] = {

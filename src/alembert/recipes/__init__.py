@@ -1,8 +1,8 @@
 """Recipes: a whole distillation as a frozen value, and one declarative file a paper.
 
 Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out. Then read a paper:
-`distilbert`, `tinybert`, `mobilebert` with `ibbert`, or `minilm`; each is a function of the
-teacher's shape. `finetune` trains a teacher; `stages` has the stages that papers share.
+`distilbert`, `tinybert`, `mobilebert` with `ibbert`, `minilm`, or `static`; each is a function of
+the teacher's shape. `finetune` trains a teacher; `stages` has the stages that papers share.
 `choose` finds the recipe that a user names, and `overrides` changes single settings of it. A new
 recipe is a file here and a line in `RECIPES`.
 
@@ -25,6 +25,7 @@ from alembert.recipes.mobilebert import (
     mobilebert_tiny,
 )
 from alembert.recipes.schema import Recipe
+from alembert.recipes.static import static, static_pairs
 from alembert.recipes.tinybert import tinybert, tinybert6
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
@@ -38,6 +39,8 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "mobilebert-auxiliary": mobilebert_auxiliary,
     "ibbert": ibbert,
     "minilm": minilm,
+    "static": static,
+    "static-pairs": static_pairs,
 }
 
 

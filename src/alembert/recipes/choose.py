@@ -32,6 +32,9 @@ def choose_recipe(
         return name if isinstance(name, Recipe) else from_yaml(Path(name))
     if student is None:
         has_types = getattr(teacher, "type_vocab_size", 0) > 1
+        if name == "static" and files is not None and are_pairs(files):
+            name = "static-pairs"
+            log.info("pairs of texts: the student's head reads the vectors of both (static-pairs)")
         if name == "distilbert" and has_types and files is not None and are_pairs(files):
             name = "distilbert-pairs"
             log.info(

@@ -13,11 +13,13 @@ from alembert.data.collate import Masking, masking_for, pad, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
 from alembert.data.encoded import Encoded
 from alembert.initialization.bottleneck import fit_mlm_head
+from alembert.initialization.static import static_student, words_of
 from alembert.initialization.student import from_scratch, from_teacher
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked
 from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
+from alembert.models.static.config import STATIC
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
 from alembert.runs.job import Job
@@ -56,7 +58,7 @@ def prepare_stage(
         rows, masking = _rows(job, stage, student_task)
     sample = sample_of(rows, student_task.pad)
     teacher = texts.teachers[path].model(head) if path else None
-    student = make_student(job, head, labels, last, teacher, sample)
+    student = make_student(job, head, labels, last, teacher, sample, student_task, rows)
     distillation = Distillation(
         student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
         recorded=stage.teacher == "linear",
@@ -167,6 +169,8 @@ def make_student(
     last: Path | None,
     teacher: PreTrainedModel | None,
     sample: Batch,
+    student_task: EncodedTask,
+    rows: Rows,
 ) -> PreTrainedModel:
     """Return the student with a head for these labels; `last` is the model of the stage before."""
     recipe = job.recipe
@@ -183,7 +187,10 @@ def make_student(
             config.update(label_fields(head, labels) | dropout)
             return draw_model(config, head, job.seed)  # fine-tuning of random weights
         return load_model(source, head, labels=labels, fresh_head=True, changes=dropout)
+    static = recipe.student.get("model_type") == STATIC
     if recipe.init.start == "scratch":
+        if static:
+            return _static(job, head, labels, None, student_task, rows)
         return from_scratch(recipe.student, head, labels, job.seed)
     if (
         teacher is None and job.teacher is not None
@@ -194,6 +201,24 @@ def make_student(
             f"recipe '{recipe.name}' starts from a saved model: name one with --student"
         )
     init = recipe.init
+    if static:
+        return _static(job, head, labels, teacher, student_task, rows)
     return from_teacher(
         recipe.student, head, labels, teacher, init.layers, job.seed, sample, init.basis
     )
+
+
+def _static(
+    job: Job,
+    head: str,
+    labels: tuple[str, ...],
+    teacher: PreTrainedModel | None,
+    student_task: EncodedTask,
+    rows: Rows,
+) -> PreTrainedModel:
+    """Return a static student, for which the tokens of the stage's rows are counted."""
+    assert isinstance(rows, Encoded)
+    fields = job.recipe.student
+    size = int(fields["vocab_size"])
+    words = words_of(student_task.tokenizer, rows.input_ids, rows.lengths, size)
+    return static_student(fields, head, labels, teacher, words, job.seed)

@@ -22,7 +22,7 @@ from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json
 from alembert.io.progress import HIDDEN, tqdm
 from alembert.models import checks, tokenizer_pruning
-from alembert.models.architectures import offset
+from alembert.models.architectures import layerless, offset
 from alembert.models.heads import kind_of
 from alembert.models.loading import load_config, load_tokenizer, model_path, quiet
 from alembert.training.teacher import Teacher
@@ -61,6 +61,11 @@ def trim_model(
         raise UserError(f"{out}: is there already; delete it or name another with --out")
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_vocabulary(tokenizer, config, path)
+    if layerless(config):
+        raise UserError(
+            f"{path}: a static student's pairs of tokens have numbers of their own: distil it anew "
+            "with --vocabulary task"
+        )
     state = tokenizer_pruning.state_of(tokenizer, path)
     texts, more = list(_labelled(data, text, text_pair)), list(_paragraphs(corpus))
     counts = [_counts(each, tokenizer, config.vocab_size) for each in (texts, more)]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from alembert.export import static
 from alembert.io import checksums
 from alembert.io.environment import versions
 from alembert.io.errors import UserError
@@ -22,6 +23,7 @@ from alembert.io.files import (
     naming,
     write_json,
 )
+from alembert.models.architectures import layerless
 from alembert.models.loading import quiet
 from alembert.recipes.schema import to_yaml
 from alembert.runs.folder import ENVIRONMENT, FACTS, LOG, OF_RUN, RECIPE, SKIPPED
@@ -72,6 +74,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to: P
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         keep(partial, sorted(path.name for path in partial.iterdir() if path.is_file()))
+        if layerless(model.config):
+            static.describe(partial)
 
 
 def copy_model(source: Path, to: Path) -> None:

@@ -1,0 +1,82 @@
+"""The recipe of a static student: its shape, its words, and a resumed run of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.runs import saved, task_file
+from transformers import BertConfig, BertTokenizerFast
+
+from alembert.data.splits import Files
+from alembert.io.errors import UserError
+from alembert.models.loading import load_config
+from alembert.models.static.packing import unpacked
+from alembert.recipes import recipe_of
+from alembert.recipes.overrides import with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
+from alembert.runs.trim import trim_model
+from alembert.training import loop
+from alembert.training.callbacks import Callback, Progress
+
+
+def test_it_has_a_width_and_no_layers() -> None:
+    assert recipe_of("static", BertConfig(), hidden_size=32).student["hidden_size"] == 32
+    with pytest.raises(UserError, match="--layers 2: a static student has no layers"):
+        recipe_of("static", BertConfig(), layers=2)
+    with pytest.raises(UserError, match="--hidden-size 769: a static student of this teacher is"):
+        recipe_of("static", BertConfig(), hidden_size=769)
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+class Killer(Callback):
+    """Ends the process, as far as the run can tell, after one step."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.last = last
+
+    def step(self, progress: Progress) -> None:
+        if progress.step == self.last:
+            raise KilledError
+
+
+def test_a_run_that_goes_on_ends_in_the_same_bits(
+    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    teacher = saved(tmp_path / "t", tokenizer, "classification")
+    data = task_file(tmp_path / "train.csv", rows=120)
+    short = {"stages.task.steps": "40", "stages.task.batch_size": "8",
+             "stages.task.max_length": "32"}  # fmt: skip
+    recipe = with_settings(recipe_of("static", load_config(teacher)), short)
+
+    def job(name: str, last: int = 0) -> Job:
+        return Job(recipe=recipe, out=tmp_path / name, teacher=teacher, files=Files(train=data),
+                   callbacks=(Killer(last),))  # fmt: skip
+
+    run(job("whole"))
+    with pytest.raises(KilledError):
+        run(job("killed", 25))
+    run(job("killed"))
+    ends = [unpacked(tmp_path / name / "student/model.safetensors") for name in ("whole", "killed")]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
+def test_the_vocabulary_of_the_task_makes_it_smaller(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    teacher = saved(tmp_path / "t", tokenizer, "classification")
+    data = task_file(tmp_path / "train.csv")
+    settings = {"stages.task.steps": "4", "stages.task.max_length": "32", "run.vocabulary": "task"}
+    recipe = with_settings(recipe_of("static", load_config(teacher)), settings)
+    run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=Files(train=data)))
+    config = load_config(str(tmp_path / "run"))
+    with pytest.raises(UserError, match="distil it anew with --vocabulary task"):
+        trim_model(str(tmp_path / "run"), tmp_path / "less", data=[data], corpus=None, keep=None,
+                   coverage=1.0, text=None, text_pair=None)  # fmt: skip
+    assert config.vocab_size < 99
+    assert len(config.special_token_ids) == 3
