@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.runs import saved, task_file
+from support.runs import corpus_file, saved, task_file
 from transformers import BertConfig, BertTokenizerFast
 
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.models.loading import load_config
 from alembert.models.static.packing import unpacked
+from alembert.objectives.label_terms import HardLabels
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
+from alembert.recipes.schema import Masking, replaced
+from alembert.recipes.stages import on_corpus
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.runs.trim import trim_model
@@ -80,3 +83,13 @@ def test_the_vocabulary_of_the_task_makes_it_smaller(
                    coverage=1.0, text=None, text_pair=None)  # fmt: skip
     assert config.vocab_size < 99
     assert len(config.special_token_ids) == 3
+
+
+def test_it_learns_no_corpus(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    teacher = saved(tmp_path / "t", tokenizer)
+    recipe = recipe_of("static", load_config(teacher))
+    stage = on_corpus("general", (HardLabels(),), 1e-3, masking=Masking(), max_length=32)
+    job = Job(recipe=replaced(recipe, stages=(stage,)), out=tmp_path / "run", teacher=teacher,
+              corpus=corpus_file(tmp_path / "corpus.txt"))  # fmt: skip
+    with pytest.raises(UserError, match="a static student learns a task alone"):
+        run(job)

@@ -475,8 +475,9 @@ def test_a_search_of_the_first_version_goes_on_by_the_names_of_its_files(
 
 
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    train = task_file(tmp_path / "t.csv")
     with pytest.raises(UserError, match=r"^a search needs texts to learn from: give --train"):
         api.search("teacher", tmp_path, max_latency_ms=1.0)
     with pytest.raises(UserError, match=r"^--vocabulary none: choose both, task or all"):
-        api.search("teacher", tmp_path, max_latency_ms=1.0, train="t.csv", vocabulary="none")
+        api.search("teacher", tmp_path, max_latency_ms=1.0, train=train, vocabulary="none")
     assert "search" in main.GOES_ON

@@ -356,6 +356,7 @@ def test_what_cannot_be_kept_is_refused_in_a_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "teacher", tokenizer, layers=4)
+    corpus_file(tmp_path / "c.txt")
     before, _, setting = words.partition(" --set ")
     line = ["distill", "distilbert", "--teacher", "teacher", "--out", "run"]
     line += [*before.split(), *(["--set", setting] if setting else [])]

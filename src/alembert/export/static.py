@@ -24,8 +24,8 @@ MAX_ERROR = 1e-4  # as a share of torch's largest number
 
 
 def is_static(path: str) -> bool:
-    """Return whether a saved model is a static student."""
-    return layerless(load_config(path))
+    """Return whether a model that is saved on this machine is a static student."""
+    return (Path(model_path(path)) / "config.json").is_file() and layerless(load_config(path))
 
 
 def describe(folder: Path) -> Manifest:

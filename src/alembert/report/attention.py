@@ -64,6 +64,9 @@ def inspect_text(run: RunRecord, text: str) -> Inspection:
         ids[masked] = tokenizer.mask_token_id
         text = str(tokenizer.decode(ids[1:-1]))
     outputs = {role: _outputs(model, batch) for role, model in models.items()}
+    for role, output in outputs.items():
+        if not output.attentions:
+            raise UserError(f"{paths[role]} has no layers, and so no attention")
     attention = {
         role: [layer[0].mean(0).float().numpy() for layer in output.attentions]
         for role, output in outputs.items()

@@ -217,7 +217,8 @@ def _static(
     rows: Rows,
 ) -> PreTrainedModel:
     """Return a static student, for which the tokens of the stage's rows are counted."""
-    assert isinstance(rows, Encoded)
+    if not isinstance(rows, Encoded):
+        raise UserError("a static student learns a task alone: leave out its stages on a corpus")
     fields = job.recipe.student
     size = int(fields["vocab_size"])
     words = words_of(student_task.tokenizer, rows.input_ids, rows.lengths, size)
