@@ -4,7 +4,7 @@ Read `session` first: texts in, typed answers out. `manifest` is deploy.json, th
 exported folder; `texts` checks a caller's texts, `tokenization` encodes rows, `batching` puts rows
 of similar length together and joins the windows of a long text, `graph` checks what the file of a
 graph claims, `engine` runs it (onnxruntime or OpenVINO), `static` is the engine of a static student
-(numpy alone), and `predictions` turns logits into answers.
+(numpy alone), for which `words` looks words up, and `predictions` turns logits into answers.
 
 For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions,
 static.
