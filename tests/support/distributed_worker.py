@@ -25,6 +25,7 @@ STILL = {  # dropout is drawn for each process anew
     "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
     "mobilebert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
     "ibbert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "static": ("dropout",),
 }
 
 
@@ -48,13 +49,15 @@ def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
     teacher, words = str(home / "teacher"), str(home / "words")
     for name in names:
         recipe = short(name, teacher, steps)
-        task = any(stage.data == "task" for stage in recipe.stages)
+        task, general = (
+            any(stage.data == data for stage in recipe.stages) for data in ("task", "corpus")
+        )
         job = Job(
             recipe=recipe,
             out=out / name,
             teacher=teacher,
             general_teacher=words,
-            corpus=str(home / "corpus.txt"),
+            corpus=str(home / "corpus.txt") if general else None,
             files=files if task else None,
         )
         run(job)
