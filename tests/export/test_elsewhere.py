@@ -26,6 +26,7 @@ from alembert.models.heads import pooling_of
 TEXTS = ["the film is good", "a bad book", "very very good music and a table", "q"]
 PAIRS = [("the film is good", "a bad book"), ("music", "the music is good")]
 FILES = {"onnx": ("fp32", "model.onnx"), "int8": ("q8", "model_quantized.onnx")}
+pytestmark = pytest.mark.slow
 NODE_MODULES, PYTHON = "ALEMBERT_NODE_MODULES", "ALEMBERT_SENTENCE_TRANSFORMERS"
 
 JAVASCRIPT = """

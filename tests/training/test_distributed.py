@@ -21,7 +21,7 @@ from alembert.recipes import RECIPES
 from alembert.training import distributed
 
 STEPS = 20
-# of the two groups the first is trained by `make test`: text and a task, by their ends, and a task
+# two groups, so that both workers of the tests have one: text and a task, by their ends, and a task
 SOME = ("distilbert", "tinybert")
 REST = tuple(name for name in RECIPES if name not in SOME)
 MODEL = "student/model.safetensors"
@@ -83,11 +83,7 @@ def rows(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
     return found
 
 
-@pytest.fixture(
-    scope="module",
-    params=[SOME, pytest.param(REST, marks=pytest.mark.slow)],
-    ids=["some_recipes", "the_other_recipes"],
-)
+@pytest.fixture(scope="module", params=[SOME, REST], ids=["some_recipes", "the_other_recipes"])
 def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The recipes that are trained: a few, or all others."""
     given: tuple[str, ...] = request.param
@@ -122,6 +118,7 @@ def same_rows(one: Path, two: Path) -> None:
             assert theirs[key][field] == near, (one.name, key)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", ["copies", "shards"])
 def test_two_processes_train_every_recipe_as_one_does(
@@ -135,6 +132,7 @@ def test_two_processes_train_every_recipe_as_one_does(
         assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_what_two_processes_do_is_said_once(names: tuple[str, ...], two: tuple[Path, str]) -> None:
     out, said = two
     lines = [line for line in said.splitlines() if ": done in" in line]

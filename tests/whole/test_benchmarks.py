@@ -250,6 +250,7 @@ def test_candidates_are_compared(home: Path, tmp_path: Path) -> None:
     assert found["ways"]["together 0.0"]["agreement"] > 0.5
 
 
+@pytest.mark.slow
 def test_servers_are_compared_and_overloaded(
     classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +266,7 @@ def test_servers_are_compared_and_overloaded(
     assert json.loads(out.read_text())["overload"]["requests_per_s"] > 0
 
 
+@pytest.mark.slow
 def test_hostile_bodies_and_clients_of_a_server_find_no_fault(classifier: Path) -> None:
     ended(hostile, str(classifier), "--count", "80")
     port = free_port()
@@ -276,6 +278,7 @@ def test_hostile_bodies_and_clients_of_a_server_find_no_fault(classifier: Path) 
     assert not errors + ends
 
 
+@pytest.mark.slow
 def test_attacks_and_bytes_at_random_do_not_get_through(classifier: Path) -> None:
     only = ("bodies beside an offer to upgrade", "heads and bodies with one right answer")
     ended(attacks, str(classifier), "--only", *only)
