@@ -25,6 +25,7 @@ from benchmarks.lab.results import arguments, machine, write
 from benchmarks.lab.tiny import lay_out
 from benchmarks.robustness import children
 from benchmarks.robustness.children import DISTIL, EXPORT, Home, put
+from benchmarks.robustness.faults import ended
 
 TASK = "--teacher teacher --train train.csv --eval test.csv --max-length 32 "
 SHORT = "--no-export --no-baselines --set stages.*.steps=12 --set stages.*.batch_size=8 --out run"
@@ -67,11 +68,7 @@ def killed(home: Home, line: str, seconds: float, most: int) -> tuple[int, list[
     for _ in range(home.dice.randint(1, min(most, 3))):
         status, _ = home.does(line, seconds=home.dice.uniform(0.02, seconds))
         kills += status == -signal.SIGKILL
-    status, said = home.does(line)
-    wrong = [] if status == 0 else [f"exit code {status}: {said[-500:]}"]
-    made, clean = home.made(line), home.clean[line]
-    wrong += [f"lost: {name}" for name in clean if made.get(name) != clean[name]]
-    return kills, wrong
+    return kills, ended(home, line)
 
 
 def main() -> None:

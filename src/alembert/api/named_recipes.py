@@ -43,17 +43,15 @@ def recipe(
 def check_name(name: "str | Recipe") -> None:
     """Raise UserError for a name that no recipe has, and for a YAML file that is none."""
     from alembert.recipes import RECIPES
+    from alembert.recipes import check_name as check_shipped
     from alembert.recipes.schema import Recipe, from_yaml
 
-    if isinstance(name, Recipe) or name in RECIPES:
+    if isinstance(name, Recipe):
         return
-    if name.endswith((".yaml", ".yml")):
+    if name not in RECIPES and name.endswith((".yaml", ".yml")):
         from_yaml(Path(name))
-        return
-    raise UserError(
-        f"there is no recipe '{name}': name a YAML file or one of {', '.join(RECIPES)}"
-        f"{near(name, RECIPES)}"
-    )
+    else:
+        check_shipped(name)
 
 
 def changed(recipe: "Recipe", settings: dict[str, str]) -> "Recipe":

@@ -6,7 +6,7 @@ the teacher's shape. `finetune` trains a teacher; `stages` has the stages that p
 `choose` finds the recipe that a user names, and `overrides` changes single settings of it. A new
 recipe is a file here and a line in `RECIPES`.
 
-For other rooms: RECIPES, recipe_of, schema, finetune, choose, overrides.
+For other rooms: RECIPES, check_name, recipe_of, schema, finetune, choose, overrides.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.io.errors import UserError
+from alembert.io.errors import UserError, near
 from alembert.recipes.distilbert import distilbert, distilbert_pairs
 from alembert.recipes.ibbert import ibbert
 from alembert.recipes.minilm import minilm
@@ -44,13 +44,19 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 }
 
 
+def check_name(name: str) -> None:
+    """Raise UserError for a name that no shipped recipe has, with one that is near it."""
+    if name not in RECIPES:
+        raise UserError(
+            f"there is no recipe '{name}': name a YAML file or one of {', '.join(RECIPES)}"
+            f"{near(name, RECIPES)}"
+        )
+
+
 def recipe_of(name: str, teacher: PreTrainedConfig, **sizes: Any) -> Recipe:
     """Return a shipped recipe for a teacher of this shape; `sizes` may set layers, hidden_size.
 
     Raises UserError for an unknown name, and for sizes that the recipe cannot have.
     """
-    if name not in RECIPES:
-        raise UserError(
-            f"there is no recipe '{name}': name a YAML file or one of {', '.join(RECIPES)}"
-        )
+    check_name(name)
     return RECIPES[name](teacher, **{size: n for size, n in sizes.items() if n is not None})
