@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from alembert.bench.bench import bench
+from alembert.data import tasks
 from alembert.data.splits import Files, prepare
 from alembert.models.loading import label_names_of, load_config, load_tokenizer
 from alembert.recipes import recipe_of
-from alembert.search.latency import latency_of
+from alembert.search.latency import Sample, latency_of, sample_of
 from alembert.search.search import FILE, search
 from alembert.search.space import Budget, Shape
 from alembert.search.trials import Task, train_fully
@@ -32,7 +33,7 @@ LENGTH, MAX_LENGTH = 32, 64
 SECONDS = 10.0  # that a row is timed
 
 
-def default_shape(teacher: str, labels: tuple[str, ...], kind: str, ms: float) -> Shape:
+def default_shape(teacher: str, task: tasks.Task, sample: Sample, ms: float) -> Shape:
     """TinyBERT's default shape at the depth that takes nearest to `ms`."""
     config = load_config(teacher)
     made = recipe_of("tinybert", config).student
@@ -46,7 +47,10 @@ def default_shape(teacher: str, labels: tuple[str, ...], kind: str, ms: float) -
         )
         for n in range(1, config.num_hidden_layers + 1)
     ]
-    took = {s: latency_of(s.recipe_for(config).student, kind, labels, LENGTH)[0].ms for s in shapes}
+    took = {
+        s: latency_of(s.recipe_for(config).student, task.kind, task.labels, sample)[0].ms
+        for s in shapes
+    }
     return min(shapes, key=lambda shape: abs(took[shape] - ms))
 
 
@@ -55,7 +59,9 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
     train, valid, test = split_files(data, name)
     files = Files(train=train, valid=valid, evaluation=test)
     config = load_config(teacher)
-    splits = prepare(files, load_tokenizer(teacher), MAX_LENGTH, label_names_of(config), 0)
+    tokenizer = load_tokenizer(teacher)
+    splits = prepare(files, tokenizer, MAX_LENGTH, label_names_of(config), 0)
+    sample = sample_of(splits.raw_valid, tokenizer, MAX_LENGTH, LENGTH)
     rows = []
     for ms in BUDGETS:
         place = out / name / f"{ms:g}-ms"
@@ -81,9 +87,10 @@ def one(name: str, data: Path, out: Path, teacher: str, given: argparse.Namespac
             max_length=MAX_LENGTH,
             seed=0,
             precision="auto",
+            sample=sample,
         )
-        shape = default_shape(teacher, splits.task.labels, splits.task.kind, found["latency_ms"])
-        other = train_fully(task, shape, found["vocabulary"], EPOCHS[name], LENGTH)
+        shape = default_shape(teacher, splits.task, sample, found["latency_ms"])
+        other = train_fully(task, shape, found["vocabulary"], EPOCHS[name])
         rows.append((f"TinyBERT nearest to it ({ms:g} ms)", other, task.out / other["run"], None))
     return rows
 

@@ -26,12 +26,12 @@ from alembert.data.splits import Files
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
 from alembert.models.building import config_of
-from alembert.models.loading import load_model
+from alembert.models.loading import load_model, load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
 from alembert.runs.record import RunRecord
 from alembert.search import halving, identity, latency, phases, trials
-from alembert.search.latency import Latency
+from alembert.search.latency import Latency, Sample, sample_of
 from alembert.search.search import search
 from alembert.search.space import RECIPES, Budget, Shape, grid
 
@@ -45,7 +45,8 @@ def shape(recipe: str, layers: int) -> Shape:
 
 
 def test_the_grid_of_bert_base_holds_the_papers_students_shallow_ones_first() -> None:
-    shapes = grid(BertConfig(), RECIPES, pairs=False)
+    transformers = [name for name in RECIPES if name != "static"]
+    shapes = grid(BertConfig(), transformers, pairs=False)
     names = [each.name for each in shapes]
     assert len(set(names)) == len(names)
     assert {"distilbert-6x768-h12-f3072", "tinybert-4x312-h12-f1200"} <= set(names)
@@ -72,9 +73,11 @@ def test_pairs_keep_their_token_types_and_what_cannot_be_searched_is_refused() -
     odd = BertConfig(num_attention_heads=3)
     with pytest.raises(UserError, match=r"^--recipes minilm: of a teacher of 3 heads there is no"):
         grid(odd, ("minilm",), pairs=False)
-    with pytest.raises(UserError, match=r"'mpnet' count relative positions: take --recipes disti"):
+    with pytest.raises(UserError, match=r"'mpnet' count relative positions: leave them out"):
         grid(tiny("mpnet").config, ("distilbert", "tinybert"), pairs=False)
     assert grid(tiny("mpnet").config, ("distilbert", "minilm"), pairs=False)
+    fitting = {each.recipe for each in grid(tiny("mpnet").config, None, pairs=True)}
+    assert fitting == {"distilbert", "minilm", "static-pairs"}
 
 
 def test_a_brief_training_shares_its_steps_as_the_whole_one_does() -> None:
@@ -124,48 +127,82 @@ def test_halving_keeps_a_third_at_each_rung_whatever_came_first(order: str) -> N
     assert halving.halve("e", ms, None, train, 10) == asked == []
 
 
+def sample(tokenizer: BertTokenizerFast, length: int | None = None, *texts: Any) -> Sample:
+    rows = SimpleNamespace(sample=lambda most: list(texts or ("the film is good", "a dull one")))
+    return sample_of(rows, tokenizer, 32, length)  # type: ignore[arg-type]
+
+
 @pytest.mark.clock
 def test_a_latency_is_cpu_time_of_the_calm_round_and_waiting_is_none(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tokenizer: BertTokenizerFast
 ) -> None:
     seen: list[Any] = []
 
-    def answer(ids: Any) -> None:
-        seen.append(ids)
+    def answer(text: Any) -> None:
+        seen.append(text)
         time.sleep(0.001)
 
-    assert latency.timed(answer, 7, 99) < 0.9  # 1 ms of the clock
-    assert seen[0]["input_ids"].shape == (1, 7)
-    clock = iter(np.cumsum([0.001, 0.004] * 20 + [0.001, 0.002] * 19 + [0.001, 0.9]))
+    asked: Any = SimpleNamespace(kind="classification", predict=answer)
+    assert latency.timed(asked, sample(tokenizer)) < 0.9  # 1 ms of the clock
+    assert seen[:3] == ["the film is good", "a dull one", "the film is good"]
+    clock = iter(np.cumsum([0.0, 0.010, 0.001, 0.004]))
     monkeypatch.setattr(latency, "ROUNDS", 2)
-    monkeypatch.setattr(latency, "time", SimpleNamespace(thread_time=lambda: next(clock)))
-    assert latency.timed(lambda _: None, 7, 99) == pytest.approx(2.0)
+    watch = SimpleNamespace(thread_time=lambda: next(clock), perf_counter=lambda: 0.0)
+    monkeypatch.setattr(latency, "time", watch)
+    assert latency.timed(asked, sample(tokenizer)) == pytest.approx(2.0)
 
 
-def test_a_shape_is_exported_once_and_other_heads_or_lengths_are_timed_anew() -> None:
+def test_texts_are_repeated_to_a_length_and_no_longer(tokenizer: BertTokenizerFast) -> None:
+    assert sample(tokenizer, None).texts == ("the film is good", "a dull one")
+    texts: list[Any] = ["the film", ("good", "the film"), ["the", "film"]]
+    single, pair, words = sample(tokenizer, 5, *texts).texts
+    assert single == "the film the film the film"
+    assert pair == ("good good", "the film the film")
+    assert words == ["the", "film"] * 3
+    assert sample(tokenizer, 5).max_length == 5
+
+
+def test_a_shape_is_exported_once_and_other_heads_or_texts_are_timed_anew(
+    tokenizer: BertTokenizerFast,
+) -> None:
     student = shape("tinybert", 1).recipe_for(tiny("bert").config).student
-    first, known = latency.latency_of(student, "classification", ("a", "b"), 5)
+    texts = sample(tokenizer)
+    first, known = latency.latency_of(student, "classification", ("a", "b"), texts)
     assert (known, first.ms > 0, first.cpu_s > 0) == (False, True, True)
-    assert latency.latency_of(student, "classification", ("c", "d"), 5) == (first, True)
+    assert latency.latency_of(student, "classification", ("c", "d"), texts) == (first, True)
     made: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "_random", lambda *given: made.append(given) or 1.0)
-        latency.latency_of(student, "classification", ("a", "b"), 6)
-        latency.latency_of(student, "classification", ("a", "b", "c"), 5)
-        latency.latency_of(student | {"num_hidden_layers": 2}, "classification", ("a", "b"), 5)
+        patch.setattr(latency, "_random", lambda *given: made.append(given))
+        patch.setattr(latency, "timed", lambda *_: 1.0)
+        latency.latency_of(student, "classification", ("a", "b"), sample(tokenizer, 6))
+        latency.latency_of(student, "classification", ("a", "b", "c"), texts)
+        latency.latency_of(student | {"num_hidden_layers": 2}, "classification", ("a", "b"), texts)
     assert len(made) == 3
 
 
+@pytest.mark.parametrize("kind", ["classification", "tokens"])
+def test_a_static_shape_is_timed_with_its_tokenizer(
+    tokenizer: BertTokenizerFast, kind: str
+) -> None:
+    (found,) = grid(tiny("bert").config, ("static",), pairs=False)
+    assert (found.layers, found.heads) == (0, 0)
+    fields = found.recipe_for(tiny("bert").config).student | {"vocab_size": len(tokenizer)}
+    texts = sample(tokenizer, None, *([["the", "film"]] if kind == "tokens" else ()))
+    timed, known = latency.latency_of(fields, kind, ("a", "b"), texts)
+    assert (known, timed.ms > 0) == (False, True)
+
+
 def test_a_cached_latency_with_a_flipped_byte_is_named_and_timed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, news: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, news: list[str], tokenizer: BertTokenizerFast
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(latency, "_random", lambda *_: 123.456)
+    monkeypatch.setattr(latency, "_random", lambda *_: None)
+    monkeypatch.setattr(latency, "timed", lambda *_: 123.456)
     student = shape("tinybert", 1).recipe_for(tiny("bert").config).student
-    latency.latency_of(student, "classification", ("a", "b"), 5)
+    latency.latency_of(student, "classification", ("a", "b"), sample(tokenizer))
     (file,) = tmp_path.rglob("latency.json")
     file.write_text(file.read_text().replace("123", "122"))
-    timed, known = latency.latency_of(student, "classification", ("a", "b"), 5)
+    timed, known = latency.latency_of(student, "classification", ("a", "b"), sample(tokenizer))
     assert (timed.ms, known) == (123.456, False)
     assert news == [f"{file}: is damaged: the shape is timed again"]
 
@@ -292,15 +329,15 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     assert deployed.keys() >= {"backend", "accuracy"}
     assert done["winner"]["backend"] == deployed["backend"]
     assert (
-        f"ms a text in {deployed['backend']} (the graph alone, random tokens, one thread)" in line
+        f"ms a text in {deployed['backend']} (from a held-out text to its answer, one at a " in line
     )
-    assert "ms end to end on real texts of --eval, one at a time, one thread, " in line
+    assert "ms on real texts of --eval, one at a time, one thread, " in line
     assert " times its teacher in torch, " in line
     assert " times its teacher in int8; keeps " in line
     shown = " ".join(capsys.readouterr().out.split())
     assert "CPU ms ┃ x torch ┃ x onnx ┃ x int8 ┃" in shown
-    assert "end to end on real texts of --eval, one at a time, one thread, median " in shown
-    assert "ms: the graph alone" in shown
+    assert "on real texts of --eval, one at a time, one thread, median " in shown
+    assert "ms: from a held-out text to its answer" in shown
     assert Session(out).predict("the film is good").label in ("up", "down", "flat")
     assert RunRecord(out).finished
     page = (out / "report.html").read_text()
@@ -329,7 +366,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     with pytest.raises(UserError, match=said):
         find(home, out, CAPPED, test="train.csv")
     # with texts of another length the student is timed anew, and a lost card is made anew
-    monkeypatch.setattr(trials, "timed", lambda _, length, __: length / 1000)
+    monkeypatch.setattr(trials, "of_export", lambda *_: 0.008)
     (out / "student" / "README.md").unlink()
     find(home, out, replace(CAPPED, length=8))
     assert json.loads((out / "search.json").read_text())["winner"]["latency_ms"] == 0.008
@@ -403,20 +440,19 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
 
 def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
     before = torch.get_num_threads()
-    model = load_model(str(home / "teacher"), "classification")
-    assert 0 < latency.of_teacher(model, "classification", 8) < 1000
+    teacher = str(home / "teacher")
+    model = load_model(teacher, "classification")
+    assert 0 < latency.of_teacher(model, teacher, sample(load_tokenizer(teacher))) < 1000
     assert torch.get_num_threads() == before
 
 
 @pytest.mark.usefixtures("by_depth")
 def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    said = (
-        r"^--max-latency-ms 0.1: the fastest shape, tinybert-2x4-h4-f8, takes 0.408 ms \(int8, 32"
-    )
+    said = r"^--max-latency-ms 0.1: the fastest shape, tinybert-2x4-h4-f8, takes 0.408 ms \(from a "
     with pytest.raises(UserError, match=said):
         find(home, out, replace(CAPPED, max_latency_ms=0.1))
-    with pytest.raises(UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for less, or"):
+    with pytest.raises(UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for less"):
         find(home, out, replace(CAPPED, max_latency_ms=None, min_speedup=1e9))
     assert not out.exists()
     (tmp_path / "mine").mkdir()

@@ -117,11 +117,11 @@ class SearchOptions(Texts, total=False):
     max_latency_ms: float | None
     min_retention: float | None
     min_speedup: float | None
-    length: int
+    length: int | None
     trials: int
     steps: int
     epochs: float | None
-    recipes: str
+    recipes: str | None
     vocabulary: str
     max_length: int
     seed: int

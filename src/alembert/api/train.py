@@ -173,15 +173,15 @@ def search(
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
     settings = Run(seed=options.get("seed") or 0, precision=options.get("precision") or "auto")
-    names = options.get("recipes", "distilbert,tinybert,minilm,mobilebert").split(",")
+    recipes = options.get("recipes")
     budget = Budget(
         max_latency_ms=options.get("max_latency_ms"),
         min_retention=options.get("min_retention"),
         trials=options.get("trials", 9),
         steps=options.get("steps", 100),
         epochs=options.get("epochs"),
-        length=options.get("length", 32),
-        recipes=tuple(dict.fromkeys(names)),
+        length=options.get("length"),
+        recipes=None if recipes is None else tuple(dict.fromkeys(recipes.split(","))),
         vocabularies=VOCABULARIES if vocabulary == "both" else (vocabulary,),
         min_speedup=options.get("min_speedup"),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alembert.bench.rows import Round, Row, Subject, row
+from alembert.inference.session import Session
 from alembert.io.answers import Text
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,13 @@ class Timed:
     def name(self) -> str:
         """The name of its row as ratios have it, MODEL:BACKEND."""
         return f"{self.subject.model}:{self.subject.backend}"
+
+
+def answer_of(session: Session) -> Answer:
+    """Return the method of a session that answers one text: its tags, or its prediction."""
+    if session.kind == "tokens":  # a list of words would be taken for several texts
+        return lambda words: session.tag([words])
+    return session.predict
 
 
 def further(answers: Mapping[str, Answer], backend: str = "scikit-learn") -> list[Timed]:

@@ -55,13 +55,23 @@ search = o.verb(
         Annotated[o.NUMBER, option("--min-speedup", "least speedup over the teacher in torch: 30")],
         None,
     ),
-    length=(Annotated[int, option("--length", "tokens of the text that is timed")], 32),
+    length=(
+        Annotated[
+            o.INTEGER, option("--length", "tokens of each text that is timed; default: its own")
+        ],
+        None,
+    ),
     trials=(Annotated[int, option("--trials", "candidates that are trained briefly")], 9),
     steps=(Annotated[int, option("--steps", "steps of the first rung; each next triples")], 100),
     epochs=(Annotated[o.NUMBER, option("--epochs", "epochs of the winner's stages")], None),
     recipes=(
-        Annotated[str, option("--recipes", "recipes of the students to try")],
-        "distilbert,tinybert,minilm,mobilebert",
+        Annotated[
+            str | None,
+            option(
+                "--recipes", "recipes of the students to try; default: all that fit the teacher"
+            ),
+        ],
+        None,
     ),
     vocabulary=(
         Annotated[str, option("--vocabulary", "task (only tokens of the texts), all, or both")],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from alembert.bench.interleaved import Answer, Timed, further, time_in_turns
+from alembert.bench.interleaved import Answer, Timed, answer_of, further, time_in_turns
 from alembert.bench.rows import Row, Subject, weights_mb
 from alembert.data.encoded import Encoded
 from alembert.evaluation.metrics import Logits
@@ -154,6 +154,4 @@ def _timed(session: Session, role: str, backend: str, size_mb: float) -> Timed:
         model=role, backend=backend, threads=1, size_mb=size_mb,
         parameters=session.facts.parameters,
     )  # fmt: skip
-    if session.kind == "tokens":  # a list of words would be taken for several texts
-        return Timed(subject=subject, answer=lambda words: session.tag([words]))
-    return Timed(subject=subject, answer=session.predict)
+    return Timed(subject=subject, answer=answer_of(session))

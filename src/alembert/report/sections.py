@@ -203,7 +203,7 @@ def search_result(run: RunRecord) -> Section | None:
     ]  # fmt: skip
     spent = sum(cost["cpu_s"] for cost in done["cost"].values())
     lead = (
-        f"{len(rows)} shapes, timed with random weights in int8 (the graph alone, one thread, CPU "
+        f"{len(rows)} shapes, timed with random weights in int8 (held-out texts, one thread, CPU "
         f"time); some were trained briefly and compared by {metric} on the held-out texts, a third "
         f"of each rung going on; {winner} was trained to the end. All of it took {spent:,.0f} s of "
         f"CPU time."

@@ -1,4 +1,4 @@
-"""The latency of a shape on this machine: random weights in onnxruntime's int8, timed."""
+"""The latency of a shape on this machine: random weights, timed from a text to its answer."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,24 +15,34 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from transformers import PreTrainedModel
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from alembert.bench.worker import eager, ids_of
+from alembert.bench.interleaved import Answer, answer_of
+from alembert.data.splits import RawRows
+from alembert.data.tasks import Asked
 from alembert.export import onnx as onnx_export
-from alembert.export import quantize
+from alembert.export import quantize, static
 from alembert.export.export import FILES
+from alembert.export.torch_session import session_of_loaded
 from alembert.inference.engine import Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
+from alembert.inference.session import Session
+from alembert.initialization.static import static_student, words_of
 from alembert.initialization.student import from_scratch
 from alembert.io import checksums
 from alembert.io.files import cache, keep_json, read_json
 from alembert.models.loading import label_names_of
-from alembert.models.precision import torch_threads
+from alembert.models.static.config import STATIC
 
 log = logging.getLogger(__name__)
 
+END_TO_END = "from a held-out text to its answer, one at a time, one thread"
+
 ROWS = 1024  # of the embedding matrix; reading from a larger one takes as long
-WARM, ROUNDS, PASSES = 20, 10, 20
+TEXTS = 64  # that a model answers in a round
+ROUNDS, FEWEST = 10, 3  # rounds of each model, and the fewest of a slow one
+SECONDS = 2.0  # of all rounds of a model
 
 
 @dataclass(frozen=True)
@@ -44,16 +54,58 @@ class Latency:
     wall_s: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The texts that every model is timed on, one at a time, and how they are read."""
+
+    texts: tuple[Asked, ...]
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+
+    @property
+    def digest(self) -> str:
+        """The identity of what is read: the texts, the tokenizer and the length."""
+        parts = [self.texts, self.tokenizer.backend_tokenizer.to_str(), self.max_length]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def sample_of(
+    rows: RawRows, tokenizer: PreTrainedTokenizerBase, max_length: int, length: int | None
+) -> Sample:
+    """Return a sample of the rows; each text is repeated and cut to `length` tokens if given."""
+    texts = rows.sample(TEXTS)
+    if length is None:
+        return Sample(texts=tuple(texts), tokenizer=tokenizer, max_length=max_length)
+    long = tuple(_repeated(text, tokenizer, length) for text in texts)
+    return Sample(texts=long, tokenizer=tokenizer, max_length=length)
+
+
+def _repeated(text: Asked, tokenizer: PreTrainedTokenizerBase, length: int) -> Asked:
+    """Return a text, or both of a pair, after itself so often that it has `length` tokens."""
+    times = -(-length // max(len(_ids(text, tokenizer, add_special_tokens=False)), 1))
+    if isinstance(text, list):
+        return text * times
+    if isinstance(text, str):
+        return " ".join([text] * times)
+    first, second = (" ".join([part] * times) for part in text)
+    return first, second
+
+
+def _ids(text: Asked, tokenizer: PreTrainedTokenizerBase, **how: bool) -> list[int]:
+    parts = text if isinstance(text, tuple) else (text,)
+    words = isinstance(text, list)
+    ids: list[int] = tokenizer(*parts, is_split_into_words=words, **how)["input_ids"]
+    return ids
+
+
 def latency_of(
-    student: dict[str, Any], kind: str, labels: tuple[str, ...], length: int
+    student: dict[str, Any], kind: str, labels: tuple[str, ...], sample: Sample
 ) -> tuple[Latency, bool]:
     """Return the latency of a student of these config fields, and whether it was cached.
 
-    The key in the user's cache has shape, head, length, processor and runtime.
+    The key in the user's cache has shape, head, texts, tokenizer, processor and runtime.
     """
-    rows = min(int(student["vocab_size"]), max(ROWS, int(student.get("pad_token_id", 0)) + 1))
-    fields = student | {"vocab_size": rows}
-    parts = [1, fields, kind, len(labels), length, onnxruntime.__version__,
+    parts = [2, student, kind, len(labels), sample.digest, onnxruntime.__version__,
              torch.cpu.get_capabilities().get("cpu_name")]  # fmt: skip
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     at = cache("latency") / key / "latency.json"
@@ -63,59 +115,79 @@ def latency_of(
     if at.is_file():
         return Latency(**read_json(at)), True
     with spent() as cost, tempfile.TemporaryDirectory() as home:
-        ms = _random(Path(home), fields, kind, labels, length)
+        ms = timed(_random(Path(home), student, kind, labels, sample), sample)
     latency = Latency(ms, **cost)
     keep_json(at, latency.__dict__)
     return latency, False
 
 
 def _random(
-    home: Path, fields: dict[str, Any], kind: str, labels: tuple[str, ...], length: int
-) -> float:
-    model = from_scratch(fields, kind, labels, seed=0).eval()
+    home: Path, student: dict[str, Any], kind: str, labels: tuple[str, ...], sample: Sample
+) -> Session:
+    """Return a session of random weights: a graph in int8, or a static student."""
+    sample.tokenizer.save_pretrained(home)
+    if student["model_type"] == STATIC:
+        rows = [np.array(_ids(text, sample.tokenizer)) for text in sample.texts]
+        size, lengths = int(student["vocab_size"]), [len(row) for row in rows]
+        words = words_of(sample.tokenizer, np.concatenate(rows), lengths, size)
+        static_student(student, kind, labels, None, words, seed=0).save_pretrained(home)
+        return Session(home, facts=static.describe(home), max_length=sample.max_length)
+    least = min(int(student["vocab_size"]), max(ROWS, int(student.get("pad_token_id", 0)) + 1))
+    model = from_scratch(student | {"vocab_size": least}, kind, labels, seed=0).eval()
     source, file = home / FILES["onnx"][0], FILES["int8"][0]
-    source.parent.mkdir(parents=True)
+    source.parent.mkdir(parents=True, exist_ok=True)
     onnx_export.export(model, kind, source)
     quantize.dynamic_int8(source, home / file)
-    names = onnx_export.input_names(model, kind)
     variant = Variant(
         backend="int8", file=file, runtime="onnxruntime", precision="int8", size_mb=0.0
     )
-    manifest = Manifest(
+    facts = Manifest(
         kind=kind,
         labels=tuple(label_names_of(model.config) or ()),
-        max_length=length,
-        inputs=names,
+        max_length=sample.max_length,
+        inputs=onnx_export.input_names(model, kind),
         parameters=0,
         chosen="int8",
         variants=(variant,),
     )
-    return timed(open_engine(home, manifest, "int8", 1), length, int(fields["vocab_size"]))
+    graph = open_engine(home, facts, "int8", 1)
+
+    def few(ids: Ids) -> NDArray[np.float32]:
+        return graph(ids | {"input_ids": ids["input_ids"] % least})
+
+    return Session(home, facts=facts, engine=few)
 
 
-def of_teacher(model: PreTrainedModel, kind: str, length: int) -> float:
-    """Return the CPU milliseconds of one random text in torch: eager, fp32, one thread."""
-    with torch_threads(1):
-        return timed(eager(model.eval(), kind), length, int(model.config.vocab_size))
+def of_teacher(model: PreTrainedModel, path: str, sample: Sample) -> float:
+    """Return the CPU milliseconds of a text in torch: eager, fp32, one thread."""
+    return timed(session_of_loaded(model.eval(), path, sample.max_length), sample)
 
 
-def timed(run: Callable[[Ids], Any], length: int, vocabulary: int) -> float:
-    """Return the milliseconds of the thread's CPU time for one random text of `length` tokens.
+def of_export(folder: Path, backend: str, sample: Sample) -> float:
+    """Return the CPU milliseconds of a text of an exported model on one thread."""
+    return timed(Session(folder, backend, max_length=sample.max_length), sample)
 
-    It is the least of all rounds' medians, which other processes disturb least.
+
+def timed(session: Session, sample: Sample) -> float:
+    """Return the milliseconds of the thread's CPU time of one text, from the text to its answer.
+
+    It is the mean over all texts in the calmest round, which other processes disturb least.
     """
-    drawn = np.random.default_rng(0).integers(5, vocabulary, (1, length))
-    ids, medians = ids_of(drawn), []
-    for _ in range(WARM):
-        run(ids)
-    for _ in range(ROUNDS):
-        spent = []
-        for _ in range(PASSES):
-            began = time.thread_time()
-            run(ids)
-            spent.append(time.thread_time() - began)
-        medians.append(float(np.median(spent)))
-    return 1000 * min(medians)
+    return 1000 * min(_rounds(answer_of(session), sample.texts)) / len(sample.texts)
+
+
+def _rounds(answer: Answer, texts: Sequence[Asked]) -> Iterator[float]:
+    """Yield the seconds of each round; one before it warms up."""
+    for text in texts:
+        answer(text)
+    began = time.perf_counter()
+    for number in range(ROUNDS):
+        if number >= FEWEST and time.perf_counter() - began > SECONDS:
+            return
+        start = time.thread_time()
+        for text in texts:
+            answer(text)
+        yield time.thread_time() - start
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from alembert.data.splits import Splits
 from alembert.io.errors import UserError
 from alembert.io.progress import HIDDEN, tqdm
 from alembert.search import halving
-from alembert.search.latency import latency_of
+from alembert.search.latency import END_TO_END, latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
 from alembert.search.trials import Task, train_fully, train_steps
 
@@ -40,7 +40,7 @@ def time_shapes(
             row: dict[str, Any] = {"name": shape.name, **asdict(shape), "latency_ms": None}
             if shape.family not in over:
                 student = shape.recipe_for(task.config).student
-                latency, known = latency_of(student, kind, labels, budget.length)
+                latency, known = latency_of(student, kind, labels, task.sample)
                 row |= {"latency_ms": latency.ms, "known": known, "cpu_s": latency.cpu_s,
                         "wall_s": latency.wall_s}  # fmt: skip
                 if latency.ms <= limit:
@@ -57,8 +57,7 @@ def time_shapes(
         best = min(timed, key=lambda row: float(row["latency_ms"]))
         raise UserError(
             f"{option}: the fastest shape, {best['name']}, takes "
-            f"{best['latency_ms']:.3g} ms (int8, {budget.length} tokens): {fix}, or lower "
-            "--length"
+            f"{best['latency_ms']:.3g} ms ({END_TO_END}): {fix}"
         )
     log.info(
         f"{len(fits)} of {len(shapes)} shapes fit; {len(timed)} were timed "
@@ -128,9 +127,7 @@ def train_winner(
     name, fulls = ran.first, list[dict[str, Any]]()
     while True:
         log.info(f"training {name} fully, vocabulary {ran.vocabulary}")
-        fulls.append(
-            train_fully(task, ran.shapes[name], ran.vocabulary, budget.epochs, budget.length)
-        )
+        fulls.append(train_fully(task, ran.shapes[name], ran.vocabulary, budget.epochs))
         record = fulls[-1]
         retention = record["held_out"] / aim["held_out"] if aim["held_out"] > 0 else 0.0
         limit = budget.max_latency_ms

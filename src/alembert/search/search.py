@@ -20,6 +20,7 @@ from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.search import identity, latency
+from alembert.search.latency import END_TO_END, sample_of
 from alembert.search.phases import time_shapes, train_briefly, train_winner
 from alembert.search.show import end_to_end, final_table, summary, table
 from alembert.search.space import Budget, grid
@@ -41,7 +42,7 @@ def search(
     student is in `out` all the same.
     """
     config = load_config(teacher)
-    for tokens in (max_length, budget.length):
+    for tokens in (max_length, budget.length or max_length):
         check_length(tokens, config, teacher)
     settings: dict[str, Any] = {"seed": seed, "max_length": max_length, "precision": precision}
     if metric is not None:
@@ -58,9 +59,12 @@ def search(
                 out=out, teacher=teacher, config=config, files=files, rows=len(splits.train),
                 classes=len(splits.task.labels), max_length=max_length, seed=seed,
                 precision=precision, metric=metric,
+                sample=sample_of(
+                    splits.raw_valid, load_tokenizer(teacher), max_length, budget.length
+                ),
             )  # fmt: skip
             if budget.min_speedup is not None:
-                aim["latency_ms"] = _teacher_ms(budget, task, splits)
+                aim["latency_ms"] = _teacher_ms(task, splits)
                 budget = budget.within(aim["latency_ms"])
             done = {"asked": asked, **_result(budget, task, splits, aim)}
             done["kept"] = _kept(task, splits, out / done["winner"]["run"] / "student")
@@ -129,15 +133,14 @@ def _kept(task: Task, splits: Splits, student: Path) -> dict[str, Any]:
     return {"metric": splits.task.metric, **values, **told}
 
 
-def _teacher_ms(budget: Budget, task: Task, splits: Splits) -> float:
+def _teacher_ms(task: Task, splits: Splits) -> float:
     """Return the teacher's milliseconds in torch, timed once a search."""
-    at = task.home / f"teacher-{budget.length}-tokens.json"
+    at = task.home / f"teacher-{task.sample.digest[:16]}.json"
     if not is_whole(at):
         model = load_model(task.teacher, splits.task.kind)
-        ms = latency.of_teacher(model, splits.task.kind, budget.length)
-        keep_json(at, {"latency_ms": ms})
+        keep_json(at, {"latency_ms": latency.of_teacher(model, task.teacher, task.sample)})
     ms = float(read_json(at)["latency_ms"])
-    log.info(f"the teacher takes {ms:.3g} ms a text of {budget.length} tokens in torch, one thread")
+    log.info(f"the teacher takes {ms:.3g} ms a text in torch, {END_TO_END}")
     return ms
 
 

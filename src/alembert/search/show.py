@@ -12,9 +12,9 @@ from alembert.bench.rows import Row, row_of
 from alembert.bench.show import shown
 from alembert.evaluation.uncertainty import phrases
 from alembert.io.files import read_json
+from alembert.search.latency import END_TO_END
 
-GRAPH_ALONE = "the graph alone, random tokens, one thread"
-END_TO_END = "end to end on real texts of --eval, one at a time, one thread"
+ON_EVAL = "on real texts of --eval, one at a time, one thread"
 RATIOS = "x: times as fast as the teacher in that engine, on the same texts; ≈ same: in the noise"
 
 
@@ -22,7 +22,7 @@ def table(done: dict[str, Any]) -> None:
     """Print the trained candidates, the fastest first, and the cost of the search."""
     rungs, times = done["rungs"], latencies(done)
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
-    caption = f"ms: {GRAPH_ALONE}"
+    caption = f"ms: {END_TO_END}"
     if rungs:
         texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
         caption += f"; held-out {done['metric']}{texts} after these shares of their training"
@@ -80,7 +80,7 @@ def final_table(rows: Sequence[Row]) -> None:
         speeds = {ratio.to: shown(ratio) for ratio in row.ratios}
         cells = [speeds.get(to, "") for to in references]
         found.add_row(row.model, row.backend, f"{row.cpu_ms['median']:.3g}", *cells)
-    note = f"{END_TO_END}, median {rows[0].length} tokens; {RATIOS}"
+    note = f"{ON_EVAL}, median {rows[0].length} tokens; {RATIOS}"
     Console(markup=False).print(found, note, sep="\n", highlight=False)
 
 
@@ -107,9 +107,9 @@ def summary(out: Path, done: dict[str, Any]) -> str:
     if "latency_ms" in done["teacher"]:
         times = done["teacher"]["latency_ms"] / winner["latency_ms"]
         faster = f", {times:.1f} times as fast as its teacher's in torch"
-    graph = f"{winner['latency_ms']:.3g} ms a text in {backend}{faster} ({GRAPH_ALONE})"
+    speed = f"{winner['latency_ms']:.3g} ms a text in {backend}{faster} ({END_TO_END})"
     return (
-        f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, {graph}"
+        f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, {speed}"
         f"{_on_real_texts(end_to_end(out), backend)}; keeps {retention}{on_eval}"
     )
 
@@ -121,4 +121,4 @@ def _on_real_texts(rows: Sequence[Row], backend: str) -> str:
         return ""
     speeds = [f"{ratio.value:.1f} times its teacher in {ratio.to.rpartition(':')[2]}"
              for ratio in row.ratios]  # fmt: skip
-    return f"; {row.cpu_ms['median']:.3g} ms {END_TO_END}, {', '.join(speeds)}"
+    return f"; {row.cpu_ms['median']:.3g} ms {ON_EVAL}, {', '.join(speeds)}"

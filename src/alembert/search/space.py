@@ -10,10 +10,11 @@ from alembert.models.architectures import anatomy, inner_size
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe, replaced
 
-RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert")
+RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert", "static")
 LAYERS = (1, 2, 3, 4, 6, 8, 12, 24)  # of students as wide as their teacher
 FEWER = (2, 3, 4, 6)  # of narrower students
 VOCABULARIES = ("task", "all")
+SCORED = {"tinybert", "mobilebert"}  # recipes that compare attention scores
 RESHAPED = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
 
 
@@ -26,8 +27,8 @@ class Budget:
     trials: int = 9  # candidates that are trained briefly
     steps: int = 100  # of the first rung
     epochs: float | None = None  # of the winner's stages; None: as in its recipe
-    length: int = 32  # tokens of the text that is timed
-    recipes: tuple[str, ...] = RECIPES
+    length: int | None = None  # tokens of the texts that are timed; None: as long as they are
+    recipes: tuple[str, ...] | None = None  # None: all that fit the teacher
     vocabularies: tuple[str, ...] = VOCABULARIES
     min_speedup: float | None = None  # over the teacher in torch
 
@@ -60,7 +61,10 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """One student: its layers, hidden size, attention heads and feed-forward inner size."""
+    """One student: its layers, hidden size, attention heads and feed-forward inner size.
+
+    A static one has no layers and no heads, and its inner size is that of its head.
+    """
 
     recipe: str
     layers: int
@@ -94,20 +98,24 @@ class Shape:
         return replaced(recipe, student=student, stages=stages, augment=None)
 
 
-def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list[Shape]:
+def grid(teacher: PreTrainedConfig, recipes: Sequence[str] | None, pairs: bool) -> list[Shape]:
     """Return the shapes of these recipes, each family's shallowest first; pairs: of texts.
+
+    Without recipes they are those of all that fit the teacher.
 
     Raises UserError for an unknown recipe, and for a teacher whose layers cannot be copied.
     """
-    for name in recipes:
+    for name in recipes or ():
         if name not in RECIPES:
             raise UserError(f"--recipes {name}: choose among {', '.join(RECIPES)}")
     parts = anatomy(teacher, "searching a student")
+    if recipes is None:
+        recipes = [name for name in RECIPES if not (parts.relative and name in SCORED)]
     width, heads = int(teacher.hidden_size), int(teacher.num_attention_heads)
-    if parts.relative and {"tinybert", "mobilebert"} & set(recipes):
+    if parts.relative and SCORED & set(recipes):
         raise UserError(
             f"--recipes: tinybert and mobilebert compare attention scores, and those of a "
-            f"'{teacher.model_type}' count relative positions: take --recipes distilbert,minilm"
+            f"'{teacher.model_type}' count relative positions: leave them out"
         )
     if not parts.copies:
         raise UserError(
@@ -148,6 +156,11 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
             shapes.append(
                 Shape(recipe="mobilebert", layers=n, hidden_size=size, heads=heads, inner=inside)
             )
+    if "static" in recipes:
+        student = recipe_of("static", teacher).student
+        size, inside = int(student["hidden_size"]), int(student["neurons"])
+        name = "static-pairs" if pairs else "static"
+        shapes.append(Shape(recipe=name, layers=0, hidden_size=size, heads=0, inner=inside))
     if not shapes:
         raise UserError(
             f"--recipes {','.join(recipes)}: of a teacher of {heads} heads there is no such shape; "

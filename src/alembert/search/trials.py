@@ -11,9 +11,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.data.splits import Files
-from alembert.export import deployed
-from alembert.inference.engine import open_engine
-from alembert.inference.manifest import Manifest, read_manifest
+from alembert.export import deployed, static
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep_checksums, keep_json, read_json
@@ -21,7 +19,7 @@ from alembert.recipes.schema import Recipe, Stage, replaced, with_run
 from alembert.runs.folder.writing import copy_file
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.search.latency import spent, timed
+from alembert.search.latency import Sample, of_export, spent
 from alembert.search.space import Shape
 from alembert.training.monitor import length_of
 
@@ -43,6 +41,7 @@ class Task:
     max_length: int
     seed: int
     precision: str
+    sample: Sample  # texts that models are timed on
     metric: str | None = None  # None: the usual one of the task
 
     @property
@@ -114,9 +113,7 @@ def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[s
     return dict(read_json(record))
 
 
-def train_fully(
-    task: Task, shape: Shape, vocabulary: str, epochs: float | None, length: int
-) -> dict[str, Any]:
+def train_fully(task: Task, shape: Shape, vocabulary: str, epochs: float | None) -> dict[str, Any]:
     """Train to the end, export, evaluate and time, unless recorded; return the record."""
     name = f"{shape.name}-{vocabulary}" + (f"-{epochs:g}-epochs" if epochs is not None else "")
     record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
@@ -127,7 +124,7 @@ def train_fully(
         with spent() as cost:
             metrics = run(job)
         with spent() as exporting:
-            exported = _exported(job.result, length)
+            exported = _exported(job.result, task.sample)
         result = {
             "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **cost,
@@ -135,16 +132,16 @@ def train_fully(
         }  # fmt: skip
         keep_json(record, result)
     result = dict(read_json(record))
-    if result.get("tokens", length) != length:
-        ms = _ms(out / "student", read_manifest(out / "student"), length)
-        result |= {"latency_ms": ms, "tokens": length}
+    if result.get("timed_on") != task.sample.digest:
+        ms = of_export(out / "student", result.get("backend", "int8"), task.sample)
+        result |= {"latency_ms": ms, "timed_on": task.sample.digest}
         keep_json(record, result)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
         shutil.rmtree(each, ignore_errors=True)
     return result
 
 
-def _exported(student: Path, length: int) -> dict[str, Any]:
+def _exported(student: Path, sample: Sample) -> dict[str, Any]:
     """Return the backend that a student is deployed in, its milliseconds and sizes."""
     if (exported := deployed.found(student)) is None:
         raise UserError(
@@ -152,19 +149,15 @@ def _exported(student: Path, length: int) -> dict[str, Any]:
         )
     facts = exported.manifest
     chosen = facts.variant(None, student)
-    if chosen.backend != "int8":
+    if chosen.backend not in ("int8", static.BACKEND):
         log.info(
             f"{student}: int8 keeps too little of its metric, or is slower: it is deployed as "
             f"{chosen.backend}"
         )
     return {
-        "backend": chosen.backend, "latency_ms": _ms(student, facts, length), "tokens": length,
-        "parameters": facts.parameters, "size_mb": chosen.size_mb,
+        "backend": chosen.backend, "latency_ms": of_export(student, chosen.backend, sample),
+        "timed_on": sample.digest, "parameters": facts.parameters, "size_mb": chosen.size_mb,
     }  # fmt: skip
-
-
-def _ms(student: Path, manifest: Manifest, length: int) -> float:
-    return timed(open_engine(student, manifest, None, 1), length, manifest.vocabulary)
 
 
 def is_whole(record: Path) -> bool:
