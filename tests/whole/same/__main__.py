@@ -6,7 +6,7 @@ probes/ on both, and compares all that they print, write and answer over HTTP: l
 predictions, weights, graphs, help texts, refusals, names of files. It uses the command, the files
 it writes and HTTP alone, so modules may move as they like.
 
-    make same BASE=v1                              # everything: about ten minutes on two cores
+    make same BASE=v1                              # everything: under twenty minutes on two cores
     make same BASE=v1 ARGS="--only 'help:*'"       # probes whose titles match
 
 What differs is printed, grouped by file, and all of it is in .same/differences.txt. The exit code
