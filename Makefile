@@ -1,10 +1,10 @@
-# quickstart test test-slow check bench same clean; every target sees to .venv first.
+# quickstart test test-slow check bench docs same clean; every target sees to .venv first.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test test-slow check bench same clean
+.PHONY: quickstart test test-slow check bench docs same clean
 
 quickstart: $(STAMP)
 	$(BIN)/alembert quickstart $(ARGS)
@@ -26,6 +26,11 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.speed.step $(ARGS)
+
+# The site, in build/site; a warning is an error.
+docs: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
 
 # What BASE (a commit) does and HEAD (the working tree, or a commit) does not, to the last digit.
 same: $(STAMP)
