@@ -49,7 +49,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for target in linked(path):
             if target not in found and not target.endswith(NOTEBOOK):
                 found[target] = file_of(target, config)
-    found["docs/site/site.css"] = file_of("docs/site/site.css", config)
+    for name in ("site.css", "site.js"):
+        found[f"docs/site/{name}"] = file_of(f"docs/site/{name}", config)
     made = {f"{path}.md": page_of(ROOT / path) for path in tracked(f"examples/*{NOTEBOOK}")}
     made |= {f"reference/{name}.md": reference(name) for name in REFERENCES}
     themes = [
