@@ -17,19 +17,24 @@ from support.runs import saved, task_file
 from support.stages import in_fp32
 from transformers import BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
 
+from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.data.splits import Files, prepare
 from alembert.io.errors import UserError
 from alembert.io.tensors import save_part
 from alembert.models.loading import load_config, load_model
+from alembert.models.trace import no_grad_trace
 from alembert.objectives.label_terms import SoftLabels
+from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE, Relations
 from alembert.recipes.overrides import with_settings
-from alembert.recipes.schema import Init, Recipe, Run, Stage
+from alembert.recipes.schema import Init, Recipe, Run, Stage, replaced
 from alembert.recipes.tinybert import student_config
 from alembert.runs import run
 from alembert.runs import stage as beginning
 from alembert.runs.job import Job
+from alembert.training import distillation as live
 from alembert.training import logit_cache
+from alembert.training.distillation import Distillation
 
 NAMES = ["down", "flat", "up"]
 ASKED = logit_cache.RowSubset(np.array([4, 0, 6, 3, 1, 5, 2]), 4)
@@ -284,3 +289,72 @@ def test_several_processes_read_a_share_each_and_have_all(
     for i in range(60):
         for one in both:
             assert (one[i]["teacher_logits"] == whole[i]["teacher_logits"]).all()
+
+
+LAYERS = (
+    SoftLabels(temperature=2.0),
+    HiddenMSE(layers="uniform", embeddings=True),
+    AttentionMSE(layers="uniform"),
+    Relations(layers="last", heads=4),
+)
+
+
+@pytest.mark.parametrize("head", ["classification", "tokens"])
+def test_kept_states_give_the_losses_of_a_teacher_at_hand(
+    tmp_path: Path, tokenizer: BertTokenizerFast, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "teacher", tokenizer, head, num_hidden_layers=4)
+    saved(tmp_path / "student", tokenizer, head, num_hidden_layers=2)
+    teacher, student = (load_model(str(tmp_path / x), head) for x in ("teacher", "student"))
+    lengths, per_token = [3, 5, 2, 4, 6, 3, 2], head == "tokens"
+    ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
+    rows = Encoded(
+        input_ids=ids,
+        lengths=lengths,
+        labels=np.zeros(len(ids) if per_token else 7, np.int64),
+        token_type_ids=None,
+        per_token=per_token,
+    )
+    distillation = Distillation(student.eval(), teacher, LAYERS, words=False).eval()
+    monkeypatch.setattr(logit_cache, "TOKENS", 8)  # so that there are several batches
+    kept = logit_cache.with_traces(distillation, rows, 0, in_fp32())
+    assert isinstance(kept, logit_cache.WithTeacherTraces)
+    wanted, of_terms = distillation(pad([rows[i] for i in (4, 0, 2, 5)], 0))
+    monkeypatch.setattr(live, "no_grad_trace", None)  # nobody asks the teacher again
+    found, of_kept = distillation(pad([kept[i] for i in (4, 0, 2, 5)], 0))
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+    assert of_kept.keys() == of_terms.keys()
+    for term, value in of_terms.items():
+        torch.testing.assert_close(of_kept[term], value, atol=1e-6, rtol=1e-5)
+
+
+def test_states_that_are_too_many_or_that_nobody_reads_are_not_kept(
+    tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, rows = at_hand(tmp_path, tokenizer)
+    logits = Distillation(teacher, teacher, (SoftLabels(),), words=False)
+    assert logit_cache.with_traces(logits, rows, 0, in_fp32()) is rows
+    states = Distillation(teacher, teacher, LAYERS, words=False)
+    monkeypatch.setattr(logit_cache, "MEMORY", 10_000)
+    assert logit_cache.with_traces(states, rows, 0, in_fp32()) is rows
+
+
+def test_a_stage_of_several_epochs_asks_its_teacher_about_each_text_once(
+    tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(model: Any, batch: Any, reads: Any) -> Any:
+        asked.append(len(batch["input_ids"]))
+        return no_grad_trace(model, batch, reads)
+
+    for place in (logit_cache, live):
+        monkeypatch.setattr(place, "no_grad_trace", counted)
+    made = job(tmp_path, tokenizer, "long")
+    stage = replaced(made.recipe.stages[0], objective=(SoftLabels(), AttentionMSE(layers="last")))
+    run.run(replace(made, recipe=replaced(made.recipe, stages=(stage,))))
+    assert sum(asked) == 60 + 1  # the first one tells how much memory is needed
+    asked.clear()
+    short = replaced(stage, epochs=1.5)
+    run.run(replace(made, out=tmp_path / "short", recipe=replaced(made.recipe, stages=(short,))))
+    assert sum(asked) == 60 + 4 * 8  # seven steps of eight and one of four, then four of eight

@@ -33,7 +33,7 @@ from alembert.runs.texts import class_weights
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
 from alembert.training.callbacks import Callback, Callbacks, Progress
-from alembert.training.logit_cache import WithTeacherLogits
+from alembert.training.logit_cache import WithTeacherLogits, are_read_often, with_traces
 from alembert.training.loop import train
 from alembert.training.monitor import Length, length_of
 from alembert.training.sparse_embedding import restrict, token_ids_in
@@ -213,6 +213,10 @@ def _measured(
         assert path is not None
         model = few.teachers[path].model(few.student.head(stage))
         teacher = _logits_seconds(model, few.teacher, len(texts.teacher.splits.train))
+    elif are_read_often(length, stage.batch_size, len(splits.train)):
+        began, part = time.perf_counter(), len(rows) / len(splits.train)
+        asked, rows = rows, with_traces(distillation, rows, texts.student.pad, accelerator, part)
+        teacher = 0.0 if rows is asked else (time.perf_counter() - began) / part
     ids = (splits.train.input_ids, splits.valid.input_ids)
     restrict(distillation.student, token_ids_in(ids, texts.student.pad))
     ends = np.cumsum([len(group) for group in groups])

@@ -28,7 +28,13 @@ from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.training import checkpoint, trace_cache
 from alembert.training.distillation import Distillation
-from alembert.training.logit_cache import RowSubset, WithTeacherLogits, cached_logits
+from alembert.training.logit_cache import (
+    RowSubset,
+    WithTeacherLogits,
+    are_read_often,
+    cached_logits,
+    with_traces,
+)
 from alembert.training.monitor import length_of
 
 log = logging.getLogger(__name__)
@@ -89,6 +95,10 @@ def prepare_stage(
             rows = with_linear_teacher(
                 student_task.splits, student_task.tokenizer, job.student, stage.max_length, job.seed
             )
+    if not on_corpus:
+        length = length_of(stage, len(rows), len(labels))
+        if are_read_often(length, stage.batch_size, len(rows)):
+            rows = with_traces(distillation, rows, student_task.pad, accelerator)
     if isinstance(rows, Corpus) and job.caching is not None:
         rows, masking = _with_traces(
             job, stage, distillation, rows, masking, student_task.pad, accelerator

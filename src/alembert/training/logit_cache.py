@@ -1,7 +1,14 @@
-"""A cache on disk of a teacher's logits for a task's rows, keyed by weights, ids and precision."""
+"""What a teacher says of a task's rows: its logits in a cache on disk, its states in memory.
+
+The logits are keyed by weights, ids and precision. States are kept for one stage that reads each
+row in several epochs. They are computed in an order of their own, so that a stage that is resumed
+has the same ones.
+"""
 
 import hashlib
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,16 +21,25 @@ from safetensors.numpy import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from alembert.data.batches import Rows
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
+from alembert.io.environment import memory
 from alembert.io.errors import UserError
 from alembert.io.files import cache
 from alembert.io.progress import HIDDEN, tqdm
 from alembert.io.tensors import Parts, save_part
 from alembert.models.trace import Reads, no_grad_trace
+from alembert.objectives import recorded
+from alembert.training.distillation import Distillation
+from alembert.training.monitor import Length
 
+MEMORY = 2**32  # bytes of a stage's states, at most, and an eighth of the machine's memory
+EPOCHS = 2  # that a stage reads at least, for its states to be kept
+TOKENS = 4096  # of a batch whose states are computed, with padding
 PART = 4096  # rows of a file; an interrupted run loses one file at most
 BATCH = 64
+LOGITS = "teacher_logits"
 
 
 class RowSubset(NamedTuple):
@@ -64,7 +80,7 @@ class WithTeacherLogits(torch.utils.data.Dataset[dict[str, Any]]):
             first, row = part * PART, part * PART + row
             span = self._offsets[[row, row + 1]] - self._offsets[first]
             row = slice(*span)  # type: ignore[assignment]
-        return {**self.rows[index], "teacher_logits": self.logits[part][row]}
+        return {**self.rows[index], LOGITS: self.logits[part][row]}
 
 
 def cached_logits(
@@ -106,6 +122,92 @@ def cached_logits(
                     logits[part] = load_file(parts.path(part))["logits"]
             accelerator.wait_for_everyone()
     return WithTeacherLogits(rows, [logits[part] for part in needed], subset)
+
+
+class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
+    """Rows with what a teacher's forward pass leaves behind.
+
+    states are tensors (tokens of all rows, ...), and logits (N, C), or None where the rows have
+    them already, where each token has its own (a state), and where nobody reads them.
+    """
+
+    def __init__(self, rows: Rows, states: dict[str, Tensor], logits: Tensor | None) -> None:
+        self.rows, self.lengths = rows, rows.lengths
+        self._states, self._logits = states, logits
+        self._starts = np.concatenate(([0], np.cumsum(rows.lengths, dtype=np.int64)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        part = slice(*self._starts[[index, index + 1]].tolist())
+        row = {**self.rows[index], **{name: x[part] for name, x in self._states.items()}}
+        return row if self._logits is None else {**row, LOGITS: self._logits[index]}
+
+
+def are_read_often(length: Length, batch_size: int, rows: int) -> bool:
+    """Return whether a stage reads its rows so often that the teacher's states are to be kept."""
+    return length.floor * batch_size >= EPOCHS * rows
+
+
+def with_traces(
+    distillation: Distillation,
+    rows: Rows,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    share: float = 1.0,
+) -> Rows:
+    """Return the rows with their teacher's states, computed once for all epochs of a stage.
+
+    In bf16 they are rounded to it. The rows stay as they are where no states are read, where these
+    take too much memory, on several processes, and on a GPU, on which a teacher is quicker than a
+    copy of its states. These rows, a sample
+    of a stage's, may take `share` of the memory.
+    """
+    teacher, reads = distillation.teacher, distillation.reads[1]
+    if isinstance(rows, WithTeacherLogits):
+        reads = replace(reads, logits=False)
+    alone = accelerator.num_processes == 1 and accelerator.device.type == "cpu"
+    if teacher is None or not alone or not (reads.hidden or reads.attention):
+        return rows
+    half = accelerator.mixed_precision == "bf16"
+    distillation.ready(accelerator.device, half)
+    spec = recorded.trace_spec(distillation.objective, reads)
+
+    def computed(numbers: Sequence[int]) -> list[dict[str, Tensor]]:
+        batch = pad([rows[i] for i in numbers], pad_token_id)
+        with accelerator.autocast():
+            trace = no_grad_trace(teacher, batch, reads)
+        found = recorded.trace_to_rows(trace, batch, spec, 1)
+        if trace.logits is not None:
+            for row, number, logits in zip(found, numbers, trace.logits, strict=True):
+                row[LOGITS] = logits[: rows.lengths[number]] if logits.ndim == 2 else logits
+        return found
+
+    order = sorted(range(len(rows)), key=rows.lengths.__getitem__)
+    total, (first,) = int(np.sum(rows.lengths)), computed(order[-1:])
+    shapes = {name: (len(rows) if x.ndim == 1 else total, *x.shape[x.ndim > 1 :])
+              for name, x in first.items()}  # fmt: skip
+    kinds = {name: torch.bfloat16 if half and name != LOGITS else torch.float32 for name in shapes}
+    size = sum(math.prod(shape) * kinds[name].itemsize for name, shape in shapes.items())
+    if size > share * min(MEMORY, memory() // 8):
+        return rows
+    kept = {name: torch.empty(shape, dtype=kinds[name]) for name, shape in shapes.items()}
+    starts = np.cumsum(rows.lengths, dtype=np.int64) - rows.lengths
+    with tqdm(total=len(order), unit="text", desc="teacher", dynamic_ncols=True, mininterval=0.5,
+              disable=HIDDEN) as bar:  # fmt: skip
+        while order:
+            count = max(TOKENS // rows.lengths[order[-1]], 1)
+            numbers = order[-count:]
+            del order[-count:]
+            for number, row in zip(numbers, computed(numbers), strict=True):
+                for name, x in row.items():
+                    start = starts[number]
+                    place = number if x.ndim == 1 else slice(start, start + len(x))
+                    kept[name][place] = x
+            bar.update(len(numbers))
+    per_text = shapes.get(LOGITS, ())[:1] == (len(rows),) and first[LOGITS].ndim == 1
+    return WithTeacherTraces(rows, kept, kept.pop(LOGITS) if per_text else None)
 
 
 def _compute(
