@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 from alembert.bench.rows import SPREAD, Round, Row, per_round, ratio, row, weights_mb
 from alembert.bench.worker import Failed, Spec, work
+from alembert.io.environment import memory
 from alembert.io.errors import UserError
 from alembert.io.progress import Work
 
@@ -154,4 +154,4 @@ def _free_mb() -> float:
     if lines.is_file():
         fields = dict(line.split(":") for line in lines.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024 / 1e6
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return memory() / 1e6

@@ -27,7 +27,8 @@ def time_shapes(
     Raises UserError where none is. Shapes deeper than one over the budget are not timed.
     """
     limit = budget.max_latency_ms or float("inf")
-    if (load := os.getloadavg()[0]) > (cores := os.cpu_count() or 1):
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # which Windows has not
+    if load > (cores := os.cpu_count() or 1):
         log.info(
             f"{load:.0f} programs share {cores} cores: latencies come out too long, and are kept"
         )
