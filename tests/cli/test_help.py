@@ -29,7 +29,7 @@ def test_help_shows_each_option_of_a_verb_once(
     done = CliRunner().invoke(main.app, [*words, "-h"])
     assert done.exit_code == 0
     assert done.output == CliRunner().invoke(main.app, [*words, "--help"]).output
-    shown = re.findall(r"^  (?:-h, )?(--[a-z0-9-]+)", done.output, re.M)
+    shown = re.findall(r"^  (?:-[a-z], )?(--[a-z0-9-]+)", done.output, re.M)
     options = [each.opts[0] for each in verb.params if each.opts[0].startswith("-")]
     assert sorted(shown) == sorted([*options, "--help"])
     assert ("\nOther options:" in done.output) == (len(shown) > help.GROUPED)

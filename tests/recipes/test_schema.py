@@ -168,3 +168,21 @@ def test_a_recipe_file_of_before_the_section_run_is_read(tmp_path: Path) -> None
 def test_a_setting_of_a_run_that_cannot_be_is_refused(field: str, value: str, said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
         with_settings(recipe_of("distilbert", BertConfig()), {f"run.{field}": value})
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("stages.tsak.clip", "; did you mean 'task'?"),
+        ("stages.task.learning_rat", "; did you mean 'learning_rate'?"),
+        ("stages.task.objective.SoftLabel.weight", "; did you mean 'SoftLabels'?"),
+        ("stages.task.temperature", "max_length"),  # a name elsewhere in the recipe is no hint
+        ("stages.task.wholly_other", "max_length"),
+    ],
+)
+def test_a_setting_that_there_is_not_is_answered_with_a_near_one(key: str, hint: str) -> None:
+    with pytest.raises(UserError) as found:
+        with_settings(recipe_of("distilbert", BertConfig()), {key: "1"})
+    told = str(found.value)
+    assert told.startswith(f"--set {key}: there is no")
+    assert told.endswith(hint) if "?" in hint else hint in told and "did you mean" not in told

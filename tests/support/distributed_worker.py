@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alembert.cli.main import _print_news
+from alembert.cli import news
 from alembert.data.splits import Files
 from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
@@ -64,7 +64,7 @@ def main(home: Path, out: Path, steps: int, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _print_news(err=False)  # as the command line does, of which one process alone prints
+    news.start(err=False)  # as the command line does, of which one process alone prints
     for way in ("copies", "shards"):
         os.environ["ACCELERATE_USE_FSDP"] = str(way == "shards").lower()
         main(Path(sys.argv[1]), Path(sys.argv[2]) / way, int(sys.argv[3]), sys.argv[4:])

@@ -1,40 +1,140 @@
-"""The wheel: all of the package is in it, and it works where there is nothing but the wheel."""
+"""The wheel and the source distribution: all is in them, and the wheel works alone."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from markdown_it import MarkdownIt
+from packaging.metadata import Metadata
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "alembert"
+ADDRESS = "https://example.org/alembert"
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, address: str = "") -> str:
     """What a command prints, in an environment that does not lead back to the sources."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["ALEMBERT_REPOSITORY"] = address
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing is left behind in the sources and nothing old gets in."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, so that nothing is left behind in the sources and nothing old gets in."""
     copy = tmp_path_factory.mktemp("sources")
     for path in ROOT.iterdir():
         if path.is_file() and not path.name.startswith("."):
             shutil.copy(path, copy)
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "src", copy / "src", ignore=ignore)
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy, cwd=copy)
-    [built] = copy.glob("*.whl")
-    return built
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(sources: Path) -> Path:
+    """The folder of the source distribution, and of the wheel that is built of that."""
+    out = sources / "built"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out]
+    run(*build, cwd=sources, address=f"{ADDRESS}/")
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    [found] = built.glob("*.whl")
+    return found
+
+
+def metadata_of(distribution: Path) -> Metadata:
+    """The metadata, checked as an index does: every field by its rules."""
+    if distribution.suffix == ".whl":
+        with ZipFile(distribution) as archive:
+            [name] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+            content = archive.read(name)
+    else:
+        with tarfile.open(distribution) as archive:
+            name = next(name for name in archive.getnames() if name.count("/") == 1
+                        and name.endswith("/PKG-INFO"))  # fmt: skip
+            file = archive.extractfile(name)
+            assert file is not None
+            content = file.read()
+    return Metadata.from_email(content, validate=True)
+
+
+def links_of(markdown: str) -> list[str]:
+    """The addresses of the links and pictures in a page."""
+    page = MarkdownIt("commonmark").enable("table").parse(markdown)
+    inner = [token for block in page for token in block.children or ()]
+    found = [token.attrs.get("href", token.attrs.get("src")) for token in inner]
+    return [str(each) for each in found if each is not None]
+
+
+@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_an_index_takes_the_metadata_and_shows_the_description(built: Path, kind: str) -> None:
+    [path] = built.glob(kind)
+    metadata = metadata_of(path)
+    assert metadata.description_content_type == "text/markdown"
+    links = links_of(metadata.description or "")
+    assert len(links) > 40
+    own = [link.removeprefix(f"{ADDRESS}/blob/HEAD/") for link in links if ADDRESS in link]
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert [link for link in own if not (ROOT / link).exists()] == []
+    assert (
+        MarkdownIt("commonmark").enable("table").render(metadata.description).count("<table>") > 1
+    )
+    assert (metadata.project_urls or {})["Source"] == ADDRESS
+    assert all(url.startswith(ADDRESS) for url in (metadata.project_urls or {}).values())
+    assert metadata.license_expression == "Apache-2.0"
+    pythons = [re.findall(r"Python :: (3\.\d+)$", each) for each in metadata.classifiers or ()]
+    assert [each for found in pythons for each in found] == ["3.11"]  # which the tests run on
+
+
+def test_without_an_address_no_link_of_the_description_is_broken(sources: Path) -> None:
+    program = "import runpy, setuptools\nsetuptools.setup = lambda **given: print(given)\n"
+    program += "runpy.run_path('setup.py')"
+    told = run(sys.executable, "-c", program, cwd=sources)
+    given = ast.literal_eval(told)
+    assert links_of(given["long_description"]) == []
+    assert "Alembert is installed from a clone" in given["long_description"]
+    assert given["project_urls"] == {}
+
+
+def test_the_source_distribution_holds_what_a_build_needs(built: Path) -> None:
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE"} < names
+    assert {name.split("/")[0] for name in names} <= {
+        "", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "src",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["transformers", "tokenizers", "onnxruntime"])
+def test_the_lowest_release_that_is_allowed_is_the_tested_one(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = [Requirement(each) for part in project["optional-dependencies"].values()
+             for each in part]  # fmt: skip
+    [lowest] = {
+        clause.version for need in needs if need.name == name for clause in need.specifier
+        if clause.operator == ">="
+    }  # fmt: skip
+    tested = re.search(rf"^{name}==(\d+\.\d+)", (ROOT / "constraints.txt").read_text(), re.M)
+    assert tested is not None
+    assert lowest == tested[1]
 
 
 @pytest.fixture(scope="module")

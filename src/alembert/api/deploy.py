@@ -224,7 +224,7 @@ def predict_file(
     """
     from alembert.data.rowwise import answering, reading, writing
     from alembert.io.environment import recorded_files
-    from alembert.io.progress import HIDDEN, tqdm
+    from alembert.io.progress import BYTES, Work
 
     out = Path(out)
     writing.check_out(out)
@@ -237,7 +237,7 @@ def predict_file(
     answer, rows, empty = predictor(session, top), 0, 0
     with (
         writing.writer(out) as write,
-        tqdm(total=first.size, unit="B", unit_scale=True, desc="predicting", disable=HIDDEN) as bar,
+        Work("predicting", first.size, BYTES, kept=True) as work,
     ):
         for block in chain([first], blocks):
             filled = [each for each in block.texts if each is not None]
@@ -246,9 +246,9 @@ def predict_file(
             write(block.columns | columns.cells(told))
             rows += len(told)
             empty += len(told) - len(filled)
-            bar.update(block.position - bar.n)
-            bar.set_postfix_str(f"{rows:,} texts")
-        bar.update(first.size - bar.n)
+            work.n = block.position
+            work.tell(texts=f"{rows:,}")
+        work.n = first.size
     return Answered(rows, empty)
 
 

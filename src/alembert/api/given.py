@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from alembert.io.errors import UserError
+from alembert.io.progress import doing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -141,6 +142,9 @@ _KINDS: dict[str, Convert] = {
 }  # fmt: skip
 
 
+ENDLESS = ("serve",)  # which is not work that ends
+
+
 def plain(function: Callable[P, T]) -> Callable[P, T]:
     """The function, called with plain values in place of those of numpy, of Path and of Model.
 
@@ -161,7 +165,10 @@ def plain(function: Callable[P, T]) -> Callable[P, T]:
             for name, value in zip_longest(names[: len(positional)], positional)
         ]
         more: Any = {name: converted(name, value) for name, value in named.items()}
-        return function(*values, **more)
+        if verb in ENDLESS:
+            return function(*values, **more)
+        with doing(verb.replace("_", " ")):
+            return function(*values, **more)
 
     return call
 

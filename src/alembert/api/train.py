@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 from alembert.api import options as o
 from alembert.api.given import plain
 from alembert.api.model import Model
-from alembert.api.named_recipes import changed
 from alembert.api.seeds import repeat
 from alembert.io.errors import UserError, leads
 
@@ -270,6 +269,7 @@ def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions)
 
     from alembert.models.loading import load_config
     from alembert.recipes.finetune import finetune as recipe_for
+    from alembert.recipes.overrides import with_settings
 
     recipe = recipe_for(BertConfig() if model is None else load_config(model))
     changes = o.changes_of(recipe, options)
@@ -277,7 +277,7 @@ def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions)
     _check_unshaped(
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
-    return changed(recipe, changes)
+    return with_settings(recipe, changes)
 
 
 def _chosen(
@@ -291,6 +291,7 @@ def _chosen(
 
     from alembert.models.loading import load_config
     from alembert.recipes.choose import choose_recipe
+    from alembert.recipes.overrides import with_settings
 
     student = options.get("student")
     chosen = choose_recipe(
@@ -300,7 +301,7 @@ def _chosen(
     changes = o.changes_of(chosen, options)
     if student:
         _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
-    return changed(chosen, changes)
+    return with_settings(chosen, changes)
 
 
 def _check_unshaped(changes: dict[str, str], why: str) -> None:

@@ -34,7 +34,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep, write_text
 from alembert.io.locks import locked
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import Work
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
@@ -275,7 +275,7 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
 def _parts(folder: Path, rows: pa.Table, names: Sequence[str], how: Augmentation) -> list[Path]:
     """Return the files of all parts in order, after writing those that are missing."""
     parts = []
-    with tqdm(total=len(rows), unit=" rows", desc="augmenting", disable=HIDDEN) as bar:
+    with Work("augmenting", len(rows), "rows") as work:
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
             parts.append(folder / f"{start:09}")
@@ -286,7 +286,7 @@ def _parts(folder: Path, rows: pa.Table, names: Sequence[str], how: Augmentation
                 with atomic(parts[-1]) as beside:
                     pq.write_table(variants, beside)
                 keep(folder, [parts[-1].name])
-            bar.update(len(part))
+            work.update(len(part))
     return parts
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from alembert.bench.rows import Round, Row, Subject, row
 from alembert.inference.session import Session
 from alembert.io.answers import Text
+from alembert.io.progress import Work
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +69,16 @@ def time_in_turns(
     turn = _turn(models, texts, seconds)
     rounds: dict[str, list[Round]] = {each.name: [] for each in models}
     began = time.perf_counter()
-    for number in range(max(MOST // turn, FEWEST)):
-        chosen = [(number * turn + i) % len(texts) for i in range(turn)]
-        asked, length = [texts[i] for i in chosen], sum(tokens[i] for i in chosen)
-        for each in models:
-            rounds[each.name].append(_round(each.answer, asked, length))
-        if number + 1 >= FEWEST and time.perf_counter() - began > seconds:
-            break
+    most = max(MOST // turn, FEWEST)
+    with Work("timing the models", most, "rounds", at_most=True) as work:
+        for number in range(most):
+            chosen = [(number * turn + i) % len(texts) for i in range(turn)]
+            asked, length = [texts[i] for i in chosen], sum(tokens[i] for i in chosen)
+            for each in models:
+                rounds[each.name].append(_round(each.answer, asked, length))
+            work.update()
+            if number + 1 >= FEWEST and time.perf_counter() - began > seconds:
+                break
     count = len(rounds[models[0].name]) * turn
     if count < MOST - turn:
         log.info(f"timed on {count} texts and not on {MOST}: more would take over {seconds:.0f} s")

@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,8 +13,9 @@ from typing import Any
 
 from alembert.bench.rows import SPREAD, Round, Row, per_round, ratio, row, weights_mb
 from alembert.bench.worker import Failed, Spec, work
+from alembert.io.environment import memory
 from alembert.io.errors import UserError
-from alembert.io.progress import tqdm
+from alembert.io.progress import Work
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +107,13 @@ def _times(
     times: dict[Spec, list[Round]] = {worker.spec: [] for worker in workers}
     began, number = time.monotonic(), 0
     limit = max(1, round(seconds))
-    with tqdm(total=limit, unit="s", desc="timing", leave=False) as bar:
+    with Work("timing", limit, "s", at_most=True) as work:
         while True:
             for worker in workers:
                 times[worker.spec].append(worker.time_round(number))
             number += 1
             spent = time.monotonic() - began
-            bar.update(min(round(spent), limit) - bar.n)
+            work.n = min(round(spent), limit)
             if number >= FEWEST and (
                 spent > seconds or (number % 5 == 0 and _precise(times, references))
             ):
@@ -154,4 +154,4 @@ def _free_mb() -> float:
     if lines.is_file():
         fields = dict(line.split(":") for line in lines.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024 / 1e6
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return memory() / 1e6

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-GROUPED = 12  # a verb with more options shows them in groups
+GROUPED = 14  # a verb with more options shows them in groups
 # A group's title and its options; those of no group come last, under "Other options".
 OPTION_GROUPS = {
     "Texts": "--train --valid --eval --data --corpus --unlabelled",
@@ -20,6 +20,7 @@ OPTION_GROUPS = {
     "Running": "--backend --threads --long --top --pair --engine --replicas --batch",
     "Address": "--host --port --cors --access-log",
     "Keys": "--api-key --api-keys --rate --open-metrics",
+    "News": "--quiet --verbose",
     "Limits": "--batch-tokens --max-requests --max-wait --max-inputs --max-body --grace",
 }
 VERB_GROUPS = {

@@ -1,6 +1,5 @@
 """The command line: verbs only. Nothing heavy is imported before a verb is called."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from alembert.api import evaluate as run_evaluate
 from alembert.api import recipe as make_recipe
 from alembert.api import recipes as list_recipes
 from alembert.api import trim as run_trim
-from alembert.cli import comparing, deploy, faults, quickstart, search, serve
+from alembert.cli import comparing, deploy, faults, news, search, serve
 from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.help import Verb, Verbs
@@ -48,34 +47,18 @@ app.add_typer(recipes_app, name="recipes")
 
 def _verb(example: str, name: str | None = None) -> Callable[[Run], Run]:
     """Return a decorator that makes a function a verb, whose help ends with an example."""
-    return app.command(name, cls=Verb, epilog=f"\b\n{example}")
+
+    def add(run: Run) -> Run:
+        app.command(name, cls=Verb, epilog=f"\b\n{example}")(news.told(run))
+        return run
+
+    return add
 
 
 def _print_version(requested: bool) -> None:
     if requested:
         typer.echo(f"alembert {__version__}")
         raise typer.Exit
-
-
-class _News(logging.Handler):
-    """Prints what the package logs as plain lines; of several processes one does."""
-
-    def __init__(self, err: bool) -> None:
-        super().__init__()
-        self.err = err
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if leads():
-            typer.echo(self.format(record), err=self.err or record.levelno > logging.INFO)
-
-
-def _print_news(err: bool) -> None:
-    """News go to stdout, or to stderr for a verb whose stdout is its result."""
-    news = logging.getLogger("alembert")
-    for handler in [each for each in news.handlers if isinstance(each, _News)]:
-        news.removeHandler(handler)
-    news.addHandler(_News(err))
-    news.setLevel(logging.INFO)
 
 
 @app.callback()
@@ -88,11 +71,14 @@ def _main(
             is_eager=True,  # before typer complains of a missing command
         ),
     ] = False,
+    quiet: news.Quiet = False,
+    verbose: news.Verbose = False,
 ) -> None:  # fmt: skip
-    _print_news(err=context.invoked_subcommand in RESULT_ON_STDOUT)
+    news.start(err=context.invoked_subcommand in RESULT_ON_STDOUT)
+    news.choose(quiet=quiet, verbose=verbose)
 
 
-_verb("alembert quickstart")(quickstart.quickstart)
+_verb("alembert quickstart")(verbs.quickstart)
 
 
 @recipes_app.callback()

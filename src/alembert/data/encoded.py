@@ -12,6 +12,7 @@ from tokenizers import Encoding
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from alembert.io.errors import UserError
+from alembert.io.progress import Work
 
 IGNORED = -100  # the label that cross entropy ignores
 
@@ -115,16 +116,18 @@ def tokenize(
 ) -> Encoded:
     """Encodes texts or, if `words`, lists of words that have a list of label ids each."""
     parts = []
-    for span in _spans(texts, pairs):
-        batch = tokenizer(
-            texts[span],
-            pairs[span] if pairs else None,
-            truncation=True,  # of a pair the longer one first
-            max_length=max_length,
-            is_split_into_words=words,
-            return_attention_mask=False,
-        )
-        parts.append(_part(batch, labels[span], words))
+    with Work("tokenising", len(texts), "texts") as work:
+        for span in _spans(texts, pairs):
+            batch = tokenizer(
+                texts[span],
+                pairs[span] if pairs else None,
+                truncation=True,  # of a pair the longer one first
+                max_length=max_length,
+                is_split_into_words=words,
+                return_attention_mask=False,
+            )
+            parts.append(_part(batch, labels[span], words))
+            work.n = span.stop
     return concat(*parts)
 
 

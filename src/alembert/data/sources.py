@@ -18,6 +18,7 @@ from alembert.data.formats import FORMATS, dataset, kind, read_file, tsv_cells
 from alembert.data.tables import InMemory, digest_of, from_memory, kind_of_rows
 from alembert.io import hub
 from alembert.io.errors import UserError
+from alembert.io.progress import doing
 
 Given: TypeAlias = str | Path | InMemory
 PACKINGS = (".zip", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz")  # which are not unpacked
@@ -70,7 +71,8 @@ class Source:
         """The rows. Raises UserError that names the file and the line, or the row."""
         split = self._split
         if split not in self._read:
-            self._read |= self._load(split)
+            with doing(f"reading {self.name}"):
+                self._read |= self._load(split)
         return self._read[split]
 
     @cached_property

@@ -15,7 +15,7 @@ from alembert.data.collate import Masking, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import IGNORED, Encoded
 from alembert.evaluation.metrics import Logits
-from alembert.io.progress import tqdm
+from alembert.io.progress import Work
 from alembert.models.architectures import inputs_of
 
 Forward = Callable[[dict[str, Tensor]], NDArray[np.float32]]
@@ -27,27 +27,24 @@ def predict(
     data: Encoded,
     pad_token_id: int,
     batch_size: int = 64,
-    progress: str | None = None,
+    title: str = "predicting",
 ) -> Logits:
     """Logits in float32, rows in the order of the data: (N, C), or for tags N arrays (T, C).
 
     model is a torch model, whose mode and device stay unchanged, or maps a padded batch to logits
-    (B, C) or (B, T, C). Rows of similar length share a batch; `progress` is the title of a progress
-    bar, if any.
+    (B, C) or (B, T, C). Rows of similar length share a batch; `title` says whose answers they are
+    while they are computed.
     """
     forward: Forward = partial(_forward, model) if isinstance(model, nn.Module) else model
     order = np.argsort(data.lengths, kind="stable")[::-1].tolist()
     logits: list[Any] = [None] * len(order)
-    with (
-        _evaluating(model),
-        tqdm(total=len(order), desc=progress, disable=progress is None) as bar,
-    ):
+    with _evaluating(model), Work(title, len(order), "texts") as work:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = pad([data[i] for i in rows], pad_token_id)
             for i, row in zip(rows, forward(batch), strict=True):
                 logits[i] = row[: data.lengths[i]] if data.per_token else row
-            bar.update(len(rows))
+            work.update(len(rows))
     return logits if data.per_token else np.stack(logits)
 
 
@@ -97,7 +94,7 @@ def evaluate_masked_words(
     by_length = sorted(sample, key=lambda i: corpus.lengths[i])
     generator = torch.Generator().manual_seed(seed)
     loss, correct, tokens = 0.0, 0, 0
-    with _evaluating(model):
+    with _evaluating(model), Work("masked words", len(by_length), "sequences") as work:
         for start in range(0, len(by_length), batch_size):
             rows = [corpus[i] for i in by_length[start : start + batch_size]]
             batch = masking(pad(rows, pad_token_id), generator)
@@ -106,6 +103,7 @@ def evaluate_masked_words(
             loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
             correct += int((logits.argmax(1) == labels).sum())
             tokens += len(labels)
+            work.update(len(rows))
     return {"perplexity": math.exp(loss / tokens), "top1": correct / tokens, "tokens": tokens}
 
 

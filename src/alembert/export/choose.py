@@ -24,7 +24,7 @@ from alembert.export.export import FILES, Export
 from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
-from alembert.io.progress import tqdm
+from alembert.io.progress import above, counted
 from alembert.models.loading import label_names_of, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ def _int8_errors(work: Export, manifest: Manifest) -> dict[str, float]:
     """Return for each part the root mean square error of the logits with that part in int8."""
     source, trial = work.folder / FILES["onnx"][0], "onnx/trial.onnx"
     errors = {}
-    for part in tqdm(quantize.parts(source), desc="each part alone in int8", leave=False):
+    for part in counted(quantize.parts(source), "each part alone in int8", "parts"):
         quantize.dynamic_int8(source, work.folder / trial, only=part)
         alone = replace(
             manifest,
@@ -241,4 +241,5 @@ def _table(manifest: Manifest, criterion: Criterion) -> None:
             f"{v.measured['cpu_ms']:.2f}", f"{fp32['cpu_ms'] / v.measured['cpu_ms']:.2f}x",
             "chosen" if v.backend == manifest.chosen else "",
         )  # fmt: skip
-    Console(markup=False).print(rows)
+    with above():
+        Console(markup=False).print(rows)

@@ -28,6 +28,7 @@ from alembert.io import checksums
 from alembert.io.environment import int8_overflows, versions
 from alembert.io.errors import UserError
 from alembert.io.files import keep, keep_checksums, naming
+from alembert.io.progress import doing
 from alembert.models import loading
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,8 @@ def make_variants(work: Export, manifest: Manifest, backends: Sequence[str]) -> 
     """Return the variants whose outputs correlate with torch's; others are left out."""
     variants = []
     for backend in backends:
-        variant = make_variant(work, manifest, backend)
+        with doing(f"exporting to {backend}"):
+            variant = make_variant(work, manifest, backend)
         if variant.fidelity.get("correlation", 1.0) < MIN_CORRELATION:
             log.info(f"{backend} is left out: its outputs differ too much from the model's")
             continue

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.initialization.pca import principal
 from alembert.io.errors import UserError
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import counted
 from alembert.models.building import config_of, draw_model
 from alembert.models.loading import label_fields
 from alembert.models.static.config import LEFT, RIGHT, SLOTS
@@ -126,7 +126,7 @@ def _vectors(teacher: PreTrainedModel, words: Words, size: int) -> Tensor:
     """Return the mean (V, H) of the teacher's last states of each token alone in a text."""
     body, found = teacher.base_model, []
     before, after = (torch.tensor(ids, dtype=torch.long) for ids in (words.begin, words.end))
-    for part in tqdm(torch.arange(size).split(BATCH), desc="teacher's vectors", disable=HIDDEN):
+    for part in counted(torch.arange(size).split(BATCH), "teacher's vectors", "batches"):
         around = [ids.expand(len(part), -1) for ids in (before, after)]
         ids = torch.cat([around[0], part[:, None], around[1]], dim=1)
         states = body(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state

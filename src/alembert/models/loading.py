@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 from alembert.io import checksums, hub
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
+from alembert.io.progress import doing
 from alembert.models import ibbert  # noqa: F401  registers its classes
 from alembert.models.checks import check_files, check_size, wrong_field
 from alembert.models.heads import PROBLEMS
@@ -174,7 +175,7 @@ def _load(path: str, head: str, **fields: Any) -> tuple[PreTrainedModel, list[st
     checksums.check_folder(folder, checksums.MODEL)
     if folder.is_dir():
         check_size(folder, _described(path, head, **fields))
-    with quiet():
+    with quiet(), doing(f"loading {path}"):
         model, info = _from_pretrained(
             path,
             HEADS[head].from_pretrained,

@@ -15,6 +15,7 @@ from alembert.bench.rows import pareto
 from alembert.evaluation.uncertainty.phrases import Kept, percent
 from alembert.io.errors import UserError
 from alembert.io.files import keep, write_text
+from alembert.io.progress import doing
 from alembert.report import comparison
 from alembert.report.comparison import FOOTNOTE, LEGEND, TIMES, Entry
 from alembert.report.errors import Section
@@ -138,7 +139,8 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
             why = str(error)
     elif predictions is None:
         why = "the run was not evaluated" if run.finished else "the run is not finished"
-    return Part(key, name, tuple(sections(run, predictions, why)), run.finished)
+    with doing(f"writing the report of {name}"):
+        return Part(key, name, tuple(sections(run, predictions, why)), run.finished)
 
 
 def _metric(runs: Sequence[RunRecord]) -> str:

@@ -42,6 +42,6 @@ def predict_again(run: RunRecord) -> Predictions:
             encoder = load_tokenizer(path)
             data[role] = encode(rows, task, columns, encoder, run.max_length, source, lenient=True)
             model, pad = load_model(path, task.kind), int(encoder.pad_token_id or 0)
-            progress = f"predicting again, {role}"
-            logits[role] = predict.predict(model, data[role], pad, progress=progress)
+            title = f"predicting again, {role}"
+            logits[role] = predict.predict(model, data[role], pad, title=title)
     return predictions_of(task, readable_texts(rows, columns), data, logits, tokenizer)

@@ -73,7 +73,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
             of_teacher = role == "teacher"
             model = texts.teachers[path].model(kind) if of_teacher else load_model(path, kind)
             models[role] = model, path
-            logits[role] = predict.predict(model, data[role], task.pad)
+            logits[role] = predict.predict(model, data[role], task.pad, title=f"{role}, test texts")
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
     sure, read = dict(logits), dict(data)  # what intervals are computed of
@@ -114,7 +114,7 @@ def _measure_undistilled(job: Job, task: EncodedTask, metrics: dict[str, Any]) -
         return {}
     kind, test = task.splits.task, task.splits.test
     model = load_model(str(job.out / UNDISTILLED), kind.kind)
-    logits = predict.predict(model, test, task.pad)
+    logits = predict.predict(model, test, task.pad, title="student without its teacher")
     metrics[UNDISTILLED] = metrics_of(kind, logits, test)
     return {UNDISTILLED: logits}
 

@@ -129,7 +129,7 @@ class Job:
                 )
         for stage in self.recipe.stages:
             if not self._has(stage.data):
-                log.info(
+                log.debug(
                     f"stage '{stage.name}' is left out: it runs when {OPTIONS[stage.data]} is given"
                 )
             elif stage.teacher == "linear" and stage in self.stages and self.student is None:

@@ -16,6 +16,7 @@ from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.static import static_student, words_of
 from alembert.initialization.student import from_scratch, from_teacher
 from alembert.io.errors import UserError
+from alembert.io.progress import doing
 from alembert.models.architectures import bottlenecked
 from alembert.models.building import draw_model
 from alembert.models.loading import has_head, label_fields, load_config, load_model
@@ -64,7 +65,8 @@ def prepare_stage(
         rows, masking = _rows(job, stage, student_task)
     sample = sample_of(rows, student_task.pad)
     teacher = texts.teachers[path].model(head) if path else None
-    student = make_student(job, head, labels, last, teacher, sample, student_task, rows)
+    with doing("making the student"):
+        student = make_student(job, head, labels, last, teacher, sample, student_task, rows)
     distillation = Distillation(
         student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
         recorded=stage.teacher == "linear",

@@ -20,7 +20,7 @@ from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import BYTES, Work
 from alembert.models import checks, tokenizer_pruning
 from alembert.models.architectures import layerless, offset
 from alembert.models.heads import kind_of
@@ -152,12 +152,10 @@ def _paragraphs(corpus: str | None) -> Iterator[str]:
     if corpus is None:
         return
     source = open_source(corpus)
-    with tqdm(
-        total=source.size(), unit="B", unit_scale=True, desc="reading text", disable=HIDDEN
-    ) as bar:
+    with Work("reading text", source.size(), BYTES) as work:
         for texts, position in source.blocks():
             yield from filter(None, texts)
-            bar.update(position - bar.n)
+            work.n = position
 
 
 def _counts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, size: int) -> list[int]:
@@ -172,13 +170,13 @@ def _token_ids(
     texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, doing: str
 ) -> Iterator[list[int]]:
     """Yield each text's ids, special tokens included, without a length limit."""
-    with tqdm(total=len(texts), unit="text", desc=doing, disable=HIDDEN) as bar:
+    with Work(doing, len(texts), "texts") as work:
         for words, group in groupby(texts, lambda text: isinstance(text, list)):
             same = list(group)
             for start in range(0, len(same), TEXTS):
                 batch: Any = same[start : start + TEXTS]
                 yield from tokenizer(batch, is_split_into_words=words, verbose=False)["input_ids"]
-                bar.update(len(batch))
+                work.update(len(batch))
 
 
 def _count_unchanged(
@@ -192,7 +190,10 @@ def _count_unchanged(
     new: NDArray[np.int64] = np.full(len(before), -1)
     new[[old for old in ids if old < len(new)]] = np.arange(len(ids))
     pairs = zip(
-        _token_ids(texts, before, "comparing"), _token_ids(texts, after, ""), texts, strict=True
+        _token_ids(texts, before, "comparing"),
+        _token_ids(texts, after, "comparing"),
+        texts,
+        strict=True,
     )
     unchanged = 0
     for old, actual, text in pairs:

@@ -42,7 +42,7 @@ def validator_for(
         return None
 
     def by_metric() -> Validation:
-        logits = predict.predict(distillation.student, data, pad)
+        logits = predict.predict(distillation.student, data, pad, title="held-out texts")
         value = metrics(task, logits, data)[task.metric]
         return Validation(value, loss(task, logits, data), _error(task, logits, data, value))
 

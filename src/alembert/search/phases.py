@@ -8,7 +8,7 @@ from typing import Any
 
 from alembert.data.splits import Splits
 from alembert.io.errors import UserError
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import Work
 from alembert.search import halving
 from alembert.search.latency import END_TO_END, latency_of
 from alembert.search.space import VOCABULARIES, Budget, Shape
@@ -27,7 +27,8 @@ def time_shapes(
     Raises UserError where none is. Shapes deeper than one over the budget are not timed.
     """
     limit = budget.max_latency_ms or float("inf")
-    if (load := os.getloadavg()[0]) > (cores := os.cpu_count() or 1):
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # which Windows has not
+    if load > (cores := os.cpu_count() or 1):
         log.info(
             f"{load:.0f} programs share {cores} cores: latencies come out too long, and are kept"
         )
@@ -35,8 +36,9 @@ def time_shapes(
     rows: list[dict[str, Any]] = []
     fits: dict[Shape, float] = {}
     over: set[Shape] = set()
-    with tqdm(total=len(shapes), desc="timing shapes", unit="shape", disable=HIDDEN) as bar:
+    with Work("timing shapes", len(shapes), "shapes") as work:
         for shape in shapes:
+            work.tell(shape=shape.name)
             row: dict[str, Any] = {"name": shape.name, **asdict(shape), "latency_ms": None}
             if shape.family not in over:
                 student = shape.recipe_for(task.config).student
@@ -48,7 +50,7 @@ def time_shapes(
                 else:
                     over.add(shape.family)
             rows.append(row | {"fits": shape in fits})
-            bar.update()
+            work.update()
     timed = [row for row in rows if row["latency_ms"] is not None]
     if not fits:
         option, fix = f"--max-latency-ms {limit:g}", "raise it"

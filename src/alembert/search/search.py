@@ -108,7 +108,7 @@ def _aim(
     if not is_whole(at):
         model = load_model(teacher, splits.task.kind)
         pad = int(tokenizer.pad_token_id or 0)
-        logits = predict.predict(model, splits.valid, pad, progress="teacher, held-out texts")
+        logits = predict.predict(model, splits.valid, pad, title="teacher, held-out texts")
         value = metrics(splits.task, logits, splits.valid)[splits.task.metric]
         aim = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
         keep_json(at, aim)
@@ -127,7 +127,9 @@ def _kept(task: Task, splits: Splits, student: Path) -> dict[str, Any]:
     for role, path, read in (("teacher", task.teacher, splits), ("student", str(student), own)):
         pad = int(load_tokenizer(path).pad_token_id or 0)
         data[role] = read.valid
-        logits[role] = predict.predict(load_model(path, splits.task.kind), read.valid, pad)
+        logits[role] = predict.predict(
+            load_model(path, splits.task.kind), read.valid, pad, title=f"{role}, held-out texts"
+        )
         values[role] = metrics(splits.task, logits[role], read.valid)
     told = kept.of_run(splits.task, logits, data, splits.train, values)
     return {"metric": splits.task.metric, **values, **told}

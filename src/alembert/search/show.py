@@ -12,6 +12,7 @@ from alembert.bench.rows import Row, row_of
 from alembert.bench.show import shown
 from alembert.evaluation.uncertainty import phrases
 from alembert.io.files import read_json
+from alembert.io.progress import above
 from alembert.search.latency import END_TO_END
 
 ON_EVAL = "on real texts of --eval, one at a time, one thread"
@@ -33,7 +34,8 @@ def table(done: dict[str, Any]) -> None:
         front = "front" if rungs and name in rungs[0]["front"] else ""
         won = "found" if name == done["winner"]["name"] else ""
         rows.add_row(name, f"{times[name]:.3g}", *cells, ", ".join(filter(None, (front, won))))
-    Console(markup=False).print(rows, spent(done), sep="\n", highlight=False)
+    with above():
+        Console(markup=False).print(rows, spent(done), sep="\n", highlight=False)
 
 
 def latencies(done: dict[str, Any]) -> dict[str, float]:
@@ -81,7 +83,8 @@ def final_table(rows: Sequence[Row]) -> None:
         cells = [speeds.get(to, "") for to in references]
         found.add_row(row.model, row.backend, f"{row.cpu_ms['median']:.3g}", *cells)
     note = f"{ON_EVAL}, median {rows[0].length} tokens; {RATIOS}"
-    Console(markup=False).print(found, note, sep="\n", highlight=False)
+    with above():
+        Console(markup=False).print(found, note, sep="\n", highlight=False)
 
 
 def summary(out: Path, done: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 
 from alembert.data.splits import Files
 from alembert.export import deployed, static
-from alembert.io import checksums
+from alembert.io import checksums, progress
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep_checksums, keep_json, read_json
 from alembert.recipes.schema import Recipe, Stage, replaced, with_run
@@ -101,7 +101,7 @@ def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[s
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
     if not is_whole(record):
         recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
-        with spent() as cost, _quiet():
+        with spent() as cost, _quiet(), progress.doing(f"training {shape.name} briefly"):
             run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)))
         result = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
                   "held_out": _held_out(out), **cost}  # fmt: skip
@@ -199,11 +199,13 @@ def _held_out(out: Path) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back the news of a brief training; one line is logged when it has ended."""
+    """Keeps back the news of a brief training, but for its progress; one line tells its end."""
     news = logging.getLogger("alembert")
     level = news.level
+    progress.log.setLevel(news.getEffectiveLevel())
     news.setLevel(logging.WARNING)
     try:
         yield
     finally:
         news.setLevel(level)
+        progress.log.setLevel(logging.NOTSET)

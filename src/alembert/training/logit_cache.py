@@ -27,7 +27,7 @@ from alembert.data.encoded import Encoded
 from alembert.io.environment import memory
 from alembert.io.errors import UserError
 from alembert.io.files import cache
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import Work
 from alembert.io.tensors import Parts, save_part
 from alembert.models.trace import Reads, no_grad_trace
 from alembert.objectives import recorded
@@ -105,14 +105,11 @@ def cached_logits(
     share = needed[accelerator.process_index :: accelerator.num_processes]
     missing = sum(len(part) for part in share if not parts.path(part).is_file())
     logits: dict[range, NDArray[np.float32]] = {}
-    with tqdm(
-        total=missing, unit="text", desc="teacher", dynamic_ncols=True, mininterval=0.5,
-        disable=not missing or not accelerator.is_main_process or HIDDEN,
-    ) as bar:  # fmt: skip
+    with Work("teacher's answers", missing, "texts") as work:
 
         def write(part: range, path: Path) -> None:
             numbers = order[part.start : part.stop].tolist()
-            computed = _compute(teacher, rows, numbers, pad_token_id, accelerator, bar)
+            computed = _compute(teacher, rows, numbers, pad_token_id, accelerator, work)
             save_part(path, part, {"logits": torch.from_numpy(computed)}, {})
 
         for each in (share, needed):  # other processes' parts exist by then in a shared cache
@@ -216,7 +213,7 @@ def _compute(
     numbers: Sequence[int],
     pad_token_id: int,
     accelerator: Accelerator,
-    bar: "tqdm[Any]",
+    work: Work,
 ) -> NDArray[np.float32]:
     """Return the logits of these rows, (N, C), or (N', C) over the tokens of a token task."""
     order = sorted(numbers, key=rows.lengths.__getitem__)
@@ -231,7 +228,7 @@ def _compute(
         _check(teacher, logits, batch_rows)
         for i, row in zip(batch_rows, logits.float().cpu().numpy(), strict=True):
             computed[i] = row[: rows.lengths[i]] if rows.per_token else row
-        bar.update(len(batch_rows))
+        work.update(len(batch_rows))
     join = np.concatenate if rows.per_token else np.stack
     return join([computed[i] for i in numbers])
 

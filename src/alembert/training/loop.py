@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from alembert.io.errors import DivergedError, UserError
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import Work
 from alembert.io.seeds import DROPOUT, torch_seed
 from alembert.recipes.schema import Stage
 from alembert.training import checkpoint, distributed
@@ -85,11 +85,11 @@ def train(
         )  # fmt: skip
 
     callbacks.tell("start", progress())
-    bar = tqdm(
-        total=schedule.end, initial=facts["step"], desc=stage.name, unit="step", dynamic_ncols=True,
-        disable=not leads or HIDDEN, mininterval=0.5,
+    work = Work(
+        stage.name, schedule.end, "steps", done=facts["step"], kept=True,
+        at_most=stage.until is not None,
     )  # fmt: skip
-    with bar:
+    with work:
         first = schedule.end if over else facts["step"]
         for step, batch in _prefetched(batches, first, schedule.end):
             factor = schedule.factor(step)
@@ -98,7 +98,7 @@ def train(
             torch.manual_seed(torch_seed(seed, DROPOUT, step, *distributed.rank_seed(accelerator)))
             values = _step(module, stage, optimizer, batch, accelerator)
             log.count(batch)
-            bar.update()
+            work.update()
             facts["step"] = step + 1
             ends = facts["step"] == schedule.end
             validates = ends or (validator is not None and facts["step"] in validator.at)
@@ -115,7 +115,7 @@ def train(
             callbacks.tell("step", progress(rate, values))
             if facts["step"] % LOG_EVERY == 0 or ends:
                 row = log.write(facts["step"], values, rate)
-                bar.set_postfix(loss=f"{row['loss']:.3f}", best=facts["best"] or "-")
+                work.tell(loss=f"{row['loss']:.3f}", **_best(validator, facts))
             if validator is not None and validates:
                 distributed.gather_weights(trained, distillation, accelerator)
                 if leads:
@@ -128,7 +128,7 @@ def train(
                     if schedule.may_cool(facts["step"]):
                         facts["cooling"] = facts["step"]
                         schedule = replace(schedule, cooling=facts["step"])
-                        bar.total = schedule.end
+                        work.total = schedule.end
             if due:
                 facts |= callbacks.state()
                 checkpoint.save(state, trained, optimizer, facts | {"log": log.checksum}, keep=True)
@@ -140,6 +140,13 @@ def train(
     if leads and validator is not None and best.is_file():
         checkpoint.load(best, distillation, None)
     return facts
+
+
+def _best(validator: Validator | None, facts: dict[str, Any]) -> dict[str, str]:
+    """Return the best value on held-out texts by its name, once there is one."""
+    if validator is None or facts["best"] is None:
+        return {}
+    return {f"best {validator.name}": f"{facts['best']:.4f}"}
 
 
 def _step(

@@ -24,7 +24,7 @@ from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, cache, naming
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import Work, counted
 from alembert.io.tensors import Parts
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
@@ -114,7 +114,7 @@ class _Reader:
             for number, row in zip(numbers, rows, strict=True)
         ]
 
-    def read_part(self, part: range, bar: "tqdm[Any]") -> list[dict[str, Tensor]]:
+    def read_part(self, part: range, work: Work) -> list[dict[str, Tensor]]:
         """Return the traces of a file's sequences, read in batches of similar lengths."""
         order = sorted(part, key=self.rows.lengths.__getitem__)
         rows: dict[int, dict[str, Tensor]] = {}
@@ -123,7 +123,7 @@ class _Reader:
             numbers = order[-count:]
             del order[-count:]
             rows |= zip(numbers, self.read(numbers), strict=True)
-            bar.update(len(numbers))
+            work.update(len(numbers))
         return [rows[i] for i in part]
 
     def _cast(self, name: str, x: Tensor, number: int) -> Tensor:
@@ -175,16 +175,13 @@ def cached_traces(
     parts = Parts(home, len(rows), size)
     with naming(home, CACHE_FIX):
         home.mkdir(parents=True, exist_ok=True)
-    checked = tqdm(parts.ranges, unit="file", desc="checking", disable=HIDDEN, leave=False)
+    checked = counted(parts.ranges, "checking the cache", "files")
     missing = [part for part in checked if not parts.is_whole(part)]
     _check_space(home, float(sizes.sum()), sum(float(sizes[part].sum()) for part in missing))
-    with tqdm(
-        total=sum(map(len, missing)), unit="seq", desc="teacher", dynamic_ncols=True,
-        disable=not missing or HIDDEN, mininterval=0.5,
-    ) as bar:  # fmt: skip
+    with Work("teacher's outputs", sum(map(len, missing)), "sequences") as work:
 
         def fill(part: range, path: Path) -> None:
-            write(path, part, reader.read_part(part, bar))
+            write(path, part, reader.read_part(part, work))
 
         for part in missing:
             parts.make(part, partial(fill, part))

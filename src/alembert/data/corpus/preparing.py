@@ -21,7 +21,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import FIX, check_fields, keep, keep_text, naming, read_json, write_text
 from alembert.io.locks import waited_for
-from alembert.io.progress import HIDDEN, tqdm
+from alembert.io.progress import BYTES, Work
 
 FACTS, IDS, LENGTHS, COUNTS = "corpus.json", "ids.bin", "lengths.bin", "counts.npy"
 STATE, LOCK = "state.json", ".lock"
@@ -136,18 +136,15 @@ def _write(folder: Path, request: CorpusRequest, state: State, fix: str) -> None
     blocks = islice(_blocks(request.sources), state.blocks, None)
     total, saved = sum(source.size() for source in request.sources), time.monotonic()
     start, tokens_before = saved, state.tokens
-    with tqdm(
-        total=total, initial=state.bytes, unit="B", unit_scale=True, desc="preparing text",
-        disable=HIDDEN,
-    ) as bar:  # fmt: skip
+    with Work("preparing text", total, BYTES, done=state.bytes, kept=True) as work:
         for ids, lengths, position in _tokenized(blocks, request):
             with naming(folder, fix):
                 _add(folder, request, state, ids, lengths)
             state.blocks, state.bytes = state.blocks + 1, position
             now = time.monotonic()
             rate = (state.tokens - tokens_before) / (now - start)
-            bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
-            bar.update(position - bar.n)
+            work.tell(rate=f"{rate:,.0f} tokens/s")
+            work.n = position
             if now - saved > SAVE_SECONDS:
                 with naming(folder, fix):
                     _save(folder, state)

@@ -25,6 +25,7 @@ from alembert.evaluation.metrics import Logits, metrics
 from alembert.io.answers import Text
 from alembert.io.files import CACHE_FIX, atomic, cache
 from alembert.io.locks import waited_for
+from alembert.io.progress import doing
 from alembert.io.tensors import damage_of, facts_of, load_tensors, save_tensors
 from alembert.models.precision import torch_threads
 
@@ -240,7 +241,8 @@ def _cached(name: str, digest: str, make: Callable[[], Fitted]) -> Fitted:
             path.unlink()
         if not path.is_file():
             began = time.perf_counter()
-            made = make()
+            with doing(f"fitting a baseline, {name}"):
+                made = make()
             seconds = time.perf_counter() - began
             made_facts = {"words": made.words, "terms": made.terms, "seconds": seconds}
             tensors = {name: torch.from_numpy(part) for name, part in vars(made.model).items()}

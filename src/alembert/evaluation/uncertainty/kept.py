@@ -23,6 +23,7 @@ from alembert.evaluation.metrics import Logits, labelled_rows
 from alembert.evaluation.uncertainty.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
 from alembert.evaluation.uncertainty.resampling import Rows, statistic
 from alembert.io.named import is_named
+from alembert.io.progress import doing
 
 UNBALANCED = 0.6  # of the texts have one label
 OWN_ROWS, OWN_FEWEST = 4_000_000, 200  # rows given to a metric of one's own, and its fewest draws
@@ -164,7 +165,8 @@ def drawn_of(
         for name, each in models.items()
     }
     draws = draws or draws_of(metric, len(last.labelled.labels))
-    return bootstrap(statistics, len(texts), draws), len(texts)
+    with doing("intervals"):
+        return bootstrap(statistics, len(texts), draws), len(texts)
 
 
 def interval_of(drawn: Drawn, metric: str, texts: int) -> Interval | None:
