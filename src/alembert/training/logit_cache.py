@@ -191,8 +191,7 @@ def with_traces(
         return rows
     kept = {name: torch.empty(shape, dtype=kinds[name]) for name, shape in shapes.items()}
     starts = np.cumsum(rows.lengths, dtype=np.int64) - rows.lengths
-    with tqdm(total=len(order), unit="text", desc="teacher", dynamic_ncols=True, mininterval=0.5,
-              disable=HIDDEN) as bar:  # fmt: skip
+    with Work("teacher's outputs", len(order), "texts") as work:
         while order:
             count = max(TOKENS // rows.lengths[order[-1]], 1)
             numbers = order[-count:]
@@ -202,7 +201,7 @@ def with_traces(
                     start = starts[number]
                     place = number if x.ndim == 1 else slice(start, start + len(x))
                     kept[name][place] = x
-            bar.update(len(numbers))
+            work.update(len(numbers))
     per_text = shapes.get(LOGITS, ())[:1] == (len(rows),) and first[LOGITS].ndim == 1
     return WithTeacherTraces(rows, kept, kept.pop(LOGITS) if per_text else None)
 
