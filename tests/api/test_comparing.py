@@ -1,5 +1,6 @@
 """Compare, slices and seeds of saved models and runs, from Python and from the command line."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from support.runs import saved, task_file
 from transformers import BertTokenizerFast
 
 import alembert
+from alembert.evaluation import predictions
 from alembert.io.errors import UserError
 
 SHORT = {"max_length": 32, "epochs": 12.0, "batch_size": 16, "learning_rate": 1e-2}
@@ -45,6 +47,16 @@ def test_seeds_are_runs_of_their_own_with_a_mean_and_the_best_held_out(home: Pat
     held_out = [run["held_out"] for run in runs]
     assert content["best"] == runs[held_out.index(max(held_out))]["run"]
     assert alembert.load(home / "seeds").folder == home / "seeds" / content["best"]
+
+
+def test_the_predictions_of_a_run_have_the_value_of_each_text_in_a_column_of_slice(
+    home: Path,
+) -> None:
+    found = predictions.load(alembert.load(home / "seeds").folder)
+    assert found is not None
+    rows = csv.DictReader((home / "test.csv").read_text().splitlines())
+    told = {(row["text"], row["source"]) for row in rows}
+    assert set(zip(found.texts, found.slices["source"], strict=True)) == told
 
 
 def test_the_folder_of_seeds_answers_by_its_best(

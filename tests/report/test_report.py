@@ -843,3 +843,44 @@ def test_predictions_of_another_shape_are_refused(
 def test_a_front_without_a_point_and_a_term_with_an_underscore_draw_no_warning() -> None:
     assert "Pareto" in plots.against_latency([("a", "student", 1.0, 0.5)], set(), "f1", "ms")
     assert "_own" in plots.losses("task", {"_own": [(1, 0.5), (2, 0.25)]})
+
+
+def test_lost_texts_are_chosen_by_the_columns_of_slice_and_these_are_kept_on_disk(
+    tmp_path: Path,
+) -> None:
+    found = judgement(
+        "classification", "a b", [0, 0, 0],
+        teacher=[[2, 0]] * 3, student=[[0, 2], [2, 0], [0, 3]],
+    )  # fmt: skip
+    predictions.save(tmp_path, replace(found, slices={"country": ["nl", "de", "be"]}))
+    read = predictions.load(tmp_path)
+    assert read is not None
+    assert read.slices == {"country": ["nl", "de", "be"]}
+    section = errors.outcomes(read)
+    assert section is not None
+    assert section.head[-1] == "country"
+    assert [row[-1] for row in section.rows] == ["be", "nl"]
+    assert section.filters[-1] == (len(section.head) - 1, ("be", "nl"))
+
+
+def test_charts_of_several_runs_stand_side_by_side() -> None:
+    def part(key: str, lead: str, *captions: str) -> errors.Section:
+        figures = tuple(((f"<svg>{lead}</svg>",), caption) for caption in captions)
+        return errors.Section(key=key, title=key, lead=lead, figures=figures)
+
+    runs = {
+        "first": [part("loss", "terms", "stage 1", "stage 2"), part("classes", "keeps 97 %", "")],
+        "second": [part("loss", "terms", "stage 1"), part("classes", "keeps 99 %", ""),
+                   part("attention", "a row", "")],
+    }  # fmt: skip
+    loss, classes = comparison.charts_of(runs)
+    assert (loss.key, loss.lead) == ("loss", "terms")
+    assert loss.figures == (
+        (("<svg>terms</svg>",) * 2, "first. stage 1, then stage 2"),
+        (("<svg>terms</svg>",), "second. stage 1"),
+    )
+    assert (classes.key, classes.lead) == ("classes", "")
+    assert [caption for _, caption in classes.figures] == [
+        "first. keeps 97 %", "second. keeps 99 %",
+    ]  # fmt: skip
+    assert comparison.charts_of({"first": runs["first"]}) == []

@@ -24,6 +24,7 @@ from alembert.io.parsing import COUNT, TEXT, json_of, misfit
 FILE = "predictions.parquet"
 _AGAIN = "delete it, and the report makes it again"
 _MODELS = ({"teacher", "student"}, {"student"}, {"model"})  # whose logits are in a file
+_SLICE = "slice:"  # before the name of a column of --slice
 _IMPOSSIBLE = -1e4  # a logit whose probability is 0 in float64
 MOST = 5_000_000  # logits stored of each model, 20 MB; of more rows, evenly spaced ones are stored
 
@@ -35,7 +36,8 @@ class Predictions:
     A text's truth is an id, a score or (C,) 0/1, and its logits are (C,) float32. Tags have truth
     (W,) and logits (W, C) at the W words that the models read, which `words` lists. `total` is the
     number of rows evaluated, of which these are all or a part. `more` has the logits of what is
-    compared with these models, such as "deployed", the student's export.
+    compared with these models, such as "deployed", the student's export. `slices` has the value of
+    each text in the columns of --slice.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Predictions:
     logits: dict[str, list[NDArray[np.float32]]]  # teacher, student; or model alone
     total: int
     more: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    slices: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -77,11 +80,13 @@ def predictions_of(
     logits: dict[str, Logits],
     tokenizer: PreTrainedTokenizerBase,
     more: Mapping[str, Logits] | None = None,
+    slices: Mapping[str, Sequence[str]] | None = None,
 ) -> Predictions:
     """The table of an evaluation: logits of teacher and student, or of one model alone.
 
     encoded has the rows as each model reads them, and tokenizer is the student's, as are the rows
-    that `more` logits are of. For tags, the words that both models read are stored.
+    that `more` logits are of. For tags, the words that both models read are stored. slices has the
+    value of each of the texts in some columns.
     """
     if "teacher" not in logits:
         logits, encoded = {"model": logits["student"]}, {"model": encoded["student"]}
@@ -116,6 +121,7 @@ def predictions_of(
             k: [_padded(rows[i], len(data.unseen))[positions[student].get(i, ...)] for i in chosen]
             for k, rows in (more or {}).items()
         },
+        slices={name: [values[i] for i in chosen] for name, values in (slices or {}).items()},
     )
 
 
@@ -146,6 +152,9 @@ def save(run: Path, table: Predictions) -> None:
     columns |= {who: [row.ravel() for row in rows] for who, rows in every.items()}
     metadata = {"kind": table.kind, "labels": table.labels, "total": table.total}
     metadata |= {"more": list(table.more)} if table.more else {}
+    if table.slices:
+        metadata["slices"] = list(table.slices)
+        columns |= {f"{_SLICE}{name}": values for name, values in table.slices.items()}
     arrow = pa.table(columns).replace_schema_metadata({"alembert": json.dumps(metadata)})
     with atomic(run / FILE) as partial:
         pq.write_table(arrow, partial)
@@ -167,7 +176,7 @@ def load(run: Path) -> Predictions | None:
 def _predictions_in(table: pa.Table) -> Predictions:
     """The predictions in a table. Raises ValueError, KeyError or TypeError where it holds none."""
     metadata = json_of(table.schema.metadata[b"alembert"].decode())
-    shape = {"kind": TEXT, "labels": [TEXT], "total": COUNT, "more?": [TEXT]}
+    shape = {"kind": TEXT, "labels": [TEXT], "total": COUNT, "more?": [TEXT], "slices?": [TEXT]}
     if reason := misfit(metadata, shape):
         raise ValueError(reason)
     others = metadata.get("more") or ()
@@ -176,7 +185,8 @@ def _predictions_in(table: pa.Table) -> Predictions:
         raise ValueError(f"kind {kind!r}, {len(labels)} labels, {len(table)} rows")
     texts = table["text"].to_pylist()
     words = table["words"].to_pylist() if "words" in table.column_names else []
-    if not all(isinstance(text, str) for text in texts):
+    slices = {name: table[f"{_SLICE}{name}"].to_pylist() for name in metadata.get("slices") or ()}
+    if not all(isinstance(each, str) for values in (texts, *slices.values()) for each in values):
         raise ValueError("a text is missing")
     truth = _rows_of(table["label"])
     logits = {
@@ -208,6 +218,7 @@ def _predictions_in(table: pa.Table) -> Predictions:
         logits={who: rows for who, rows in logits.items() if who not in others},
         total=metadata["total"],
         more={who: rows for who, rows in logits.items() if who in others},
+        slices=slices,
     )
 
 

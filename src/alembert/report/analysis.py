@@ -212,13 +212,15 @@ class Outcome:
     """One text that a model answers otherwise than its teacher, or both wrongly.
 
     kind: "lost" (the teacher alone is right), "won" (the other alone) or "both wrong". sure: the
-    least probability of the other's answers. words: the number of the text's words.
+    least probability of the other's answers. words: the number of the text's words. slices: its
+    value in each column of --slice.
     """
 
     kind: str
     shown: Disagreement
     sure: float
     words: int
+    slices: tuple[str, ...]
 
 
 def outcomes(predictions: Predictions) -> list[Outcome]:
@@ -238,7 +240,8 @@ def outcomes(predictions: Predictions) -> list[Outcome]:
         if not (first and second):
             kind = "lost" if first else "won" if second else "both wrong"
             sure = _sureness((predictions.logits | predictions.more)[roles[1]][i], predictions.kind)
-            found.append(Outcome(kind, shown, sure, len(text.split())))
+            values = tuple(column[i] for column in predictions.slices.values())
+            found.append(Outcome(kind, shown, sure, len(text.split()), values))
     order = ("lost", "won", "both wrong")
     return sorted(found, key=lambda each: (order.index(each.kind), -each.sure))
 

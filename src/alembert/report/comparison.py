@@ -1,15 +1,18 @@
 """Teacher and students of one or more runs side by side: size, quality and speed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from alembert.evaluation.uncertainty import phrases
 from alembert.evaluation.uncertainty.phrases import Kept
+from alembert.report.errors import Section
 from alembert.runs.folder import UNDISTILLED
 from alembert.runs.record import RunRecord, Size, size_of
 
+CHARTS = ("loss", "errors", "classes")  # sections whose charts of several runs stand together
 TIMES = "\u00d7"
 SKLEARN = "scikit-learn"
 BASELINES = {"majority": "majority", "tfidf": "TF-IDF", "embeddings": "frozen embeddings"}
@@ -291,3 +294,33 @@ def basis(run: RunRecord, row: Entry) -> str:
         f"CPU time from a text to its answer, one thread, one text at a time, median "
         f"{row.tokens} tokens{where}"
     )
+
+
+def charts_of(runs: Mapping[str, Sequence[Section]]) -> list[Section]:
+    """Return the charts of several runs, those of one kind side by side, a column for each run."""
+    found = []
+    for key in CHARTS:
+        of_key = {
+            name: section
+            for name, sections in runs.items()
+            for section in sections
+            if section.key == key and section.figures
+        }
+        if len(of_key) < 2:
+            continue
+        first, *others = of_key.values()
+        shared = all(each.lead == first.lead for each in others)
+        figures = tuple(
+            (
+                tuple(chain.from_iterable(drawn for drawn, _ in section.figures)),
+                ". ".join(filter(None, (name, _captions(section), "" if shared else section.lead))),
+            )
+            for name, section in of_key.items()
+        )
+        lead = first.lead if shared else ""
+        found.append(Section(key=key, title=first.title, lead=lead, figures=figures))
+    return found
+
+
+def _captions(section: Section) -> str:
+    return ", then ".join(caption for _, caption in section.figures if caption)

@@ -188,10 +188,11 @@ def outcomes(predictions: Predictions) -> Section | None:
             each.shown.answers[own],
             f"{100 * each.sure:.0f} %",
             length,
+            *each.slices,
         )
         for each, length in zip(found, lengths, strict=True)
     )
-    head = ("outcome", "text", "true", "teacher", own, "sure", "words")
+    head = ("outcome", "text", "true", "teacher", own, "sure", "words", *predictions.slices)
     told = [(*row[:1], each.shown.text, *row[2:]) for row, each in zip(rows, found, strict=True)]
     counts = counted(found)
     lead = (
@@ -202,7 +203,9 @@ def outcomes(predictions: Predictions) -> Section | None:
     if len(rows) > LISTED:
         lead += f" The table has the first {LISTED}, the file the first {SAVED:,}."
     shown = rows[:LISTED]
-    columns = (0, 2, 6) if len({row[2] for row in shown}) <= CHOICES else (0, 6)
+    columns = [0, 6, *range(7, len(head))]
+    if len({row[2] for row in shown}) <= CHOICES:
+        columns.insert(1, 2)
     return Section(
         key="outcomes",
         title="What was lost and won",

@@ -26,6 +26,7 @@ from alembert.runs.record import RunRecord
 
 log = logging.getLogger(__name__)
 
+BESIDE = "beside"  # key of the part that has the charts of several runs
 LIMIT = 1_900_000  # the most bytes of a page
 Tile = tuple[str, str, str]  # a figure, its name, a note
 
@@ -81,8 +82,23 @@ def make(paths: Sequence[Path], out: Path | None) -> Path:
         "footnote": FOOTNOTE if any(row.starred for row in rows) else "",
         "version": __version__,
     }
-    write_text(out, _rendered(content, parts))
+    write_text(out, _rendered(content, _with_charts_together(parts)))
     return out
+
+
+def _with_charts_together(parts: list[Part]) -> list[Part]:
+    """Return the parts with the charts of several runs in one part of their own, the first."""
+    charts = comparison.charts_of({part.name: part.sections for part in parts})
+    if not charts:
+        return parts
+    keys = {chart.key for chart in charts}
+    rest = [
+        replace(
+            part, sections=tuple(s for s in part.sections if s.key not in keys or not s.figures)
+        )
+        for part in parts
+    ]
+    return [Part(BESIDE, "The runs side by side", tuple(charts), True), *rest]
 
 
 def _rendered(content: dict[str, Any], parts: list[Part]) -> str:

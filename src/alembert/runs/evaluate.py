@@ -41,6 +41,7 @@ from alembert.runs.job import Job
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
+from alembert.runs.texts.slices import columns_of
 from alembert.runs.texts.slices import of_run as of_slices
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,10 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
     metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
-    save(out, predictions_of(splits.task, splits.texts, data, logits, tokenizer, others))
+    told = predictions_of(
+        splits.task, splits.texts, data, logits, tokenizer, others, columns_of(job, texts)
+    )
+    save(out, told)
     rows, answers = list[Row](), baselines.answers_of(compared)
     if (len(models) > 1 or answers) and splits.raw_test is not None:
         asked = splits.raw_test.sample()

@@ -33,11 +33,17 @@ def of_run(
     models = {
         name: Rows.of(splits.task, logits[name], data[name]) for name in MODELS if name in logits
     }
-    columns = {slices.LENGTH: slices.lengths_of(data["student"])}
-    if job.slices:
-        assert job.files is not None
-        assert job.files.test is not None
-        assert splits.raw_test is not None
-        rows = splits.raw_test.rows
-        columns = slices.values_of(rows, job.slices, job.files.test.name) | columns
-    return slices.slices_of(models, columns)
+    lengths = {slices.LENGTH: slices.lengths_of(data["student"])}
+    return slices.slices_of(models, columns_of(job, texts) | lengths)
+
+
+def columns_of(job: Job, texts: RunTexts) -> dict[str, list[str]]:
+    """Return the value of each text of --eval in the columns of --slice."""
+    if not job.slices:
+        return {}
+    splits = texts.student.splits
+    assert splits is not None
+    assert splits.raw_test is not None
+    assert job.files is not None
+    assert job.files.test is not None
+    return slices.values_of(splits.raw_test.rows, job.slices, job.files.test.name)
