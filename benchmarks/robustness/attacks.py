@@ -83,6 +83,8 @@ def stopping(*signs: signal.Signals, within: float) -> Callable[[str], Found]:
                     wrong.append(f"{name}: exit code {code}")
                 elif code is None:
                     wrong.append(f"{name}: not ended after {within:g} s")
+                if "Traceback" in server.said():
+                    wrong.append(f"{name}: a stack trace")
         return len(CLIENTS), wrong
 
     return attack
@@ -261,6 +263,26 @@ def heads() -> dict[str, tuple[bytes, int, bytes]]:
         "two slashes": (b"GET //evil.example/ HTTP/1.1\r\nHost: a\r\n" + end, 404, b"error"),
         "no HTTP": (b"hello\r\n\r\n", 400, b"error_type"),
         "CONNECT": (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, b"error_type"),
+        "no Host": (b"GET /health HTTP/1.1\r\n" + end, 400, b"one Host"),
+        "two Hosts": (ask + b"Host: b\r\n" + end, 400, b"one Host"),
+        "HTTP/2.0 in one line": (b"GET /health HTTP/2.0\r\nHost: a\r\n" + end, 400, b"HTTP/1.1"),
+        "gzip, chunked": (
+            HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400, b"but chunked",
+        ),
+        "a packed body": (
+            post("/predict", {"inputs": "a"}, "Content-Encoding: gzip"), 415, b"as it is",
+        ),
+        "Expect of HTTP/1.0": (
+            b"POST /predict HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 25\r\n\r\n" + BODY,
+            200, b"score",
+        ),
+        "a byte order mark": (
+            HEAD + b"Connection: close\r\nContent-Length: 28\r\n\r\n\xef\xbb\xbf" + BODY,
+            422, b"byte order mark",
+        ),
+        "a pair of three": (post("/predict", {"inputs": [["a", "b", "c"]]}), 422, b"pairs"),
+        "no such route": (post("/nowhere", 1), 404, b"openapi.json"),
+        "another method": (post("/health", 1), 405, b"GET, HEAD"),
         "broken JSON": (post("/predict", 1)[:-1] + b"{", 422, b'"Json"'),
         "no such field": (post("/predict", {"inputs": "a", "x": 1}), 422, b'"Validation"'),
         "an empty text": (post("/predict", {"inputs": " "}), 422, b'"Validation"'),
@@ -349,7 +371,10 @@ def keys(model: str) -> Found:
 
             def ask(header: str) -> bytes:
                 headers = [header] if header else []
-                return asyncio.run(said(server.port, post("/predict", {"inputs": "a"}, *headers)))
+                asked = post("/predict", {"inputs": "a"}, *headers)
+                with suppress(TimeoutError):
+                    return asyncio.run(said(server.port, asked))
+                return b""
 
             def expect(header: str, *right: int) -> bytes:
                 answer = ask(header)
@@ -378,12 +403,46 @@ def keys(model: str) -> Found:
             file.write_text("ann\n")  # a mistake: the keys of before stay
             time.sleep(1.5)
             expect("Authorization: Bearer other-secret", 200)
+            file.unlink()
+            os.mkfifo(file)  # nobody writes to it
+            time.sleep(1.5)
+            expect("Authorization: Bearer other-secret", 200)
             log = server.log.read_text(errors="replace")
             if "secret" in log:
                 wrong.append("a key is in the log")
             if '"key": "bob"' not in log:
                 wrong.append("the name of a key is not in the log")
-    return 90, wrong
+    return 91, wrong
+
+
+def untaken(model: str) -> Found:
+    """1,000 requests each to servers whose log is a full disk, a closed or an unread pipe."""
+    wrong = []
+    for name in ("full", "closed", "unread"):
+        begin, end = os.pipe()
+        if name == "full":
+            os.dup2(os.open("/dev/full", os.O_WRONLY), end)
+        if name == "closed":
+            os.close(begin)
+
+        async def ask(port: int) -> int:
+            asks = PLAIN * 9 + post("/predict", {"inputs": "a"})
+            found = [await said(port, asks) for _ in range(100)]
+            return sum(len(statuses(each)) for each in found)
+
+        with serving(model, stdout=end) as server:
+            os.close(end)
+            try:
+                answered = asyncio.run(ask(server.port))
+            except TimeoutError:
+                answered = 0
+            if answered != 1000:
+                wrong.append(f"{name}: {answered} of 1,000 requests were answered")
+            if len(server.said()) > 300:
+                wrong.append(f"{name}: {len(server.said()):,} bytes on stderr")
+            if server.ended(signal.SIGTERM, GRACE) != 0:
+                wrong.append(f"{name}: not ended after SIGTERM")
+    return 3000, wrong
 
 
 TERM, HUP, INT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
@@ -403,6 +462,7 @@ ATTACKS: dict[str, Callable[[str], Found]] = {
     "nonsense, and what is logged": flood,
     "models that cannot be loaded": loading,
     "keys and rates": keys,
+    "logs that nobody takes": untaken,
 }
 
 

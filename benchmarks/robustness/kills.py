@@ -49,7 +49,7 @@ def known_times() -> None:
     latency = importlib.import_module("alembert.search.latency")
 
     def of_shape(student: dict[str, Any], *_: Any) -> Any:
-        ms = student["hidden_size"] / 10 + student["intermediate_size"] / 1000
+        ms = student["hidden_size"] / 10 + student.get("intermediate_size", 0) / 1000
         return latency.Latency(ms, 1.0, 2.0), True
 
     def of_exports(engines: dict[str, Any], _: Any) -> dict[str, dict[str, float]]:
@@ -57,7 +57,8 @@ def known_times() -> None:
         return {name: {"latency_ms": taken[name], "cpu_ms": taken[name]} for name in engines}
 
     put(importlib.import_module("alembert.search.phases"), "latency_of", of_shape)
-    put(importlib.import_module("alembert.search.trials"), "timed", lambda *_: 0.01)
+    put(latency, "of_teacher", lambda *_: 1.0)
+    put(importlib.import_module("alembert.search.trials"), "of_export", lambda *_: 0.01)
     put(choose, "timed", of_exports)
 
 

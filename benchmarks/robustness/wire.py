@@ -55,9 +55,16 @@ class Server:
 
 @contextmanager
 def serving(
-    model: str, options: Sequence[str] = (), files: int = 0, wait: bool = True
+    model: str,
+    options: Sequence[str] = (),
+    files: int = 0,
+    wait: bool = True,
+    stdout: int | None = None,
 ) -> Iterator[Server]:
-    """A server of the model; files: its limit of open files. With wait, it answers already."""
+    """A server of the model; files: its limit of open files. With wait, it answers already.
+
+    stdout is a descriptor, by default that of the log.
+    """
 
     def limited() -> None:
         if files:
@@ -69,7 +76,8 @@ def serving(
         log = Path(folder) / "log"
         with log.open("wb") as stderr:
             child = subprocess.Popen(
-                [sys.executable, "-m", "alembert", *words], stdout=stderr, stderr=stderr,
+                [sys.executable, "-m", "alembert", *words], stderr=stderr,
+                stdout=stderr if stdout is None else stdout,
                 env=environment(), preexec_fn=limited,
             )  # fmt: skip
         try:

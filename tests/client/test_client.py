@@ -1,9 +1,10 @@
 """The client: typed answers, and new attempts where they help."""
 
 import asyncio
+import gzip
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,84 @@ def test_an_answer_that_no_alembert_server_sends_is_a_servers_error(body: str) -
     client, _ = told(lambda _: httpx.Response(200, text=body))
     with pytest.raises(ServerError, match="200: "):
         client.predict(["a"])
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"<html>", b"{}", b'"up"', b"5", b"null", b"[]", b"[[]]", b"[5]", b"[[5]]", b'["up"]',
+        b'[[{"label": "up"}]]', b'[[{"label": "up", "score": "high"}]]', b"[" * 9000, b"\xff\xfe",
+        json.dumps(GOOD * 2).encode(),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_alemberts_is_said_to_be_none(lie: bytes) -> None:
+    for ask in (Client.predict, Client.tag, Client.fill_mask, Client.embed):
+        client, _ = told(lambda _: httpx.Response(200, content=lie))
+        if ask is Client.embed and lie in (b"[[]]", b"[[5]]"):
+            assert ask(client, ["a"]) == json.loads(lie)
+            continue
+        if ask is Client.fill_mask and lie == b"[[]]":
+            assert ask(client, ["a"]) == [[]]
+            continue
+        with pytest.raises(ServerError, match="this is no answer of alembert serve"):
+            ask(client, ["a"])
+
+
+@pytest.mark.parametrize("lie", [b"<html>", b"[]", b"5", b"[" * 9000])
+def test_facts_that_are_not_alemberts_are_said_to_be_none(lie: bytes) -> None:
+    client, _ = told(lambda _: httpx.Response(200, content=lie))
+    with pytest.raises(ServerError, match="this is no answer of alembert serve"):
+        client.info()
+
+
+class Endless(httpx.SyncByteStream):
+    """A body without an end; read counts its parts."""
+
+    read = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.read < 1000:
+            self.read += 1
+            yield b" " * 1000
+
+
+def test_a_body_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alembert.client.client.LARGEST", 20_000)
+    body = Endless()
+    client, asked = told(lambda _: httpx.Response(200, stream=body))
+    with pytest.raises(ServerError, match="the answer is over 20,000 bytes"):
+        client.predict("a")
+    assert (body.read, len(asked)) == (21, 1)
+
+
+def test_a_packed_body_is_bounded_by_what_it_unpacks_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, headers = gzip.compress(b" " * 1_000_000), {"content-encoding": "gzip"}
+    monkeypatch.setattr("alembert.client.client.LARGEST", 500_000)
+    client, _ = told(
+        lambda _: httpx.Response(200, stream=httpx.ByteStream(packed), headers=headers)
+    )
+    with pytest.raises(ServerError, match="the answer is over 500,000 bytes"):
+        client.predict("a")
+    packed = gzip.compress(json.dumps(GOOD).encode())
+    assert client.predict("a") == Prediction("up", 1.0, {"up": 1.0})
+
+
+def test_a_body_that_comes_byte_by_byte_has_the_time_of_a_request() -> None:
+    client, asked = told(lambda _: httpx.Response(200, stream=Endless()), timeout=0.0)
+    with pytest.raises(httpx.ReadTimeout, match="the answer did not end in 0 s"):
+        client.predict("a")
+    assert len(asked) == 1
+
+
+def test_a_redirect_is_not_followed_and_takes_the_key_nowhere() -> None:
+    moved = httpx.Response(307, headers={"location": "http://evil.example/predict"})
+    client, asked = told(lambda _: moved, api_key="secret")
+    with pytest.raises(ServerError, match="307"):
+        client.predict("a")
+    assert [each.url.host for each in asked] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("key", ["é", "a\r\nX: b", "a\0"])
+def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match="api_key: give printable ASCII"):
+        Client(api_key=key)

@@ -208,6 +208,35 @@ def test_a_client_that_is_refused_while_it_sends_reads_why(classifier: Path) -> 
     assert b"the body is over 2,000,000 bytes" in found
 
 
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"POST /predict HTTP/1.1\r\n" + LENGTH, b"one Host header"),
+        (HEAD + b"Host: b\r\n" + LENGTH, b"one Host header"),
+        (b"POST /predict HTTP/2.0\r\nHost: a\r\n" + LENGTH, b"no request of HTTP/1.1"),
+        (b"POST /predict HTTP/0.9\r\nHost: a\r\n" + LENGTH, b"no request of HTTP/1.1"),
+        (HEAD + b"Transfer-Encoding: gzip, chunked\r\n", b"no Transfer-Encoding is read but"),
+        (HEAD + b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", b"but chunked"),
+    ],
+)
+def test_a_head_that_can_be_read_in_two_ways_is_refused(
+    classifier: Path, head: bytes, says: bytes
+) -> None:
+    body = b"17\r\n%b\r\n0\r\n\r\n" % BODY if b"chunked" in head else BODY
+    statuses, found, _ = answers(classifier, head + b"\r\n" + body + CLOSING)
+    assert statuses == [400]
+    assert says in found
+
+
+@pytest.mark.parametrize(("version", "statuses"), [(b"1.0", [200]), (b"1.1", [100, 200])])
+def test_only_a_client_of_http_1_1_is_told_to_go_on(
+    classifier: Path, version: bytes, statuses: list[int]
+) -> None:
+    head = HEAD.replace(b"1.1", version) + LENGTH + b"Expect: 100-continue\r\n"
+    asked = head + b"Connection: close\r\n\r\n"
+    assert answers(classifier, asked, BODY)[0] == statuses
+
+
 def test_a_slash_at_the_end_names_no_host(classifier: Path) -> None:
     asked = b"GET /health/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
     statuses, found, _ = answers(classifier, asked)

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def written(path: Path, text: str, second: int = 1) -> Path:
 
 
 def test_a_key_has_the_name_of_its_line(tmp_path: Path) -> None:
-    file = written(tmp_path / "keys", "# ours\n\nann  first-secret\nbob\tsecond-secret 60\n")
+    file = written(tmp_path / "keys", "\ufeff# ours\n\nann  first-secret\nbob\tsecond-secret 60\n")
     made = Keys("third-secret", file)
     words = {"ann": "first-secret", "bob": "second-secret", "key": "third-secret"}
     assert {made.name(f"Bearer {key}".encode()) for key in words.values()} == set(words)
@@ -121,6 +122,27 @@ def test_a_changed_file_is_read_again_and_a_mistake_in_it_changes_nothing(
     assert made.name(b"Bearer new-secret") == "ann"
     assert caplog.text.count("the keys stay as they were") == 4
     assert "secret" not in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = written(tmp_path / "keys", "ann old-secret\n")
+    made = Keys(None, file)
+    file.unlink()
+    os.mkfifo(file)
+    clock.now += 1.1
+    assert made.name(b"Bearer old-secret") == "ann"
+    assert caplog.messages == [
+        f"{file}: the keys cannot be read (it is no file); the keys stay as they were"
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
+def test_a_file_without_an_end_is_not_read_to_it() -> None:
+    with pytest.raises(UserError, match="over 10,000,000 bytes"):
+        Keys(None, Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(

@@ -155,13 +155,16 @@ LONG = "a " * 300
     [
         (b"", 422, "Invalid JSON"),
         (b"\xff\xfe", 422, "Invalid JSON"),
+        (b'\xef\xbb\xbf{"inputs": "a"}', 422, "byte order mark"),
+        ('{"inputs": "a"}'.encode("utf-16"), 422, "byte order mark"),
+        ('{"inputs": "a"}'.encode("utf-16-le"), 422, "byte order mark"),
         (b"[" * 100_000, 422, "recursion limit"),
         (b'{"inputs": NaN}', 422, "inputs: give a text"),
         (b'{"inputs": "\\ud800"}', 422, "Invalid JSON"),
         (b"[]", 422, "give a JSON object"),
         ({}, 422, "inputs: give a text"),
         ({"inputs": 3}, 422, "inputs: give a text"),
-        ({"inputs": [["a", "b", "c"]]}, 422, "inputs: give a text"),
+        ({"inputs": [["a", "b", "c"]]}, 422, "list of texts and of pairs [text, text]"),
         ({"inputs": []}, 422, "the list is empty"),
         ({"inputs": "  "}, 422, "text 1 ('  '): is empty"),
         ({"inputs": ["a", ""]}, 422, "text 2 (''): is empty"),
@@ -182,7 +185,12 @@ def test_what_is_wrong_is_named_with_a_status(
     assert found.status_code == status
     assert says in found.json()["error"]
     assert "\n" not in found.json()["error"]
-    kind = {"Invalid JSON": "Json", "recursion limit": "Json", "the list is empty": "Empty"}
+    kind = {
+        "byte order mark": "Json",
+        "Invalid JSON": "Json",
+        "recursion limit": "Json",
+        "the list is empty": "Empty",
+    }
     assert found.json()["error_type"] == kind.get(says, "Validation")
 
 
@@ -648,6 +656,43 @@ def test_what_nobody_foresaw_is_a_500_that_pages_may_read(
     assert [(each["name"], each["schema"]["type"]) for each in named] == [("name", "string")]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "says"),
+    [
+        ("/tag", {"inputs": [[["a"]]]}, {}, 422, "list of texts and of lists of words"),
+        ("/attentions", {"inputs": ["a"]}, {}, 422, "give a text, and no list"),
+        ("/tokenize", {"inputs": [["a"]]}, {}, 422, "give a text, or a list of them"),
+        ("/nowhere", {}, {}, 404, "no such route: see /openapi.json"),
+        ("/health", {}, {}, 405, "this route takes GET, HEAD"),
+        ("/tokenize", {"inputs": "a"}, {"content-encoding": "gzip"}, 415, "as it is"),
+    ],
+)
+def test_a_refusal_says_what_to_give(
+    model: Path, path: str, body: Any, headers: dict[str, str], status: int, says: str
+) -> None:
+    async def run() -> httpx.Response:
+        kind, labels = ("tokens", ("O",)) if path == "/tag" else ("classification", ("a",))
+        async with running([made_up(model, per_token, kind, labels)]) as (client, _, _):
+            return await client.post(path, json=body, headers=headers)
+
+    found = asyncio.run(run())
+    assert found.status_code == status
+    assert says in found.json()["error"]
+
+
+@pytest.mark.clock
+def test_a_second_signal_ends_it_without_a_stack_trace(model: Path) -> None:
+    child, port = launch(model)
+    with socket.create_connection(("127.0.0.1", port)) as silent:
+        silent.sendall(b"POST")
+        time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        child.send_signal(signal.SIGTERM)
+        _, said = child.communicate(timeout=5)
+    assert said == "1 connections were cut: their clients held on to them\n"
+
+
 @pytest.mark.clock
 def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> None:
     child, port = launch(model)
@@ -688,6 +733,8 @@ def test_a_signal_stops_it_and_what_was_accepted_is_answered(model: Path) -> Non
         (["{model}", "--backend", "int8"], "not exported for int8; there is onnx"),
         (["x={model}", "{model}", "x={model}"], "a second model"),
         (["{model}", "--host", "256.1.1.1"], "cannot be bound"),
+        (["{model}", "--host", "a" * 300], "cannot be bound"),
+        (["{model}", "--port", "70000"], "70000: a port is 0 to 65535; 0 takes a free one"),
         (["{model}", "--engine", "cluster"], "--engine cluster: choose local or ray"),
         (["{model}", "--engine", "ray", "--replicas", "3-1"], "the smaller number first"),
         (["{model}", "--engine", "ray", "--replicas", "some"], "write a number, or two as 1-8"),

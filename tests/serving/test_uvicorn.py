@@ -36,7 +36,8 @@ PROTOCOL = {
     "on_response_complete": "self",
 }  # fmt: skip
 CALLED = {"_unset_keepalive_if_required": "self"}  # of the protocol, beside the attributes below
-HELD = ("loop", "parser", "scope", "url", "headers")  # the last two from on_message_begin on
+# the last three from on_message_begin on
+HELD = ("loop", "parser", "scope", "url", "headers", "expect_100_continue")
 # attributes of Server; its `servers` are there when it listens, and the test of signals needs them
 READ = ("should_exit", "force_exit", "server_state")
 CONNECTIONS = "connections"  # of server_state

@@ -2,12 +2,15 @@
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
+from alembert.cli.lines import ready
 from alembert.io import progress
 from alembert.io.errors import UserError, leads
 
@@ -19,25 +22,34 @@ Verbose = Annotated[
 ]
 
 
-class _News(logging.Handler):
-    """Prints what the package logs as plain lines; of several processes one does."""
+class News(logging.Handler):
+    """Prints what the package logs as plain lines; of several processes one does.
+
+    A server goes on where its lines cannot be printed; other verbs end.
+    """
 
     def __init__(self, err: bool) -> None:
         super().__init__()
-        self.err = err
+        self.err, self.serves = err, False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if leads():
+        if not leads():
+            return
+        err = self.err or record.levelno > logging.INFO
+        if not self.serves:
             with progress.above():
-                typer.echo(self.format(record), err=self.err or record.levelno > logging.INFO)
+                typer.echo(self.format(record), err=err)
+        elif ready(sys.stderr if err else sys.stdout):
+            with suppress(OSError, ValueError):  # a full disk, a closed pipe, a closed file
+                typer.echo(self.format(record), err=err)
 
 
 def start(err: bool) -> None:
     """News go to stdout, or to stderr for a verb whose stdout is its result."""
     log = logging.getLogger("alembert")
-    for handler in [each for each in log.handlers if isinstance(each, _News)]:
+    for handler in [each for each in log.handlers if isinstance(each, News)]:
         log.removeHandler(handler)
-    log.addHandler(_News(err))
+    log.addHandler(News(err))
     log.setLevel(logging.INFO)
     progress.hide(False)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from alembert.api import serve as answer
+from alembert.cli.lines import Requests
+from alembert.cli.news import News
 from alembert.cli.options import option
 
 
@@ -76,8 +78,11 @@ def serve(
 
 
 def _log_requests(wanted: bool) -> None:
-    """Prints a line of JSON a request on stdout, or none."""
-    handler = logging.StreamHandler(sys.stdout)
+    """Prints a line of JSON a request on stdout, or none; no line stops the server."""
+    for each in logging.getLogger("alembert").handlers:
+        if isinstance(each, News):
+            each.serves = True
+    handler = Requests(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("alembert.access")
     log.addHandler(handler)

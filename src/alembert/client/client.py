@@ -25,6 +25,7 @@ from alembert.io.answers import (
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
+LARGEST = 256_000_000  # bytes of an answer; 250,000 characters are answered with a tenth of it
 BUSY = (429, 500, 502, 503, 504)  # a full queue, a loading server, or a proxy whose server died
 
 
@@ -46,6 +47,7 @@ class _Core:
 
     _transport: Callable[..., httpx.Client | httpx.AsyncClient]
     _sleep: Callable[[float], Awaitable[None] | None]
+    _read: Callable[[httpx.Response], Awaitable[httpx.Response] | httpx.Response]
 
     def __init__(
         self,
@@ -58,12 +60,15 @@ class _Core:
         """model is the name of one of several served models, by default the first.
 
         A request is sent again, up to `retries` times and not before Retry-After, when the server
-        is busy or not ready, or when the connection broke. Timeouts are not retried.
+        is busy or not ready, or when the connection broke. Timeouts are not retried. timeout is
+        in seconds, for the beginning of an answer and again for the rest of it.
         """
         if not url.startswith(("http://", "https://")):
             raise UserError(f"{url}: write it as http://HOST:PORT")
         self._prefix = f"/models/{model}" if model else ""
-        self._retries = retries
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise UserError("api_key: give printable ASCII")
+        self._retries, self._timeout = retries, timeout
         self._options: dict[str, Any] = {
             "base_url": url,
             "timeout": timeout,
@@ -80,7 +85,13 @@ class _Core:
             _check_unicode(text, number)
         response = await self._send(f"{self._prefix}/{route}", {"inputs": inputs, **options})
         kind = response.headers.get("alembert-kind", "")
-        answers = [make(each, kind) for each in _json(response)]
+        content = _json(response)
+        try:
+            answers = [make(each, kind) for each in content]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _unknown(response) from error
+        if not isinstance(content, list) or len(answers) != len(inputs):
+            raise _unknown(response)
         return answers[0] if one else answers
 
     async def _send(self, path: str, body: dict[str, object] | None = None) -> httpx.Response:
@@ -89,7 +100,9 @@ class _Core:
         for number in count():
             outcome: Outcome
             try:
-                outcome = await _result(self._http.request(method, path, json=body))
+                request = self._http.build_request(method, path, json=body)
+                begun = await _result(self._http.send(request, stream=True))
+                outcome = await _result(self._read(begun))
             except httpx.TransportError as error:
                 outcome = error
             least = _retry_after(outcome)
@@ -98,6 +111,36 @@ class _Core:
             backoff = min(5.0, 0.1 * 2**number) * random.uniform(0.5, 1)  # with jitter
             await _result(self._sleep(max(backoff, least)))
         return _successful(outcome)
+
+
+class _Body:
+    """The body of a response that is being read: not without end, in size or in time."""
+
+    def __init__(self, response: httpx.Response, seconds: float) -> None:
+        self._response, self._seconds = response, seconds
+        self._end = time.monotonic() + seconds
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes) -> None:
+        """Keeps a part. Raises ServerError for a body too large, and httpx.ReadTimeout."""
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > LARGEST:
+            message = f"the answer is over {LARGEST:,} bytes"
+            raise ServerError(self._response.status_code, message, "Unknown")
+        if time.monotonic() > self._end:
+            raise httpx.ReadTimeout(
+                f"the answer did not end in {self._seconds:g} s", request=self._response.request
+            )
+
+    def response(self) -> httpx.Response:
+        """The response with the whole body, which is no longer compressed."""
+        headers = self._response.headers.copy()
+        headers.pop("content-encoding", None)
+        return httpx.Response(
+            self._response.status_code, headers=headers, content=b"".join(self._parts)
+        )
 
 
 class AsyncClient(_Core):
@@ -112,6 +155,15 @@ class AsyncClient(_Core):
 
     def _sleep(self, seconds: float) -> Awaitable[None]:
         return asyncio.sleep(seconds)
+
+    async def _read(self, response: httpx.Response) -> httpx.Response:
+        body = _Body(response, self._timeout)
+        try:
+            async for part in response.aiter_bytes():
+                body.add(part)
+        finally:
+            await response.aclose()
+        return body.response()
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -134,7 +186,7 @@ class AsyncClient(_Core):
     async def embed(self, texts: Texts, truncate: bool = False, normalize: bool = False) -> Any:
         """The vector of each text, a list of numbers; normalize gives all of them length 1."""
         options = {"truncate": truncate, "normalize": normalize}
-        return await self._answers("embed", texts, lambda vector, _: vector, **options)
+        return await self._answers("embed", texts, _vector, **options)
 
     async def fill_mask(self, texts: Texts, top: int = 5, temperature: float = 1.0) -> Any:
         """For each mask of each text, a list of the `top` most probable Guesses."""
@@ -147,7 +199,11 @@ class AsyncClient(_Core):
 
     async def info(self) -> dict[str, Any]:
         """The served models and their settings."""
-        return dict((await self._send("/info")).json())
+        response = await self._send("/info")
+        content = _json(response)
+        if not isinstance(content, dict):
+            raise _unknown(response)
+        return content
 
 
 def _blocking(
@@ -175,6 +231,15 @@ class Client(_Core):
 
     def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def _read(self, response: httpx.Response) -> httpx.Response:
+        body = _Body(response, self._timeout)
+        try:
+            for part in response.iter_bytes():
+                body.add(part)
+        finally:
+            response.close()
+        return body.response()
 
     def __enter__(self) -> "Client":
         return self
@@ -220,7 +285,13 @@ def _json(response: httpx.Response) -> Any:
     try:
         return json_of(response.text)
     except ValueError as error:
-        raise ServerError(response.status_code, response.text[:200], "Unknown") from error
+        raise _unknown(response) from error
+
+
+def _unknown(response: httpx.Response) -> ServerError:
+    """The error of an answer that is not Alembert's: the address is another server's."""
+    message = f"this is no answer of alembert serve: {response.text[:200]}"
+    return ServerError(response.status_code, message, "Unknown")
 
 
 def _successful(outcome: Outcome) -> httpx.Response:
@@ -240,6 +311,10 @@ def _successful(outcome: Outcome) -> httpx.Response:
 def _predicted(text: list[dict[str, Any]], kind: str, least: float) -> Prediction | Labels | Score:
     scores = {str(each["label"]): float(each["score"]) for each in text}
     return predicted(kind, scores, list(scores), least)
+
+
+def _vector(numbers: list[float], kind: str) -> list[float]:
+    return [float(each) for each in numbers]
 
 
 def _guesses(text: list[list[dict[str, Any]]], kind: str) -> list[list[Guess]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ from alembert.serving.served_model import (
 from alembert.serving.service import Limits, Opener, Service
 
 GUESSES = 20_000  # tokens predicted for a request, over all masks
-REFUSED = (400, 401, 404, 408, 413, 422, 424, 429, 431, 503)  # statuses of error responses
+REFUSED = (400, 401, 404, 408, 413, 415, 422, 424, 429, 431, 503)  # statuses of error responses
 INLINE = 16_000  # bytes of a body that is parsed on the event loop; larger ones would block it
 
 
@@ -94,7 +94,8 @@ def app_of(
             await loading
             if service.failed is not None:
                 raise service.failed
-        yield
+        with suppress(asyncio.CancelledError):  # the loop ends so after a second signal
+            yield
         loading.cancel()  # what is being loaded is not waited for
         await service.stop()
 

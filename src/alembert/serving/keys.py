@@ -14,6 +14,7 @@ from alembert.serving.schemas import RefusedError
 
 log = logging.getLogger(__name__)
 
+LARGEST = 10_000_000  # bytes of the file
 AGAIN = 1.0  # seconds after which the file is looked at again
 LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([!-~]+)(?:[ \t]+([0-9]{1,9}))?")
 NO_KEY = "wrong or no API key"
@@ -95,6 +96,8 @@ class Keys:
             return
         self._seen = stamp
         try:
+            if not file.is_file() and file.exists():  # a pipe would be waited for
+                raise UserError(f"{file}: the keys cannot be read (it is no file)")
             fresh = self._read(file)
         except UserError as error:
             log.warning(f"{error}; the keys stay as they were")
@@ -107,12 +110,15 @@ class Keys:
     def _read(self, file: Path) -> list[_Key]:
         """The keys of a file: NAME KEY, or NAME KEY RATE, on each line."""
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            with file.open(encoding="utf-8-sig") as opened:
+                content = opened.read(LARGEST + 1)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
             raise UserError(f"{file}: the keys cannot be read ({reason})") from error
+        if len(content) > LARGEST:
+            raise UserError(f"{file}: the keys cannot be read (over {LARGEST:,} bytes)")
         keys: dict[str, _Key] = {}
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(content.splitlines(), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
             parts = LINE.fullmatch(line.strip())

@@ -143,15 +143,31 @@ def refused(error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         error = RefusedError(499, "the client hung up")
     elif isinstance(error, HTTPException):
-        error = RefusedError(error.status_code, str(error.detail), headers=error.headers)
+        error = _unrouted(error)
     elif isinstance(error, UserError):
         error = RefusedError(422, str(error))
     assert isinstance(error, RefusedError)
     return refusal(error)
 
 
+def _unrouted(error: HTTPException) -> RefusedError:
+    """The refusal of a path or a method that no route has."""
+    methods = sorted((error.headers or {}).get("Allow", "").split(", "))
+    reason = "no such route: see /openapi.json"
+    if any(methods):
+        reason = f"this route takes {', '.join(methods)}"
+    return RefusedError(error.status_code, reason, headers=error.headers)
+
+
 async def body_of(request: Request, limits: Limits) -> bytes:
-    """The body. Raises RefusedError 413 once it is too large, and 408 when it does not arrive."""
+    """The body.
+
+    Raises RefusedError 413 once it is too large, 408 when it does not arrive, and 415 when it is
+    compressed.
+    """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise RefusedError(415, "no Content-Encoding is read: send the body as it is")
     refused = RefusedError(413, f"the body is over {limits.body:,} bytes")
     late = RefusedError(408, f"the request did not arrive in {limits.reading:g} s")
     if int(request.headers.get("content-length", 0)) > limits.body:

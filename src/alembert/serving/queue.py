@@ -210,6 +210,11 @@ class Queue:
             threads = max(1, threads - self._busy)
         return sum(rows.tokens * self._rates.get(rows.model, 0.0) for rows in ahead) / threads
 
+    @property
+    def computes(self) -> bool:
+        """Whether a thread goes on after `stop`."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def stop(self, seconds: float | None = None) -> None:
         """Computes the waiting rows, then ends the threads; at most so many seconds for each."""
         self._stopped = True

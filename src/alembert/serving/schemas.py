@@ -1,5 +1,6 @@
 """The JSON of requests and responses, as in text-embeddings-inference."""
 
+import codecs
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
@@ -15,6 +16,7 @@ TYPES = {
     405: "NotAllowed",
     408: "Timeout",
     413: "Validation",
+    415: "Encoding",
     422: "Validation",
     424: "Backend",
     429: "Overloaded",
@@ -23,10 +25,9 @@ TYPES = {
     500: "Internal",
     503: "Unhealthy",
 }
-WRONG = {
-    "inputs": "give a text, or a list of them",
-    "": 'give a JSON object such as {"inputs": "a text"}',
-}
+TEXTS = "give a text, or a list of them"
+OBJECT = 'give a JSON object such as {"inputs": "a text"}'
+MARKS = codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
 
 class RefusedError(Exception):
@@ -172,6 +173,12 @@ class ErrorAnswer(BaseModel):
     error_type: str
 
 
+# what inputs have to be, where it is not TEXTS
+WRONG: dict[type[BaseModel], str] = {
+    PredictRequest: "give a text, or a list of texts and of pairs [text, text]",
+    TagRequest: "give a text, or a list of texts and of lists of words",
+    AttentionsRequest: "give a text, and no list",
+}
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -183,9 +190,14 @@ def parsed(model: type[R], body: bytes) -> R:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "json_invalid":
+        if body.startswith(MARKS) or 0 in body[:4]:
+            message = "Invalid JSON: it has to be UTF-8, without a byte order mark"
+            raise RefusedError(422, message, kind="Json")
         raise RefusedError(422, first["msg"][:200], kind="Json")
     if first["type"] == "extra_forbidden":
         fields = ", ".join(model.model_fields)
         raise RefusedError(422, f"{ascii(field)[:40]}: no such field: there is {fields}")
-    message = WRONG.get(field, first["msg"])
-    raise RefusedError(422, f"{field}: {message}" if field else message)
+    if not field:
+        raise RefusedError(422, OBJECT)
+    message = WRONG.get(model, TEXTS) if field == "inputs" else first["msg"]
+    raise RefusedError(422, f"{field}: {message}")

@@ -108,14 +108,16 @@ class LoopLag(selectors.DefaultSelector):
 
 
 def bound(host: str, port: int) -> Listener:
-    """A socket bound to this address. Raises UserError when the address is in use."""
+    """A socket bound to this address. Raises UserError when it is in use, or none."""
+    if not 0 <= port < 65536:  # getaddrinfo would take it for another
+        raise UserError(f"{host}:{port}: a port is 0 to 65535; 0 takes a free one")
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         family, kind, number, _, address = addresses
         sock = Listener(family, kind, number)  # named, or asyncio leaves Nagle's delay on
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:  # a name that is too long, or has odd characters
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{host}:{port}: cannot be bound ({reason}): choose another") from error
     return sock
@@ -144,6 +146,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # a second signal does not wait
+        self._service.hurried = self.force_exit
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class Service:
         self.models: dict[str, ServedModel] = {}
         self.queue: Queue | None = None
         self.ready = self.leaving = False
+        self.hurried = False  # by a second signal
         self.active = 0
         self._lag = lag
         self.parser = ThreadPoolExecutor(limits.threads, "parser")  # of large bodies
@@ -68,8 +70,8 @@ class Service:
     async def load(self, failed: Callable[[], None]) -> None:
         """Opens the models on other threads; calls `failed` when one cannot be opened."""
         cap = min(CAP, self.limits.wait / 2)
-        self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch, cap)
         try:
+            self.queue = Queue(self.limits.threads, self.limits.tokens, self.metrics.batch, cap)
             for opener in self._openers:
                 model = await _apart(opener)
                 await _apart(model.warm)
@@ -84,8 +86,12 @@ class Service:
     async def stop(self) -> None:
         """Answers the admitted requests; gives up on a model that does not come to an end."""
         self.parser.shutdown(wait=False, cancel_futures=True)
-        if self.queue is not None:
-            await asyncio.to_thread(self.queue.stop, self.limits.grace)
+        if self.queue is None:
+            return
+        self.queue.stop(0)
+        end = time.monotonic() + self.limits.grace
+        while self.queue.computes and not self.hurried and time.monotonic() < end:
+            await asyncio.sleep(0.01)  # a thread that waits cannot be had where memory is short
 
     def check(self) -> None:
         """Raises RefusedError 503 while the models load."""

@@ -24,6 +24,8 @@ Refusal = tuple[int, str]  # status, reason
 LONG: Refusal = 431, f"the head of the request is over {HEAD:,} bytes"
 MANY: Refusal = 429, f"at most {PIPELINE} requests of a connection wait for their answers"
 WRONG: Refusal = 400, "this is no request of HTTP/1.1"
+HOSTS: Refusal = 400, "a request has one Host header"
+CODED: Refusal = 400, "no Transfer-Encoding is read but chunked"
 
 
 class _Joined:
@@ -149,9 +151,9 @@ class Guarded(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("this is no proxy")  # the parser then fails, and 400 is sent
             return
-        if self._requests - self._joined.responses >= PIPELINE:
-            self._why = MANY
-            raise ValueError("too many requests")  # the parser then fails, and 429 is sent
+        if (refusal := self._unfit()) is not None:
+            self._why = refusal
+            raise ValueError(refusal[1])  # the parser then fails, and the refusal is sent
         self._requests += 1
         super().on_headers_complete()
 
@@ -174,6 +176,22 @@ class Guarded(HttpToolsProtocol):
         if self._timer is not None and answered < self._begun:
             self._in_time()  # the next request was not read meanwhile
             self._wait()
+
+    def _unfit(self) -> Refusal | None:
+        """The reason to refuse a whole head, which a proxy might have read in another way."""
+        if self._requests - self._joined.responses >= PIPELINE:
+            return MANY
+        version = self.parser.get_http_version()
+        if version == "1.0":
+            self.expect_100_continue = False  # its clients would take 100 for the answer
+        elif version != "1.1":
+            return WRONG
+        elif [name for name, _ in self.headers].count(b"host") != 1:
+            return HOSTS
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if any(coding.strip().lower() != b"chunked" for coding in codings):
+            return CODED
+        return None
 
     def _count(self, part: bytes) -> None:
         self._parsed += len(part)
