@@ -151,6 +151,9 @@ class Guarded(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("this is no proxy")  # the parser then fails, and 400 is sent
             return
+        if self._requests - self._joined.responses >= PIPELINE:
+            self._why = MANY
+            raise ValueError("too many requests")  # the parser then fails, and 429 is sent
         if (refusal := self._unfit()) is not None:
             self._why = refusal
             raise ValueError(refusal[1])  # the parser then fails, and the refusal is sent
@@ -179,8 +182,6 @@ class Guarded(HttpToolsProtocol):
 
     def _unfit(self) -> Refusal | None:
         """The reason to refuse a whole head, which a proxy might have read in another way."""
-        if self._requests - self._joined.responses >= PIPELINE:
-            return MANY
         version = self.parser.get_http_version()
         if version == "1.0":
             self.expect_100_continue = False  # its clients would take 100 for the answer
