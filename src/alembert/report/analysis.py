@@ -207,7 +207,7 @@ def _shown(predictions: Predictions, i: int, roles: Sequence[str] | None = None)
     return Disagreement(text, answers.pop("truth"), answers, right)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """One text that a model answers otherwise than its teacher, or both wrongly.
 
@@ -241,7 +241,10 @@ def outcomes(predictions: Predictions) -> list[Outcome]:
             kind = "lost" if first else "won" if second else "both wrong"
             sure = _sureness((predictions.logits | predictions.more)[roles[1]][i], predictions.kind)
             values = tuple(column[i] for column in predictions.slices.values())
-            found.append(Outcome(kind, shown, sure, len(text.split()), values))
+            outcome = Outcome(
+                kind=kind, shown=shown, sure=sure, words=len(text.split()), slices=values
+            )
+            found.append(outcome)
     order = ("lost", "won", "both wrong")
     return sorted(found, key=lambda each: (order.index(each.kind), -each.sure))
 
