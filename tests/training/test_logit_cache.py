@@ -90,6 +90,18 @@ def at_hand(tmp_path: Path, tokenizer: BertTokenizerFast) -> tuple[PreTrainedMod
     return load_model(str(made.teacher), "classification"), rows
 
 
+def seven_rows(*, per_token: bool) -> Encoded:
+    lengths = [3, 5, 2, 4, 6, 3, 2]
+    ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
+    return Encoded(
+        input_ids=ids,
+        lengths=lengths,
+        labels=np.zeros(len(ids) if per_token else 7, np.int64),
+        token_type_ids=None,
+        per_token=per_token,
+    )
+
+
 def test_a_text_is_read_once_whatever_the_epochs_and_never_by_a_second_student(
     tmp_path: Path, tokenizer: BertTokenizerFast, home: Path, read: list[int]
 ) -> None:
@@ -144,15 +156,7 @@ def test_each_row_has_its_own_answer_in_whatever_order_they_are_asked(
 ) -> None:
     saved(tmp_path / "teacher", tokenizer, head)
     teacher = load_model(str(tmp_path / "teacher"), head)
-    lengths, per_token = [3, 5, 2, 4, 6, 3, 2], head == "tokens"
-    ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
-    rows = Encoded(
-        input_ids=ids,
-        lengths=lengths,
-        labels=np.zeros(len(ids) if per_token else 7, np.int64),
-        token_type_ids=None,
-        per_token=per_token,
-    )
+    rows = seven_rows(per_token=head == "tokens")
     monkeypatch.setattr(logit_cache, "PART", 2)
     whole = logit_cache.cached_logits(teacher, rows, 0, in_fp32())
     some = logit_cache.cached_logits(teacher, rows, 0, in_fp32(), ASKED)
@@ -306,15 +310,7 @@ def test_kept_states_give_the_losses_of_a_teacher_at_hand(
     saved(tmp_path / "teacher", tokenizer, head, num_hidden_layers=4)
     saved(tmp_path / "student", tokenizer, head, num_hidden_layers=2)
     teacher, student = (load_model(str(tmp_path / x), head) for x in ("teacher", "student"))
-    lengths, per_token = [3, 5, 2, 4, 6, 3, 2], head == "tokens"
-    ids = np.arange(5, 5 + sum(lengths), dtype=np.int32)
-    rows = Encoded(
-        input_ids=ids,
-        lengths=lengths,
-        labels=np.zeros(len(ids) if per_token else 7, np.int64),
-        token_type_ids=None,
-        per_token=per_token,
-    )
+    rows = seven_rows(per_token=head == "tokens")
     distillation = Distillation(student.eval(), teacher, LAYERS, words=False).eval()
     monkeypatch.setattr(logit_cache, "TOKENS", 8)  # so that there are several batches
     kept = logit_cache.with_traces(distillation, rows, 0, in_fp32())

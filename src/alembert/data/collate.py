@@ -1,7 +1,7 @@
 """Plans, pads and masks batches of rows; all are pure functions of a seed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,18 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
             tensors = [torch.as_tensor(row[name]) for row in rows]
             batch[name] = pad_sequence(tensors, batch_first=True)
     return batch
+
+
+def by_length(numbers: Iterable[int], lengths: Lengths, tokens: int) -> Iterator[list[int]]:
+    """Yield the numbers of rows in groups of similar length, the longest rows first.
+
+    A group has at most so many tokens with padding, and at least one row.
+    """
+    order = sorted(numbers, key=lengths.__getitem__)
+    while order:
+        count = max(tokens // int(lengths[order[-1]]), 1)
+        yield order[-count:]
+        del order[-count:]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

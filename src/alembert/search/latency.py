@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Sample:
     tokenizer: PreTrainedTokenizerBase
     max_length: int
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The identity of what is read: the texts, the tokenizer and the length."""
         parts = [self.texts, self.tokenizer.backend_tokenizer.to_str(), self.max_length]

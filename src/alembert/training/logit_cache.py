@@ -6,7 +6,6 @@ has the same ones.
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from alembert.data.batches import Rows
-from alembert.data.collate import pad
+from alembert.data.collate import by_length, pad
 from alembert.data.encoded import Encoded
 from alembert.io.environment import memory
 from alembert.io.errors import UserError
@@ -36,7 +35,7 @@ from alembert.training.monitor import Length
 
 MEMORY = 2**32  # bytes of a stage's states, at most, and an eighth of the machine's memory
 EPOCHS = 2  # that a stage reads at least, for its states to be kept
-TOKENS = 4096  # of a batch whose states are computed, with padding
+TOKENS = 4096  # of a batch whose states are computed to be kept, with padding
 PART = 4096  # rows of a file; an interrupted run loses one file at most
 BATCH = 64
 LOGITS = "teacher_logits"
@@ -158,8 +157,7 @@ def with_traces(
 
     In bf16 they are rounded to it. The rows stay as they are where no states are read, where these
     take too much memory, on several processes, and on a GPU, on which a teacher is quicker than a
-    copy of its states. These rows, a sample
-    of a stage's, may take `share` of the memory.
+    copy of its states. These rows, a sample of a stage's, may take `share` of the memory.
     """
     teacher, reads = distillation.teacher, distillation.reads[1]
     if isinstance(rows, WithTeacherLogits):
@@ -181,29 +179,29 @@ def with_traces(
                 row[LOGITS] = logits[: rows.lengths[number]] if logits.ndim == 2 else logits
         return found
 
-    order = sorted(range(len(rows)), key=rows.lengths.__getitem__)
-    total, (first,) = int(np.sum(rows.lengths)), computed(order[-1:])
-    shapes = {name: (len(rows) if x.ndim == 1 else total, *x.shape[x.ndim > 1 :])
-              for name, x in first.items()}  # fmt: skip
-    kinds = {name: torch.bfloat16 if half and name != LOGITS else torch.float32 for name in shapes}
-    size = sum(math.prod(shape) * kinds[name].itemsize for name, shape in shapes.items())
-    if size > share * min(MEMORY, memory() // 8):
+    total, lengths = int(np.sum(rows.lengths)), rows.lengths
+    (first,) = computed([int(np.argmax(lengths))])
+    of_text = {LOGITS} if LOGITS in first and first[LOGITS].ndim == 1 else set[str]()
+    kept = {
+        name: torch.empty(
+            (len(rows), *x.shape) if name in of_text else (total, *x.shape[1:]),
+            dtype=torch.bfloat16 if half and name != LOGITS else torch.float32,
+            device="meta",
+        )
+        for name, x in first.items()
+    }
+    if sum(x.nbytes for x in kept.values()) > share * min(MEMORY, memory() // 8):
         return rows
-    kept = {name: torch.empty(shape, dtype=kinds[name]) for name, shape in shapes.items()}
-    starts = np.cumsum(rows.lengths, dtype=np.int64) - rows.lengths
-    with Work("teacher's outputs", len(order), "texts") as work:
-        while order:
-            count = max(TOKENS // rows.lengths[order[-1]], 1)
-            numbers = order[-count:]
-            del order[-count:]
+    kept = {name: torch.empty_like(x, device="cpu") for name, x in kept.items()}
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    with Work("teacher's outputs", len(rows), "texts") as work:
+        for numbers in by_length(range(len(rows)), lengths, TOKENS):
             for number, row in zip(numbers, computed(numbers), strict=True):
+                part = slice(starts[number], starts[number] + lengths[number])
                 for name, x in row.items():
-                    start = starts[number]
-                    place = number if x.ndim == 1 else slice(start, start + len(x))
-                    kept[name][place] = x
+                    kept[name][number if name in of_text else part] = x
             work.update(len(numbers))
-    per_text = shapes.get(LOGITS, ())[:1] == (len(rows),) and first[LOGITS].ndim == 1
-    return WithTeacherTraces(rows, kept, kept.pop(LOGITS) if per_text else None)
+    return WithTeacherTraces(rows, kept, kept.pop(LOGITS) if of_text else None)
 
 
 def _compute(

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from alembert.data.batches import Masked
-from alembert.data.collate import Masking, pad
+from alembert.data.collate import Masking, by_length, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
 from alembert.io.errors import UserError
@@ -29,13 +29,12 @@ from alembert.io.tensors import Parts
 from alembert.models.trace import no_grad_trace
 from alembert.objectives import recorded
 from alembert.training.distillation import Distillation
-from alembert.training.logit_cache import add_weights
+from alembert.training.logit_cache import TOKENS, add_weights
 from alembert.training.trace_file import TraceFile, bytes_of, write
 
 log = logging.getLogger(__name__)
 
 FILE = 2**27  # the most bytes of a file; an interrupted run loses one, and writing takes two
-TOKENS = 4096  # of a teacher's batch, with padding
 OPEN = 1000  # the most files that are mapped at once
 
 
@@ -116,12 +115,8 @@ class _Reader:
 
     def read_part(self, part: range, work: Work) -> list[dict[str, Tensor]]:
         """Return the traces of a file's sequences, read in batches of similar lengths."""
-        order = sorted(part, key=self.rows.lengths.__getitem__)
         rows: dict[int, dict[str, Tensor]] = {}
-        while order:
-            count = max(TOKENS // int(self.rows.lengths[order[-1]]), 1)
-            numbers = order[-count:]
-            del order[-count:]
+        for numbers in by_length(part, self.rows.lengths, TOKENS):
             rows |= zip(numbers, self.read(numbers), strict=True)
             work.update(len(numbers))
         return [rows[i] for i in part]
