@@ -11,8 +11,9 @@ import pytest
 from support.command_line import command
 
 from alembert.recipes import choose
-from alembert.runs import checks, stage
+from alembert.runs import checks
 from alembert.runs.folder import writing
+from alembert.runs.stages import prepare
 
 DISTIL = (
     "distill distilbert --train train.csv --out run --max-length 32 --epochs 1 --teacher teacher"
@@ -41,7 +42,7 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     # first, so that no room is loaded while the others are in place, and keeps them
-    for room in (stage, checks, choose):
+    for room in (prepare, checks, choose):
         monkeypatch.setattr(room, "load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_tokenizer", interrupted)

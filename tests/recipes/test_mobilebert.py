@@ -38,9 +38,9 @@ from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
 from alembert.recipes.schema import with_run
-from alembert.runs import stage as beginning
 from alembert.runs.job import Job
 from alembert.runs.run import run
+from alembert.runs.stages import prepare as beginning
 from alembert.training.distillation import Distillation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mobilebert.json"

@@ -285,7 +285,7 @@ def test_every_kind_of_task_goes_the_whole_way_with_variants(
     assert metrics["student"]
 
 
-def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said(
+def test_without_a_masked_word_model_variants_come_from_the_teachers_own_vectors(
     news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
@@ -294,7 +294,11 @@ def test_without_a_masked_word_model_the_texts_stay_as_they_are_and_that_is_said
         train=task_file(tmp_path / "train.csv"), valid=task_file(tmp_path / "v.csv", 12, 1)
     )
     run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files))
-    assert any("augmentation is left out" in line and "--mlm" in line for line in news)
+    assert any(f"nearest ones in the embeddings of {teacher}" in line for line in news)
+    assert any("augmentation: 60 rows became" in line for line in news)
+    few = with_settings(recipe, {"augment.most": "119"})
+    run(Job(recipe=few, out=tmp_path / "few", teacher=teacher, files=files))
+    assert any("60 rows and a variant of each are more than 119" in line for line in news)
     with pytest.raises(UserError, match="--mlm augments texts and recipe 'distilbert' does not"):
         Job(
             recipe=recipe_of("distilbert", BertConfig()),

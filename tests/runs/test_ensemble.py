@@ -26,6 +26,7 @@ from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
 from alembert.runs import run
 from alembert.runs.job import Job
+from alembert.runs.stages import training
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import encode_task
 from alembert.training.distillation import Distillation
@@ -169,16 +170,16 @@ def test_each_teacher_reads_each_text_once_and_a_stopped_run_asks_none_again(
 ) -> None:
     first, second = teachers(tmp_path, tokenizer)
     made = job(tmp_path, first, second)
-    train = run.train
+    train = training.train
 
     def stopped(*given: Any, **more: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "train", stopped)
+    monkeypatch.setattr(training, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
         run.run(made)
     assert sum(read) == 2 * 57  # of 60 rows 3 are held out
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(run.evaluate, "evaluate_run", lambda *_: write_json(
         tmp_path / "run/metrics.json", {}))  # fmt: skip
     run.run(made)

@@ -30,8 +30,8 @@ from alembert.recipes.overrides import with_settings
 from alembert.recipes.schema import Init, Recipe, Run, Stage, replaced
 from alembert.recipes.tinybert import student_config
 from alembert.runs import run
-from alembert.runs import stage as beginning
 from alembert.runs.job import Job
+from alembert.runs.stages import prepare as beginning
 from alembert.training import distillation as live
 from alembert.training import logit_cache
 from alembert.training.distillation import Distillation

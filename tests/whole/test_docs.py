@@ -36,7 +36,7 @@ from alembert.bench import bench, interleaved
 from alembert.cli import main
 from alembert.export import deployed
 from alembert.export import onnx as onnx_export
-from alembert.runs import run
+from alembert.runs.stages import training
 from alembert.search import halving
 from alembert.search.latency import Latency
 from alembert.training.monitor import Length
@@ -90,7 +90,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     are trained, whose latencies are made up, a benchmark goes the fewest rounds on one core, and
     a model that another page has exported has its graph already.
     """
-    monkeypatch.setattr(run, "length_of", lambda *_: Length(STEPS, STEPS))
+    monkeypatch.setattr(training, "length_of", lambda *_: Length(STEPS, STEPS))
     monkeypatch.setattr("alembert.api.first_run.builtin_teacher", lambda: "bert-base-uncased")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     promising, made_up = halving.promising, (Latency(0.1, 1.0, 1.0), True)

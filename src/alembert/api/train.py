@@ -61,16 +61,17 @@ def finetune(
 @plain
 def distill(
     teacher: Named | Sequence[Named],
-    recipe: "str | Recipe" = "distilbert",
+    recipe: "str | Recipe" = "house",
     *,
     out: str | Path | None = None,
     **options: Unpack[o.DistillOptions],
 ) -> Model:
     """Distil a teacher into a student, on a corpus, a task or both, in the run folder `out`.
 
-    Several teachers are averaged. recipe is a name, a YAML file or a Recipe. Without `out` the run
-    is kept in the user's cache. The same call resumes an interrupted run, and returns the student
-    of a finished one. Raises UserError that names what is wrong, and the fix.
+    A teacher that was not trained for a task is fine-tuned on it first, in the folder `teacher` of
+    the run. Several teachers are averaged. recipe is a name, a YAML file or a Recipe. Without `out`
+    the run is kept in the user's cache. The same call resumes an interrupted run, and returns the
+    student of a finished one. Raises UserError that names what is wrong, and the fix.
     """
     from alembert.runs.job import Job
     from alembert.runs.run import run
@@ -84,6 +85,11 @@ def distill(
     first, *more = _paths(teacher)
     files = o.checked_files(options, [first, *more], recipe)
     chosen = _chosen(recipe, first, files, options)
+    general = options.get("general_teacher")
+    if files is not None and not more:
+        first, given = _fine_tuned(first, chosen, out, options), first
+        if first != given and options.get("corpus") is not None:
+            general = general or given  # the corpus is learnt from the model before the task
     job = _placed(
         "distill",
         out,
@@ -91,7 +97,7 @@ def distill(
             recipe=chosen,
             out=Path(),
             teacher=first,
-            general_teacher=options.get("general_teacher"),
+            general_teacher=general,
             student=options.get("student"),
             corpus=options.get("corpus"),
             files=files,
@@ -261,6 +267,22 @@ def _present(out: Path, reported: bool = True) -> None:
     model_card.write(out)
     if reported and not (out / "report.html").is_file():
         page.attempt([out], None)
+
+
+def _fine_tuned(
+    teacher: str, recipe: "Recipe", out: str | Path | None, options: o.DistillOptions
+) -> str:
+    """Return the teacher of a task: the given one, fine-tuned first where it has no task's head."""
+    from alembert.models.loading import label_names_of, load_config
+    from alembert.runs.folder import TEACHER
+
+    imitated = any(stage.imitates for stage in recipe.stages if stage.data == "task")
+    if not imitated or label_names_of(load_config(teacher)) is not None:
+        return teacher
+    log.info(f"{teacher}: was not trained for a task: it is fine-tuned first")
+    names = {*o.Texts.__annotations__, "seed", "precision", "max_length"}
+    given: Any = {name: value for name, value in options.items() if name in names}
+    return _path(finetune(teacher, None if out is None else Path(out) / TEACHER, **given))
 
 
 def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions) -> "Recipe":

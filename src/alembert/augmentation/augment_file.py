@@ -209,11 +209,18 @@ def word_vectors(vectors: Path | None, embeddings: str | None, mlm: str | None) 
     if mlm is None:
         if vectors is None and embeddings is None:
             raise UserError("name a masked language model with --mlm, or --vectors or --embeddings")
-        log.info(f"no --mlm: words are replaced by the nearest ones in {vectors or embeddings}")
+        if vectors is not None:
+            log.info(f"no --mlm: words are replaced by the nearest ones in {vectors}")
     if embeddings is not None:
         model = load_model(embeddings, "words", fresh_head=True)  # its head is not used
-        return vectors_of(checked_mlm(model, load_tokenizer(embeddings), embeddings))
+        return own_vectors(model, load_tokenizer(embeddings), embeddings)
     return None if vectors is None else read_vectors(vectors)
+
+
+def own_vectors(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> Vectors:
+    """A model's input embeddings of whole words. Raises UserError for too many tokens."""
+    log.info(f"words are replaced by the nearest ones in the embeddings of {name}")
+    return vectors_of(checked_mlm(model, tokenizer, name))
 
 
 def _masked(mlm: str, precision: str) -> MaskedLM:

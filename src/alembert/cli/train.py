@@ -67,6 +67,10 @@ distill = o.verb(
     "layers hidden_size task text text_pair label kind skip_bad_rows metric epochs batch_size "
     "learning_rate max_length settings vocabulary cache_teacher cache_top cache_precision "
     "export baselines with_undistilled slices callbacks track seed seeds precision",
+    recipe=(
+        Annotated[str, typer.Argument(help="a recipe's name or a YAML file; default: house")],
+        "house",
+    ),
 )
 check = o.verb(
     _check,

@@ -313,10 +313,16 @@ def with_variants(
     max_length: int,
     source: str,
 ) -> Splits:
-    """The splits with each labelled row followed by its variants, which alone are encoded."""
+    """The splits with each labelled row followed by its variants, which alone are encoded.
+
+    Variants have no label: a word may be replaced by its opposite, which the teacher sees.
+    """
     count, train = len(splits.rows), splits.train
     if len(variants.of):
-        more = encode(variants.rows, splits.task, splits.columns, tokenizer, max_length, source)
+        more = encode(
+            variants.rows, splits.task, splits.columns, tokenizer, max_length, source,
+            labelled=False,
+        )  # fmt: skip
         train = concat(train, more)
         numbers = np.concatenate((np.arange(count), variants.of))
         labelled = np.delete(np.arange(len(train)), np.arange(count, len(splits.train)))

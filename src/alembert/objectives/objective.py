@@ -48,6 +48,16 @@ AnyTerm = Annotated[SerializeAsAny[BuiltIn], WrapValidator(_validated)]
 Objective = tuple[AnyTerm, ...]
 
 
+def describe(objective: Objective) -> str:
+    """A phrase with the weights of an objective's terms, for the log."""
+    soft = {term.kind: term.temperature for term in objective if isinstance(term, SoftLabels)}
+    return ", ".join(
+        f"{term.weight:g} {term.kind}"
+        + (f" at temperature {soft[term.kind]:g}" if term.kind in soft else "")
+        for term in objective
+    )
+
+
 def reads(objective: Objective, student: int, teacher: int, corpus: bool) -> tuple[Reads, Reads]:
     """The reads of a student and of a teacher of these depths, united over all terms."""
     student_reads, teacher_reads = Reads(), Reads()

@@ -1,10 +1,10 @@
 """Recipes: a whole distillation as a frozen value, and one declarative file a paper.
 
-Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out. Then read a paper:
-`distilbert`, `tinybert`, `mobilebert` with `ibbert`, `minilm`, or `static`; each is a function of
-the teacher's shape. `finetune` trains a teacher; `stages` has the stages that papers share.
-`choose` finds the recipe that a user names, and `overrides` changes single settings of it. A new
-recipe is a file here and a line in `RECIPES`.
+Read `schema` first: `Recipe`, `Stage` and their fields, YAML in and out. `house` is the one that is
+taken where none is named. Then read a paper: `distilbert`, `tinybert`, `mobilebert` with `ibbert`,
+`minilm`, or `static`; each is a function of the teacher's shape. `finetune` trains a teacher;
+`stages` has the stages that papers share. `choose` finds the recipe that a user names, and
+`overrides` changes single settings of it. A new recipe is a file here and a line in `RECIPES`.
 
 For other rooms: RECIPES, check_name, recipe_of, schema, finetune, choose, overrides.
 """
@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 
 from alembert.io.errors import UserError, near
 from alembert.recipes.distilbert import distilbert, distilbert_pairs
+from alembert.recipes.house import house
 from alembert.recipes.ibbert import ibbert
 from alembert.recipes.minilm import minilm
 from alembert.recipes.mobilebert import (
@@ -29,6 +30,7 @@ from alembert.recipes.static import static, static_pairs
 from alembert.recipes.tinybert import tinybert, tinybert6
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
+    "house": house,
     "distilbert": distilbert,
     "distilbert-pairs": distilbert_pairs,
     "tinybert": tinybert,

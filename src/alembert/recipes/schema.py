@@ -26,7 +26,7 @@ class Augment(BaseModel):
     """TinyBERT's data augmentation (algorithm 1): copies is its N_a, share its p_t, candidates K.
 
     together: the share of a text's tokens that one pass of the MLM masks; 0 masks one word a pass,
-    as the authors do.
+    as the authors do. most: rows and variants of a run together, beyond which a row has fewer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +34,7 @@ class Augment(BaseModel):
     share: float = 0.4
     candidates: int = 15
     together: float = 0.15
+    most: int | None = 50_000
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -45,7 +46,13 @@ class Augment(BaseModel):
             raise UserError(f"candidates {self.candidates}: must be 1 or more")
         if not 0 <= self.together <= 1:
             raise UserError(f"together {self.together}: must be from 0 to 1")
+        if self.most is not None and self.most < 1:
+            raise UserError(f"most {self.most}: must be 1 or more, or null")
         return self
+
+    def copies_of(self, rows: int) -> int:
+        """Return the variants of each of so many rows, 0 where there are too many rows."""
+        return self.copies if self.most is None else min(self.copies, self.most // rows - 1)
 
 
 class _Frozen(BaseModel):
@@ -92,6 +99,7 @@ class Stage(_Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     data: Literal["corpus", "task"]
     objective: Annotated[Objective, Field(min_length=1)]
+    alternatives: tuple[Annotated[Objective, Field(min_length=1)], ...] = ()  # tried on held-out
     # "linear": logits of a linear model on the frozen vectors of the model that the run starts from
     teacher: Literal["run", "linear"] = "run"
     steps: Positive | None = None
@@ -116,13 +124,18 @@ class Stage(_Frozen):
     @property
     def reads_logits(self) -> bool:
         """Whether a term reads the logits of a head: of the MLM's, or of a task's."""
-        reads = [term.reads(ANY_PAIR, self.data == "corpus")[0] for term in self.objective]
+        reads = [term.reads(ANY_PAIR, self.data == "corpus")[0] for term in self.terms]
         return any(read.logits or read.vocabulary for read in reads)
+
+    @property
+    def terms(self) -> Objective:
+        """All terms, those of alternatives too."""
+        return (*self.objective, *(term for each in self.alternatives for term in each))
 
     @property
     def imitates(self) -> bool:
         """Whether a term imitates the run's teacher."""
-        return self.teacher == "run" and any(term.imitates for term in self.objective)
+        return self.teacher == "run" and any(term.imitates for term in self.terms)
 
     def head(self, task: str) -> str:
         """Return the head that the stage's models need; `task` is the kind of the run's task."""
@@ -155,6 +168,11 @@ class Stage(_Frozen):
         reads = {term.reads(ANY_PAIR, False)[1] for term in self.objective}
         if self.teacher == "linear" and (self.data != "task" or reads - {Reads(logits=True)}):
             raise ValueError("a linear teacher has logits of a task alone: take SoftLabels")
+        both = {read for term in self.terms for read in term.reads(ANY_PAIR, False)}
+        if self.alternatives and (self.data != "task" or both - {Reads(), Reads(logits=True)}):
+            raise ValueError("alternatives: are for a task, and compare logits or labels alone")
+        if self.alternatives and self.teacher == "linear":
+            raise ValueError("alternatives: a linear teacher has soft labels alone: leave them out")
         if self.patience and self.data != "task":
             raise ValueError(f"patience: stage '{self.name}' has no validation: it needs a task")
         masked = any(getattr(term, "rows", "") == "masked" for term in self.objective)

@@ -24,11 +24,11 @@ from alembert.io.environment import peak_mb
 from alembert.io.files import caching_in
 from alembert.objectives.label_terms import HardLabels
 from alembert.recipes.schema import Recipe, Stage, replaced
-from alembert.runs import validation
 from alembert.runs.job import Job
-from alembert.runs.linear_teacher import MOST
 from alembert.runs.run import accelerator_of, texts_of
-from alembert.runs.stage import prepare_stage
+from alembert.runs.stages import validation
+from alembert.runs.stages.linear_teacher import MOST
+from alembert.runs.stages.prepare import prepare_stage
 from alembert.runs.texts import class_weights
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts

@@ -16,6 +16,7 @@ from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder, read_json
 from alembert.io.parsing import COUNT, FLAG, NUMBER, POSITIVE, TEXT, json_of, misfit, yaml_of
+from alembert.runs.folder import CHOSEN
 
 # the shapes of the files, as far as they are read here and in the report
 ENVIRONMENT = {
@@ -110,7 +111,8 @@ class RunRecord:
             hint = hint or ": name what distill or finetune made with --out"
             raise UserError(f"{path}: not a run folder, it has no recipe.yaml{hint}")
         self.path = path
-        self.recipe: dict[str, Any] = _yaml(path / "recipe.yaml")
+        as_chosen = path / CHOSEN
+        self.recipe = _yaml(as_chosen if as_chosen.is_file() else path / "recipe.yaml")
         self.environment: dict[str, Any] = fields_of(path / "environment.json", ENVIRONMENT)
         self.metrics: dict[str, Any] = fields_of(path / "metrics.json", METRICS)
         _check_metrics(path / "metrics.json", self.metrics)
@@ -172,15 +174,16 @@ class RunRecord:
     @property
     def stage_rows(self) -> list[tuple[str, ...]]:
         """A row of STAGE_COLUMNS for each stage that ran, or for all before the first has run."""
-        ran = [stage.name for stage in self.stages]
+        ran = {stage.name: stage.facts.get("step") for stage in self.stages}
         rows: list[tuple[str, ...]] = []
         for stage in self.recipe.get("stages", ()):
             if ran and stage["name"] not in ran:
                 continue
             terms = ", ".join(f"{term['weight']:g} {term['kind']}" for term in stage["objective"])
-            steps = stage.get("steps")
-            epochs = stage.get("epochs") or 0
-            length = f"{steps:,} steps" if steps else f"{epochs:g} epoch{'s' * (epochs != 1)}"
+            steps, epochs = stage.get("steps") or ran.get(stage["name"]), stage.get("epochs")
+            length = f"{steps:,} steps" if steps else "open length"
+            if epochs:
+                length = f"{epochs:g} epoch{'s' * (epochs != 1)}"
             training = (
                 f"{length}, {stage['batch_size']} a step, learning rate {stage['learning_rate']:g}"
             )

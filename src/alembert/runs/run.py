@@ -1,7 +1,6 @@
 """The steps of a run in order: stages, export, evaluation; finished ones are not repeated."""
 
 import logging
-import time
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from alembert.data.batches import Batches
-from alembert.data.corpus.corpus import Corpus
 from alembert.data.encoded import describe_cut
 from alembert.data.summary.describe import describe_splits, describe_task
 from alembert.export import deployed
@@ -19,14 +16,16 @@ from alembert.export.choose import KEEP, Criterion
 from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
-from alembert.recipes.schema import Stage
-from alembert.runs import evaluate, validation
+from alembert.objectives.objective import describe
+from alembert.runs import evaluate
 from alembert.runs.checks import check_job
 from alembert.runs.folder import METRICS, UNDISTILLED, cleaning, identity, writing
 from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
-from alembert.runs.stage import prepare_stage
-from alembert.runs.texts import class_weights, ensemble, slices
+from alembert.runs.stages import validation
+from alembert.runs.stages.choice import keep_chosen
+from alembert.runs.stages.run_stage import run_stage
+from alembert.runs.texts import ensemble, slices
 from alembert.runs.texts.encoded_task import (
     augmented,
     encode_for_teacher,
@@ -35,12 +34,8 @@ from alembert.runs.texts.encoded_task import (
 )
 from alembert.runs.texts.ensemble import RunTexts
 from alembert.runs.undistilled import without_teacher
-from alembert.training import checkpoint, distributed
-from alembert.training.callbacks import Callbacks, Progress
-from alembert.training.logit_cache import WithTeacherLogits
-from alembert.training.loop import train
-from alembert.training.monitor import Schedule, length_of
-from alembert.training.sparse_embedding import restore, restrict, token_ids_in
+from alembert.training import distributed
+from alembert.training.callbacks import Callbacks
 from alembert.training.teacher import Teachers
 from alembert.training.trackers import Tracker
 
@@ -89,7 +84,7 @@ def run(job: Job) -> dict[str, Any]:
                 if describes:
                     _describe(work, texts)
                     describes = False
-                _run_stage(work, stage, stage_folder, last, texts, accelerator, callbacks)
+                run_stage(work, stage, stage_folder, last, texts, accelerator, callbacks)
             elif (stage_folder / "facts.json").is_file():
                 callbacks.pass_by(read_json(stage_folder / "facts.json"))
             state.wait_for_everyone()
@@ -101,6 +96,7 @@ def run(job: Job) -> dict[str, Any]:
         if leads:
             if last.is_dir():  # else it was removed when the result was there
                 writing.copy_model(last, job.result)
+            keep_chosen(job.out)
             if job.export:
                 _export(job, texts)
             metrics = evaluate.evaluate_run(job, texts)
@@ -160,9 +156,8 @@ def _config(job: Job) -> dict[str, str | int | float]:
     if job.teacher is not None:
         config["teacher"] = job.teacher
     for stage in job.stages:
-        terms = ", ".join(f"{term.weight:g} {term.kind}" for term in stage.objective)
         config |= {
-            f"{stage.name}.objective": terms,
+            f"{stage.name}.objective": describe(stage.objective),
             f"{stage.name}.learning_rate": stage.learning_rate,
             f"{stage.name}.batch_size": stage.batch_size,
         }
@@ -199,88 +194,3 @@ def texts_of(job: Job, leads: bool) -> tuple[Job, RunTexts]:
         student=trimmed, teacher=trimmed, full_teacher=teacher_task, teachers=teachers,
         others=others,
     )  # fmt: skip
-
-
-def _run_stage(
-    job: Job,
-    stage: Stage,
-    stage_folder: Path,
-    last: Path | None,
-    texts: RunTexts,
-    accelerator: Accelerator,
-    callbacks: Callbacks,
-) -> None:
-    """Train one stage and save its model; `last` is the model of the stage before."""
-    student_task, splits = texts.student, texts.student.splits
-    stage = class_weights.with_class_weights(stage, splits)
-    distillation, rows, masking = prepare_stage(job, stage, stage_folder, last, texts, accelerator)
-    batches = Batches(
-        rows=rows,
-        batch_size=stage.batch_size,
-        seed=job.seed,
-        pad_token_id=student_task.pad,
-        masking=masking,
-    )
-    of_task = splits if stage.data == "task" else None
-    length = length_of(stage, len(rows), len(of_task.task.labels) if of_task else 1)
-    validator = None
-    if of_task is not None:
-        validator = validation.validator_for(
-            stage, distillation, of_task, student_task.pad, length, len(rows), accelerator
-        )
-    if accelerator.is_main_process:
-        writing.open_run(job)
-    if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
-        log.info(f"{job.corpus}: prepared for {rows.max_length} tokens, not for {stage.max_length}")
-    if of_task is None:
-        duration = validation.describe_length(stage, length, len(rows))
-        log.info(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
-    elif stage.until is not None and validator is not None:
-        held_out = f"{len(of_task.valid):,} held-out texts"
-        log.info(f"stage '{stage.name}': until {validator.name} of {held_out} gets no better")
-    else:
-        log.info(f"stage '{stage.name}': begins")
-    for line in (*distillation.rounded, *filter(None, [class_weights.describe(stage, splits)])):
-        log.info(line)
-    table = None
-    if of_task is not None:
-        read = rows.rows if isinstance(rows, WithTeacherLogits) else of_task.train
-        ids = (read.input_ids, of_task.valid.input_ids)
-        table = restrict(distillation.student, token_ids_in(ids, student_task.pad))
-    start = time.perf_counter()
-    facts = train(
-        distillation, stage, batches, length, stage_folder,
-        seed=job.seed, accelerator=accelerator, validator=validator,
-        callbacks=callbacks,
-    )  # fmt: skip
-    if table is not None:
-        step = facts["best_step"] or facts["step"]
-        restore(distillation.student, table, Schedule(stage, length, facts.get("cooling")), step)
-    ended = Progress(
-        stage=stage.name, step=facts["step"], steps=facts["step"], earlier=callbacks.earlier,
-        model=distillation.student, best=facts["best"],
-    )  # fmt: skip
-    callbacks.tell("end", ended)
-    callbacks.earlier += facts["step"]
-    accelerator.free_memory()  # else it holds this stage's model and optimiser to the end
-    if not accelerator.is_main_process:
-        return
-    facts |= callbacks.state()
-    facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
-    if of_task is not None:
-        facts |= {"texts": len(of_task.train), "held_out": len(of_task.valid)}
-    if validator and facts["step"] < length.cap:
-        facts["stopped"] = why = (
-            f"{validator.patience} validations without a better {validator.name}"
-        )
-        why += f" by step {facts['cooling']:,}" if facts.get("cooling") else ""
-        log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
-    writing.keep_stage(stage_folder, facts)
-    writing.save_model(distillation.student, student_task.tokenizer, stage_folder / "model")
-    checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
-    best = (
-        f", best {validator.name} {facts['best']:.4f} at step {facts['best_step']}"
-        if validator
-        else ""
-    )
-    log.info(f"stage '{stage.name}': done in {facts['seconds']:.0f} s{best}")

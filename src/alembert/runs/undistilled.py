@@ -48,4 +48,4 @@ def _on_labels_alone(recipe: Recipe) -> Recipe:
 def _stage_on_labels(stage: Stage) -> Stage:
     terms = tuple(term for term in stage.objective if not term.imitates) or (HardLabels(),)
     masking = stage.masking or (Masking() if stage.data == "corpus" else None)
-    return replaced(stage, objective=terms, masking=masking)
+    return replaced(stage, objective=terms, alternatives=(), masking=masking)

@@ -16,7 +16,7 @@ from alembert.io.files import cache, read_json
 from alembert.io.named import module_file
 from alembert.models.loading import digest_of
 from alembert.recipes.schema import Recipe, from_yaml, with_run
-from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE
+from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE, TEACHER
 from alembert.runs.job import Job
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,9 @@ def check_run(job: Job) -> None:
     at = job.out / RECIPE
     if not at.is_file():
         # left by a run that was killed in open_run
-        opening = (".lock", ENVIRONMENT, checksums.FILE)
+        opening = [".lock", ENVIRONMENT, checksums.FILE]
+        if job.teacher == str(job.out / TEACHER):  # was fine-tuned for this run
+            opening.append(TEACHER)
         others = sorted(
             p.name for p in job.out.iterdir() if p.name not in opening and p.suffix != ".partial"
         )

@@ -16,14 +16,17 @@ from alembert.augmentation.augment_file import (
     Augmentation,
     checked_mlm,
     make_variants,
+    own_vectors,
     read_variants,
     ready,
     rows_of_variants,
     word_vectors,
 )
+from alembert.augmentation.word_vectors import Vectors
 from alembert.data.corpus.corpus import prepared, read_corpus
 from alembert.data.splits import Splits, Variants, prepare, with_variants
 from alembert.data.tables import digest_of
+from alembert.data.tasks import Kind
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep
 from alembert.models import tokenizer_pruning
@@ -154,14 +157,19 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
     settings, splits = job.recipe.augment, student_task.splits
     if splits is None or job.files is None or settings is None:
         return student_task
+    if job.task_teacher is None:
+        log.info("augmentation is left out: it needs a teacher")
+        return student_task
+    copies = settings.copies_of(len(splits.rows))
+    if copies < 1:
+        log.info(
+            f"augmentation is left out: {len(splits.rows):,} rows and a variant of each are more "
+            f"than {settings.most:,} (augment.most)"
+        )
+        return student_task
     mlm = job.mlm
     if mlm is None and job.general_teacher and teachers[job.general_teacher].has_head("words"):
         mlm = job.general_teacher
-    if job.task_teacher is None or (mlm is None and job.vectors is None):
-        needed = "a masked language model, or word vectors: --mlm DIR"
-        needed = "a teacher" if job.task_teacher is None else needed
-        log.info(f"augmentation is left out: it needs {needed}")
-        return student_task
     rows, names = _numbers_as_text(splits), splits.columns.texts
     made = job.out / f"augmented-{digest_of(rows)[:12]}.parquet"
     table = _earlier_variants(made, len(names) == 2)
@@ -170,10 +178,14 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
         if mlm is not None:
             model, tokenizer = teachers[mlm].model("words"), teachers[mlm].tokenizer
             masked = ready(checked_mlm(model, tokenizer, mlm), mlm, job.precision)
-        near = word_vectors(Path(job.vectors) if job.vectors else None, None, mlm)
+        near = _near(job, teachers[job.task_teacher], splits.task.kind, mlm)
         open_run(job)
         how = Augmentation(
-            settings=settings, seed=job.seed, precision=job.precision, vectors=near, mlm=masked
+            settings=settings.model_copy(update={"copies": copies}),
+            seed=job.seed,
+            precision=job.precision,
+            vectors=near,
+            mlm=masked,
         )
         table = make_variants(rows, names, job.files.train.name, made, how)
         keep(job.out, [made.name])
@@ -182,6 +194,13 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
     varied = rows_of_variants(rows.with_format("arrow")[:], names, table)
     variants = Variants(Dataset(InMemoryTable(varied)), table["row"].to_numpy())
     return _with_variants(job, student_task, variants)
+
+
+def _near(job: Job, teacher: Teacher, kind: Kind, mlm: str | None) -> Vectors | None:
+    """Return the vectors of --vectors; without them and an MLM, those of the teacher's tokens."""
+    if job.vectors is not None or mlm is not None:
+        return word_vectors(Path(job.vectors) if job.vectors else None, None, mlm)
+    return own_vectors(teacher.model(kind), teacher.tokenizer, teacher.path)
 
 
 def _earlier_variants(made: Path, pairs: bool) -> pa.Table | None:

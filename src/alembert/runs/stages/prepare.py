@@ -24,7 +24,7 @@ from alembert.models.static.config import STATIC
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
 from alembert.runs.job import Job
-from alembert.runs.linear_teacher import with_linear_teacher
+from alembert.runs.stages.linear_teacher import with_linear_teacher
 from alembert.runs.texts import ensemble
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.training import checkpoint, trace_cache

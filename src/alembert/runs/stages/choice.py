@@ -1,0 +1,114 @@
+"""Which of a stage's objectives is trained: each is tried briefly, and held-out texts decide."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alembert.data.splits import Splits
+from alembert.evaluation import predict
+from alembert.evaluation.uncertainty.kept import drawn_of
+from alembert.evaluation.uncertainty.resampling import Rows
+from alembert.io.files import keep_json, keep_text, read_json, remove
+from alembert.objectives.objective import Objective, describe
+from alembert.recipes.schema import from_yaml, replaced, to_yaml
+from alembert.runs.folder import CHOSEN, RECIPE
+from alembert.runs.stages.training import Prepared, trained
+from alembert.training.callbacks import Callbacks
+from alembert.training.distillation import Distillation
+
+log = logging.getLogger(__name__)
+
+FILE = "choice.json"  # of a stage: the number of the objective taken, and each one's value
+TRIED = "tried"  # folder of the brief trainings, which goes when the choice is made
+SHARE, LEAST = 0.25, 50  # of the stage's least steps, and steps, of a brief training
+SURE = 2.0  # standard errors
+
+
+def chosen(prepared: Prepared, folder: Path) -> Prepared:
+    """Return the stage with one of its objectives and no alternatives left.
+
+    Each is trained for a quarter of the stage's least steps from the same student. The first one is
+    taken unless another is better by more than two standard errors of their difference on the same
+    held-out texts (paired bootstrap): of few texts the best of several is a draw.
+    """
+    stage, splits = prepared.stage, prepared.texts.student.splits
+    if not stage.alternatives or splits is None:
+        return prepared
+    objectives = (stage.objective, *stage.alternatives)
+    steps = max(round(SHARE * prepared.length.floor), LEAST)
+    if not (folder / FILE).is_file():
+        log.info(
+            f"stage '{stage.name}': {len(objectives)} objectives are tried, {steps:,} steps each"
+        )
+        rows = {
+            str(number): _after(prepared, objective, folder / TRIED / str(number), steps, splits)
+            for number, objective in enumerate(objectives)
+        }
+        if prepared.accelerator.is_main_process:
+            found = _best(rows, splits.task.metric)
+            keep_json(folder / FILE, {"metric": splits.task.metric, "steps": steps, **found})
+        prepared.accelerator.wait_for_everyone()
+    remove(folder / TRIED)
+    made = read_json(folder / FILE)
+    log.info(_describe(stage.name, objectives, made, len(splits.valid)))
+    taken = replaced(stage, objective=objectives[made["taken"]], alternatives=())
+    student, teacher = prepared.distillation.student, prepared.distillation.teacher
+    distillation = Distillation(student, teacher, taken.objective, words=False)
+    return replace(prepared, stage=taken, distillation=distillation)
+
+
+def keep_chosen(out: Path) -> None:
+    """Write chosen.yaml to a run whose stages are trained: its recipe without alternatives."""
+    recipe = from_yaml(out / RECIPE)
+    stages = []
+    for stage in recipe.stages:
+        made = next(out.glob(f"stages/*-{stage.name}/{FILE}"), None)
+        if made is None:
+            stages.append(stage)
+            continue
+        objectives = (stage.objective, *stage.alternatives)
+        taken = objectives[read_json(made)["taken"]]
+        stages.append(replaced(stage, objective=taken, alternatives=()))
+    if tuple(stages) != recipe.stages:
+        keep_text(out / CHOSEN, to_yaml(replaced(recipe, stages=tuple(stages))))
+
+
+def _after(
+    prepared: Prepared, objective: Objective, folder: Path, steps: int, splits: Splits
+) -> Rows:
+    """Return the held-out rows of a copy of the student, trained briefly by an objective."""
+    brief = replaced(
+        prepared.stage, objective=objective, alternatives=(), until=None, epochs=None, steps=steps,
+        min_steps=0, evaluations=1, patience=0,
+    )  # fmt: skip
+    student, pad = copy.deepcopy(prepared.distillation.student), prepared.texts.student.pad
+    distillation = Distillation(student, prepared.distillation.teacher, objective, words=False)
+    tried = replace(prepared, stage=brief, distillation=distillation)
+    trained(tried, folder, tried.validator, Callbacks())
+    return Rows.of(splits.task, predict.predict(student, splits.valid, pad), splits.valid)
+
+
+def _best(rows: dict[str, Rows], metric: str) -> dict[str, Any]:
+    """Return the number of the objective to take, and the value of each."""
+    drawn, _ = drawn_of(rows, metric)
+    values = [drawn[name].value for name in rows]
+    best = int(np.argmax(values))
+    ahead = drawn[str(best)] - drawn["0"]
+    taken = best if ahead.value > SURE * np.nanstd(ahead.draws) else 0
+    return {"taken": taken, "values": values}
+
+
+def _describe(stage: str, objectives: Sequence[Objective], made: dict[str, Any], texts: int) -> str:
+    values = [f"{value:.4f}" for value in made["values"]]
+    taken = int(made["taken"])
+    others = ", ".join(value for number, value in enumerate(values) if number != taken)
+    return (
+        f"stage '{stage}': takes {describe(objectives[taken])}, with {made['metric']} "
+        f"{values[taken]} of {texts:,} held-out texts after {made['steps']:,} steps ({others} of "
+        "the others)"
+    )
