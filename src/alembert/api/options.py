@@ -35,7 +35,7 @@ class Texts(TypedDict, total=False):
 
     train: "Given | None"  # with `task`, the folder of that GLUE task
     valid: "Given | None"  # selects the best checkpoint; by default a slice of train does
-    eval: "Given | None"  # used for the final metrics alone
+    eval: "Given | None"  # used for the final metrics alone; "20%" takes that share of train
     task: str | None
     columns: Mapping[str, str] | None  # {"text": "body", "text_pair": "reply", "label": "queue"}
     text: str | None
@@ -194,6 +194,7 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
     """Return the files of a task, or None without one; UserError for others without train."""
     from alembert.data.sources import HUB
     from alembert.data.splits import Files
+    from alembert.runs.texts.apart import share_of, with_share_apart
 
     columns, task, train = columns_of(given), given.get("task"), given.get("train")
     if train is None or (isinstance(train, str) and not train):
@@ -206,16 +207,20 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
     if task is not None and not isinstance(train, str | Path):
         raise UserError(f"--task {task}: train is then the folder of that task, or left out")
     rest = {name: given.get(name) for name in ("valid", "eval")} | _splits_of(train, given)
-    return Files(
+    share = share_of(rest["eval"])
+    if share is not None and task is not None:
+        raise UserError(f"--eval {rest['eval']}: --task {task} has rows of its own for it")
+    files = Files(
         train=train,
         valid=rest["valid"],
-        evaluation=rest["eval"],
+        evaluation=None if share is not None else rest["eval"],
         unlabelled=given.get("unlabelled"),
         task=task,
         kind=given.get("kind"),
         skip_bad_rows=given.get("skip_bad_rows") or 0,
         **columns,
     )
+    return files if share is None else with_share_apart(files, share)
 
 
 def labelled_files(

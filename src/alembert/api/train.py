@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
+from alembert.api.first_run import BUILTIN, builtin_teacher
 from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.api.seeds import repeat
@@ -86,8 +87,9 @@ def distill(
     files = o.checked_files(options, [first, *more], recipe)
     chosen = _chosen(recipe, first, files, options)
     general = options.get("general_teacher")
-    if files is not None and not more:
-        first, given = _fine_tuned(first, chosen, out, options), first
+    imitated = any(stage.imitates for stage in chosen.stages if stage.data == "task")
+    if files is not None and imitated and not more:
+        first, given = _fine_tuned(first, out, options), first
         if first != given and options.get("corpus") is not None:
             general = general or given  # the corpus is learnt from the model before the task
     job = _placed(
@@ -158,8 +160,8 @@ def search(
 ) -> Model:
     """Find a student for a latency, a speedup or a share of quality, in the run folder `out`.
 
-    Without `out` the search is kept in the user's cache. Raises UserError for a budget that no
-    student meets.
+    A teacher that was not trained for a task is fine-tuned on it first. Without `out` the search is
+    kept in the user's cache. Raises UserError for a budget that no student meets.
     """
     try:
         import_module("onnx")
@@ -171,7 +173,8 @@ def search(
     from alembert.search.space import VOCABULARIES, Budget
 
     o.check_names(options, o.SearchOptions, "search")
-    files = o.checked_files(options, [_path(teacher)])
+    path = _path(teacher)
+    files = o.checked_files(options, [path])
     if files is None:
         raise UserError("a search needs texts to learn from: give --train")
     vocabulary = options.get("vocabulary", "both")
@@ -191,14 +194,15 @@ def search(
         min_speedup=options.get("min_speedup"),
     )
     max_length, metric = options.get("max_length", 128), o.metric_of(options)
+    path = _fine_tuned(path, out, options)
     if out is None:
         told = {"max_length": max_length, "metric": metric, "budget": asdict(budget)}
         told |= {"seed": settings.seed, "precision": settings.precision}
-        out = cached_folder(_path(teacher), files, told)
+        out = cached_folder(path, files, told)
         log.info(f"the search is kept in {out}")
     result = search(
         budget,
-        _path(teacher),
+        path,
         files,
         Path(out),
         max_length,
@@ -270,14 +274,13 @@ def _present(out: Path, reported: bool = True) -> None:
 
 
 def _fine_tuned(
-    teacher: str, recipe: "Recipe", out: str | Path | None, options: o.DistillOptions
+    teacher: str, out: str | Path | None, options: o.DistillOptions | o.SearchOptions
 ) -> str:
     """Return the teacher of a task: the given one, fine-tuned first where it has no task's head."""
     from alembert.models.loading import label_names_of, load_config
     from alembert.runs.folder import TEACHER
 
-    imitated = any(stage.imitates for stage in recipe.stages if stage.data == "task")
-    if not imitated or label_names_of(load_config(teacher)) is not None:
+    if label_names_of(load_config(teacher)) is not None:
         return teacher
     log.info(f"{teacher}: was not trained for a task: it is fine-tuned first")
     names = {*o.Texts.__annotations__, "seed", "precision", "max_length"}
@@ -334,6 +337,8 @@ def _check_unshaped(changes: dict[str, str], why: str) -> None:
 
 
 def _path(model: Named) -> str:
+    if model == BUILTIN and not Path(BUILTIN).exists():
+        return builtin_teacher()
     return str(model.folder if isinstance(model, Model) else model)
 
 

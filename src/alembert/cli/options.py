@@ -43,12 +43,14 @@ TEXT, NUMBER, INTEGER = str | None, float | None, int | None
 OPTIONS: dict[str, Any] = {
     "recipe": Annotated[str, typer.Argument(help="a recipe's name or a YAML file")],
     "teacher": Annotated[
-        list[str], option("--teacher", "fine-tuned teacher: folder or hub id; several are averaged")
+        list[str], option("--teacher", "teacher: folder, hub id or builtin; several are averaged")
     ],
     "out": Annotated[Path, option("--out", "folder of the run; the same command resumes it")],
     "train": Annotated[TEXT, option("--train", "labelled training texts: file, folder or hub id")],
     "valid": Annotated[TEXT, option("--valid", "labelled texts that select the best checkpoint")],
-    "eval": Annotated[TEXT, option("--eval", "labelled test texts, for the final metrics alone")],
+    "eval": Annotated[
+        TEXT, option("--eval", "texts for the final metrics alone, or 20% of --train")
+    ],
     "corpus": CorpusFile,
     "unlabelled": Annotated[
         TEXT, option("--unlabelled", "more training texts, labelled by the teacher")

@@ -59,7 +59,10 @@ finetune = o.verb(
     "model out train valid eval corpus task text text_pair label kind skip_bad_rows metric epochs "
     "batch_size learning_rate max_length settings baselines slices callbacks track seed seeds "
     "precision",
-    model=(Annotated[str, typer.Argument(help="model to fine-tune: folder or hub id")], ...),
+    model=(
+        Annotated[str, typer.Argument(help="model to fine-tune: folder, hub id or builtin")],
+        ...,
+    ),
 )
 distill = o.verb(
     _distill,

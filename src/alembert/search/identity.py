@@ -10,6 +10,7 @@ from typing import Any
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.io.files import cache, keep_json, read_json
+from alembert.runs.folder import TEACHER
 from alembert.runs.folder.identity import Identity, digests_of, flat
 from alembert.search.trials import HOME
 
@@ -31,7 +32,8 @@ def checked(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> 
 def check(out: Path, teacher: str, files: Files, settings: dict[str, Any]) -> None:
     """Raise UserError for a folder of other content, or of a search of other inputs."""
     at = out / HOME / FILE
-    others = sorted(p.name for p in out.iterdir() if p.name not in (".lock", HOME))
+    own = {".lock", HOME} | ({TEACHER} if teacher == str(out / TEACHER) else set())
+    others = sorted(p.name for p in out.iterdir() if p.name not in own)
     if others and not at.is_file():
         raise UserError(f"{out}: holds {others[0]} and no search: choose an empty or new folder")
     arguments = {"teacher": teacher, "files": files.arguments, **settings}
