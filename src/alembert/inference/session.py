@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +101,10 @@ class Session:
         """The names of the columns of logits: the labels, or "score" where there are none."""
         return self.labels or ("score",)
 
+    @cached_property
+    def _marks_spans(self) -> bool:
+        return is_bio(self.labels)
+
     def predict(self, texts: Texts, *, first: int = 0) -> Any:
         """A Prediction, Labels (multi-label) or Score (regression) for each text."""
         self._check_verb("predict")
@@ -147,8 +151,8 @@ class Session:
             words.append(
                 Tag(text=joined[start:end], label=label, start=start, end=end, score=score)
             )
-        bio = is_bio(self.labels)
-        spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
+        tagged = (word for word in words if word.label)
+        spans = spans_of(joined, words) if self._marks_spans else tuple(tagged)
         return Tags(tuple(words), spans)
 
     def logits(self, texts: Texts, *, first: int = 0) -> Any:
