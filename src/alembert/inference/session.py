@@ -22,7 +22,8 @@ from alembert.inference.words import Words, splits_at_spaces
 from alembert.io.answers import Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
 from alembert.io.errors import UserError
 
-A, T = TypeVar("A"), TypeVar("T")
+A = TypeVar("A")
+T = TypeVar("T")
 TOKEN_KINDS = ("tokens", "words")  # kinds with logits for tokens and not for texts
 VERBS = {
     "predict": ("classification", "multilabel", "regression"),
