@@ -170,7 +170,7 @@ def timed(models: dict[str, Model], texts: list[str], batch: int) -> list[Row]:
 
 
 def parts(session: Session, texts: list[str]) -> list[Row]:
-    """Microseconds a text of each part of Session.predict, and of the part's floor."""
+    """Microseconds of CPU a text of each part of Session.predict, and of the part's floor."""
     engine, words = session.engine, session._words
     assert isinstance(engine, StaticEngine)
     assert isinstance(words, Words)
@@ -217,9 +217,9 @@ def parts(session: Session, texts: list[str]) -> list[Row]:
 
 
 def _seconds(do: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     do()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def _megabytes(files: Iterator[Path]) -> float:
