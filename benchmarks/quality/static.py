@@ -1,128 +1,147 @@
-"""Static students beside Model2Vec, TF-IDF, frozen embeddings and their teacher: figure and time.
+"""Static students beside Model2Vec, TF-IDF, frozen embeddings and their teacher, by labels.
 
     python -m benchmarks.quality.static DATA TEACHERS OUT --tasks sst2 clinc150 --seeds 0 1 2
 
-DATA is what `python -m benchmarks.lab.data` wrote, and TEACHERS holds TASK/teacher-SEED. Each task
-is learnt from all of its labels, a tenth and a hundredth (tags from all); the texts without a label
-are given to the static student as unlabelled. Baselines are those that every run has. Model2Vec is
-distilled from --encoder and its classifier is fine-tuned, on tasks of single texts, where the
-package is installed; otherwise a line says that it is left out. The static student and Model2Vec
-answer the same texts in turns, which gives the microseconds a text. --without leaves parts of the
-student out, one at a time. OUT/results.json has a row for each model.
+DATA is what `python -m benchmarks.lab.data` wrote. Each task is learnt from all of its labels, a
+tenth and a hundredth. A teacher is fine-tuned on the labels of each share and seed and lies in
+OUT/TASK/SHARE-SEED/teacher; of all labels, TEACHERS/TASK/teacher-SEED is taken where it is
+finished. The texts without a label are given to the static student, with the teacher's soft labels.
+Baselines are those of the teacher's run. Model2Vec is distilled from the encoder that the teacher
+starts from, and tuned (`quality.model2vec`); of tags it has nothing. As it may need an environment
+of its own, --only model2vec makes its rows alone, and --only students all others. --without leaves
+parts of the student out, one at a time.
+
+Everyone has the same rows, of which the same slice is held out, by which everyone chooses. What is
+there is not made again: each model has a file in OUT/TASK/SHARE-SEED/rows, and OUT/results.json has
+the rows of all of them, so that several processes may fill one OUT with other tasks or seeds.
 """
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from alembert import distill
-from alembert.api.deploy import open_session
-from alembert.io.files import read_json
+from alembert import distill, finetune
+from alembert.api import builtin_teacher
+from alembert.export.static import describe
+from alembert.io.files import atomic, read_json
 from benchmarks.lab.data import split_files
-from benchmarks.lab.results import Row, add, arguments, machine, write
+from benchmarks.lab.results import Row, arguments, machine, write
+from benchmarks.quality import model2vec
+from benchmarks.quality.run import pairs
+from benchmarks.quality.shares import Part, divided
 
+TASKS = ("mrpc", "stsb", "snips-intents", "snips", "clinc150", "sst2")
 SHARES = (1.0, 0.1, 0.01)  # of the labels
-TIMED, ROUNDS = 1000, 7  # texts in a round, and rounds of each model
-LEAST = 2  # labelled texts of a class
-KEY = ("task", "share", "seed", "model")
-PARTS = {
+ONLY = ("students", "model2vec")
+Settings = Mapping[str, str]
+PARTS: dict[str, Settings] = {
     "bigrams": {"student.bigrams": "0"},
     "neurons": {"student.neurons": "0"},
-    "soft-labels": {"stages.task.objective.SoftLabels": "null"},
     "start": {"init.start": "scratch"},
+    "soft-labels": {"stages.task.objective.SoftLabels": "null"},  # and what they alone label
+    "unlabelled": {},  # texts
+    "window": {"student.window": "0"},  # of tags
 }
-Answer = Callable[[list[str]], Any]
+ALONE = ("soft-labels", "unlabelled")  # parts without which no unlabelled text is read
 
 
-def divided(path: str, share: float, seed: int, to: Path) -> tuple[str, str | None]:
-    """A share of a file's rows, of a class at least LEAST; and the others without their labels."""
-    if share == 1:
-        return path, None
-    rows = pd.read_csv(path, keep_default_na=False)
-    order = rows.sample(frac=1.0, random_state=seed)
-    label = order.columns[-1]
-    kept = np.arange(len(order)) < share * len(order)
-    if order[label].dtype.kind != "f":
-        kept |= (order.groupby(label).cumcount() < LEAST).to_numpy()
-    to.mkdir(parents=True, exist_ok=True)
-    order[kept].to_csv(to / "train.csv", index=False)
-    order[~kept].drop(columns=label).to_csv(to / "unlabelled.csv", index=False)
-    return str(to / "train.csv"), str(to / "unlabelled.csv")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One task, share of its labels and seed: its files, and the folder of what is made of them."""
 
+    task: str
+    share: float
+    seed: int
+    part: Part
+    at: Path
+    encoder: str  # that everything starts from
 
-def static(
-    files: tuple[str, ...], unlabelled: str | None, teacher: str, out: Path,
-    settings: Mapping[str, str],
-) -> Iterator[Row]:  # fmt: skip
-    """Rows of a run of the recipe `static` with these settings, and of what it is compared with."""
-    if not (out / "metrics.json").is_file():
+    @property
+    def is_tags(self) -> bool:
+        return self.part.whole.endswith(".conll")
+
+    def teacher(self, teachers: Path, settings: Settings) -> Path:
+        """The run folder of the teacher of these labels, which is made where it is not there."""
+        ready = teachers / self.task / f"teacher-{self.seed}"
+        if self.share == 1 and (ready / "metrics.json").is_file():
+            return ready
+        home = self.at / "teacher"
+        if not (home / "metrics.json").is_file():
+            finetune(
+                self.encoder, home, train=self.part.train, eval=self.part.test, seed=self.seed,
+                settings=settings,
+            )  # fmt: skip
+        return home
+
+    def student(self, name: str, teacher: Path, settings: Settings) -> Row:
+        """Distil the teacher into a static student with these settings."""
+        without = name.removeprefix("no-") in ALONE
+        home = self.at / name
         distill(
-            teacher, recipe="static", train=files[0], valid=files[1], eval=files[2], out=out,
-            unlabelled=unlabelled, settings=settings,
+            str(teacher), recipe="static", out=home, train=self.part.train, eval=self.part.test,
+            unlabelled=None if without else self.part.unlabelled, seed=self.seed,
+            settings=settings, baselines=False, export=False,  # that of the teacher takes minutes
         )  # fmt: skip
-    metrics = read_json(out / "metrics.json")
-    size = sum(file.stat().st_size for file in (out / "student").glob("*") if file.is_file())
-    yield {"model": out.name, "value": metrics["student"][metrics["metric"]], "mb": size / 1e6}
-    others = {"teacher": metrics["teacher"], **metrics.get("baselines", {})}
-    for name, measured in others.items():
-        yield {"model": name, "value": measured[metrics["metric"]]}
+        describe(home / "student")
+        metrics = read_json(home / "metrics.json")
+        value = metrics["student"][metrics["metric"]]
+        return {"value": value, "mb": megabytes(home / "student")}
+
+    def row(self, name: str, make: Callable[[], Row]) -> None:
+        """Make a model and keep its row, where there is none."""
+        file = self.at / "rows" / f"{name}.json"
+        if file.is_file():
+            return
+        began = time.process_time()
+        row = {"task": self.task, "share": self.share, "seed": self.seed, "model": name, **make()}
+        row.setdefault("cpu_s", round(time.process_time() - began, 1))
+        with atomic(file) as partial_file:
+            write(partial_file, row)
+        print(row, flush=True)
 
 
-def model2vec(files: tuple[str, ...], encoder: str) -> tuple[Row, Answer]:
-    """Model2Vec distilled from the encoder, with its classifier fine-tuned."""
-    from model2vec.distill import distill as to_vectors
-    from model2vec.train import StaticModelForClassification
-
-    parts = [pd.read_csv(file, keep_default_na=False).astype(str) for file in files]
-    texts, labels = ([part[name].tolist() for part in parts] for name in ("text", "label"))
-    vectors = to_vectors(encoder, pca_dims=256)
-    model = StaticModelForClassification.from_static_model(model=vectors)
-    model.fit(texts[0], labels[0], X_val=texts[1], y_val=labels[1])
-    pipeline = model.to_pipeline()
-    value = float(np.mean(np.array(pipeline.predict(texts[2])) == np.array(labels[2])))
-    return {"model": "model2vec", "value": value, "mb": vectors.embedding.nbytes / 1e6}, (
-        pipeline.predict
-    )
+def megabytes(folder: Path) -> float:
+    """The size of a folder's own files."""
+    return round(sum(f.stat().st_size for f in folder.glob("*") if f.is_file()) / 1e6, 3)
 
 
-def timed(models: Mapping[str, Answer], texts: list[str]) -> dict[str, float]:
-    """The median microseconds a text of each model; the models take turns at all texts."""
-    spent: dict[str, list[float]] = {name: [] for name in models}
-    for number in range(ROUNDS + 1):
-        for name, answer in models.items():
-            start = time.perf_counter()
-            answer(texts)
-            if number:  # the first round warms up
-                spent[name].append(1e6 * (time.perf_counter() - start) / len(texts))
-    return {name: median(each) for name, each in spent.items()}
+def rows_of_teacher(place: Place, home: Path) -> None:
+    """The rows of a teacher and of the baselines of its run, by the metric of the task."""
+    metrics = read_json(home / "metrics.json")
+    name = metrics["metric"]
+    value = metrics["student"][name]
+    place.row("teacher", partial(dict, metric=name, value=value, cpu_s=None))
+    for model, found in metrics["baselines"].items():
+        made = {"value": found[name], "cpu_s": found["seconds"], "made": found["model"]}
+        place.row(model, partial(dict, made))
 
 
-def measured(
-    files: tuple[str, ...], unlabelled: str | None, teacher: str, at: Path,
-    arms: Mapping[str, Mapping[str, str]], encoder: str | None,
-) -> list[Row]:  # fmt: skip
-    """The rows of one task, share of labels and seed."""
-    rows: dict[str, Row] = {}
+def distilled(
+    place: Place, teachers: Path, arms: Mapping[str, Settings], of_teacher: Settings
+) -> None:
+    """The teacher of one task, share and seed, its baselines, and its students by their names."""
+    home = place.teacher(teachers, of_teacher)
+    rows_of_teacher(place, home)
     for name, settings in arms.items():
-        for row in static(files, unlabelled, teacher, at / name, settings):
-            rows.setdefault(row["model"], row)
-    if files[2].endswith(".csv"):
-        test = pd.read_csv(files[2], keep_default_na=False)
-        if list(test.columns) == ["text", "label"]:
-            models: dict[str, Answer] = {name: open_session(at / name).predict for name in arms}
-            if encoder is not None:
-                row, models["model2vec"] = model2vec(files, encoder)
-                rows["model2vec"] = row
-            texts = test["text"].astype(str).tolist()
-            for name, us in timed(models, (texts * (TIMED // len(texts) + 1))[:TIMED]).items():
-                rows[name]["us"] = us
-    return list(rows.values())
+        part = name.removeprefix("no-")
+        if (part == "window" and not place.is_tags) or (
+            part == "unlabelled" and place.part.unlabelled is None
+        ):
+            continue
+        place.row(name, partial(place.student, name, home, settings))
+
+
+def tuned(place: Place, out: Path) -> Row:
+    """The row of Model2Vec, whose vectors are kept for all shares and seeds."""
+    home = place.at / "model2vec"
+    made = model2vec.tuned(
+        place.part, place.encoder, seed=place.seed, to=home,
+        bodies=out / "model2vec", of_task=out / place.task / "model2vec",
+    )  # fmt: skip
+    return {**made, "mb": megabytes(home)}
 
 
 def main() -> None:
@@ -130,32 +149,38 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("teachers", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "stsb", "clinc150", "snips"])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
-    parser.add_argument("--encoder", help="that Model2Vec is distilled from")
+    parser.add_argument("--encoder", help="default: the model that the quickstart brings")
+    parser.add_argument("--only", choices=ONLY, help="default: both, where Model2Vec is installed")
     parser.add_argument("--without", nargs="*", choices=list(PARTS), default=[])
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe: NAME=VALUE")
+    parser.add_argument("--set-teacher", nargs="*", default=[], help="those of fine-tuning")
     asked = parser.parse_args()
-    changed = dict(each.split("=", 1) for each in asked.set)
+    changed = pairs(asked.set)
     arms = {"static": changed} | {f"no-{part}": changed | PARTS[part] for part in asked.without}
-    encoder = asked.encoder
-    if encoder is None or importlib.util.find_spec("model2vec") is None:
-        print("Model2Vec is left out: install model2vec[distill,train], and give --encoder")
-        encoder = None
+    installed = importlib.util.find_spec("model2vec") is not None
+    only = [asked.only] if asked.only else list(ONLY) if installed else ["students"]
+    if not installed:
+        print("Model2Vec is left out: it is not installed (model2vec[distill,train])")
     write(asked.out / "machine.json", machine())
-    for task in asked.tasks:
-        whole = split_files(asked.data, task)
-        for seed in asked.seeds:
-            teacher = str(asked.teachers / task / f"teacher-{seed}")
-            for share in asked.shares if whole[0].endswith(".csv") else [1.0]:
+    for seed in asked.seeds:
+        for task in asked.tasks:
+            whole, _valid, test = split_files(asked.data, task)
+            for share in asked.shares:
                 at = asked.out / task / f"{share:g}-{seed}"
-                train, unlabelled = divided(whole[0], share, seed, at)
-                rows = measured((train, *whole[1:]), unlabelled, teacher, at, arms, encoder)
-                rows = [{"task": task, "share": share, "seed": seed, **row} for row in rows]
-                add(asked.out / "results.json", rows, KEY)
-                for row in rows:
-                    print(row)
+                place = Place(
+                    task=task, share=share, seed=seed, at=at,
+                    part=divided(whole, test, share, seed, at),
+                    encoder=asked.encoder or builtin_teacher(),
+                )  # fmt: skip
+                if "students" in only:
+                    distilled(place, asked.teachers, arms, pairs(asked.set_teacher))
+                if "model2vec" in only and not place.is_tags:
+                    place.row("model2vec", partial(tuned, place, asked.out))
+                rows = [read_json(file) for file in sorted(asked.out.glob("*/*/rows/*.json"))]
+                write(asked.out / "results.json", rows)
 
 
 if __name__ == "__main__":

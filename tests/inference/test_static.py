@@ -100,6 +100,44 @@ def test_windows_cover_a_long_text(make: Make) -> None:
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+TAGGED = [
+    "the film was good",
+    ["the  film", "", "unusual", "\u200b", "9 tables!"],
+    "a\tfilm\u2003was\ngood",
+    ["\u0301"],
+    "the book " * 60,  # which is cut
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("window", [0, 2])
+@pytest.mark.parametrize("texts", [TAGGED[:4], TAGGED, TAGGED[3:4], [], TAGGED[:4] * 600])
+def test_tags_of_words_that_are_looked_up_are_those_that_the_tokenizer_leads_to(
+    texts: list[str | list[str]], window: int, threads: int, make: Make
+) -> None:
+    session = Session(make("tokens", window=window), threads=threads)
+    found, logits = session.tag(texts), session.logits(texts)
+    session._words = None  # the tokenizer reads every text
+    for mine, theirs in zip(found, session.tag(texts), strict=True):
+        assert [(w.label, w.start, w.end) for w in mine.words] == [
+            (w.label, w.start, w.end) for w in theirs.words
+        ]
+        np.testing.assert_allclose(
+            [w.score for w in mine.words], [w.score for w in theirs.words], rtol=1e-5
+        )
+    for one, other in zip(logits, session.logits(texts), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_that_are_looked_up_for_tags_are_refused_as_the_reader_refuses_them(
+    make: Make,
+) -> None:
+    session = Session(make("tokens"))
+    for text, told in ((" ", "text 8 .*is empty"), (["a", "\ud800"], "text 8 .*surrogate")):
+        with pytest.raises(UserError, match=told):
+            session.tag(["good", text], first=6)
+
+
 WITHOUT = """
 import sys
 for name in ("torch", "transformers", "onnxruntime", "openvino", "scipy"):

@@ -40,6 +40,34 @@ def test_a_text_has_the_ids_that_its_tokenizer_gives_it(
         assert ids.tolist() == [number for row in rows for number in row]
 
 
+@given(st.lists(st.lists(TEXTS, min_size=1, max_size=6), min_size=1, max_size=4))
+def test_lists_of_words_have_the_ids_and_places_that_the_tokenizer_gives_them(
+    bert: Tokenizer, texts: list[list[str]]
+) -> None:
+    words = Words(bert, 64)
+    for _ in range(2):
+        found = words.sentences(texts)
+        rows = [bert.encode(text, is_pretokenized=True) for text in texts]
+        if found is None:
+            assert max(map(len, rows)) == 64
+            continue
+        ids, lengths, places = found
+        assert lengths.tolist() == [len(row) for row in rows]
+        assert ids.tolist() == [number for row in rows for number in row.ids]
+        starts = [sum(map(len, rows[:i])) for i in range(len(rows))]
+        assert places.tolist() == [
+            start + row.word_ids.index(i) if i in row.word_ids else -1
+            for start, row, text in zip(starts, rows, texts, strict=True)
+            for i in range(len(text))
+        ]
+
+
+def test_a_word_that_is_no_valid_unicode_is_left_to_the_reader(bert: Tokenizer) -> None:
+    for word in ("\ud800", memory.BEGIN, memory.BETWEEN):
+        with pytest.raises(TypeError):
+            Words(bert, 64).sentences([["a", word]])
+
+
 def test_a_row_that_would_be_cut_is_left_to_the_tokenizer(bert: Tokenizer) -> None:
     words = Words(bert, 64)
     assert words.rows(["a " * 62]) is not None

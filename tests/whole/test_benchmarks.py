@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 from transformers import BertConfig
 
@@ -22,11 +23,12 @@ from benchmarks.cpu import deployed, one_command, search, shapes
 from benchmarks.lab import results, seeds, tiny, workers
 from benchmarks.lab.tables import markdown
 from benchmarks.lab.workers import ROOT, Used, free_port
-from benchmarks.quality import before_after, candidates, pages, run, static, trimmed
+from benchmarks.quality import before_after, candidates, pages, run, shares, static, trimmed
 from benchmarks.quality.experiments import CORPUS, EXPERIMENTS, WIDTH, Arm
 from benchmarks.robustness import attacks, corpus, faults, fuzz, hosts, several, wire
 from benchmarks.serving import hostile, killed, load, overload
 from benchmarks.speed import plain, schedules, sizes, stages, step
+from benchmarks.speed import static as static_speed
 
 SHRUNK = {"stages.*.steps": "2", "stages.*.batch_size": "8", "stages.*.max_length": "32"}
 QUICK = ("minilm", "vocabulary")  # experiments of few arms
@@ -222,19 +224,92 @@ def test_a_step_of_every_stage_and_size_is_made(monkeypatch: pytest.MonkeyPatch)
         sizes.step_of(recipe, {"length": 8, "vocabulary": 2000, "layers": 2})()
 
 
+def test_a_share_of_labels_leaves_the_texts_of_all_others(home: Path, tmp_path: Path) -> None:
+    whole = str(home / "data/sst2/train.csv")
+    part = shares.divided(whole, "test.csv", 0.25, 1, tmp_path)
+    rows, others = (pd.read_csv(file) for file in (part.train, part.unlabelled))
+    assert len(rows) >= 6
+    assert list(others.columns) == ["text"]
+    every = sorted([*rows["text"], *others["text"]])
+    assert every == sorted(pd.read_csv(whole)["text"])
+    few = pd.read_csv(shares.divided(whole, "test.csv", 0.01, 1, tmp_path).train)
+    assert set(few["label"].value_counts()) == {2}  # of each class two, though it is 1 % of 24
+    assert shares.divided(whole, "test.csv", 1.0, 1, tmp_path).train == whole
+
+
+def test_a_share_of_tagged_sentences_leaves_the_words_of_all_others(tmp_path: Path) -> None:
+    blocks = [f"w{i} B-x\nfilm O" for i in range(8)]
+    (tmp_path / "all.conll").write_text("\n\n".join(blocks) + "\n")
+    part = shares.divided(str(tmp_path / "all.conll"), "test.conll", 0.25, 0, tmp_path / "part")
+    kept = Path(part.train).read_text().strip().split("\n\n")
+    assert len(kept) == 2
+    lines = Path(str(part.unlabelled)).read_text().splitlines()
+    others = [json.loads(line)["tokens"] for line in lines]
+    assert {block.split()[0] for block in kept}.isdisjoint(words[0] for words in others)
+    assert sorted(kept + [f"{words[0]} B-x\n{words[1]} O" for words in others]) == blocks
+
+
+SHORT = [f"stages.task.{name}={value}" for name, value in
+         (("steps", 2), ("batch_size", 8), ("max_length", 32))]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def static_students(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Teachers, static students and baselines of a share, and a static student of all labels."""
+    out = tmp_path_factory.mktemp("static")
+    (out / "teachers/sst2").mkdir(parents=True)
+    ready = out / "teachers/sst2/teacher-0"
+    words = [str(home / "data"), str(out / "teachers"), str(out), "--encoder", str(home / "words"),
+             "--seeds", "0", "--only", "students", "--set", "student.hidden_size=8", *SHORT,
+             "--set-teacher", "stages.linear=null", *SHORT]  # fmt: skip
+    without = ["--without", "soft-labels", "window"]
+    called(static, *words, "--tasks", "sst2", "snips", "--shares", "0.5", *without)
+    shutil.copytree(out / "sst2/0.5-0/teacher", ready)
+    called(static, *words, "--tasks", "sst2", "--shares", "1")
+    (out / "scores/stsb").mkdir(parents=True)
+    rows = [f"good film {i % 5},bad film {i % 3},{i % 6}.5\n" for i in range(24)]
+    for name in ("train", "test"):
+        (out / f"scores/stsb/{name}.csv").write_text("".join(["text,text_pair,label\n", *rows]))
+    words[0] = str(out / "scores")
+    called(static, *words, "--tasks", "stsb", "--shares", "0.5", "--without", "start", "bigrams")
+    return out
+
+
 def test_static_students_get_a_row_beside_what_they_are_compared_with(
-    home: Path, tmp_path: Path
+    static_students: Path,
 ) -> None:
-    (tmp_path / "teachers/sst2").mkdir(parents=True)
-    (tmp_path / "teachers/sst2/teacher-0").symlink_to(home / "teacher")
-    short = [f"stages.task.{name}={value}" for name, value in
-             (("steps", 2), ("batch_size", 8), ("max_length", 32))]  # fmt: skip
-    called(static, str(home / "data"), str(tmp_path / "teachers"), str(tmp_path / "out"),
-           "--tasks", "sst2", "--seeds", "0", "--shares", "0.5", "--without", "bigrams",
-           "--set", "student.hidden_size=8", *short)  # fmt: skip
-    rows = {row["model"]: row for row in results.load(tmp_path / "out/results.json")}
-    assert {"static", "no-bigrams", "teacher", "tfidf"} <= rows.keys()
-    assert rows["static"]["us"] > 0
+    rows = results.load(static_students / "results.json")
+    models = {(row["task"], row["share"]): set[str]() for row in rows}
+    for row in rows:
+        models[row["task"], row["share"]].add(row["model"])
+        assert -1 <= row["value"] <= 1
+    beside = {"static", "teacher", "majority", "tfidf", "embeddings"}
+    assert models["sst2", 0.5] == beside | {"no-soft-labels"}
+    assert models["snips", 0.5] == beside | {"no-soft-labels", "no-window"}
+    assert models["stsb", 0.5] == beside | {"no-start", "no-bigrams"}
+    assert beside - {"embeddings"} <= models["sst2", 1.0]
+    assert not (static_students / "sst2/1-0/teacher").exists()  # the ready one was taken
+    for name, read in {"static": True, "no-soft-labels": False}.items():
+        home = static_students / "sst2/0.5-0" / name
+        assert ("unlabelled.csv" in (home / "environment.json").read_text()) == read
+
+
+def test_a_static_students_call_is_timed_beside_others_and_by_its_parts(
+    home: Path, static_students: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(static_speed, "ROUNDS", 1)
+    monkeypatch.setattr(static_speed, "LEAST", 12)
+    called(static_speed, str(home / "data"), str(static_students), str(tmp_path),
+           "--tasks", "sst2", "--batches", "1", "6", "--inside", "1")  # fmt: skip
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {("static", 1), ("static", 6), ("tfidf", 1), ("tfidf", 6)} <= {
+        (row["model"], row["batch"]) for row in found["results"]
+    }
+    assert all(row["us"] > 0 and row["mb"] > 0 for row in found["results"])
+    parts = {row["part"]: row["us"] for row in found["parts"]}
+    whole = parts.pop("all of Session.predict")
+    assert 0 < max(parts["gather"], parts["pool"], parts["head"]) < whole
 
 
 def test_schedules_are_computed_as_results_have_them(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,13 @@ from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import Floats, guesses, predictions, spans_of, surest
 from alembert.inference.static import StaticEngine
-from alembert.inference.texts import TEXTS, checked, chunks, word_spans
+from alembert.inference.texts import TEXTS, checked, checked_words, chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
 from alembert.inference.words import Words, splits_at_spaces
 from alembert.io.answers import Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
 from alembert.io.errors import UserError
 
+A = TypeVar("A")
 T = TypeVar("T")
 TOKEN_KINDS = ("tokens", "words")  # kinds with logits for tokens and not for texts
 VERBS = {
@@ -101,6 +102,10 @@ class Session:
         """The names of the columns of logits: the labels, or "score" where there are none."""
         return self.labels or ("score",)
 
+    @cached_property
+    def _marks_spans(self) -> bool:
+        return is_bio(self.labels)
+
     def predict(self, texts: Texts, *, first: int = 0) -> Any:
         """A Prediction, Labels (multi-label) or Score (regression) for each text."""
         self._check_verb("predict")
@@ -147,8 +152,8 @@ class Session:
             words.append(
                 Tag(text=joined[start:end], label=label, start=start, end=end, score=score)
             )
-        bio = is_bio(self.labels)
-        spans = spans_of(joined, words) if bio else tuple(word for word in words if word.label)
+        tagged = (word for word in words if word.label)
+        spans = spans_of(joined, words) if self._marks_spans else tuple(tagged)
         return Tags(tuple(words), spans)
 
     def logits(self, texts: Texts, *, first: int = 0) -> Any:
@@ -190,7 +195,12 @@ class Session:
 
     def _per_text(self, texts: list[Text], first: int) -> Iterator[Floats]:
         """Logits (n, C) of each chunk of texts."""
-        one = partial(self._of_chunk, first)
+        return self._of_chunks(partial(self._of_chunk, first), texts)
+
+    def _of_chunks(
+        self, one: Callable[[tuple[int, list[Text]]], A], texts: list[Text]
+    ) -> Iterator[A]:
+        """What `one` makes of each chunk of texts, several at a time."""
         if self._at_once == 1 or len(texts) <= TEXTS:
             yield from map(one, chunks(texts))
             return
@@ -221,9 +231,49 @@ class Session:
         self, texts: list[Text], first: int, finish: Callable[[Floats], Sequence[T]]
     ) -> Iterator[list[T | None]]:
         """For each text, the answers of its words or masks."""
-        for start, part in chunks(texts):
+        for answers in self._of_chunks(partial(self._tokens_of_chunk, first, finish), texts):
+            yield from answers
+
+    def _tokens_of_chunk(
+        self,
+        first: int,
+        finish: Callable[[Floats], Sequence[T]],
+        chunk: tuple[int, list[Text]],
+    ) -> list[list[T | None]]:
+        """For each text of one chunk, the answers of its words or masks."""
+        start, part = chunk
+        known = self._tokens_looked_up(part, first + start)
+        if known is None:
             rows, positions = self.read(part, first + start)
-            yield from per_token(rows, positions, self.engine, self._budget, finish)
+            return per_token(rows, positions, self.engine, self._budget, finish)
+        logits, places, counts = known
+        found = iter(finish(logits))
+        each = [None if place < 0 else next(found) for place in places.tolist()]
+        ends = np.cumsum(counts).tolist()
+        return [each[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+    def _tokens_looked_up(
+        self, texts: list[Text], first: int
+    ) -> tuple[Floats, NDArray[np.int64], list[int]] | None:
+        """Logits (P, C) of the words that have tokens, their places, and the words of each text.
+
+        The words are looked up; None where the reader has to read the texts.
+        """
+        if self._words is None or not isinstance(self.engine, StaticEngine):
+            return None
+        words = [
+            checked_words(text.split() if isinstance(text, str) else text, number)
+            for number, text in enumerate(texts, start=first + 1)
+        ]
+        try:
+            rows = self._words.sentences(words)
+        except TypeError:  # no valid Unicode: the reader says which text
+            return None
+        if rows is None:
+            return None
+        ids, lengths, places = rows
+        logits = self.engine.tokens(ids, lengths, places[places >= 0])
+        return logits, places, list(map(len, words))
 
     def read(
         self, texts: Sequence[Text], first: int = 0

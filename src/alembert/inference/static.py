@@ -23,6 +23,7 @@ WEIGHTS = "model.safetensors"
 AGAIN = "save the model again"
 LEFT, RIGHT, SLOTS = 1_000_003, 8_191, 2**18  # of pairs, as in alembert.models.static.config
 BLOCK = 4096  # tokens that are gathered at once: their rows stay in the processor's cache
+WINDOWS = 512  # so for windows of tokens, each of which has several rows
 TINY = np.float32(1e-12)  # the least length of a vector
 LEAST = 1e-6  # the least sum of weights, as there
 
@@ -144,6 +145,23 @@ class StaticEngine:
         product = one * other
         read = [product, np.abs(one - other), product.mean(1, keepdims=True)]
         return self._answered(np.hstack([one, other, *read] if self._shape.ordered else read))
+
+    def tokens(self, ids: Numbers, lengths: Numbers, places: Numbers) -> Floats:
+        """Logits (P, C) of the tokens at these places (P,) of the ids (N,) of rows, rising.
+
+        The rows follow one another, and have these lengths (R,).
+        """
+        reach, width = self._shape.window, self._shape.width
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        at = np.arange(len(ids)) + reach * (rows + 1)  # zeros stand around each row
+        wide = np.zeros((len(ids) + reach * (len(lengths) + 1), width), np.float32)
+        wide[at] = self._gathered(ids, _starts(lengths))[:, :-1]
+        around = np.arange(-reach, reach + 1)
+        logits = [
+            self._answered(wide[at[some][:, None] + around].reshape(len(some), len(around) * width))
+            for some in np.split(places, range(WINDOWS, len(places), WINDOWS))
+        ]
+        return np.concatenate(logits)
 
     def _gathered(self, ids: Numbers, starts: Numbers) -> Floats:
         """The rows (N, H + 1) of tokens, with those of the pairs that end in them."""

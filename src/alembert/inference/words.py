@@ -52,6 +52,31 @@ class Words:
             return None
         return np.fromiter(chain.from_iterable(found), np.int64, int(lengths.sum())), lengths
 
+    def sentences(self, texts: Sequence[Sequence[str]]) -> tuple[Numbers, Numbers, Numbers] | None:
+        """The ids (N,) and lengths (R,) of rows, and the place (W,) of each word's first id.
+
+        W is all words of the texts, and the place of a word without ids is -1. Returns None where
+        a row is longer than the tokenizer would leave it. The texts are checked lists of words.
+        Raises TypeError for a word that is no valid Unicode.
+        """
+        if not texts:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+        words = [word for text in texts for word in (BEGIN, *text, END)]
+        if "".join(words).count("\ud800") != 2 * len(texts):
+            raise TypeError("half of a surrogate pair")
+        found = list(map(self._known.__getitem__, words))
+        sizes = np.fromiter(map(len, found), np.int64, len(found))
+        counts = np.fromiter((len(text) + 2 for text in texts), np.int64, len(texts))
+        ends = np.cumsum(counts)
+        lengths = np.add.reduceat(sizes, ends - counts)
+        if lengths.max() > self._most:
+            return None
+        places = np.where(sizes > 0, np.cumsum(sizes) - sizes, -1)
+        of_texts = np.ones(len(words), bool)
+        of_texts[ends - counts] = of_texts[ends - 1] = False
+        ids = np.fromiter(chain.from_iterable(found), np.int64, int(lengths.sum()))
+        return ids, lengths, places[of_texts]
+
 
 class _Known(dict[str, list[int]]):
     """The ids of words; a word that is not there yet is tokenised, and remembered."""
