@@ -90,7 +90,7 @@ class Vectors(FrozenEncoder):
         self.path, self.tokenizer, self._body = encoder, load_tokenizer(encoder), body
 
     @property
-    def digest(self) -> str:  # type: ignore[override]
+    def digest(self) -> str:
         state = np.ascontiguousarray(self._body.embedding)
         return f"model2vec {hashlib.sha256(state.tobytes()).hexdigest()}"
 
@@ -242,4 +242,5 @@ def _related(
         classes = np.unique(train.labels)
         near = classes[np.argmax([cosines[train.labels == each].mean() for each in classes])]
         chosen = examples.labels == near
-    return [pair for pair, there in zip(examples.texts, chosen, strict=True) if there]
+    pairs = [(str(pair[0]), str(pair[1])) for pair in examples.texts]
+    return [pair for pair, there in zip(pairs, chosen, strict=True) if there]

@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--set-teacher", nargs="*", default=[], help="those of fine-tuning")
     asked = parser.parse_args()
     changed = pairs(asked.set)
-    arms = {"static": changed} | {f"no-{part}": changed | PARTS[part] for part in asked.without}
+    arms = {"static": changed} | {
+        f"no-{part}": {**changed, **PARTS[part]} for part in asked.without
+    }
     installed = importlib.util.find_spec("model2vec") is not None
     only = [asked.only] if asked.only else list(ONLY) if installed else ["students"]
     if not installed:

@@ -111,3 +111,18 @@ def test_a_run_of_before_the_section_run_goes_on_with_its_seed(
         alembert.distill(teacher, out=out, train=train, export=False, **SHORT)
     alembert.distill(teacher, out=out, train=train, seed=3, export=False, **SHORT)
     assert any("nothing to do" in line for line in news)
+
+
+def test_columns_and_a_folder_that_are_wrong_are_told_together(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "x.txt").write_text("mine")
+    with pytest.raises(UserError) as wrong:
+        alembert.distill(
+            "teacher", train=task_file(tmp_path / "train.csv"), text="Mial", label="Escalate",
+            out=tmp_path / "notes",
+        )  # fmt: skip
+    said = str(wrong.value)
+    assert "--text Mial: " in said
+    assert "--label Escalate: " in said
+    assert "holds x.txt and no run" in said
+    assert (tmp_path / "notes" / "x.txt").read_text() == "mine"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.runs import corpus_file, saved, task_file
+from support.runs import corpus_file, saved, shrunk, task_file
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from alembert.data.corpus.corpus import write_corpus
@@ -203,3 +203,14 @@ def test_a_file_of_other_rows_than_those_trained_on_is_refused(
         )
         with pytest.raises(UserError, match=r"pairs\.csv: its rows are pairs of texts and those"):
             run(job)
+
+
+def test_texts_that_are_learnt_from_and_judged_by_are_told(
+    tmp_path: Path, tokenizer: BertTokenizerFast, news: list[str]
+) -> None:
+    teacher = saved(tmp_path / "teacher", tokenizer, "classification")
+    recipe = shrunk(recipe_of("distilbert", load_config(teacher)))
+    train = task_file(tmp_path / "train.csv")
+    files = Files(train=train, valid=train, evaluation=train)
+    run(Job(recipe=recipe, out=tmp_path / "run", teacher=teacher, files=files))
+    assert any("of the 60 texts to evaluate on are learnt from, too" in line for line in news)

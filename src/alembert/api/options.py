@@ -139,13 +139,18 @@ def checked_files(
     given: Mapping[str, Any],
     models: Sequence[str | None] = (),
     recipe: "str | Recipe | None" = None,
+    out: "str | Path | None" = None,
 ) -> "Files | None":
     """Return the files of a task; UserError with a line for each keyword or input that is wrong.
 
-    Only what is on this machine is looked at: no hub is asked. models are paths or hub ids.
+    Only what is on this machine is looked at: no hub is asked. models are paths or hub ids, and out
+    is the folder of the run.
     """
+    from alembert.data.labels import named_column
     from alembert.data.sources import check_name as check_texts
     from alembert.models.loading import model_path
+    from alembert.runs.folder import TEACHER
+    from alembert.runs.folder.identity import check_free
     from alembert.training import trackers
 
     together, files = Together(), None
@@ -162,8 +167,14 @@ def checked_files(
         with together.checking():
             if not source.in_memory and source.task is None:
                 check_texts(source.name)
-                if read and Path(source.name).expanduser().exists():
-                    _ = source.rows  # is read once, and kept
+                if read and files is not None and Path(source.name).expanduser().exists():
+                    rows = source.rows  # are read once, and kept
+                    options = zip(COLUMNS, files.named, strict=True)
+                    for name, column in options if source is files.train else ():
+                        if column is not None and "," not in column:  # A,B,C are several columns
+                            with together.checking():
+                                option = f"--{name.replace('_', '-')}"
+                                named_column(rows, source.name, column, option)
     named = [given.get(name) for name in ("student", "general_teacher", "mlm")]
     for path in filter(None, [*models, *named]):
         with together.checking():
@@ -177,6 +188,9 @@ def checked_files(
     for check in (metric_of, callbacks_of):
         with together.checking():
             check(given)
+    if out is not None:
+        with together.checking():
+            check_free(Path(out), TEACHER)
     together.tell()
     return files
 

@@ -45,7 +45,7 @@ def finetune(
             lambda folder, seed: finetune(model, folder, **(options | {"seed": seed})),
             out, options.get("seed") or 0, count,
         )  # fmt: skip
-    files = o.checked_files(options, [_path(model)])
+    files = o.checked_files(options, [_path(model)], out=out)
     recipe = _fine_tuning(_path(model), options)
     job = _placed("finetune", out, Job(
         recipe=recipe, out=Path(), student=_path(model),
@@ -84,7 +84,7 @@ def distill(
             out, options.get("seed") or 0, count,
         )  # fmt: skip
     first, *more = _paths(teacher)
-    files = o.checked_files(options, [first, *more], recipe)
+    files = o.checked_files(options, [first, *more], recipe, out)
     chosen = _chosen(recipe, first, files, options)
     general = options.get("general_teacher")
     imitated = any(stage.imitates for stage in chosen.stages if stage.data == "task")

@@ -203,15 +203,15 @@ def find_columns(
         raise UserError(f"--text-pair {text_pair}: name the first text too, with --text")
     first: str | None
     if text is not None:
-        first = _named(data, source, text, "--text")
-        second = _named(data, source, text_pair, "--text-pair") if text_pair else None
+        first = named_column(data, source, text, "--text")
+        second = named_column(data, source, text_pair, "--text-pair") if text_pair else None
         if first == second:
             raise UserError(f"--text-pair {text_pair}: is the first text already; name another")
     else:
         first, second = _guess_texts(data, label, labelled)
     labels: str | None = None
     if label is not None and labelled:
-        labels = _named(data, source, label, "--label")
+        labels = named_column(data, source, label, "--label")
     elif labelled:
         names = TAGS if first is not None and is_list(data, first) else LABELS
         labels = first_of(data, [name for name in names if name not in (first, second)])
@@ -246,6 +246,8 @@ def _missing(data: Dataset, source: str, text: bool, label: bool) -> str:
     objects = _of_objects(data)
     if label and not objects and len(flags := flag_columns(data)) > 1:
         message += f", or several labels a text with --label {','.join(flags)}"
+    if text and not objects and len(data.column_names) > 2:
+        message += "; of pairs of texts name the second with --text-pair"
     message += objects
     values = (f"{name} = {_short(data[0][name])}" for name in data.column_names)
     return f"{message} (row 1: {', '.join(values)})" if len(data) else message
@@ -329,7 +331,8 @@ def first_of(data: Dataset, names: Sequence[str]) -> str | None:
     return next((columns[name] for name in names if name in columns), None)
 
 
-def _named(data: Dataset, source: str, name: str, option: str) -> str:
+def named_column(data: Dataset, source: str, name: str, option: str) -> str:
+    """The column of a name, ignoring case. Raises UserError for one that is not there."""
     column = name if name in data.column_names else first_of(data, [name.casefold()])
     if column is None:
         hint = near(name, data.column_names)

@@ -52,10 +52,15 @@ def verdict(metric: str, candidates: Sequence[Candidate], texts: int) -> str:
     others = [each for each in candidates if each is not own]
     majority = next((each for each in others if each.role == "majority"), None)
     if majority is not None and not majority.is_worse:
+        learnt = [each for each in others if each.role == "baseline" and each.is_better]
+        advice = "look at the labels, or give more of them"
+        if learnt:
+            best = max(learnt, key=lambda each: each.value)
+            advice = f"{best.name} has {best.value:.3f}, so take that, or train longer"
         return (
             f"Do not deploy {own.name}: on these {texts:,} texts its {metric} of {own.value:.3f} "
             f"is not shown to be above the {majority.value:.3f} of {majority.name}, which reads no "
-            "text; look at the labels, or give more of them."
+            f"text; {advice}."
         )
     rivals = [each for each in others if each.role != "majority" and not each.is_worse]
     equals = [each for each in rivals if each.role == "baseline" and _is_no_slower(each, own)]
@@ -63,14 +68,14 @@ def verdict(metric: str, candidates: Sequence[Candidate], texts: int) -> str:
         best = max(equals, key=lambda each: each.value)
         verb = "train" if own.name.startswith("the fine-tuned") else "distil"
         return (
-            f"Do not {verb}: {best.name} is {_compared(best)} ({metric} {best.value:.3f}, "
-            f"{own.name} {own.value:.3f}){_made(best, own)}{_timed(best, own)}."
+            f"Do not {verb}: {best.name} is {_compared(best, own, texts)} ({metric} "
+            f"{best.value:.3f}, {own.name} {own.value:.3f}){_made(best, own)}{_timed(best, own)}."
         )
     quick = [each for each in rivals if each.role == "teacher" and _is_no_slower(each, own)]
     if quick:
         best = max(quick, key=lambda each: each.value)
         return (
-            f"Do not distil to this size: {best.name} is {_compared(best)} ({metric} "
+            f"Do not distil to this size: {best.name} is {_compared(best, own, texts)} ({metric} "
             f"{best.value:.3f}, {own.name} {own.value:.3f}){_timed(best, own)}."
         )
     better = [each for each in rivals if each.is_better]
@@ -132,8 +137,11 @@ def of_run(
     return verdict(metric, found, metrics["n"])
 
 
-def _compared(model: Candidate) -> str:
-    return "better" if model.is_better else "as good"
+def _compared(model: Candidate, own: Candidate, texts: int) -> str:
+    if model.is_better:
+        return "better"
+    as_good = "as good" if model.value >= own.value else "not shown to be worse"
+    return f"{as_good} on these {texts:,} texts"
 
 
 def _is_no_slower(model: Candidate, own: Candidate) -> bool:
@@ -145,7 +153,7 @@ def _made(model: Candidate, own: Candidate) -> str:
     """Return a phrase on the time of making it, where that is much less."""
     if not model.seconds or not own.seconds or own.seconds < 2 * model.seconds:
         return ""
-    return f", {own.seconds / model.seconds:.0f} times faster to make"
+    return f", made {own.seconds / model.seconds:.0f} times faster"
 
 
 def _timed(model: Candidate, other: Candidate) -> str:
@@ -154,6 +162,6 @@ def _timed(model: Candidate, other: Candidate) -> str:
         return ""
     factor = other.ms / model.ms
     if 1 / NEAR < factor < NEAR:
-        return ", at the same time a text"
+        return ", and takes as long a text"
     word, factor = ("faster", factor) if factor > 1 else ("slower", 1 / factor)
     return f", {factor:.{0 if factor >= 10 else 1}f} times {word} a text"

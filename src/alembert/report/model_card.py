@@ -145,8 +145,8 @@ def _body(run: RunRecord, rows: list[Entry]) -> str:
     if run.command:
         fence = _fence(run.command, 3)
         parts.append(f"{fence}bash\n{run.command}\n{fence}")
-    if recipe.get("deviations"):
-        lines = "\n".join(f"- {escaped(line)}" for line in recipe["deviations"])
+    if run.deviations:
+        lines = "\n".join(f"- {escaped(line)}" for line in run.deviations)
         parts.append(f"What differs from the paper:\n\n{lines}")
     versions = run.environment.get("versions", {})
     parts.append(", ".join(escaped(f"{name} {version}") for name, version in versions.items()))

@@ -172,7 +172,7 @@ def reproduction(run: RunRecord) -> Section:
         lead=lead,
         head=STAGE_COLUMNS,
         rows=tuple(run.stage_rows),
-        points=tuple(run.recipe.get("deviations", ())),
+        points=tuple(run.deviations),
         verbatim=run.command,
     )
 

@@ -65,6 +65,7 @@ FACTS = {
     "held_out?": COUNT,
 }  # fmt: skip
 CONFIG: dict[str, Any] = {"model_type?": TEXT}
+OPEN = "until validation has stopped"  # in a deviation from a paper's length
 STAGE_COLUMNS = ("stage", "data", "weighted terms", "training")
 
 
@@ -189,6 +190,14 @@ class RunRecord:
             )
             rows.append((stage["name"], stage["data"], terms, training))
         return rows
+
+    @property
+    def deviations(self) -> list[str]:
+        """The recipe's differences from its paper, without an open length that was set."""
+        stages = self.recipe.get("stages", ())
+        is_open = any("until" in stage for stage in stages if stage["data"] == "task")
+        told = self.recipe.get("deviations", [])
+        return [line for line in told if is_open or OPEN not in line]
 
     @property
     def max_length(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from alembert.data.encoded import describe_cut
-from alembert.data.summary.describe import describe_splits, describe_task
+from alembert.data.summary.describe import describe_shared, describe_splits, describe_task
 from alembert.export import deployed
 from alembert.export.choose import KEEP, Criterion
 from alembert.io.files import read_json
@@ -142,6 +142,8 @@ def _describe(job: Job, texts: RunTexts) -> None:
     rows, classes = len(splits.train), len(splits.task.labels)
     lengths = validation.describe_stages(job.stages, rows, classes)
     log.info(f"{describe_splits(splits)}; {lengths}")
+    if (shared := describe_shared(splits)) is not None:
+        log.info(shared)
 
 
 def _claim(job: Job, held: ExitStack) -> None:

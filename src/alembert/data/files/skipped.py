@@ -18,6 +18,8 @@ UNJUDGED: tuple[tuple[str, set[str], tuple[str | int, ...]], ...] = (
     ("label", set(), NO_CLASS),
 )
 
+HINT = "--skip-bad-rows 1 leaves it out"
+
 log = logging.getLogger(__name__)
 
 # of a file, a position in it ("line 3") and the reason; it raises, or the row is left out
@@ -60,8 +62,8 @@ class Skips:
         if row in self._seen:  # a file that is read again
             return
         if len(self.rows) >= self.most and not self.all_listed:
-            more = f" (--skip-bad-rows {self.most}: as many are left out already)"
-            refuse(path, where, why + (more if self.most else ""))
+            more = f"--skip-bad-rows {self.most}: as many are left out already"
+            refuse(path, where, f"{why} ({more if self.most else HINT})")
         self._seen.add(row)
         self.rows.append(row)
         if self.all_listed:

@@ -50,3 +50,18 @@ def describe_splits(splits: Splits) -> str:
         len(splits.train) - labelled - varied,
         varied,
     )
+
+
+def describe_shared(splits: Splits) -> str | None:
+    """A line on texts to evaluate on that are learnt from, too; None where there is none."""
+    if splits.raw_test is None:
+        return None
+    seen = set(map(repr, splits.raw_train.texts))
+    texts = splits.raw_test.texts
+    count = sum(repr(text) in seen for text in texts)
+    if not count:
+        return None
+    return (
+        f"{count:,} of the {len(texts):,} texts to evaluate on are learnt from, too, which makes "
+        "figures too high: alembert check names them"
+    )

@@ -78,21 +78,26 @@ class Identity:
                 )
 
 
+def check_free(out: Path, own: str | None = None) -> None:
+    """Raise UserError for a folder with other files than a run; `own` is one that may be there."""
+    opening = (".lock", ENVIRONMENT, checksums.FILE, own)  # left by one that was killed in open_run
+    if not out.is_dir() or (out / RECIPE).is_file():
+        return
+    others = sorted(
+        path.name
+        for path in out.iterdir()
+        if path.name not in opening and path.suffix != ".partial"
+    )
+    if others:
+        raise UserError(f"{out}: holds {others[0]} and no run: choose an empty or new folder")
+
+
 def check_run(job: Job) -> None:
     """Raise UserError for a folder of another recipe, other arguments or other inputs."""
     at = job.out / RECIPE
     if not at.is_file():
-        # left by a run that was killed in open_run
-        opening = [".lock", ENVIRONMENT, checksums.FILE]
-        if job.teacher == str(job.out / TEACHER):  # was fine-tuned for this run
-            opening.append(TEACHER)
-        others = sorted(
-            p.name for p in job.out.iterdir() if p.name not in opening and p.suffix != ".partial"
-        )
-        if others:
-            raise UserError(
-                f"{job.out}: holds {others[0]} and no run: choose an empty or new folder"
-            )
+        # what was fine-tuned for this run
+        check_free(job.out, TEACHER if job.teacher == str(job.out / TEACHER) else None)
         return
     recipe, environment = from_yaml(at), read_json(job.out / ENVIRONMENT)
     before = _fields(*_of_today(recipe, environment["arguments"]))
