@@ -45,7 +45,7 @@ def house(
         augment=Augment(),
         stages=(
             on_corpus("general", imitated, rate),
-            on_task(imitated, rate, "layers"),
+            on_task(imitated, rate, "layers", start="better"),
             on_task(BOTH, rate_for(hidden_size, 3e-5, 5e-4), "answers", alternatives=(SOFT, HARD)),
         ),
     )

@@ -167,6 +167,8 @@ def _recipe(
             "have 2,048 at 1.5e-3, there 4.5e-3 and 4.5e-4",
             "on a task the layers' losses again (intermediate), then soft and hard labels; the "
             "paper fine-tunes; until validation has stopped rising",
+            "after a corpus the task starts with what that taught, or anew from the teacher, as "
+            "held-out texts say (stages.intermediate.start)",
             *(() if bottlenecked(teacher) else (
                 "embeddings: principal components of the teacher's, which is no IB-BERT; they move "
                 "with the first layer",
@@ -203,5 +205,5 @@ def pretraining(learning_rate: float, objective: Objective = PRETRAINING) -> Sta
 
 
 def _task(pairs: Pairs) -> tuple[Stage, Stage]:
-    layers = on_task(_compared(pairs), TASK_RATE, "intermediate")
+    layers = on_task(_compared(pairs), TASK_RATE, "intermediate", start="better")
     return layers, on_task(LABELS, LABELS_RATE)

@@ -102,6 +102,8 @@ class Stage(_Frozen):
     alternatives: tuple[Annotated[Objective, Field(min_length=1)], ...] = ()  # tried on held-out
     # "linear": logits of a linear model on the frozen vectors of the model that the run starts from
     teacher: Literal["run", "linear"] = "run"
+    # "better": of the student after a corpus and one newly started from the teacher, the better one
+    start: Literal["before", "better"] = "before"
     steps: Positive | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
     until: Until | None = None

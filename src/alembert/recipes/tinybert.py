@@ -34,7 +34,7 @@ def tinybert(
         augment=Augment(),
         stages=(
             on_corpus("general", LAYERS, rate),
-            on_task(LAYERS, rate, "intermediate"),
+            on_task(LAYERS, rate, "intermediate", start="better"),
             on_task(soft, rate_for(hidden_size, 3e-5, 5e-4), "prediction"),
         ),
         deviations=(
@@ -49,6 +49,10 @@ def tinybert(
             "task: trained until validation has stopped rising; the paper's 20 and 3 epochs",
             "no dropout in the student: with 0.1 its loss over layers stayed 1.6 times as large",
             "learning rates grow as 1 / width^2, from 5e-5 and 3e-5 at width 768 to 1e-3 and 5e-4",
+            "after a corpus the task starts with what that taught, or anew from the teacher, as "
+            "held-out texts say (stages.intermediate.start)",
+            "variants: without a masked-word model from the teacher's own wordpiece vectors, and "
+            "with the rows at most 50,000 (augment.most)",
             "start: where no student is given, the teacher's layers through its principal "
             "components (init); the authors' general stage starts at random (init.start: scratch)",
         ),

@@ -1,4 +1,4 @@
-"""Which of a stage's objectives is trained: each is tried briefly, and held-out texts decide."""
+"""What a stage begins with and which objective it trains: each is tried, held-out texts decide."""
 
 import copy
 import logging
@@ -15,8 +15,11 @@ from alembert.evaluation.uncertainty.kept import drawn_of
 from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.io.files import keep_json, keep_text, read_json, remove
 from alembert.objectives.objective import Objective, describe
-from alembert.recipes.schema import from_yaml, replaced, to_yaml
+from alembert.recipes.schema import Stage, from_yaml, replaced, to_yaml
 from alembert.runs.folder import CHOSEN, RECIPE
+from alembert.runs.job import Job
+from alembert.runs.stages import validation
+from alembert.runs.stages.prepare import prepare_models
 from alembert.runs.stages.training import Prepared, trained
 from alembert.training.callbacks import Callbacks
 from alembert.training.distillation import Distillation
@@ -24,6 +27,7 @@ from alembert.training.distillation import Distillation
 log = logging.getLogger(__name__)
 
 FILE = "choice.json"  # of a stage: the number of the objective taken, and each one's value
+START = "start.json"  # of a stage: whether it starts anew, and the held-out value of each start
 TRIED = "tried"  # folder of the brief trainings, which goes when the choice is made
 SHARE, LEAST = 0.25, 50  # of the stage's least steps, and steps, of a brief training
 SURE = 2.0  # standard errors
@@ -62,6 +66,83 @@ def chosen(prepared: Prepared, folder: Path) -> Prepared:
     return replace(prepared, stage=taken, distillation=distillation)
 
 
+def better_start(prepared: Prepared, folder: Path) -> Prepared:
+    """Return a task's first stage with the better of two students, where it asks for that.
+
+    One is the student that a corpus has taught, the other is newly started from the teacher on the
+    texts of the task. Each is trained for a quarter of the stage's least steps. The corpus may have
+    led the student away from the task's teacher further than it helps.
+    """
+    job, stage = prepared.job, prepared.stage
+    splits = prepared.texts.student.splits
+    before = job.stages[: job.stages.index(_own(job, stage))]
+    on_corpus = bool(before) and all(each.data == "corpus" for each in before)
+    if stage.start != "better" or not on_corpus or splits is None:
+        return prepared
+    if job.recipe.init.start != "teacher":
+        return prepared
+    if not (folder / START).is_file():
+        steps = max(round(SHARE * prepared.length.floor), LEAST)
+        log.info(f"stage '{stage.name}': two starts are tried, {steps:,} steps each")
+        scores = [
+            _score_after(replace(prepared, distillation=start), steps, folder / TRIED / name)
+            for name, start in (("before", _copied(prepared)), ("anew", _anew(prepared)))
+        ]
+        if prepared.accelerator.is_main_process:
+            keep_json(folder / START, {"anew": scores[1] > scores[0], "scores": scores})
+        prepared.accelerator.wait_for_everyone()
+    remove(folder / TRIED)
+    made = read_json(folder / START)
+    which = "anew from the teacher" if made["anew"] else "with what the corpus taught"
+    values = " and ".join(f"{abs(score):.4f}" for score in made["scores"])
+    name = validation.name_of(stage, splits)
+    log.info(
+        f"stage '{stage.name}': starts {which} (held-out {name} after the corpus and anew: {values})"
+    )
+    return replace(prepared, distillation=_anew(prepared)) if made["anew"] else prepared
+
+
+def _own(job: Job, stage: Stage) -> Stage:
+    """Return the job's stage of this name, whose classes may have no weights yet."""
+    return next(each for each in job.stages if each.name == stage.name)
+
+
+def _anew(prepared: Prepared) -> Distillation:
+    """Return the stage's models with a student that is newly started from the teacher."""
+    return prepare_models(prepared.job, prepared.stage, None, prepared.texts)
+
+
+def _copied(prepared: Prepared) -> Distillation:
+    """Return a copy of the stage's student and projections beside the same teacher."""
+    made, recipe = prepared.distillation, prepared.job.recipe
+    copied = Distillation(
+        copy.deepcopy(made.student), made.teacher, prepared.stage.objective, words=False,
+        projections=recipe.projections,
+    )  # fmt: skip
+    copied.projections.load_state_dict(made.projections.state_dict())
+    return copied
+
+
+def _score_after(prepared: Prepared, steps: int, folder: Path) -> float:
+    """Return the held-out metric, or minus the loss, of a student after so many steps."""
+    tried = replace(prepared, stage=_brief(prepared.stage, prepared.stage.objective, steps))
+    trained(tried, folder, None, Callbacks())
+    splits, pad = prepared.texts.student.splits, prepared.texts.student.pad
+    assert splits is not None
+    measured = validation.measure_of(
+        prepared.stage, prepared.distillation, splits, pad, prepared.accelerator
+    )()
+    return -measured.loss if measured.value is None else measured.value
+
+
+def _brief(stage: Stage, objective: Objective, steps: int) -> Stage:
+    """Return a stage of fixed length with one objective."""
+    return replaced(
+        stage, objective=objective, alternatives=(), until=None, epochs=None, steps=steps,
+        min_steps=0, evaluations=1, patience=0,
+    )  # fmt: skip
+
+
 def keep_chosen(out: Path) -> None:
     """Write chosen.yaml to a run whose stages are trained: its recipe without alternatives."""
     recipe = from_yaml(out / RECIPE)
@@ -82,10 +163,7 @@ def _after(
     prepared: Prepared, objective: Objective, folder: Path, steps: int, splits: Splits
 ) -> Rows:
     """Return the held-out rows of a copy of the student, trained briefly by an objective."""
-    brief = replaced(
-        prepared.stage, objective=objective, alternatives=(), until=None, epochs=None, steps=steps,
-        min_steps=0, evaluations=1, patience=0,
-    )  # fmt: skip
+    brief = _brief(prepared.stage, objective, steps)
     student, pad = copy.deepcopy(prepared.distillation.student), prepared.texts.student.pad
     distillation = Distillation(student, prepared.distillation.teacher, objective, words=False)
     tried = replace(prepared, stage=brief, distillation=distillation)

@@ -57,32 +57,17 @@ def prepare_stage(
     last: the model of the stage before.
     """
     student_task, on_corpus = texts.student, stage.data == "corpus"
-    path = job.imitated_teacher(stage)
-    texts.teachers.release_others(path)
-    head = student_task.head(stage)
-    labels = () if student_task.splits is None or on_corpus else student_task.splits.task.labels
     with accelerator.main_process_first():
         rows, masking = _rows(job, stage, student_task)
-    sample = sample_of(rows, student_task.pad)
-    teacher = texts.teachers[path].model(head) if path else None
-    with doing("making the student"):
-        student = make_student(job, head, labels, last, teacher, sample, student_task, rows)
-    distillation = Distillation(
-        student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
-        recorded=stage.teacher == "linear",
-    )  # fmt: skip
-    reads = distillation.reads[1]
-    state = stage_folder / "checkpoint" / checkpoint.STATE
-    if checkpoint.newest(state)[0] is None:
-        if distillation.projections:
-            distillation.start_projections(sample)
-        if teacher is not None and reads.vocabulary and _new_mlm_head(job, student, last):
-            random = torch.Generator().manual_seed(job.seed)
-            fit_mlm_head(student, teacher, masking(dict(sample), random) if masking else sample)
+    begins = checkpoint.newest(stage_folder / "checkpoint" / checkpoint.STATE)[0] is None
+    distillation = prepare_models(job, stage, last, texts, (rows, masking), begins)
+    teacher, reads = distillation.teacher, distillation.reads[1]
+    splits = None if on_corpus else student_task.splits
+    classes = 0 if splits is None else len(splits.task.labels)
     cacheable = reads == LOGITS or (texts.others and reads.logits)
     if isinstance(rows, Encoded) and teacher is not None and cacheable:
         assert texts.teacher.splits is not None
-        subset = _rows_read(stage, rows, len(labels), job.seed)
+        subset = _rows_read(stage, rows, classes, job.seed)
         cached = cached_logits(
             teacher, texts.teacher.splits.train, texts.teacher.pad, accelerator, subset
         )
@@ -98,7 +83,7 @@ def prepare_stage(
                 student_task.splits, student_task.tokenizer, job.student, stage.max_length, job.seed
             )
     if not on_corpus:
-        length = length_of(stage, len(rows), len(labels))
+        length = length_of(stage, len(rows), classes)
         if are_read_often(length, stage.batch_size, len(rows)):
             rows = with_traces(distillation, rows, student_task.pad, accelerator)
     if isinstance(rows, Corpus) and job.caching is not None:
@@ -107,6 +92,41 @@ def prepare_stage(
         )
         texts.teachers.release_others(None)  # the distillation has dismissed it, too
     return distillation, rows, masking
+
+
+def prepare_models(
+    job: Job,
+    stage: Stage,
+    last: Path | None,
+    texts: ensemble.RunTexts,
+    read: tuple[Rows, Masking | None] | None = None,
+    begins: bool = True,
+) -> Distillation:
+    """Return a stage's student, at its start where the stage `begins`, beside its teacher.
+
+    read: the stage's rows, and how they are masked; by default they are read here.
+    """
+    student_task, on_corpus = texts.student, stage.data == "corpus"
+    rows, masking = read or _rows(job, stage, student_task)
+    path = job.imitated_teacher(stage)
+    texts.teachers.release_others(path)
+    head = student_task.head(stage)
+    labels = () if student_task.splits is None or on_corpus else student_task.splits.task.labels
+    sample = sample_of(rows, student_task.pad)
+    teacher = texts.teachers[path].model(head) if path else None
+    with doing("making the student"):
+        student = make_student(job, head, labels, last, teacher, sample, student_task, rows)
+    distillation = Distillation(
+        student, teacher, stage.objective, words=on_corpus, projections=job.recipe.projections,
+        recorded=stage.teacher == "linear",
+    )  # fmt: skip
+    if begins and distillation.projections:
+        distillation.start_projections(sample)
+    new_head = distillation.reads[1].vocabulary and _new_mlm_head(job, student, last)
+    if begins and teacher is not None and new_head:
+        random = torch.Generator().manual_seed(job.seed)
+        fit_mlm_head(student, teacher, masking(dict(sample), random) if masking else sample)
+    return distillation
 
 
 def _new_mlm_head(job: Job, student: PreTrainedModel, last: Path | None) -> bool:

@@ -11,7 +11,7 @@ from alembert.recipes.schema import Stage
 from alembert.runs.folder import writing
 from alembert.runs.job import Job
 from alembert.runs.stages import validation
-from alembert.runs.stages.choice import chosen
+from alembert.runs.stages.choice import better_start, chosen
 from alembert.runs.stages.prepare import prepare_stage
 from alembert.runs.stages.training import Prepared, trained
 from alembert.runs.texts import class_weights
@@ -42,7 +42,7 @@ def run_stage(
     )  # fmt: skip
     if accelerator.is_main_process:
         writing.open_run(job)
-    prepared = chosen(prepared, stage_folder)
+    prepared = chosen(better_start(prepared, stage_folder), stage_folder)
     validator, length = prepared.validator, prepared.length
     _announce(prepared, validator)
     start = time.perf_counter()

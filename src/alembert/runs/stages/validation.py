@@ -37,19 +37,10 @@ def validator_for(
 
     A stage that reads logits is validated by the task's metric, another by its own loss.
     """
-    task, data = splits.task, splits.valid
     if not stage.reads_logits and stage.until is None and not stage.patience:
         return None
-
-    def by_metric() -> Validation:
-        logits = predict.predict(distillation.student, data, pad, title="held-out texts")
-        value = metrics(task, logits, data)[task.metric]
-        return Validation(value, loss(task, logits, data), _error(task, logits, data, value))
-
-    measure = (
-        by_metric if stage.reads_logits else _by_objective(distillation, data, pad, accelerator)
-    )
-    name = task.metric if stage.reads_logits else "loss"
+    measure, data = measure_of(stage, distillation, splits, pad, accelerator), splits.valid
+    name = name_of(stage, splits)
     if stage.until is not None:
         every = _every(stage, rows, len(data))
         at = validation_steps(length.cap, stage.evaluations) or range(every, length.cap + 1, every)
@@ -57,6 +48,27 @@ def validator_for(
     epochs = round(length.cap * stage.batch_size / rows)
     times = stage.evaluations or min(max(epochs, 3), 10)
     return Validator(measure, name, validation_steps(length.cap, times), stage.patience)
+
+
+def name_of(stage: Stage, splits: Splits) -> str:
+    """Return the name of what a stage's student is measured by: the task's metric, or its loss."""
+    return splits.task.metric if stage.reads_logits else "loss"
+
+
+def measure_of(
+    stage: Stage, distillation: Distillation, splits: Splits, pad: int, accelerator: Accelerator
+) -> Callable[[], Validation]:
+    """Return a function that measures a stage's student on the held-out texts."""
+    task, data = splits.task, splits.valid
+    if not stage.reads_logits:
+        return _by_objective(distillation, data, pad, accelerator)
+
+    def by_metric() -> Validation:
+        logits = predict.predict(distillation.student, data, pad, title="held-out texts")
+        value = metrics(task, logits, data)[task.metric]
+        return Validation(value, loss(task, logits, data), _error(task, logits, data, value))
+
+    return by_metric
 
 
 def _every(stage: Stage, rows: int, held_out: int) -> int:
