@@ -8,7 +8,7 @@ from alembert.io.errors import UserError
 from alembert.models.architectures import inner_size, offset
 from alembert.objectives.layer_terms import HiddenCosine
 from alembert.recipes import tinybert
-from alembert.recipes.schema import Init, Masking, Recipe, replaced
+from alembert.recipes.schema import Augment, Init, Masking, Recipe, replaced
 from alembert.recipes.stages import LABELS, on_corpus, on_task, rate_for
 
 TRIPLE_LOSS = (*LABELS, HiddenCosine(weight=1.0))
@@ -68,9 +68,12 @@ def distilbert_pairs(
     ) | {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     deviations = (
         "student: a BERT, which has the token types that the paper's student leaves out",
+        "task: variants of the pairs as TinyBERT's, since data sets of pairs are small",
         *(line for line in recipe.deviations if "token type" not in line),
     )
-    return replaced(recipe, name="distilbert-pairs", student=student, deviations=deviations)
+    return replaced(
+        recipe, name="distilbert-pairs", student=student, augment=Augment(), deviations=deviations
+    )
 
 
 def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:

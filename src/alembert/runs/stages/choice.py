@@ -97,7 +97,7 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
     values = " and ".join(f"{abs(score):.4f}" for score in made["scores"])
     name = validation.name_of(stage, splits)
     log.info(
-        f"stage '{stage.name}': starts {which} (held-out {name} after the corpus and anew: {values})"
+        f"stage '{stage.name}': starts {which}; held-out {name} after the corpus and anew: {values}"
     )
     return replace(prepared, distillation=_anew(prepared)) if made["anew"] else prepared
 
