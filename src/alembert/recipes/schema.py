@@ -50,9 +50,11 @@ class Augment(BaseModel):
             raise UserError(f"most {self.most}: must be 1 or more, or null")
         return self
 
-    def copies_of(self, rows: int) -> int:
-        """Return the variants of each of so many rows, 0 where there are too many rows."""
-        return self.copies if self.most is None else min(self.copies, self.most // rows - 1)
+    def copies_of(self, rows: int, texts: int) -> int:
+        """Return the variants of each text of so many rows, 0 where there are too many rows."""
+        return (
+            self.copies if self.most is None else min(self.copies, (self.most // rows - 1) // texts)
+        )
 
 
 class _Frozen(BaseModel):

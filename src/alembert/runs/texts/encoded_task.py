@@ -160,7 +160,7 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
     if job.task_teacher is None:
         log.info("augmentation is left out: it needs a teacher")
         return student_task
-    copies = settings.copies_of(len(splits.rows))
+    copies = settings.copies_of(len(splits.rows), len(splits.columns.texts))
     if copies < 1:
         log.info(
             f"augmentation is left out: {len(splits.rows):,} rows and a variant of each are more "
