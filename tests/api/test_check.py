@@ -44,7 +44,7 @@ def test_a_run_begins_with_the_first_two_lines_of_its_check(bodies: Path, news: 
     assert not [line for line in news if "steps of" in line and line != second]
 
 
-@pytest.mark.parametrize("recipe", [None, "distilbert", "tinybert"])
+@pytest.mark.parametrize("recipe", [None, "distilbert", "tinybert", "house"])
 def test_an_estimate_comes_from_measured_steps_that_leave_nothing_behind(
     bodies: Path, recipe: str | None
 ) -> None:
@@ -58,7 +58,7 @@ def test_an_estimate_comes_from_measured_steps_that_leave_nothing_behind(
     assert estimate is not None
     stages = {
         None: ["linear", "task"], "distilbert": ["task"],
-        "tinybert": ["intermediate", "prediction"],
+        "tinybert": ["intermediate", "prediction"], "house": ["layers", "answers"],
     }  # fmt: skip
     assert [stage.name for stage in estimate.stages] == stages[recipe]
     for stage in estimate.stages:
@@ -137,3 +137,15 @@ def test_what_a_training_refuses_is_refused(bodies: Path) -> None:
     }.items():  # fmt: skip
         with pytest.raises(UserError, match=match):
             alembert.check(**given)
+
+
+def test_of_an_encoder_the_fine_tuning_is_measured_that_comes_first(
+    bodies: Path, news: list[str]
+) -> None:
+    found = alembert.check(
+        train=str(bodies / "train.csv"), teacher=bodies / "body", recipe="house", max_length=32,
+        layers=1,
+    )  # fmt: skip
+    assert found.estimate is not None
+    assert [stage.name for stage in found.estimate.stages] == ["linear", "task"]
+    assert any("distill would fine-tune it first" in line for line in news)

@@ -340,3 +340,10 @@ def callbacks_of(given: Mapping[str, Any]) -> "tuple[Callback, ...]":
     from alembert.training.callbacks import callback_of
 
     return tuple(map(callback_of, callbacks))
+
+
+def check_unshaped(changes: dict[str, str], why: str) -> None:
+    """Raise UserError for changes of a shape or start that a saved model decides."""
+    for key in changes:
+        if key.startswith(("student.", "init.")) and "dropout" not in key:
+            raise UserError(f"--set {key}: {why}")

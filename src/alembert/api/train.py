@@ -91,7 +91,7 @@ def distill(
     if files is not None and imitated and not more:
         first, given = _fine_tuned(first, out, options), first
         if first != given and options.get("corpus") is not None:
-            general = general or given  # the corpus is learnt from the model before the task
+            general = general or given  # which no task has moved
     job = _placed(
         "distill",
         out,
@@ -246,6 +246,9 @@ def check(
         chosen = _fine_tuning(path, options)
     if path is None:
         return preview(files, chosen)
+    if recipe is not None and _lacks_head(path):
+        log.info(f"{path}: distill would fine-tune it first, and that is what is measured")
+        recipe, chosen = None, _fine_tuning(path, options)
     if recipe is None:
         return preview_job(Job(recipe=chosen, out=Path(), student=path, files=files))
     student = options.get("student")
@@ -277,15 +280,20 @@ def _fine_tuned(
     teacher: str, out: str | Path | None, options: o.DistillOptions | o.SearchOptions
 ) -> str:
     """Return the teacher of a task: the given one, fine-tuned first where it has no task's head."""
-    from alembert.models.loading import label_names_of, load_config
     from alembert.runs.folder import TEACHER
 
-    if label_names_of(load_config(teacher)) is not None:
+    if not _lacks_head(teacher):
         return teacher
     log.info(f"{teacher}: was not trained for a task: it is fine-tuned first")
-    names = {*o.Texts.__annotations__, "seed", "precision", "max_length"}
+    names = (*o.Texts.__annotations__, "seed", "precision", "max_length")
     given: Any = {name: value for name, value in options.items() if name in names}
     return _path(finetune(teacher, None if out is None else Path(out) / TEACHER, **given))
+
+
+def _lacks_head(model: str) -> bool:
+    from alembert.models.loading import label_names_of, load_config
+
+    return label_names_of(load_config(model)) is None
 
 
 def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions) -> "Recipe":
@@ -299,7 +307,7 @@ def _fine_tuning(model: str | None, options: o.FinetuneOptions | o.CheckOptions)
     recipe = recipe_for(BertConfig() if model is None else load_config(model))
     changes = o.changes_of(recipe, options)
     shaping = {k: v for k, v in changes.items() if (k, v) != ("init.start", "scratch")}
-    _check_unshaped(
+    o.check_unshaped(
         shaping, "the model keeps its shape and weights (init.start=scratch draws new weights)"
     )
     return with_settings(recipe, changes)
@@ -325,15 +333,8 @@ def _chosen(
     )  # fmt: skip
     changes = o.changes_of(chosen, options)
     if student:
-        _check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
+        o.check_unshaped(changes, "--student keeps its shape and weights; leave one of the two out")
     return with_settings(chosen, changes)
-
-
-def _check_unshaped(changes: dict[str, str], why: str) -> None:
-    """Raise UserError for changes of a shape or start that a saved model decides."""
-    for key in changes:
-        if key.startswith(("student.", "init.")) and "dropout" not in key:
-            raise UserError(f"--set {key}: {why}")
 
 
 def _path(model: Named) -> str:
