@@ -19,7 +19,7 @@ from transformers import BertConfig
 
 from alembert.cli import main as cli
 from alembert.report import page
-from benchmarks.cpu import deployed, one_command, search, shapes
+from benchmarks.cpu import deployed, one_command, search, shapes, whole_files
 from benchmarks.lab import results, seeds, tiny, workers
 from benchmarks.lab.tables import markdown
 from benchmarks.lab.workers import ROOT, Used, free_port
@@ -425,6 +425,23 @@ def test_shapes_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(shapes, "CONFIGS", {"bert-base": config})
     called(shapes, str(tmp_path), "--seconds", "0.05", "--threads", "1")
     assert "| torch |" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_file_is_answered_as_a_bare_loop_answers_its_texts(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "teacher", tmp_path / "model")
+    cli.app(["export", str(tmp_path / "model")], standalone_mode=False)
+    with pytest.raises(SystemExit) as ended:
+        called(
+            whole_files, str(tmp_path / "model"), str(tmp_path / "out"), "--texts",
+            str(home / "train.csv"), "--rows", "150", "1200", "--rounds", "1", "--results",
+            str(tmp_path),
+        )  # fmt: skip
+    assert ended.value.code == 0
+    [row] = results.load(tmp_path / "results.json")
+    assert row["rates"]["verb"]["whole"] > 0
+    assert list(row["memory"]) == ["150", "1200"]
 
 
 @pytest.mark.slow

@@ -4,15 +4,12 @@ import importlib.util
 import logging
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.io.errors import UserError
 from alembert.io.files import write_json
-
-if TYPE_CHECKING:
-    from alembert.data.splits import Files
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +47,7 @@ def builtin_teacher() -> str:
 
 
 class Quickstart(NamedTuple):
-    """The models by their names, and the row of each in table.json."""
+    """The models by their names, and the rows of table.json: "TinyBERT", "TinyBERT, int8"."""
 
     models: dict[str, Model]
     table: dict[str, dict[str, Any]]
@@ -104,7 +101,7 @@ def quickstart(
             )
         )
         models[shown] = Model(out / name)
-    table = _compared(models, data)
+    table = _compared(models)
     write_json(out / "table.json", table)
     runs = [out / name for name in STUDENTS]
     for folder in (out / "teacher", *runs):
@@ -113,27 +110,29 @@ def quickstart(
     return Quickstart(models, table)
 
 
-def _compared(models: dict[str, Model], data: "Files") -> dict[str, dict[str, Any]]:
-    """Return size, CPU time and test accuracy of each model, by its name."""
-    from alembert.data.splits import prepare
-    from alembert.evaluation.uncertainty import phrases
-    from alembert.export.deployed import time_run
-    from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
+def _compared(models: dict[str, Model]) -> dict[str, dict[str, Any]]:
+    """Return size, CPU time and test accuracy of each model, in torch and as it is deployed.
 
-    first = str(models["teacher"].path)
-    labels = label_names_of(load_config(first))
-    splits = prepare(data, load_tokenizer(first), 128, labels, seed=0)
-    loaded = {
-        name: (load_model(str(model.path), splits.task.kind), str(model.path))
-        for name, model in models.items()
-    }
-    assert splits.raw_test is not None
-    rows = time_run(loaded, {}, splits.raw_test.sample(), 128, {})
-    return {
-        row.model: {
-            **row.content(),
-            "accuracy": models[row.model].metrics["student"]["accuracy"],
-            "kept": "; ".join(each.share for each in phrases.read(models[row.model].metrics)[:1]),
-        }
-        for row in rows
-    }
+    They are those of the students' runs, each of which timed its teacher beside itself.
+    """
+    from alembert.evaluation.uncertainty import phrases
+    from alembert.runs.record import RunRecord
+
+    runs = {name: RunRecord(each.folder) for name, each in models.items() if name != "teacher"}
+    table = {}
+    for name, run in {"teacher": next(iter(runs.values())), **runs}.items():
+        role, exported = ("student", "deployed") if name in runs else ("teacher", "teacher_int8")
+        forms = {"torch": role}
+        if exported in run.metrics:
+            forms[run.metrics[exported].get("backend", "int8")] = exported
+        for row in run.bench:
+            if row["model"] == role and row["backend"] in forms:
+                form = forms[row["backend"]]
+                kept = phrases.read(run.metrics, form)[:1] if name in runs else []
+                table[name if form == role else f"{name}, {row['backend']}"] = {
+                    **row,
+                    "model": name,
+                    "accuracy": run.metrics[form]["accuracy"],
+                    "kept": "; ".join(each.share for each in kept),
+                }
+    return table

@@ -40,7 +40,9 @@ def predictions(
     kind: str, logits: Floats, labels: Sequence[str]
 ) -> list[Prediction | Labels | Score]:
     """The Prediction, Labels or Score of each row of logits (N, C)."""
-    rows = zip(probabilities(kind, logits).tolist(), ranking(logits).tolist(), strict=True)
+    # several labels are told in their order, and of others the first alone
+    orders = ranking(logits) if kind == "multilabel" else logits.argmax(-1, keepdims=True)
+    rows = zip(probabilities(kind, logits).tolist(), orders.tolist(), strict=True)
     return [
         predicted(kind, dict(zip(labels, scores, strict=True)), [labels[i] for i in order])
         for scores, order in rows

@@ -105,7 +105,8 @@ def predicted(
 ) -> Prediction | Labels | Score:
     """The answer of a model of a kind; ranked has the labels of `scores`, the highest first.
 
-    Of several labels those with a score over `least` are predicted.
+    Of several labels those with a score over `least` are predicted. Other kinds read the first of
+    `ranked` alone.
     """
     if kind == "regression":
         return Score(scores[ranked[0]])
