@@ -542,6 +542,15 @@ def test_the_top_of_the_page_says_what_was_gained_and_lost_and_which_texts(
     assert set(sections) <= set(links)  # the navigation names every section
 
 
+def test_the_answers_of_a_run_stand_between_its_figures_and_the_next_run(
+    home: Path, tmp_path: Path
+) -> None:
+    again = shutil.copytree(home / "run", tmp_path / "again")
+    text = page.make([home / "run", again], tmp_path / "both.html").read_text()
+    parts = re.findall('<dl class="(tiles|answers)', text)
+    assert parts == ["tiles", "answers"] * 2
+
+
 def test_temperature_softens_as_by_hand() -> None:
     logits = np.array([0.0, math.log(81)], np.float32)
     for t, odds in ((1, 81), (2, 9), (4, 3)):
