@@ -109,8 +109,8 @@ def test_no_color_is_obeyed(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")
     row = {
-        "parameters": 1e6, "size_mb": 4.0, "accuracy": 0.5, "kept": "", "ratios": [],
-        "cpu_ms": {"median": 1.0},
+        "model": "teacher", "backend": "torch", "parameters": 1e6, "size_mb": 4.0,
+        "accuracy": 0.5, "kept": "", "ratios": [], "cpu_ms": {"median": 1.0},
     }  # fmt: skip
     _print_table({"teacher": row})
     assert "teacher" in (printed := capsys.readouterr().out)
