@@ -81,12 +81,14 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
         return prepared
     if job.recipe.init.start != "teacher":
         return prepared
+    other: Prepared | None = None
     if not (folder / START).is_file():
+        other = _anew(prepared)
         steps = max(round(SHARE * prepared.length.floor), LEAST)
         log.info(f"stage '{stage.name}': two starts are tried, {steps:,} steps each")
         scores = [
-            _score_after(replace(prepared, distillation=start), steps, folder / TRIED / name)
-            for name, start in (("before", _copied(prepared)), ("anew", _anew(prepared)))
+            _score_after(_copied(start), steps, folder / TRIED / name)
+            for name, start in (("before", prepared), ("anew", other))
         ]
         if prepared.accelerator.is_main_process:
             keep_json(folder / START, {"anew": scores[1] > scores[0], "scores": scores})
@@ -99,7 +101,7 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
     log.info(
         f"stage '{stage.name}': starts {which}; held-out {name} after the corpus and anew: {values}"
     )
-    return replace(prepared, distillation=_anew(prepared)) if made["anew"] else prepared
+    return (other or _anew(prepared)) if made["anew"] else prepared
 
 
 def _own(job: Job, stage: Stage) -> Stage:
@@ -107,20 +109,21 @@ def _own(job: Job, stage: Stage) -> Stage:
     return next(each for each in job.stages if each.name == stage.name)
 
 
-def _anew(prepared: Prepared) -> Distillation:
-    """Return the stage's models with a student that is newly started from the teacher."""
-    return prepare_models(prepared.job, prepared.stage, None, prepared.texts)
+def _anew(prepared: Prepared) -> Prepared:
+    """Return the stage with a student that is newly started from the teacher."""
+    distillation = prepare_models(prepared.job, prepared.stage, None, prepared.texts)
+    return replace(prepared, distillation=distillation)
 
 
-def _copied(prepared: Prepared) -> Distillation:
-    """Return a copy of the stage's student and projections beside the same teacher."""
+def _copied(prepared: Prepared) -> Prepared:
+    """Return the stage with a copy of its student and its projections, beside the same teacher."""
     made, recipe = prepared.distillation, prepared.job.recipe
     copied = Distillation(
         copy.deepcopy(made.student), made.teacher, prepared.stage.objective, words=False,
         projections=recipe.projections,
     )  # fmt: skip
     copied.projections.load_state_dict(made.projections.state_dict())
-    return copied
+    return replace(prepared, distillation=copied)
 
 
 def _score_after(prepared: Prepared, steps: int, folder: Path) -> float:
