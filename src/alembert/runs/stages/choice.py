@@ -56,9 +56,7 @@ def chosen(prepared: Prepared, folder: Path) -> Prepared:
         if prepared.accelerator.is_main_process:
             found = _best(rows, splits.task.metric)
             keep_json(folder / FILE, {"metric": splits.task.metric, "steps": steps, **found})
-        prepared.accelerator.wait_for_everyone()
-    remove(folder / TRIED)
-    made = read_json(folder / FILE)
+    made = _decided(prepared, folder, FILE)
     log.info(_describe(stage.name, objectives, made, len(splits.valid)))
     taken = replaced(stage, objective=objectives[made["taken"]], alternatives=())
     student, teacher = prepared.distillation.student, prepared.distillation.teacher
@@ -92,9 +90,7 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
         ]
         if prepared.accelerator.is_main_process:
             keep_json(folder / START, {"anew": scores[1] > scores[0], "scores": scores})
-        prepared.accelerator.wait_for_everyone()
-    remove(folder / TRIED)
-    made = read_json(folder / START)
+    made = _decided(prepared, folder, START)
     which = "anew from the teacher" if made["anew"] else "with what the corpus taught"
     values = " and ".join(f"{abs(score):.4f}" for score in made["scores"])
     name = validation.name_of(stage, splits)
@@ -102,6 +98,15 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
         f"stage '{stage.name}': starts {which}; held-out {name} after the corpus and anew: {values}"
     )
     return (other or _anew(prepared)) if made["anew"] else prepared
+
+
+def _decided(prepared: Prepared, folder: Path, file: str) -> dict[str, Any]:
+    """Return what the main process has decided; the trainings that led to it are removed."""
+    prepared.accelerator.wait_for_everyone()
+    if prepared.accelerator.is_main_process:
+        remove(folder / TRIED)
+    prepared.accelerator.wait_for_everyone()
+    return dict(read_json(folder / file))
 
 
 def _own(job: Job, stage: Stage) -> Stage:
