@@ -20,6 +20,7 @@ from alembert.runs.job import Job
 from alembert.runs.record import RunRecord
 from alembert.runs.run import run
 from alembert.runs.stages import choice, training
+from alembert.training.monitor import Length
 
 
 def recipe_for(teacher: str) -> Recipe:
@@ -146,8 +147,9 @@ def test_a_choice_that_was_interrupted_ends_as_one_that_was_not(
 
 
 def test_an_encoder_without_a_head_is_fine_tuned_first(
-    tmp_path: Path, tokenizer: BertTokenizerFast, news: list[str]
+    tmp_path: Path, tokenizer: BertTokenizerFast, news: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(training, "length_of", lambda *_: Length(2, 2))
     encoder = saved(tmp_path / "encoder", tokenizer, "encoder")
     settings = {f"stages.{name}.{field}": value for name in ("layers", "answers")
                 for field, value in {"steps": "2", "batch_size": "8"}.items()}  # fmt: skip
