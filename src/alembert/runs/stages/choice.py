@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from alembert.evaluation.uncertainty.kept import drawn_of
 from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.io.files import keep_json, keep_text, read_json, remove
 from alembert.objectives.objective import Objective, describe
-from alembert.recipes.schema import Stage, from_yaml, replaced, to_yaml
+from alembert.recipes.schema import from_yaml, replaced, to_yaml
 from alembert.runs.folder import CHOSEN, RECIPE
-from alembert.runs.job import Job
 from alembert.runs.stages import validation
 from alembert.runs.stages.prepare import prepare_models
 from alembert.runs.stages.training import Prepared, trained
@@ -73,7 +73,7 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
     """
     job, stage = prepared.job, prepared.stage
     splits = prepared.texts.student.splits
-    before = job.stages[: job.stages.index(_own(job, stage))]
+    before = list(takewhile(lambda each: each.name != stage.name, job.stages))
     on_corpus = bool(before) and all(each.data == "corpus" for each in before)
     if stage.start != "better" or not on_corpus or splits is None:
         return prepared
@@ -85,7 +85,7 @@ def better_start(prepared: Prepared, folder: Path) -> Prepared:
         steps = max(round(SHARE * prepared.length.floor), LEAST)
         log.info(f"stage '{stage.name}': two starts are tried, {steps:,} steps each")
         scores = [
-            _score_after(_copied(start), steps, folder / TRIED / name)
+            _score_after(start, steps, folder / TRIED / name)
             for name, start in (("before", prepared), ("anew", other))
         ]
         if prepared.accelerator.is_main_process:
@@ -109,46 +109,38 @@ def _decided(prepared: Prepared, folder: Path, file: str) -> dict[str, Any]:
     return dict(read_json(folder / file))
 
 
-def _own(job: Job, stage: Stage) -> Stage:
-    """Return the job's stage of this name, whose classes may have no weights yet."""
-    return next(each for each in job.stages if each.name == stage.name)
-
-
 def _anew(prepared: Prepared) -> Prepared:
     """Return the stage with a student that is newly started from the teacher."""
     distillation = prepare_models(prepared.job, prepared.stage, None, prepared.texts)
     return replace(prepared, distillation=distillation)
 
 
-def _copied(prepared: Prepared) -> Prepared:
-    """Return the stage with a copy of its student and its projections, beside the same teacher."""
-    made, recipe = prepared.distillation, prepared.job.recipe
+def _tried(prepared: Prepared, objective: Objective, folder: Path, steps: int) -> Prepared:
+    """Return the stage with a copy of its student, trained by an objective for so many steps."""
+    made = prepared.distillation
     copied = Distillation(
-        copy.deepcopy(made.student), made.teacher, prepared.stage.objective, words=False,
-        projections=recipe.projections,
+        copy.deepcopy(made.student), made.teacher, objective, words=False,
+        projections=prepared.job.recipe.projections,
     )  # fmt: skip
     copied.projections.load_state_dict(made.projections.state_dict())
-    return replace(prepared, distillation=copied)
+    brief = replaced(
+        prepared.stage, objective=objective, alternatives=(), until=None, epochs=None, steps=steps,
+        min_steps=0, evaluations=1, patience=0,
+    )  # fmt: skip
+    tried = replace(prepared, stage=brief, distillation=copied)
+    trained(tried, folder, None, Callbacks())
+    return tried
 
 
 def _score_after(prepared: Prepared, steps: int, folder: Path) -> float:
-    """Return the held-out metric, or minus the loss, of a student after so many steps."""
-    tried = replace(prepared, stage=_brief(prepared.stage, prepared.stage.objective, steps))
-    trained(tried, folder, None, Callbacks())
+    """Return the held-out metric, or minus the loss, of a copy of the student after its trial."""
+    tried = _tried(prepared, prepared.stage.objective, folder, steps)
     splits, pad = prepared.texts.student.splits, prepared.texts.student.pad
     assert splits is not None
     measured = validation.measure_of(
-        prepared.stage, prepared.distillation, splits, pad, prepared.accelerator
+        prepared.stage, tried.distillation, splits, pad, prepared.accelerator
     )()
     return -measured.loss if measured.value is None else measured.value
-
-
-def _brief(stage: Stage, objective: Objective, steps: int) -> Stage:
-    """Return a stage of fixed length with one objective."""
-    return replaced(
-        stage, objective=objective, alternatives=(), until=None, epochs=None, steps=steps,
-        min_steps=0, evaluations=1, patience=0,
-    )  # fmt: skip
 
 
 def keep_chosen(out: Path) -> None:
@@ -171,12 +163,9 @@ def _after(
     prepared: Prepared, objective: Objective, folder: Path, steps: int, splits: Splits
 ) -> Rows:
     """Return the held-out rows of a copy of the student, trained briefly by an objective."""
-    brief = _brief(prepared.stage, objective, steps)
-    student, pad = copy.deepcopy(prepared.distillation.student), prepared.texts.student.pad
-    distillation = Distillation(student, prepared.distillation.teacher, objective, words=False)
-    tried = replace(prepared, stage=brief, distillation=distillation)
-    trained(tried, folder, tried.validator, Callbacks())
-    return Rows.of(splits.task, predict.predict(student, splits.valid, pad), splits.valid)
+    student = _tried(prepared, objective, folder, steps).distillation.student
+    logits = predict.predict(student, splits.valid, prepared.texts.student.pad)
+    return Rows.of(splits.task, logits, splits.valid)
 
 
 def _best(rows: dict[str, Rows], metric: str) -> dict[str, Any]:
