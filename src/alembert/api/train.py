@@ -170,14 +170,14 @@ def search(
     from alembert.recipes.schema import Run
     from alembert.search.identity import cached_folder
     from alembert.search.search import search
-    from alembert.search.space import VOCABULARIES, Budget
+    from alembert.search.space import USUAL, VOCABULARIES, Budget
 
     o.check_names(options, o.SearchOptions, "search")
     path = _path(teacher)
     files = o.checked_files(options, [path])
     if files is None:
         raise UserError("a search needs texts to learn from: give --train")
-    vocabulary = options.get("vocabulary", "both")
+    vocabulary = options.get("vocabulary", "all")
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")
     settings = Run(seed=options.get("seed") or 0, precision=options.get("precision") or "auto")
@@ -189,7 +189,7 @@ def search(
         steps=options.get("steps", 100),
         epochs=options.get("epochs"),
         length=options.get("length"),
-        recipes=None if recipes is None else tuple(dict.fromkeys(recipes.split(","))),
+        recipes=USUAL if recipes is None else tuple(dict.fromkeys(recipes.split(","))),
         vocabularies=VOCABULARIES if vocabulary == "both" else (vocabulary,),
         min_speedup=options.get("min_speedup"),
     )

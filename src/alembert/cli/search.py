@@ -67,15 +67,13 @@ search = o.verb(
     recipes=(
         Annotated[
             str | None,
-            option(
-                "--recipes", "recipes of the students to try; default: all that fit the teacher"
-            ),
+            option("--recipes", "recipes of the students to try; default: house,static"),
         ],
         None,
     ),
     vocabulary=(
         Annotated[str, option("--vocabulary", "task (only tokens of the texts), all, or both")],
-        "both",
+        "all",
     ),
     max_length=(Annotated[int, option("--max-length", "most tokens of a text in training")], 128),
     serve=(

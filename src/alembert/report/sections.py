@@ -188,26 +188,42 @@ def search_result(run: RunRecord) -> Section | None:
         raise UserError(
             f"{run.path / SEARCH}: cannot be read ({lost[0]!r} has no time in it): delete it"
         )
+    whole = [*done.get("full", []), *done.get("baselines", [])]
+    values = {each["name"]: each["held_out"] for each in whole}
+    trained = {"values": values, "front": done.get("front", [])}
     figures = tuple(
         ((_front(rung, ms, metric),), f"after {rung['share']:.1%} of their training")
         for rung in rungs
     )
-    head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs), "")
+    if len(values) > 1:
+        times = {each["name"]: each["latency_ms"] for each in whole}
+        figures += (((_front(trained, times, metric),), "trained to the end, and baselines"),)
+    head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs),
+            "trained", "")  # fmt: skip
     after = [{name: f"{x:.4f}" for name, x in rung["values"].items()} for rung in rungs]
+    timed = [row for row in done["shapes"] if row["latency_ms"]]
+    listed = [*timed, *({**each, "fits": True} for each in done.get("baselines", []))]
     rows = [
         (
-            row["name"], f"{row['latency_ms']:.3g}" if row["latency_ms"] else "not timed",
-            *(values.get(row["name"], "") for values in after), _outcome(row, rungs, winner),
+            row["name"], f"{row['latency_ms']:.3g}",
+            *(each.get(row["name"], "") for each in after),
+            f"{values[row['name']]:.4f}" if row["name"] in values else "",
+            _outcome(row, trained["front"], winner),
         )
-        for row in sorted(done["shapes"], key=lambda row: row["latency_ms"] or float("inf"))
+        for row in sorted(listed, key=lambda row: float(row["latency_ms"]))
     ]  # fmt: skip
     spent = sum(cost["cpu_s"] for cost in done["cost"].values())
     lead = (
-        f"{len(rows)} shapes, timed with random weights in int8 (held-out texts, one thread, CPU "
-        f"time); some were trained briefly and compared by {metric} on the held-out texts, a third "
-        f"of each rung going on; {winner} was trained to the end. All of it took {spent:,.0f} s of "
-        f"CPU time."
+        f"{len(timed)} of {len(done['shapes'])} shapes, timed with random weights in int8 "
+        f"(held-out texts, one thread, CPU time); some were trained briefly and compared by "
+        f"{metric} on the held-out texts, a third of each rung going on; {winner} was trained to "
+        f"the end. All of it took {spent:,.0f} s of CPU time."
     )
+    if done.get("candidates", 1) > 1:
+        lead += (
+            f" As the best of {done['candidates']}, it looks {done['too_high']:.4f} better on the "
+            "held-out texts than it is."
+        )
     return Section(
         key="search",
         title="How it was found",
@@ -224,13 +240,9 @@ def _front(rung: dict[str, Any], ms: dict[str, float], metric: str) -> str:
     return plots.against_latency(points, front, f"held-out {metric}", "CPU ms a text")
 
 
-def _outcome(row: dict[str, Any], rungs: list[dict[str, Any]], winner: str) -> str:
+def _outcome(row: dict[str, Any], front: list[str], winner: str) -> str:
     if row["name"] == winner:
         return "found"
-    if row["latency_ms"] is None:
-        return "a shallower one is over the budget"
     if not row["fits"]:
         return "over the budget"
-    if rungs and row["name"] in rungs[0]["front"]:
-        return "on the front"
-    return ""
+    return "on the front" if row["name"] in front else ""

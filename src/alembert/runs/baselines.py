@@ -7,12 +7,14 @@ from typing import Any
 from alembert.bench.interleaved import Answer
 from alembert.bench.rows import Row
 from alembert.data.encoded import Encoded
+from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.evaluation.baselines.fitting import Baseline, Examples, baselines_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
 from alembert.evaluation.metrics import Logits, metrics
 from alembert.evaluation.uncertainty.kept import MAJORITY
 from alembert.io.errors import UserError
+from alembert.models.loading import load_tokenizer
 from alembert.runs.folder.origin import origin_of
 from alembert.runs.job import Job
 from alembert.runs.texts.ensemble import RunTexts
@@ -33,16 +35,26 @@ def make(job: Job, texts: RunTexts) -> dict[str, Baseline]:
     train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
     valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
     test = Examples.of(splits.raw_test, splits.test, tokenizer)
-    return baselines_of(splits.task, train, valid, test, _encoder(job))
-
-
-def _encoder(job: Job) -> FrozenEncoder | None:
-    """Return the encoder before training; None, and a line says why, where it is not known."""
     model = job.teacher or job.student
+    if job.teacher is None and job.recipe.init.start == "scratch":
+        model = None
+    return baselines_of(splits.task, train, valid, test, _encoder(model, job.max_length))
+
+
+def of_held_out(splits: Splits, teacher: str, max_length: int) -> dict[str, Baseline]:
+    """Return the baselines by name with their logits on the held-out rows, that choose them too."""
+    tokenizer = load_tokenizer(teacher)
+    train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
+    valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
+    return baselines_of(splits.task, train, valid, valid, _encoder(teacher, max_length))
+
+
+def _encoder(model: str | None, max_length: int) -> FrozenEncoder | None:
+    """Return the encoder before training; None, and a line says why, where it is not known."""
     try:
-        if model is None or (job.teacher is None and job.recipe.init.start == "scratch"):
+        if model is None:
             raise UserError("there is no encoder before the training")
-        return FrozenEncoder(origin_of(model), job.max_length)
+        return FrozenEncoder(origin_of(model), max_length)
     except UserError as error:
         log.info(f"baselines: frozen embeddings are left out: {error}")
         return None

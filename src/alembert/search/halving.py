@@ -13,11 +13,13 @@ REDUCTION = 3  # a third of a rung's candidates go on, to three times the steps
 def promising(ms: Mapping[Shape, float], count: int, fastest: bool) -> list[Shape]:
     """Return the shapes to train: the same number of each recipe, the first ones one more.
 
-    They are a recipe's slowest, which have the most capacity. With `fastest`, the search is for the
-    fastest that suffices, and they are evenly spaced from the slowest to the fastest.
+    They are a recipe's largest, without those that are smaller than another in every way. With
+    `fastest`, the search is for the fastest that suffices, and they are evenly spaced from the
+    largest to the smallest.
     """
+    left = [each for each in ms if fastest or not any(each.within(other) for other in ms)]
     groups: dict[str, list[Shape]] = {}
-    for shape in sorted(ms, key=lambda each: -ms[each]):
+    for shape in sorted(left, key=lambda each: (-each.multiplications, each.name)):
         groups.setdefault(shape.recipe, []).append(shape)
     turns = [(turn, recipe) for recipe, shapes in groups.items() for turn in range(len(shapes))]
     chosen = sorted(turns, key=lambda each: each[0])[:count]
@@ -49,20 +51,19 @@ def ranked(
 
 def halve(
     names: Sequence[str],
-    ms: Mapping[str, float],
-    share: float | None,
+    ranks: Callable[[Mapping[str, float]], list[str]],
     train: Callable[[str, int], float],
     steps: int,
 ) -> list[dict[str, float]]:
     """Train rungs of growing length until one candidate is left; return each rung's values.
 
-    `train` returns the held-out value of a candidate after so many steps. The best third of a rung,
-    rounded up, goes on (Jamieson and Talwalkar 2016).
+    `train` returns the held-out value of a candidate after so many steps, and `ranks` puts the best
+    of a rung first. Its best third, rounded up, goes on (Jamieson and Talwalkar 2016).
     """
     rungs: list[dict[str, float]] = []
     while len(names) > 1:
         rungs.append({name: train(name, steps) for name in names})
-        best = ranked(rungs[-1], ms, share)[: math.ceil(len(names) / REDUCTION)]
+        best = ranks(rungs[-1])[: math.ceil(len(names) / REDUCTION)]
         names = [name for name in names if name in best]
         steps *= REDUCTION
     return rungs

@@ -33,7 +33,7 @@ from alembert.initialization.static import static_student, words_of
 from alembert.initialization.student import from_scratch
 from alembert.io import checksums
 from alembert.io.files import cache, keep_json, read_json
-from alembert.models.loading import label_names_of
+from alembert.models.loading import label_names_of, load_model
 from alembert.models.static.config import STATIC
 
 log = logging.getLogger(__name__)
@@ -164,17 +164,33 @@ def of_teacher(model: PreTrainedModel, path: str, sample: Sample) -> float:
     return timed(session_of_loaded(model.eval(), path, sample.max_length), sample)
 
 
-def of_export(folder: Path, backend: str, sample: Sample) -> float:
-    """Return the CPU milliseconds of a text of an exported model on one thread."""
-    return timed(Session(folder, backend, max_length=sample.max_length), sample)
+def beside_teacher(
+    folder: Path, backend: str, teacher: str, kind: str, sample: Sample
+) -> tuple[float, float]:
+    """Return the CPU milliseconds of a text of an exported model and of its teacher in torch.
+
+    Both are on one thread and answer all texts in turns, so that the machine is as busy for one as
+    for the other.
+    """
+    student = Session(folder, backend, max_length=sample.max_length)
+    loaded = session_of_loaded(load_model(teacher, kind).eval(), teacher, sample.max_length)
+    turns = [_rounds(answer_of(each), sample.texts) for each in (student, loaded)]
+    seconds = list(zip(*turns, strict=False))
+    ms, teachers = (1000 * min(each) / len(sample.texts) for each in zip(*seconds, strict=True))
+    return ms, teachers
 
 
 def timed(session: Session, sample: Sample) -> float:
-    """Return the milliseconds of the thread's CPU time of one text, from the text to its answer.
+    """Return the milliseconds of the thread's CPU time of one text, from the text to its answer."""
+    return of_answers(answer_of(session), sample)
+
+
+def of_answers(answer: Answer, sample: Sample) -> float:
+    """Return the milliseconds of the thread's CPU time that one answer takes.
 
     It is the mean over all texts in the calmest round, which other processes disturb least.
     """
-    return 1000 * min(_rounds(answer_of(session), sample.texts)) / len(sample.texts)
+    return 1000 * min(_rounds(answer, sample.texts)) / len(sample.texts)
 
 
 def _rounds(answer: Answer, texts: Sequence[Asked]) -> Iterator[float]:

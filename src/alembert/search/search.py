@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,16 @@ from alembert.io.locks import locked
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
-from alembert.search import identity, latency
+from alembert.runs.baselines import answers_of, of_held_out
+from alembert.search import held_out, identity, latency
 from alembert.search.latency import END_TO_END, sample_of
-from alembert.search.phases import time_shapes, train_briefly, train_winner
+from alembert.search.phases import (
+    is_fast_enough,
+    limit_of,
+    time_shapes,
+    train_briefly,
+    train_winner,
+)
 from alembert.search.show import end_to_end, final_table, summary, table
 from alembert.search.space import Budget, grid
 from alembert.search.trials import HOME, Task, is_whole, publish, usual_steps
@@ -56,18 +63,17 @@ def search(
         else:
             splits, aim = _aim(teacher, files, max_length, seed, metric, out)
             task = Task(
-                out=out, teacher=teacher, config=config, files=files, rows=len(splits.train),
-                classes=len(splits.task.labels), max_length=max_length, seed=seed,
-                precision=precision, metric=metric,
+                out=out, teacher=teacher, config=config, files=files, splits=splits,
+                max_length=max_length, seed=seed, precision=precision, metric=metric,
                 sample=sample_of(
                     splits.raw_valid, load_tokenizer(teacher), max_length, budget.length
                 ),
             )  # fmt: skip
             if budget.min_speedup is not None:
-                aim["latency_ms"] = _teacher_ms(task, splits)
+                aim["latency_ms"] = _teacher_ms(task)
                 budget = budget.within(aim["latency_ms"])
-            done = {"asked": asked, **_result(budget, task, splits, aim)}
-            done["kept"] = _kept(task, splits, out / done["winner"]["run"] / "student")
+            done = {"asked": asked, **_result(budget, task, aim)}
+            done["kept"] = _kept(task, out / done["winner"]["run"] / "student")
             (out / FILE).unlink(missing_ok=True)  # it must not describe a half-copied student
             publish(out / done["winner"]["run"], out)
             keep_json(out / FILE, done)
@@ -75,7 +81,7 @@ def search(
     table(done)
     final_table(end_to_end(out))
     if not done["reached"]:
-        raise UserError(f"{summary(out, done)}: lower --min-retention, or give more --trials")
+        raise UserError(summary(out, done))
     return summary(out, done)
 
 
@@ -115,48 +121,64 @@ def _aim(
     return splits, dict(read_json(at))
 
 
-def _kept(task: Task, splits: Splits, student: Path) -> dict[str, Any]:
+def _kept(task: Task, student: Path) -> dict[str, Any]:
     """Return what the winner keeps of its teacher's metric on the held-out texts, with intervals.
 
     The form is that of metrics.json.
     """
-    tokenizer = load_tokenizer(str(student))
-    labels = label_names_of(load_config(task.teacher))
-    own = prepare(task.files, tokenizer, task.max_length, labels, task.seed, task.metric)
+    of = task.splits.task
     logits, data, values = {}, {}, dict[str, Any]()
-    for role, path, read in (("teacher", task.teacher, splits), ("student", str(student), own)):
-        pad = int(load_tokenizer(path).pad_token_id or 0)
-        data[role] = read.valid
-        logits[role] = predict.predict(
-            load_model(path, splits.task.kind), read.valid, pad, title=f"{role}, held-out texts"
-        )
-        values[role] = metrics(splits.task, logits[role], read.valid)
-    told = kept.of_run(splits.task, logits, data, splits.train, values)
-    return {"metric": splits.task.metric, **values, **told}
+    for role, path in (("teacher", task.teacher), ("student", str(student))):
+        logits[role], data[role] = held_out.logits_of(path, task.splits, task.max_length)
+        values[role] = metrics(of, logits[role], data[role])
+    told = kept.of_run(of, logits, data, task.splits.train, values)
+    return {"metric": of.metric, **values, **told}
 
 
-def _teacher_ms(task: Task, splits: Splits) -> float:
+def _teacher_ms(task: Task) -> float:
     """Return the teacher's milliseconds in torch, timed once a search."""
     at = task.home / f"teacher-{task.sample.digest[:16]}.json"
     if not is_whole(at):
-        model = load_model(task.teacher, splits.task.kind)
+        model = load_model(task.teacher, task.splits.task.kind)
         keep_json(at, {"latency_ms": latency.of_teacher(model, task.teacher, task.sample)})
     ms = float(read_json(at)["latency_ms"])
     log.info(f"the teacher takes {ms:.3g} ms a text in torch, {END_TO_END}")
     return ms
 
 
-def _result(budget: Budget, task: Task, splits: Splits, aim: dict[str, Any]) -> dict[str, Any]:
-    """Run the three phases and return search.json's content."""
-    vocabularies = _vocabularies(budget, task.teacher)
+def _baselines(task: Task) -> list[dict[str, Any]]:
+    """Return what cheap models make of the held-out texts, and how long a text takes them."""
+    at = task.home / f"baselines-{task.sample.digest[:16]}.json"
+    if not is_whole(at):
+        made, of = of_held_out(task.splits, task.teacher, task.max_length), task.splits.task
+        found = [
+            {
+                "name": name, "model": made[name].model,
+                "latency_ms": latency.of_answers(answer, task.sample),
+                "held_out": metrics(of, made[name].logits, task.splits.valid)[of.metric],
+            }
+            for name, answer in answers_of(made).items()
+        ]  # fmt: skip
+        keep_json(at, found)
+    return list(read_json(at))
+
+
+def _result(budget: Budget, task: Task, aim: dict[str, Any]) -> dict[str, Any]:
+    """Run the phases and return search.json's content."""
+    splits = task.splits
+    budget = replace(budget, vocabularies=_vocabularies(budget, task.teacher))
     shapes = grid(task.config, budget.recipes, splits.columns.text_pair is not None)
     full_steps = {shape.recipe: usual_steps(task, shape) for shape in shapes}
-    rows, fits = time_shapes(budget, task, splits, shapes)
-    ran = train_briefly(budget, task, fits, vocabularies, full_steps)
+    rows, fits = time_shapes(budget, task, shapes)
+    ran = train_briefly(budget, task, fits, full_steps)
     fulls = train_winner(budget, task, ran, aim)
-    share = budget.min_retention
-    reached = share is None or fulls[-1]["held_out"] >= share * aim["held_out"]
-    winner = fulls[-1] if reached else max(fulls, key=lambda each: float(each["held_out"]))
+    cheap = _baselines(task)
+    share = budget.min_retention or 0.0
+    fast = [each for each in fulls if is_fast_enough(budget, each)]
+    winner = max(fast or fulls, key=lambda each: float(each["held_out"]))
+    reached = fulls[-1] in fast and fulls[-1]["held_out"] >= share * aim["held_out"]
+    if reached:
+        winner = fulls[-1]
     rungs = [
         {"share": part, "values": rung, "front": _front(rung, ran.ms)}
         for part, rung in zip(ran.shares, ran.rungs, strict=True)
@@ -167,9 +189,17 @@ def _result(budget: Budget, task: Task, splits: Splits, aim: dict[str, Any]) -> 
         "full": _cost(fulls),
         "export": _cost([each["export"] for each in fulls]),
     }
+    whole = {each["name"]: each for each in (*fulls, *cheap)}
+    front = _front(
+        {name: each["held_out"] for name, each in whole.items()},
+        {name: each["latency_ms"] for name, each in whole.items()},
+    )
     return {
         "metric": aim["metric"], "teacher": aim, "reached": reached, "winner": winner,
-        "shapes": rows, "trials": ran.trials, "full": fulls, "rungs": rungs, "cost": cost,
+        "limit_ms": limit_of(budget, winner) if budget.max_latency_ms else None,
+        "too_high": ran.too_high, "candidates": len(ran.shapes), "baselines": cheap,
+        "front": front, "shapes": rows, "trials": ran.trials, "full": fulls, "rungs": rungs,
+        "cost": cost,
     }  # fmt: skip
 
 

@@ -20,20 +20,23 @@ RATIOS = "x: times as fast as the teacher in that engine, on the same texts; ≈
 
 
 def table(done: dict[str, Any]) -> None:
-    """Print the trained candidates, the fastest first, and the cost of the search."""
+    """Print the candidates and the baselines, the fastest first, and the cost of the search."""
     rungs, times = done["rungs"], latencies(done)
+    whole = {each["name"]: each for each in (*done["full"], *done.get("baselines", []))}
+    times |= {name: each["latency_ms"] for name, each in whole.items()}
     heads = [f"after {rung['share']:.1%}" for rung in rungs]
-    caption = f"ms: {END_TO_END}"
-    if rungs:
-        texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
-        caption += f"; held-out {done['metric']}{texts} after these shares of their training"
-    rows = Table(Column("candidate", no_wrap=True), "ms", *heads, "", caption=caption)
-    names = list(rungs[0]["values"]) if rungs else [done["winner"]["name"]]
+    texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
+    caption = f"ms: {END_TO_END}; held-out {done['metric']}{texts}"
+    caption += " after these shares of a training" if rungs else ""
+    rows = Table(Column("candidate", no_wrap=True), "ms", *heads, "trained", "", caption=caption)
+    front = done.get("front", rungs[0]["front"] if rungs else [])
+    names = dict.fromkeys([*(rungs[0]["values"] if rungs else []), *whole])
     for name in sorted(names, key=lambda each: times[each]):
         cells = [f"{r['values'][name]:.4f}" if name in r["values"] else "" for r in rungs]
-        front = "front" if rungs and name in rungs[0]["front"] else ""
+        cells.append(f"{whole[name]['held_out']:.4f}" if name in whole else "")
         won = "found" if name == done["winner"]["name"] else ""
-        rows.add_row(name, f"{times[name]:.3g}", *cells, ", ".join(filter(None, (front, won))))
+        marks = ", ".join(filter(None, ("front" if name in front else "", won)))
+        rows.add_row(name, f"{times[name]:.3g}", *cells, marks)
     with above():
         Console(markup=False).print(rows, spent(done), sep="\n", highlight=False)
 
@@ -56,13 +59,18 @@ def spent(done: dict[str, Any]) -> str:
 
 
 def _kept(done: dict[str, Any]) -> str:
-    """Return what the winner keeps of the held-out metric, with its interval and n."""
-    value = done["winner"]["held_out"] / done["teacher"]["held_out"]
+    """Return what the winner keeps of the held-out metric: interval, n, and what choosing adds."""
+    aim = done["teacher"]
+    value = done["winner"]["held_out"] / aim["held_out"]
+    texts = f" (n = {aim['texts']:,})" if "texts" in aim else ""
+    told = f"{100 * value:.1f} %{texts}"
     for each in phrases.read(done.get("kept", {})):
         if each.metric == done["metric"] and each.kept is not None:
-            return phrases.share(replace(each.kept, value=value), each.n)
-    texts = f" (n = {done['teacher']['texts']:,})" if "texts" in done["teacher"] else ""
-    return f"{100 * value:.1f} %{texts}"
+            told = phrases.share(replace(each.kept, value=value), each.n)
+    if done.get("candidates", 1) < 2:
+        return told
+    true = value - done["too_high"] / aim["held_out"]
+    return f"{told}, {100 * true:.1f} % corrected for the choice among {done['candidates']},"
 
 
 def end_to_end(out: Path) -> list[Row]:
@@ -92,11 +100,8 @@ def summary(out: Path, done: dict[str, Any]) -> str:
     winner, metric, aim = done["winner"], done["metric"], done["teacher"]["held_out"]
     retention = f"{_kept(done)} of the teacher's held-out {metric}" if aim else ""
     if not done["reached"]:
-        share = done["asked"]["min_retention"]
-        return (
-            f"{out}/student: the best found, {winner['name']} ({winner['latency_ms']:.3g} ms), "
-            f"keeps {retention}, and {share:.1%} was required"
-        )
+        found = f"{winner['name']} ({winner['latency_ms']:.3g} ms)"
+        return f"{out}/student: the best found, {found}, keeps {retention}{_missed(done)}"
     backend = winner.get("backend", "int8")  # records of an earlier version have none
     on_eval, metrics = "", winner["metrics"]
     if on_test := metrics.get("deployed") or winner.get("int8"):
@@ -108,13 +113,32 @@ def summary(out: Path, done: dict[str, Any]) -> str:
             on_eval += "".join(f", {each}" for each in told if str(each))
     faster = ""
     if "latency_ms" in done["teacher"]:
-        times = done["teacher"]["latency_ms"] / winner["latency_ms"]
+        times = winner.get("teacher_ms", done["teacher"]["latency_ms"]) / winner["latency_ms"]
         faster = f", {times:.1f} times as fast as its teacher's in torch"
     speed = f"{winner['latency_ms']:.3g} ms a text in {backend}{faster} ({END_TO_END})"
     return (
         f"{out}/student: made, {winner['name']}, vocabulary {winner['vocabulary']}, {speed}"
         f"{_on_real_texts(end_to_end(out), backend)}; keeps {retention}{on_eval}"
     )
+
+
+def _missed(done: dict[str, Any]) -> str:
+    """Return which part of the budget the best student misses, and what can be had."""
+    winner, asked, limit = done["winner"], done["asked"], done["limit_ms"]
+    if limit is not None and winner["latency_ms"] > limit:
+        most = f"--max-latency-ms {1.05 * winner['latency_ms']:.3g}"
+        if asked["min_speedup"] is not None:
+            most = f"--min-speedup {0.95 * winner['teacher_ms'] / winner['latency_ms']:.3g}"
+        return f", and takes more than the {limit:.3g} ms of the budget: ask for {most}"
+    told = f", and {asked['min_retention']:.1%} was required: lower --min-retention"
+    larger = [row for row in done["shapes"] if row["latency_ms"] and not row["fits"]]
+    if not larger:
+        return f"{told}, or give more --trials"
+    next_up = min(larger, key=lambda row: float(row["latency_ms"]))
+    speed = ""
+    if "latency_ms" in done["teacher"]:
+        speed = f", {done['teacher']['latency_ms'] / next_up['latency_ms']:.1f} times its teacher"
+    return f"{told}, or allow {next_up['name']} its {next_up['latency_ms']:.3g} ms{speed}"
 
 
 def _on_real_texts(rows: Sequence[Row], backend: str) -> str:

@@ -10,12 +10,14 @@ from alembert.models.architectures import anatomy, inner_size
 from alembert.recipes import recipe_of
 from alembert.recipes.schema import Recipe, replaced
 
-RECIPES = ("distilbert", "tinybert", "minilm", "mobilebert", "static")
+RECIPES = ("house", "static", "distilbert", "tinybert", "minilm", "mobilebert")
+USUAL = RECIPES[:2]  # those of a search that names none
 LAYERS = (1, 2, 3, 4, 6, 8, 12, 24)  # of students as wide as their teacher
 FEWER = (2, 3, 4, 6)  # of narrower students
 VOCABULARIES = ("task", "all")
 SCORED = {"tinybert", "mobilebert"}  # recipes that compare attention scores
-RESHAPED = ("tinybert", "minilm")  # recipes whose students may have any heads and inner size
+# recipes whose students may have any heads and inner size
+RESHAPED = ("house", "tinybert", "minilm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,8 @@ class Budget:
     steps: int = 100  # of the first rung
     epochs: float | None = None  # of the winner's stages; None: as in its recipe
     length: int | None = None  # tokens of the texts that are timed; None: as long as they are
-    recipes: tuple[str, ...] | None = None  # None: all that fit the teacher
-    vocabularies: tuple[str, ...] = VOCABULARIES
+    recipes: tuple[str, ...] = USUAL
+    vocabularies: tuple[str, ...] = ("all",)
     min_speedup: float | None = None  # over the teacher in torch
 
     def __post_init__(self) -> None:
@@ -77,6 +79,18 @@ class Shape:
         return f"{self.recipe}-{self.layers}x{self.hidden_size}-h{self.heads}-f{self.inner}"
 
     @property
+    def multiplications(self) -> int:
+        """Those of a token with the matrices of all layers, which grow with what it can learn."""
+        return self.layers * self.hidden_size * (4 * self.hidden_size + 2 * self.inner)
+
+    def within(self, other: "Shape") -> bool:
+        """Whether it is another shape of the same recipe that is larger in nothing."""
+        mine = (self.layers, self.hidden_size, self.inner)
+        others = (other.layers, other.hidden_size, other.inner)
+        smaller = all(a <= b for a, b in zip(mine, others, strict=True))
+        return smaller and self != other and self.recipe == other.recipe
+
+    @property
     def family(self) -> "Shape":
         """The shape with one layer, which stands for all that differ in depth alone."""
         return Shape(
@@ -88,29 +102,25 @@ class Shape:
         )
 
     def recipe_for(self, teacher: PreTrainedConfig) -> Recipe:
-        """Return its recipe on a task, without stages on a corpus and without augmentation."""
+        """Return its recipe on a task, without stages on a corpus."""
         wide = self.recipe.startswith("distilbert")
         sizes = {"layers": self.layers, "hidden_size": None if wide else self.hidden_size}
         recipe = recipe_of(self.recipe, teacher, **sizes)
         shape = {"num_attention_heads": self.heads, "intermediate_size": self.inner}
         student = recipe.student | (shape if self.recipe in RESHAPED else {})
         stages = tuple(stage for stage in recipe.stages if stage.data == "task")
-        return replaced(recipe, student=student, stages=stages, augment=None)
+        return replaced(recipe, student=student, stages=stages)
 
 
-def grid(teacher: PreTrainedConfig, recipes: Sequence[str] | None, pairs: bool) -> list[Shape]:
+def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list[Shape]:
     """Return the shapes of these recipes, each family's shallowest first; pairs: of texts.
-
-    Without recipes they are those of all that fit the teacher.
 
     Raises UserError for an unknown recipe, and for a teacher whose layers cannot be copied.
     """
-    for name in recipes or ():
+    for name in recipes:
         if name not in RECIPES:
             raise UserError(f"--recipes {name}: choose among {', '.join(RECIPES)}")
     parts = anatomy(teacher, "searching a student")
-    if recipes is None:
-        recipes = [name for name in RECIPES if not (parts.relative and name in SCORED)]
     width, heads = int(teacher.hidden_size), int(teacher.num_attention_heads)
     if parts.relative and SCORED & set(recipes):
         raise UserError(
@@ -126,7 +136,12 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str] | None, pairs: bool) 
     depth = int(teacher.num_hidden_layers)
     fewer = [n for n in FEWER if n <= depth] or [depth]
     half = max(width // 2 // heads, 1) * heads
+    widths = sorted(
+        {max(each // heads, 1) * heads for each in (width // 4, min(312, width), width // 2)}
+    )
     shapes: list[Shape] = []
+    if "house" in recipes:
+        shapes += _house(teacher, widths, fewer)
     if "distilbert" in recipes:
         has_types = pairs and getattr(teacher, "type_vocab_size", 0) > 1
         name = "distilbert-pairs" if has_types else "distilbert"
@@ -136,9 +151,7 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str] | None, pairs: bool) 
             if n <= depth
         ]
     if "tinybert" in recipes:
-        widths = {max(width // 4 // heads, 1) * heads, half, max(min(312, width) // heads, 1)
-                  * heads}  # fmt: skip
-        for each in sorted(widths):
+        for each in widths:
             shapes += [_tiny(teacher, n, each) for n in fewer]
         shapes += [_tiny(teacher, n, half, thinner=2) for n in fewer]
     if "minilm" in recipes and heads % 2 == 0:
@@ -167,6 +180,18 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str] | None, pairs: bool) 
             "name others"
         )
     return shapes
+
+
+def _house(teacher: PreTrainedConfig, widths: Sequence[int], fewer: Sequence[int]) -> list[Shape]:
+    """Return narrower students with a thin and a usual inner size, and those as wide as theirs."""
+    depth, width = int(teacher.num_hidden_layers), int(teacher.hidden_size)
+    shapes: list[Shape] = []
+    for each in widths:
+        usual = replace(_tiny(teacher, 1, each), recipe="house")
+        for inner in sorted({min(2 * each, usual.inner), usual.inner}):
+            shapes += [replace(usual, layers=n, inner=inner) for n in sorted({1, *fewer})]
+    wide = replace(_tiny(teacher, 1, width), recipe="house")
+    return shapes + [replace(wide, layers=n) for n in LAYERS if n < depth]
 
 
 def _tiny(teacher: PreTrainedConfig, layers: int, width: int, thinner: int = 1) -> Shape:

@@ -10,16 +10,19 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from alembert.data.splits import Files
+from alembert.data.splits import Files, Splits
+from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.export import deployed, static
 from alembert.io import checksums, progress
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep_checksums, keep_json, read_json
 from alembert.recipes.schema import Recipe, Stage, replaced, with_run
+from alembert.runs.folder import CHOSEN
 from alembert.runs.folder.writing import copy_file
 from alembert.runs.job import Job
 from alembert.runs.run import run
-from alembert.search.latency import Sample, of_export, spent
+from alembert.search import held_out
+from alembert.search.latency import Sample, beside_teacher, spent
 from alembert.search.space import Shape
 from alembert.training.monitor import length_of
 
@@ -30,14 +33,13 @@ HOME = "searched"  # folder in that of a search: its identity and a record of ea
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The teacher, texts and settings that all candidates share; `rows` are for training."""
+    """The teacher, texts and settings that all candidates share."""
 
     out: Path
     teacher: str
     config: PreTrainedConfig
     files: Files
-    rows: int
-    classes: int
+    splits: Splits  # the files as the teacher's tokenizer reads them
     max_length: int
     seed: int
     precision: str
@@ -47,6 +49,16 @@ class Task:
     @property
     def home(self) -> Path:
         return self.out / HOME
+
+    @property
+    def rows(self) -> int:
+        """The number of training texts."""
+        return len(self.splits.train)
+
+    @property
+    def classes(self) -> int:
+        """The number of labels."""
+        return len(self.splits.task.labels)
 
     def job(self, recipe: Recipe, vocabulary: str, out: Path, files: Files) -> Job:
         return Job(
@@ -79,14 +91,17 @@ def _changed(recipe: Recipe, changes: list[dict[str, Any]]) -> Recipe:
 
 
 def shortened(recipe: Recipe, steps: int, rows: int, classes: int) -> Recipe:
-    """Return the recipe with `steps` steps, divided as its own are, and one validation a stage."""
+    """Return the recipe with `steps` steps, divided as its own are, and one validation a stage.
+
+    It makes no variants of the texts, and has the first objective of each stage.
+    """
     usual = [length_of(stage, rows, classes).cap for stage in recipe.stages]
     changes = [
         {"steps": max(round(steps * each / sum(usual)), 1), "epochs": None, "until": None,
-         "min_steps": 0, "evaluations": 1}
+         "min_steps": 0, "evaluations": 1, "alternatives": ()}
         for each in usual
     ]  # fmt: skip
-    return _changed(recipe, changes)
+    return replaced(_changed(recipe, changes), augment=None)
 
 
 def usual_steps(task: Task, shape: Shape) -> int:
@@ -95,22 +110,33 @@ def usual_steps(task: Task, shape: Shape) -> int:
     return sum(length_of(stage, task.rows, task.classes).cap for stage in stages)
 
 
-def train_steps(task: Task, shape: Shape, vocabulary: str, steps: int) -> dict[str, Any]:
-    """Train for so many steps, unless there is a record, and return it with held_out and cost."""
+def train_steps(
+    task: Task, shape: Shape, vocabulary: str, steps: int
+) -> tuple[dict[str, Any], Rows]:
+    """Train for so many steps, unless there is a record of it.
+
+    Returns the record, with held_out and cost, and what the student says of the held-out texts.
+    """
     name = f"{shape.name}-{vocabulary}-{steps}"
     record, out = task.home / "trials" / f"{name}.json", task.home / "trials" / name
-    if not is_whole(record):
+    answers = record.with_suffix(".safetensors")
+    rows = held_out.kept(answers, task.splits) if is_whole(record) else None
+    if rows is None:
         recipe = shortened(task.recipe(shape, None), steps, task.rows, task.classes)
         with spent() as cost, _quiet(), progress.doing(f"training {shape.name} briefly"):
-            run(task.job(recipe, vocabulary, out, replace(task.files, evaluation=None)))
+            job = task.job(recipe, vocabulary, out, replace(task.files, evaluation=None))
+            run(job)
+            logits, read = held_out.logits_of(str(job.result), task.splits, task.max_length)
+        rows = Rows.of(task.splits.task, logits, read)
         result = {"name": shape.name, "vocabulary": vocabulary, "steps": steps,
                   "held_out": _held_out(out), **cost}  # fmt: skip
+        held_out.keep(answers, rows)
         keep_json(record, result)
         log.info(
             f"{shape.name}, vocabulary {vocabulary}, {steps:,} steps: {result['held_out']:.4f}"
         )
     shutil.rmtree(out, ignore_errors=True)  # of an interrupted search, too
-    return dict(read_json(record))
+    return dict(read_json(record)), rows
 
 
 def train_fully(task: Task, shape: Shape, vocabulary: str, epochs: float | None) -> dict[str, Any]:
@@ -119,12 +145,13 @@ def train_fully(task: Task, shape: Shape, vocabulary: str, epochs: float | None)
     record, out = task.home / "full" / f"{name}.json", task.home / "full" / name
     if not is_whole(record):
         job = replace(
-            task.job(task.recipe(shape, epochs), vocabulary, out, task.files), export=True
-        )
+            task.job(task.recipe(shape, epochs), vocabulary, out, task.files),
+            export=True, baselines=task.files.evaluation is not None,
+        )  # fmt: skip
         with spent() as cost:
             metrics = run(job)
         with spent() as exporting:
-            exported = _exported(job.result, task.sample)
+            exported = _exported(job.result)
         result = {
             "name": shape.name, "vocabulary": vocabulary, "held_out": _held_out(out),
             "run": str(out.relative_to(task.out)), "metrics": metrics, **exported, **cost,
@@ -132,17 +159,20 @@ def train_fully(task: Task, shape: Shape, vocabulary: str, epochs: float | None)
         }  # fmt: skip
         keep_json(record, result)
     result = dict(read_json(record))
-    if result.get("timed_on") != task.sample.digest:
-        ms = of_export(out / "student", result.get("backend", "int8"), task.sample)
-        result |= {"latency_ms": ms, "timed_on": task.sample.digest}
+    if result.get("timed_on") != task.sample.digest or "teacher_ms" not in result:
+        kind = task.splits.task.kind
+        ms, teacher_ms = beside_teacher(
+            out / "student", result["backend"], task.teacher, kind, task.sample
+        )
+        result |= {"latency_ms": ms, "teacher_ms": teacher_ms, "timed_on": task.sample.digest}
         keep_json(record, result)
     for each in (out / "vocabulary", *out.glob("stages/*/checkpoint"), *out.glob("stages/*/model")):
         shutil.rmtree(each, ignore_errors=True)
     return result
 
 
-def _exported(student: Path, sample: Sample) -> dict[str, Any]:
-    """Return the backend that a student is deployed in, its milliseconds and sizes."""
+def _exported(student: Path) -> dict[str, Any]:
+    """Return the backend that a student is deployed in, and its sizes."""
     if (exported := deployed.found(student)) is None:
         raise UserError(
             f"{student}: it cannot be exported, which a search measures: the line above says why"
@@ -154,10 +184,7 @@ def _exported(student: Path, sample: Sample) -> dict[str, Any]:
             f"{student}: int8 keeps too little of its metric, or is slower: it is deployed as "
             f"{chosen.backend}"
         )
-    return {
-        "backend": chosen.backend, "latency_ms": of_export(student, chosen.backend, sample),
-        "timed_on": sample.digest, "parameters": facts.parameters, "size_mb": chosen.size_mb,
-    }  # fmt: skip
+    return {"backend": chosen.backend, "parameters": facts.parameters, "size_mb": chosen.size_mb}
 
 
 def is_whole(record: Path) -> bool:
@@ -179,12 +206,13 @@ def publish(run_folder: Path, out: Path) -> None:
     for folder in (run_folder, run_folder / "student"):
         checksums.check_folder(folder)
     (out / checksums.FILE).unlink(missing_ok=True)
-    for name in ("report.html", "bench.json", "predictions.parquet", "metrics.json"):
+    for name in ("report.html", CHOSEN, "bench.json", "predictions.parquet", "metrics.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier winner
     for name in ("student", "stages"):
         with atomic(out / name) as partial:
             shutil.copytree(run_folder / name, partial)
-    names = ("recipe.yaml", "environment.json", "bench.json", "predictions.parquet", "metrics.json")
+    names = ("recipe.yaml", CHOSEN, "environment.json", "bench.json", "predictions.parquet",
+             "metrics.json")  # fmt: skip
     for name in names:
         if (run_folder / name).is_file():
             copy_file(run_folder / name, out / name)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t
 
-from alembert.evaluation.uncertainty.resampling import CELLS, Statistic, Values
+from alembert.evaluation.uncertainty.resampling import CELLS, Counts, Statistic, Values
 from alembert.io import seeds
 
 DRAWS, FEWEST, DRAWN = 2000, 500, 100_000_000  # draws; of very many texts fewer, down to FEWEST
 LEVEL = 0.95
+SURE = 2.0  # standard errors
 DEFINED = 0.9  # the least share of draws on which a metric has to be defined
 
 
@@ -59,6 +60,11 @@ class Drawn:
         return Drawn(self.value / other.value, self.draws / positive)
 
     @property
+    def ahead(self) -> bool:
+        """Whether a difference is over 0 by more than two standard errors."""
+        return bool(self.value > SURE * np.nanstd(self.draws))
+
+    @property
     def interval(self) -> Interval | None:
         """The percentile interval; None where the metric is not defined on many samples."""
         defined = self.draws[np.isfinite(self.draws)]
@@ -78,7 +84,7 @@ def bootstrap(
     found: dict[str, list[Values]] = {name: [] for name in statistics}
     most = max(CELLS // max(texts, 1), 1)
     for start in range(0, draws, most):
-        counts = _counts(texts, min(most, draws - start), generator)
+        counts = drawn_counts(texts, min(most, draws - start), generator)
         for name, statistic in statistics.items():
             found[name].append(statistic(counts))
     once = np.ones((texts, 1))
@@ -88,7 +94,7 @@ def bootstrap(
     }
 
 
-def _counts(texts: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def drawn_counts(texts: int, draws: int, generator: np.random.Generator) -> Counts:
     """Return how often each text is in each of so many samples, (N, D)."""
     chosen = generator.integers(texts, size=(texts, draws))
     cells = np.bincount((chosen * draws + np.arange(draws)).ravel(), minlength=texts * draws)

@@ -30,7 +30,6 @@ FILE = "choice.json"  # of a stage: the number of the objective taken, and each 
 START = "start.json"  # of a stage: whether it starts anew, and the held-out value of each start
 TRIED = "tried"  # folder of the brief trainings, which goes when the choice is made
 SHARE, LEAST = 0.25, 50  # of the stage's least steps, and steps, of a brief training
-SURE = 2.0  # standard errors
 
 
 def chosen(prepared: Prepared, folder: Path) -> Prepared:
@@ -173,8 +172,7 @@ def _best(rows: dict[str, Rows], metric: str) -> dict[str, Any]:
     drawn, _ = drawn_of(rows, metric)
     values = [drawn[name].value for name in rows]
     best = int(np.argmax(values))
-    ahead = drawn[str(best)] - drawn["0"]
-    taken = best if ahead.value > SURE * np.nanstd(ahead.draws) else 0
+    taken = best if (drawn[str(best)] - drawn["0"]).ahead else 0
     return {"taken": taken, "values": values}
 
 
