@@ -218,7 +218,7 @@ def _scores(attn: "Attention", rows: Tensor, acts: LayerActivations, heads: int)
     scale = math.sqrt(student / teacher)
     queries = torch.cat([query @ lower, (query @ mean + query_bias)[:, None]], dim=1)
     for to, source in rows_of_heads(heads, student, teacher):
-        left, right = factors(queries[source].T @ (key[source] @ lower) * scale, student)
+        left, right = factors(queries[source].T * scale, key[source] @ lower, student)
         weight = unwhiten(left[:-1].T, lower)
         attn.query.weight[to], attn.query.bias[to] = weight, left[-1] - weight @ mean
         attn.key.weight[to] = weight = unwhiten(right, lower)
@@ -241,7 +241,7 @@ def _values(
     out, _ = ridge(acts.contexts, targets, *DAMPINGS)
     student, teacher = len(attn.value.weight) // heads, len(value) // heads
     for to, source in rows_of_heads(heads, student, teacher):
-        weight = unwhiten(factors(out[:, source] @ value[source] @ lower, student)[1], lower)
+        weight = unwhiten(factors(out[:, source], value[source] @ lower, student)[1], lower)
         attn.value.weight[to], attn.value.bias[to] = weight, -weight @ mean
 
 

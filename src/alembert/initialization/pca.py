@@ -1,6 +1,8 @@
 """Initializes a student of smaller hidden size by projecting its teacher (PCA)."""
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +13,12 @@ from alembert.initialization import embeddings
 from alembert.initialization.least_squares import assign, rescale, rows_of_heads
 from alembert.io.errors import UserError
 from alembert.models import architectures
-from alembert.models.architectures import anatomy, inner_size, inputs_of, positions
+from alembert.models.architectures import anatomy, inner_size, positions
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, no_grad_trace
 
 WHY = "starting from a wider teacher"
+Neurons = dict[int, tuple[Tensor, Tensor]]  # layer: mean and spread (n,) of its inner neurons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +61,13 @@ def init_by_pca(
         student_layers, teacher_layers = (architectures.layers(m, WHY) for m in (student, teacher))
         parts = [anatomy(m.config, WHY).copies for m in (student, teacher)]
         pairs = pairs if parts[1] else ()
-        projection = _project(teacher, pairs, sample, student.config.hidden_size, basis)
+        projection, used = _project(teacher, pairs, sample, student.config.hidden_size, basis)
         tables = [table @ projection.basis for table in embeddings.tables(teacher)]
         embeddings.write(student, *tables)
         embedded = student.base_model.get_submodule("embeddings.LayerNorm")
         if (wide_norm := embeddings.norm(teacher)) is not None:
             _project_norm(embedded, wide_norm, projection)
         match_statistics(student, embedded, 0, projection.states[0], sample)
-        used = _neurons(teacher, pairs, sample) if pairs else {}
         for to, source in pairs:
             narrow = [student_layers[to - 1].get_submodule(name) for name in parts[0]]
             wide = [teacher_layers[source - 1].get_submodule(name) for name in parts[1]]
@@ -96,10 +98,12 @@ def _check(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
 
 def _project(
     teacher: PreTrainedModel, pairs: Pairs, sample: Batch, width: int, basis: str
-) -> Projection:
+) -> tuple[Projection, Neurons]:
+    """Return a projection to `width`, and the teacher's neurons, both from one pass of it."""
     layers = frozenset({0} | {t for _, t in pairs} | {t - 1 for _, t in pairs})
-    hidden = no_grad_trace(teacher, sample, Reads(hidden=layers)).hidden
     real = sample["attention_mask"].bool()
+    with _observed(teacher, pairs, real) as neurons:
+        hidden = no_grad_trace(teacher, sample, Reads(hidden=layers)).hidden
     states = {k: h[real].float() for k, h in hidden.items()}
     means = {k: h.mean(dim=0) for k, h in states.items()}
     spread = torch.cat([h - means[k] for k, h in states.items()])
@@ -109,13 +113,14 @@ def _project(
     else:
         directions = _off_centre(principal(spread, width))
     explained = (spread @ directions).square().sum() / spread.square().sum()
-    return Projection(
+    projection = Projection(
         basis=directions,
         means=means,
         states={k: h @ directions for k, h in states.items()},
         spread=math.sqrt(float(explained) * spread.shape[1] / width),
         sharpness=architectures.sharpness(teacher.config),
     )
+    return projection, neurons
 
 
 def principal(rows: Tensor, width: int) -> Tensor:
@@ -165,10 +170,10 @@ def _attention(
     scale = projection.sharpness * math.sqrt(size / wide_size)
     offset = projection.basis.T @ source[3].get_parameter("bias")
     for rows, wide in rows_of_heads(min(heads), size, wide_size):
-        left, right = factors(query[wide].T @ key[wide] * scale, size)
+        left, right = factors(query[wide].T * scale, key[wide], size)
         to[0].get_parameter("weight")[rows], to[0].get_parameter("bias")[rows] = _split(left.T)
         to[1].get_parameter("weight")[rows], to[1].get_parameter("bias")[rows] = _split(right)
-        left, right = factors(out[:, wide] @ value[wide, :-1], size)
+        left, right = factors(out[:, wide], value[wide, :-1], size)
         to[2].get_parameter("weight")[rows] = right
         to[3].get_parameter("weight")[:, rows] = left
         offset += out[:, wide] @ value[wide, -1]  # probabilities add up to 1: a constant
@@ -185,34 +190,39 @@ def _split(weight: Tensor) -> tuple[Tensor, Tensor]:
     return weight[:, :-1], weight[:, -1]
 
 
-def factors(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Two factors of the nearest matrix of this rank (Eckart and Young), of equal size."""
-    left, sizes, right = torch.linalg.svd(product, full_matrices=False)
+def factors(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return two factors (n, rank), (rank, m) of equal size whose product is nearest to another's.
+
+    That is left @ right, of (n, k) and (k, m), and the best of this rank (Eckart and Young). Only a
+    matrix of (k, k) is decomposed: of a head of a wide layer in a hundredth of the time.
+    """
+    more = max(rank - left.shape[1], 0)  # columns of zeros, where the rank is higher
+    left, right = nn.functional.pad(left, (0, more)), nn.functional.pad(right, (0, 0, 0, more))
+    rows, upper = torch.linalg.qr(left)
+    columns, lower = torch.linalg.qr(right.T)
+    first, sizes, last = torch.linalg.svd(upper @ lower.T, full_matrices=False)
     root = sizes[:rank].sqrt()
-    return left[:, :rank] * root, root[:, None] * right[:rank]
+    return rows @ first[:, :rank] * root, root[:, None] * (last[:rank] @ columns.T)
 
 
-def _neurons(
-    teacher: PreTrainedModel, pairs: Pairs, sample: Batch
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """{teacher layer: mean and spread (n,) of its feed-forward neurons over the sample}."""
-    name = anatomy(teacher.config, WHY).copies[6]
-    statistics: dict[int, tuple[Tensor, Tensor]] = {}
-    real = sample["attention_mask"].bool()
-    handles = []
-    for layer in {t for _, t in pairs}:
+@contextmanager
+def _observed(teacher: PreTrainedModel, pairs: Pairs, real: Tensor) -> Iterator[Neurons]:
+    """Yield what a pass of the teacher over a sample, within the block, shows of its neurons.
 
-        def collect(_: nn.Module, args: tuple[Tensor, ...], layer: int = layer) -> None:
-            active = args[0][real].float()
-            statistics[layer] = (active.mean(dim=0), active.std(dim=0))
+    real (B, T) says which of the sample's tokens are no padding.
+    """
+    statistics: Neurons = {}
+    with ExitStack() as handles:
+        for layer in {t for _, t in pairs}:
 
-        part = architectures.layers(teacher, WHY)[layer - 1].get_submodule(name)
-        handles.append(part.register_forward_pre_hook(collect))
-    inputs = {name: sample[name] for name in inputs_of(teacher) if name in sample}
-    teacher.base_model(**inputs)
-    for handle in handles:
-        handle.remove()
-    return statistics
+            def collect(_: nn.Module, args: tuple[Tensor, ...], layer: int = layer) -> None:
+                active = args[0][real].float()
+                statistics[layer] = (active.mean(dim=0), active.std(dim=0))
+
+            name = anatomy(teacher.config, WHY).copies[6]
+            part = architectures.layers(teacher, WHY)[layer - 1].get_submodule(name)
+            handles.callback(part.register_forward_pre_hook(collect).remove)
+        yield statistics
 
 
 def _feed_forward(
