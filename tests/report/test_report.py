@@ -1,5 +1,6 @@
 """The report is one page that opens from disk and says what the run's files say; so is the card."""
 
+import ast
 import base64
 import csv
 import hashlib
@@ -893,3 +894,11 @@ def test_charts_of_several_runs_stand_side_by_side() -> None:
         "first. keeps 97 %", "second. keeps 99 %",
     ]  # fmt: skip
     assert comparison.charts_of({"first": runs["first"]}) == []
+
+
+def test_a_model_card_is_written_where_the_libraries_of_the_page_are_not() -> None:
+    for path in Path(model_card.__file__).parent.glob("*.py"):
+        for line in ast.parse(path.read_text()).body:  # those that run when the card is imported
+            names = [alias.name for alias in line.names] if isinstance(line, ast.Import) else []
+            names += [line.module or ""] if isinstance(line, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & {"matplotlib", "jinja2"}, path

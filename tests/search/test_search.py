@@ -559,7 +559,9 @@ def test_what_a_search_cannot_do_is_said_in_a_line(home: Path, tmp_path: Path) -
     said = r"^--max-latency-ms 0.1: the fastest shape, house-1x4-h4-f8, takes 0.408 ms \(from a "
     with pytest.raises(UserError, match=said):
         find(home, out, replace(CAPPED, max_latency_ms=0.1))
-    with pytest.raises(UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for [0-9.e+]+ or l"):
+    with pytest.raises(
+        UserError, match=r"^--min-speedup 1e\+09, .* takes .* ask for [0-9.e+]+ or l"
+    ):
         find(home, out, replace(CAPPED, max_latency_ms=None, min_speedup=1e9))
     assert not out.exists()
     (tmp_path / "mine").mkdir()

@@ -1,15 +1,17 @@
 """The plots of the page, each with one axes and a description in words."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from alembert.report.analysis import ClassScore
 from alembert.report.svg import DEPLOYED, INK, LINES, MUTED, PAPER, STUDENT, TEACHER, drawn
+
+if TYPE_CHECKING:  # see svg
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 COLOURS = {
     "teacher": TEACHER, "student": STUDENT, "model": STUDENT, "deployed": DEPLOYED,
@@ -59,8 +61,10 @@ def losses(name: str, series: dict[str, list[tuple[float, float]]]) -> str:
     return plot.svg
 
 
-def _plain_ticks(axis: Axis) -> None:
+def _plain_ticks(axis: "Axis") -> None:
     """Set ticks at 1, 2, 5, 10 ...: matplotlib's defaults are TeX, which STYLE does not parse."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
@@ -147,7 +151,7 @@ def attention(weights: Floats, tokens: Sequence[str], role: str, layer: int) -> 
     return plot.svg
 
 
-def _image(axes: Axes, strength: Floats, role: str) -> None:
+def _image(axes: "Axes", strength: Floats, role: str) -> None:
     """Draw a matrix in one colour of varying opacity, which fits any background."""
     cells = np.empty((*strength.shape, 4), np.uint8)
     cells[..., :3] = SOLID[role]
@@ -157,7 +161,7 @@ def _image(axes: Axes, strength: Floats, role: str) -> None:
     axes.tick_params(length=0)
 
 
-def _name_axes(axes: Axes, names: Sequence[str]) -> None:
+def _name_axes(axes: "Axes", names: Sequence[str]) -> None:
     flat = len(names) * max(map(len, names)) < 30
     axes.set_xticks(range(len(names)), names, rotation=0 if flat else 90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)

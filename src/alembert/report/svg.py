@@ -7,12 +7,11 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # a model card is written where there is no matplotlib, too
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
 # placeholders that matplotlib writes; `_svg` replaces them by the page's CSS variables
 INK, MUTED, RULE, TEACHER, STUDENT, PAPER = (f"#0{n}0e0f" for n in range(1, 7))
@@ -61,15 +60,18 @@ class Plot:
     def __init__(self) -> None:
         self.tips: list[str] = []
 
-    def tip(self, artist: Artist, text: str) -> None:
+    def tip(self, artist: "Artist", text: str) -> None:
         """Have a browser show a text where the pointer rests on what was drawn."""
         artist.set_gid(f"tip{len(self.tips)}")
         self.tips.append(text)
 
 
 @contextmanager
-def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple[Axes, Plot]]:
+def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple["Axes", Plot]]:
     """Yield axes to draw on; sizes are in inches, `alt` describes the figure in words."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     plot = Plot()
     with rc_context(STYLE), warnings.catch_warnings():
         # the reader's browser draws the text, with fonts that matplotlib may lack
