@@ -6,10 +6,12 @@ import pytest
 import torch
 from support.runs import saved, shrunk, task_file
 from transformers import BertConfig, BertTokenizerFast
+from transformers.models.deberta_v2 import DebertaV2Config
 from transformers.models.mpnet import MPNetConfig
 
 from alembert import distill
 from alembert.data.splits import Files
+from alembert.evaluation.uncertainty import intervals
 from alembert.io.errors import UserError
 from alembert.io.files import read_json
 from alembert.models.loading import load_config, load_model
@@ -53,9 +55,14 @@ def test_layers_that_are_copied_whole_keep_their_inner_size() -> None:
     assert recipe.projections == "none"
 
 
-def test_attention_with_relative_positions_is_not_compared() -> None:
-    stage = recipe_of("house", MPNetConfig()).stages[1]
-    assert [term.kind for term in stage.objective] == ["HiddenMSE"]
+def test_attention_is_compared_where_both_have_the_same_relative_positions() -> None:
+    for config, terms in (
+        (DebertaV2Config(), ["HiddenMSE"]),  # its student has none
+        (MPNetConfig(), ["HiddenMSE", "AttentionMSE"]),
+    ):
+        recipe = recipe_of("house", config)
+        assert [term.kind for term in recipe.stages[1].objective] == terms
+        assert (recipe.student["model_type"] == "mpnet") == ("AttentionMSE" in terms)
 
 
 def test_alternatives_are_written_as_yaml_and_read_again(tmp_path: Path) -> None:
@@ -87,7 +94,7 @@ def test_the_first_objective_is_taken_unless_another_is_surely_better(
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     recipe = recipe_for(teacher)
     for sure, found in ((100.0, 0), (-100.0, None)):
-        monkeypatch.setattr(choice, "SURE", sure)
+        monkeypatch.setattr(intervals, "SURE", sure)
         monkeypatch.setattr(choice, "LEAST", 3)
         job = job_in(tmp_path, recipe, teacher, f"run{sure:g}")
         run(job)

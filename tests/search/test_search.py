@@ -78,9 +78,11 @@ def test_pairs_keep_their_token_types_and_what_cannot_be_searched_is_refused() -
     odd = BertConfig(num_attention_heads=3)
     with pytest.raises(UserError, match=r"^--recipes minilm: of a teacher of 3 heads there is no"):
         grid(odd, ("minilm",), pairs=False)
-    with pytest.raises(UserError, match=r"'mpnet' count relative positions: leave them out"):
-        grid(tiny("mpnet").config, ("distilbert", "tinybert"), pairs=False)
-    assert grid(tiny("mpnet").config, ("distilbert", "minilm"), pairs=False)
+    with pytest.raises(UserError, match=r"^--recipes mobilebert,tinybert: .* a 'deberta-v2' count"):
+        grid(tiny("deberta-v2").config, ("tinybert", "mobilebert", "minilm"), pairs=False)
+    with pytest.raises(UserError, match=r"^--recipes mobilebert: .*'mpnet' count relative positi"):
+        grid(tiny("mpnet").config, ("tinybert", "mobilebert"), pairs=False)
+    assert grid(tiny("mpnet").config, ("distilbert", "tinybert", "minilm"), pairs=False)
     fitting = {each.recipe for each in grid(tiny("mpnet").config, USUAL, pairs=True)}
     assert fitting == {"house", "static-pairs"}
 

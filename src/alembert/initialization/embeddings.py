@@ -62,6 +62,22 @@ def write(student: PreTrainedModel, words: Tensor, positions: Tensor, types: Ten
 
 
 @torch.no_grad()
+def copy_distances(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Copies the table of relative positions (D, A) of the heads that both have, if both have one.
+
+    A narrower student's head stands for the teacher's of the same number.
+    """
+    if not architectures.keeps_distances(student.config, teacher.config):
+        return
+    name = architectures.anatomy(teacher.config, "").distances
+    to, source = (
+        model.base_model.get_submodule(name).get_parameter("weight") for model in (student, teacher)
+    )
+    heads = min(to.shape[1], source.shape[1])
+    to.zero_()[:, :heads] = source[:, :heads]
+
+
+@torch.no_grad()
 def copy_module(to: nn.Module, source: nn.Module) -> None:
     """Copies a Linear or a norm into another of the same shape; a missing bias counts as zeros."""
     to.get_parameter("weight").copy_(source.get_parameter("weight"))

@@ -68,6 +68,7 @@ def init_by_pca(
         if (wide_norm := embeddings.norm(teacher)) is not None:
             _project_norm(embedded, wide_norm, projection)
         match_statistics(student, embedded, 0, projection.states[0], sample)
+        embeddings.copy_distances(student, teacher)
         for to, source in pairs:
             narrow = [student_layers[to - 1].get_submodule(name) for name in parts[0]]
             wide = [teacher_layers[source - 1].get_submodule(name) for name in parts[1]]

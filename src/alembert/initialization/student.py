@@ -15,6 +15,7 @@ from alembert.models.architectures import (
     anatomy,
     bottlenecked,
     inner_size,
+    keeps_distances,
     known,
     layerless,
     layers,
@@ -67,6 +68,7 @@ def from_teacher(
         with torch.no_grad():
             _copy_embeddings(student, teacher, sample)
             _copy_layers(student, teacher, pairs)
+            embeddings.copy_distances(student, teacher)
             if head == "words":
                 _copy_words_head(student, teacher)
     return student
@@ -99,13 +101,15 @@ def describe_start(student: PreTrainedConfig, teacher: PreTrainedConfig) -> str:
     kind, thin = teacher.model_type, bottlenecked(student)
     if layerless(student):
         return "start: the teacher's vectors of single tokens"
-    if not thin and not plain(student):
+    kept = keeps_distances(student, teacher)
+    if not thin and not plain(student) and not kept:
         kind = student.model_type
     elif known(teacher) and (thin or not bottlenecked(teacher)):
         parts = anatomy(teacher, "starting from the teacher")
         if not parts.copies and not bottlenecked(teacher):
             return f"start: the teacher's embeddings alone; layers of '{kind}' are built otherwise"
-        return f"start: layers of '{kind}' without their relative positions" * parts.relative
+        lost = parts.relative and not kept
+        return f"start: layers of '{kind}' without their relative positions" * lost
     raise UserError(
         f"layers of '{kind}' cannot be copied between architectures: set the recipe's init.start "
         "to 'scratch' (--set init.start=scratch), or give --student"

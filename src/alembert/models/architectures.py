@@ -24,7 +24,9 @@ class Anatomy:
     matrix computes all of them. copies: the eight modules of a layer that a student copies, in one
     order for all architectures; empty where layers are built differently. transform: the modules
     of a MaskedLM model, from its root, whose output enters the decoder. relative: attention scores
-    have a part for relative positions beside the product of queries and keys.
+    have a part for relative positions beside the product of queries and keys. distances: the table
+    of that part, from the base model, where all layers add the same; a student of the same
+    architecture then keeps it.
     """
 
     layers: str
@@ -32,6 +34,7 @@ class Anatomy:
     transform: tuple[str, ...]
     copies: tuple[str, ...] = ()
     relative: bool = False
+    distances: str = ""
 
 
 _BERT = (
@@ -103,6 +106,7 @@ ANATOMIES = {
         transform=_ROBERTA_HEAD,
         copies=_MPNET,
         relative=True,
+        distances="encoder.relative_attention_bias",
     ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
@@ -158,6 +162,16 @@ def plain(config: PreTrainedConfig) -> bool:
     paths, width = ANATOMIES.get(config.model_type), getattr(config, "embedding_size", None)
     full_width = width in (None, config.hidden_size) and config.model_type != "albert"
     return full_width and paths is not None and bool(paths.copies) and not paths.relative
+
+
+def keeps_distances(student: PreTrainedConfig, teacher: PreTrainedConfig) -> bool:
+    """Whether a student has the table of relative positions that all layers of its teacher share.
+
+    Both then add the same to their attention scores, in which queries and keys can be compared.
+    """
+    paths = ANATOMIES.get(teacher.model_type)
+    same = student.model_type == teacher.model_type
+    return same and paths is not None and bool(paths.distances)
 
 
 def attention_width(config: PreTrainedConfig) -> int:

@@ -63,9 +63,7 @@ def distilbert_pairs(
 ) -> Recipe:
     """Return `distilbert` for pairs of texts: a BERT, whose token types tell the two apart."""
     recipe = distilbert(teacher, layers, hidden_size)
-    student = tinybert.student_config(
-        teacher, recipe.student["n_layers"], int(teacher.hidden_size)
-    ) | {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    student = _like_its_teacher(teacher, layers or max(int(teacher.num_hidden_layers) // 2, 1))
     deviations = (
         "student: a BERT, which has the token types that the paper's student leaves out",
         "task: variants of the pairs as TinyBERT's, since data sets of pairs are small",
@@ -76,8 +74,16 @@ def distilbert_pairs(
     )
 
 
+def _like_its_teacher(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
+    """Return the fields of a student as wide as its teacher, of its family, with dropout."""
+    dropout = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    return tinybert.student_config(teacher, layers, int(teacher.hidden_size)) | dropout
+
+
 def student_config(teacher: PreTrainedConfig, layers: int) -> dict[str, Any]:
-    """Return the fields of a DistilBertConfig as wide as the teacher."""
+    """Return the fields of a DistilBertConfig as wide as the teacher; of an MPNet's, an MPNet."""
+    if teacher.model_type == "mpnet":  # relative positions, which a DistilBERT has not
+        return _like_its_teacher(teacher, layers)
     untied = not getattr(teacher, "tie_word_embeddings", True)
     return {
         "model_type": "distilbert",

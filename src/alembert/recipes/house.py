@@ -52,7 +52,9 @@ def house(
 
 
 def _layers_of(teacher: PreTrainedConfig) -> Objective:
-    """Return TinyBERT's terms, without attention scores that have other inputs as well."""
-    if known(teacher) and not anatomy(teacher, "").relative:
-        return LAYERS
+    """Return TinyBERT's terms, without attention scores that the student's cannot be like."""
+    if known(teacher):
+        parts = anatomy(teacher, "")
+        if not parts.relative or parts.distances:
+            return LAYERS
     return (HiddenMSE(layers="uniform", embeddings=True),)

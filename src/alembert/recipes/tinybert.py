@@ -11,6 +11,7 @@ from alembert.objectives.layer_terms import AttentionMSE, HiddenMSE
 from alembert.recipes.schema import Augment, Init, Recipe, replaced
 from alembert.recipes.stages import on_corpus, on_task, rate_for
 
+FAMILIES = ("mpnet", "roberta", "xlm-roberta")  # whose students are built as they are
 LAYERS = (HiddenMSE(layers="uniform", embeddings=True), AttentionMSE(layers="uniform"))
 
 
@@ -98,7 +99,10 @@ def checked_shape(
 
 
 def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> dict[str, Any]:
-    """Return the fields of a BERT with the teacher's family, heads and vocabulary."""
+    """Return the fields of a BERT with the teacher's family, heads and vocabulary.
+
+    The student of an MPNet is one, too, since it keeps the teacher's relative positions.
+    """
     heads = int(teacher.num_attention_heads)
     if hidden_size % heads:
         near = max(hidden_size - hidden_size % heads, heads)
@@ -106,13 +110,14 @@ def student_config(teacher: PreTrainedConfig, layers: int, hidden_size: int) -> 
             f"--hidden-size {hidden_size}: does not divide among the teacher's {heads} attention "
             f"heads: take {near} or {near + heads}"
         )
-    kind = teacher.model_type if teacher.model_type in ("roberta", "xlm-roberta") else "bert"
+    kind = teacher.model_type if teacher.model_type in FAMILIES else "bert"
+    types = int(getattr(teacher, "type_vocab_size", 0) or 2)
     positions = int(teacher.max_position_embeddings) - (offset(teacher) if kind == "bert" else 0)
     return {
         "model_type": kind,
         "vocab_size": int(teacher.vocab_size),
         "max_position_embeddings": positions,
-        "type_vocab_size": int(getattr(teacher, "type_vocab_size", 0) or 2),
+        **({} if kind == "mpnet" else {"type_vocab_size": types}),
         "num_hidden_layers": layers,
         "hidden_size": hidden_size,
         "num_attention_heads": heads,

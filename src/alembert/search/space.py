@@ -122,10 +122,11 @@ def grid(teacher: PreTrainedConfig, recipes: Sequence[str], pairs: bool) -> list
             raise UserError(f"--recipes {name}: choose among {', '.join(RECIPES)}")
     parts = anatomy(teacher, "searching a student")
     width, heads = int(teacher.hidden_size), int(teacher.num_attention_heads)
-    if parts.relative and SCORED & set(recipes):
+    unlike = SCORED - ({"tinybert"} if parts.distances else set()) if parts.relative else set()
+    if refused := sorted(unlike & set(recipes)):
         raise UserError(
-            f"--recipes: tinybert and mobilebert compare attention scores, and those of a "
-            f"'{teacher.model_type}' count relative positions: leave them out"
+            f"--recipes {','.join(refused)}: compares attention scores, and those of a "
+            f"'{teacher.model_type}' count relative positions: leave it out"
         )
     if not parts.copies:
         raise UserError(

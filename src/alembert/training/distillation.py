@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from alembert.initialization.least_squares import least_squares
 from alembert.io.errors import UserError
 from alembert.models import architectures, layer_map
-from alembert.models.architectures import anatomy, attention_width, depth, known
+from alembert.models.architectures import anatomy, attention_width, depth, keeps_distances, known
 from alembert.models.cpu_attention import use_fused
 from alembert.models.trace import Batch, Reads, Trace, no_grad_trace, trace
 from alembert.objectives import objective as terms
@@ -172,17 +172,18 @@ def check_layers(
             )
         if reads.attention:
             for config in (student, teacher):
-                _check_readable(config, term, recipe)
+                _check_readable(config, term, recipe, keeps_distances(student, teacher))
         if isinstance(term, (AttentionMSE, AttentionKL, Relations)):
             _check_heads(student, teacher, term)
 
 
-def _check_readable(config: PreTrainedConfig, term: Term, recipe: str) -> None:
+def _check_readable(config: PreTrainedConfig, term: Term, recipe: str, alike: bool) -> None:
     """Raise UserError for attention that is unknown, or whose scores have other inputs as well.
 
-    A term other than those of scores may read queries, keys and values all the same.
+    A term other than those of scores may read queries, keys and values all the same; and so may
+    every term if the other inputs of both models are alike.
     """
-    of_scores = isinstance(term, (AttentionMSE, AttentionKL))
+    of_scores = isinstance(term, (AttentionMSE, AttentionKL)) and not alike
     if known(config) and not (of_scores and anatomy(config, "").relative):
         return
     kind = term.kind
