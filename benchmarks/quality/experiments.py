@@ -33,6 +33,8 @@ class Arm:
     settings: Settings = field(default_factory=dict)
     by_task: Mapping[str, Settings] = field(default_factory=dict)  # after `settings`
     label: str = ""  # in the tables
+    of_pairs: str = ""  # the recipe on tasks of two texts, where it is another one
+    undistilled: bool = False  # the same student is trained without its teacher, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +234,15 @@ BARE_ARMS = tuple(
     Arm(name=name, recipe=name) for name in ("distilbert", "tinybert", "mobilebert", "minilm")
 )
 
+# what a user gets who names a recipe, or none, and no setting; each beside itself undistilled
+BEST_ARMS = (
+    Arm(name="house", recipe="house", undistilled=True),
+    Arm(name="distilbert-3", recipe="distilbert", of_pairs="distilbert-pairs", undistilled=True),
+    Arm(name="tinybert-4x192", recipe="tinybert", layers=4, hidden_size=192, undistilled=True),
+    Arm(name="mobilebert", recipe="mobilebert", undistilled=True),
+    Arm(name="mobilebert-corpus", recipe="mobilebert", start="progressive"),
+)
+
 CORPUS = {
     arm.name: arm
     for arm in (
@@ -279,6 +290,10 @@ EXPERIMENTS = {
     "length": Experiment(
         arms=(BARE, *BARE_ARMS), tasks=("sst2-600", "mrpc", "stsb", "clinc150"), teacher=BARE,
         teacher_seed=0, valid=False,
+    ),
+    "best": Experiment(
+        arms=BEST_ARMS, tasks=("mrpc", "stsb", "snips-intents", "snips", "clinc150", "sst2"),
+        teacher=BARE, valid=False,
     ),
     "teachers": Experiment(
         arms=(BARE, replace(BARE, name="plain", settings={"stages.linear": "null"})),

@@ -26,6 +26,7 @@ from benchmarks.lab.workers import Used, measured
 from benchmarks.quality.experiments import CORPUS, EXPERIMENTS, Arm, Experiment
 
 KEY = ("task", "recipe", "seed")
+PAIRS = ("mrpc", "stsb")
 
 
 def alembert(command: Sequence[str], log: Path) -> Used:
@@ -96,7 +97,9 @@ def command(arm: Arm, task: str, seed: int, place: Place) -> list[str]:
         words = ["finetune", place.model(arm.start, task, seed)]
     else:
         assert arm.teacher is not None
-        words = ["distill", arm.recipe, "--teacher", place.model(arm.teacher, task, seed)]
+        pairs = arm.of_pairs if task in PAIRS else ""
+        words = ["distill", pairs or arm.recipe, "--teacher", place.model(arm.teacher, task, seed)]
+        words += ["--with-undistilled"] if arm.undistilled else []
         for option, name in (("--student", arm.start), ("--mlm", arm.mlm)):
             words += [option, place.model(name, task, seed)] if name is not None else []
         sizes = {"layers": arm.layers, "hidden-size": arm.hidden_size, "vocabulary": arm.vocabulary}
@@ -120,11 +123,19 @@ def made(arm: Arm, task: str, seed: int, place: Place) -> Row:
 
 
 def outcome(out: Path) -> Row:
-    """What a run made: its metric, its teacher's and its baselines', and steps of each stage."""
+    """What a run made: its metric, those that stand beside it, steps of each stage, and times."""
     metrics = json.loads((out / "metrics.json").read_text())
     stages = [json.loads(path.read_text()) for path in sorted(out.glob("stages/*/facts.json"))]
     name, free = metrics.get("metric"), metrics.get("baselines", {})
+    beside = {role: metrics[role][name] for role in ("deployed", "undistilled") if role in metrics}
+    times = out / "bench.json"
+    if times.is_file():
+        rows = json.loads(times.read_text())["rows"]
+        beside["cpu_ms"] = {
+            f"{row['model']}:{row['backend']}": row["cpu_ms"]["median"] for row in rows
+        }
     return {
+        **beside,
         "metric": name,
         "value": metrics.get("student", {}).get(name),
         "teacher": metrics.get("teacher", {}).get(name),
