@@ -57,7 +57,7 @@ def known_times() -> None:
         return {name: {"latency_ms": taken[name], "cpu_ms": taken[name]} for name in engines}
 
     put(importlib.import_module("alembert.search.phases"), "latency_of", of_shape)
-    put(latency, "of_teacher", lambda *_: 1.0)
+    put(latency, "in_turns", lambda *_: [1.0])
     put(importlib.import_module("alembert.search.trials"), "beside_teacher", lambda *_: (0.01, 1.0))
     put(choose, "timed", of_exports)
 

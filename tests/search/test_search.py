@@ -29,12 +29,12 @@ from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.inference.session import Session
 from alembert.io.errors import UserError
 from alembert.models.building import config_of
-from alembert.models.loading import load_model, load_tokenizer
+from alembert.models.loading import load_tokenizer
 from alembert.recipes import recipe_of
 from alembert.recipes.overrides import with_settings
 from alembert.runs.record import RunRecord
 from alembert.search import halving, held_out, identity, latency, phases, trials
-from alembert.search.latency import Latency, Sample, sample_of
+from alembert.search.latency import Latency, Reference, Sample, sample_of
 from alembert.search.search import search
 from alembert.search.space import RECIPES, USUAL, VOCABULARIES, Budget, Shape, grid
 
@@ -113,7 +113,7 @@ def test_a_shape_that_the_times_of_others_decide_is_not_timed(
 
     def by_layers(student: dict[str, Any], *_: Any) -> tuple[Latency, bool]:
         asked.append(student["num_hidden_layers"])
-        return Latency(student["num_hidden_layers"], 0.0, 0.0), False
+        return Latency(student["num_hidden_layers"], 0.0, 0.0, teacher_ms=9.0), False
 
     monkeypatch.setattr(phases, "latency_of", by_layers)
     task: Any = SimpleNamespace(
@@ -131,6 +131,9 @@ def test_a_shape_that_the_times_of_others_decide_is_not_timed(
     asked.clear()
     phases.time_shapes(replace(budget, min_retention=0.9), task, shapes)
     assert sorted(asked) == [1, 2, 3, 4]  # the fastest that suffices may be any that fits
+    # a speedup is of the teacher's time in the same rounds, whatever it took before
+    faster = replace(budget, max_latency_ms=1.0, min_speedup=3.0)
+    assert phases.time_shapes(faster, task, shapes)[1] == fits
 
 
 def rows_of(*right: float) -> dict[str, Rows]:
@@ -220,13 +223,13 @@ def test_a_latency_is_cpu_time_of_the_calm_round_and_waiting_is_none(
         time.sleep(0.001)
 
     asked: Any = SimpleNamespace(kind="classification", predict=answer)
-    assert latency.timed(asked, sample(tokenizer)) < 0.9  # 1 ms of the clock
+    assert latency.in_turns([asked], sample(tokenizer))[0] < 0.9  # 1 ms of the clock
     assert seen[:3] == ["the film is good", "a dull one", "the film is good"]
     clock = iter(np.cumsum([0.0, 0.010, 0.001, 0.004]))
     monkeypatch.setattr(latency, "ROUNDS", 2)
     watch = SimpleNamespace(thread_time=lambda: next(clock), perf_counter=lambda: 0.0)
     monkeypatch.setattr(latency, "time", watch)
-    assert latency.timed(asked, sample(tokenizer)) == pytest.approx(2.0)
+    assert latency.in_turns([asked], sample(tokenizer)) == pytest.approx([2.0])
 
 
 def test_texts_are_repeated_to_a_length_and_no_longer(tokenizer: BertTokenizerFast) -> None:
@@ -250,7 +253,7 @@ def test_a_shape_is_exported_once_and_other_heads_or_texts_are_timed_anew(
     made: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "_random", lambda *given: made.append(given))
-        patch.setattr(latency, "timed", lambda *_: 1.0)
+        patch.setattr(latency, "in_turns", lambda *_: [1.0])
         latency.latency_of(student, "classification", ("a", "b"), sample(tokenizer, 6))
         latency.latency_of(student, "classification", ("a", "b", "c"), texts)
         latency.latency_of(student | {"num_hidden_layers": 2}, "classification", ("a", "b"), texts)
@@ -274,7 +277,7 @@ def test_a_cached_latency_with_a_flipped_byte_is_named_and_timed_again(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(latency, "_random", lambda *_: None)
-    monkeypatch.setattr(latency, "timed", lambda *_: 123.456)
+    monkeypatch.setattr(latency, "in_turns", lambda *_: [123.456])
     student = shape("tinybert", 1).recipe_for(tiny("bert").config).student
     latency.latency_of(student, "classification", ("a", "b"), sample(tokenizer))
     (file,) = tmp_path.rglob("latency.json")
@@ -385,7 +388,7 @@ def by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def known(student: dict[str, Any], *_: Any) -> tuple[Latency, bool]:
         ms = student["hidden_size"] / 10 + student["intermediate_size"] / 1000
-        return Latency(ms, 1.0, 2.0), True
+        return Latency(ms, 1.0, 2.0, teacher_ms=9.0), True
 
     monkeypatch.setattr(phases, "latency_of", known)
 
@@ -517,7 +520,7 @@ def test_a_search_compares_candidates_by_an_own_metric(
 def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be_served(
     news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, "of_teacher", lambda *_: 9.0)
+    monkeypatch.setattr(latency, "in_turns", lambda *_: [9.0])
     monkeypatch.setattr(trials, "beside_teacher", lambda *_: (0.5, 9.0))
     served: list[Any] = []
     monkeypatch.setattr(
@@ -550,8 +553,11 @@ def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be
 def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
     before = torch.get_num_threads()
     teacher = str(home / "teacher")
-    model = load_model(teacher, "classification")
-    assert 0 < latency.of_teacher(model, teacher, sample(load_tokenizer(teacher))) < 1000
+    texts = sample(load_tokenizer(teacher))
+    twice = [Reference.of(teacher, "classification", 32).session] * 2
+    first, second = latency.in_turns(twice, texts)
+    assert 0 < first < 1000
+    assert 0 < second < 1000
     assert torch.get_num_threads() == before
 
 

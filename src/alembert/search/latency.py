@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from alembert.bench.interleaved import Answer, answer_of
 from alembert.data.splits import RawRows
@@ -48,11 +48,33 @@ SECONDS = 2.0  # of all rounds of a model
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of CPU time a text, and the time that the measurement took."""
+    """Milliseconds of CPU time a text, and the time that the measurement took.
+
+    teacher_ms are those of the teacher in the same rounds, where it was timed, too.
+    """
 
     ms: float
     cpu_s: float
     wall_s: float
+    teacher_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A teacher in torch to time in turns with students, and the config that its time depends on.
+
+    A speedup measured so is the same on a busy machine, which slows both down.
+    """
+
+    session: Session
+    config: str
+
+    @classmethod
+    def of(cls, teacher: str, kind: str, max_length: int) -> "Reference":
+        """Return a saved teacher: eager, fp32, one thread."""
+        model = load_model(teacher, kind).eval()
+        session = session_of_loaded(model, teacher, max_length)
+        return cls(session=session, config=model.config.to_json_string())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +122,17 @@ def _ids(text: Asked, tokenizer: PreTrainedTokenizerBase, **how: bool) -> list[i
 
 
 def latency_of(
-    student: dict[str, Any], kind: str, labels: tuple[str, ...], sample: Sample
-) -> tuple[Latency, bool]:
+    student: dict[str, Any], kind: str, labels: tuple[str, ...], sample: Sample,
+    teacher: Reference | None = None,
+) -> tuple[Latency, bool]:  # fmt: skip
     """Return the latency of a student of these config fields, and whether it was cached.
 
-    The key in the user's cache has shape, head, texts, tokenizer, processor and runtime.
+    The key in the user's cache has shape, head, texts, tokenizer, processor and runtime, and the
+    config of the teacher that it is timed beside, if there is one.
     """
     parts = [2, student, kind, len(labels), sample.digest, onnxruntime.__version__,
              torch.cpu.get_capabilities().get("cpu_name")]  # fmt: skip
+    parts += [teacher.config] if teacher is not None else []
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     at = cache("latency") / key / "latency.json"
     for name in checksums.damaged(at.parent):
@@ -116,8 +141,10 @@ def latency_of(
     if at.is_file():
         return Latency(**read_json(at)), True
     with spent() as cost, tempfile.TemporaryDirectory() as home:
-        ms = timed(_random(Path(home), student, kind, labels, sample), sample)
-    latency = Latency(ms, **cost)
+        sessions = [_random(Path(home), student, kind, labels, sample)]
+        sessions += [teacher.session] if teacher is not None else []
+        ms, *of_teacher = in_turns(sessions, sample)
+    latency = Latency(ms, **cost, teacher_ms=of_teacher[0] if of_teacher else None)
     keep_json(at, latency.__dict__)
     return latency, False
 
@@ -159,37 +186,27 @@ def _random(
     return Session(home, facts=facts, engine=few)
 
 
-def of_teacher(model: PreTrainedModel, path: str, sample: Sample) -> float:
-    """Return the CPU milliseconds of a text in torch: eager, fp32, one thread."""
-    return timed(session_of_loaded(model.eval(), path, sample.max_length), sample)
-
-
 def beside_teacher(
-    folder: Path, backend: str, teacher: str, kind: str, sample: Sample
+    folder: Path, backend: str, teacher: Reference, sample: Sample
 ) -> tuple[float, float]:
-    """Return the CPU milliseconds of a text of an exported model and of its teacher in torch.
-
-    Both are on one thread and answer all texts in turns, so that the machine is as busy for one as
-    for the other.
-    """
+    """Return the CPU milliseconds of a text of an exported model and of its teacher in torch."""
     student = Session(folder, backend, max_length=sample.max_length)
-    loaded = session_of_loaded(load_model(teacher, kind).eval(), teacher, sample.max_length)
-    turns = [_rounds(answer_of(each), sample.texts) for each in (student, loaded)]
-    seconds = list(zip(*turns, strict=False))
-    ms, teachers = (1000 * min(each) / len(sample.texts) for each in zip(*seconds, strict=True))
-    return ms, teachers
+    ms, teacher_ms = in_turns([student, teacher.session], sample)
+    return ms, teacher_ms
 
 
-def timed(session: Session, sample: Sample) -> float:
-    """Return the milliseconds of the thread's CPU time of one text, from the text to its answer."""
-    return of_answers(answer_of(session), sample)
+def in_turns(sessions: Sequence[Session], sample: Sample) -> list[float]:
+    """Return the milliseconds of the thread's CPU time of one text of each, from text to answer.
+
+    It is the mean over all texts in the calmest round, which other processes disturb least. In each
+    round all of them answer all texts.
+    """
+    rounds = zip(*(_rounds(answer_of(each), sample.texts) for each in sessions), strict=False)
+    return [1000 * min(seconds) / len(sample.texts) for seconds in zip(*rounds, strict=True)]
 
 
 def of_answers(answer: Answer, sample: Sample) -> float:
-    """Return the milliseconds of the thread's CPU time that one answer takes.
-
-    It is the mean over all texts in the calmest round, which other processes disturb least.
-    """
+    """Return the milliseconds of the thread's CPU time that one answer takes, as `in_turns`."""
     return 1000 * min(_rounds(answer, sample.texts)) / len(sample.texts)
 
 

@@ -26,12 +26,12 @@ def time_shapes(
 ) -> tuple[list[dict[str, Any]], dict[Shape, float]]:
     """Return a row for each shape, and the milliseconds of those within the budget.
 
-    A twentieth of the budget stays free, since two measurements differ by some percent. Raises
-    UserError where no shape is within it. A shape is not timed if it is larger than one over the
-    budget, nor, unless the search is for the fastest that suffices, if it is smaller than one that
-    is within it.
+    A twentieth of the budget stays free, since two measurements differ by some percent. For a
+    speedup each is timed in turns with the teacher. A shape is not timed if it is larger than one
+    over the budget, nor, unless the search is for the fastest that suffices, if it is smaller than
+    one that is within it. Raises UserError where no shape fits.
     """
-    limit = (1 - MARGIN) * (budget.max_latency_ms or float("inf"))
+    teacher = task.reference if budget.min_speedup is not None else None
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # which Windows has not
     if load > (cores := os.cpu_count() or 1):
         log.info(
@@ -49,10 +49,11 @@ def time_shapes(
             work.tell(shape=shape.name)
             student = shape.recipe_for(task.config).student
             kind, labels = task.splits.task.kind, task.splits.task.labels
-            latency, known = latency_of(student, kind, labels, task.sample)
-            fitting = latency.ms <= limit
-            rows[shape] |= {"latency_ms": latency.ms, "known": known, "cpu_s": latency.cpu_s,
-                            "wall_s": latency.wall_s, "fits": fitting}  # fmt: skip
+            latency, known = latency_of(student, kind, labels, task.sample, teacher)
+            row = {"latency_ms": latency.ms, "teacher_ms": latency.teacher_ms, "known": known,
+                   "cpu_s": latency.cpu_s, "wall_s": latency.wall_s}  # fmt: skip
+            fitting = latency.ms <= (1 - MARGIN) * limit_of(budget, row)
+            rows[shape] |= row | {"fits": fitting}
             if not fitting:
                 left = [each for each in left if not shape.within(each)]
                 continue
@@ -60,13 +61,13 @@ def time_shapes(
             if budget.min_retention is None:
                 left = [each for each in left if not each.within(shape)]
             work.update()
-    timed = [row for row in rows.values() if row["latency_ms"] is not None]
+    timed = [each for each in rows.values() if each["latency_ms"] is not None]
     if not fits:
-        raise _none_fits(budget, min(timed, key=lambda row: float(row["latency_ms"])))
+        raise _none_fits(budget, min(timed, key=lambda each: float(each["latency_ms"])))
     log.info(
         f"{len(fits)} of the {len(timed)} shapes that were timed fit "
-        f"({sum(row['known'] for row in timed)} were known); of {len(shapes) - len(timed)} others "
-        "a smaller one is over the budget, or a larger one within it"
+        f"({sum(each['known'] for each in timed)} were known); of {len(shapes) - len(timed)} "
+        "others a smaller one is over the budget, or a larger one within it"
     )
     return list(rows.values()), fits
 
@@ -76,7 +77,7 @@ def _none_fits(budget: Budget, best: dict[str, Any]) -> UserError:
     limit, ms = budget.max_latency_ms or 0.0, float(best["latency_ms"])
     option, fix = f"--max-latency-ms {limit:g}", f"ask for {ms / (1 - MARGIN):.3g} or more"
     if budget.min_speedup is not None:
-        most = budget.min_speedup * limit * (1 - MARGIN) / ms
+        most = (1 - MARGIN) * (best["teacher_ms"] or budget.min_speedup * limit) / ms
         option = f"--min-speedup {budget.min_speedup:g}, {limit:.3g} ms"
         fix = f"ask for {most:.3g} or less"
     return UserError(
@@ -191,7 +192,7 @@ def train_winner(
 
 def limit_of(budget: Budget, record: Mapping[str, Any]) -> float:
     """Return the milliseconds that a student may take, by its teacher's in the same rounds."""
-    if budget.min_speedup is not None:
+    if budget.min_speedup is not None and record["teacher_ms"] is not None:
         return float(record["teacher_ms"] / budget.min_speedup)
     return budget.max_latency_ms or math.inf
 

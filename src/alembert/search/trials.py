@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from alembert.runs.folder.writing import copy_file
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.search import held_out
-from alembert.search.latency import Sample, beside_teacher, spent
+from alembert.search.latency import Reference, Sample, beside_teacher, spent
 from alembert.search.space import Shape
 from alembert.training.monitor import length_of
 
@@ -49,6 +50,11 @@ class Task:
     @property
     def home(self) -> Path:
         return self.out / HOME
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The teacher, to time beside students."""
+        return Reference.of(self.teacher, self.splits.task.kind, self.sample.max_length)
 
     @property
     def rows(self) -> int:
@@ -160,9 +166,8 @@ def train_fully(task: Task, shape: Shape, vocabulary: str, epochs: float | None)
         keep_json(record, result)
     result = dict(read_json(record))
     if result.get("timed_on") != task.sample.digest or "teacher_ms" not in result:
-        kind = task.splits.task.kind
         ms, teacher_ms = beside_teacher(
-            out / "student", result["backend"], task.teacher, kind, task.sample
+            out / "student", result["backend"], task.reference, task.sample
         )
         result |= {"latency_ms": ms, "teacher_ms": teacher_ms, "timed_on": task.sample.digest}
         keep_json(record, result)
