@@ -119,6 +119,7 @@ def test_a_shape_that_the_times_of_others_decide_is_not_timed(
     task: Any = SimpleNamespace(
         config=BertConfig(),
         sample=None,
+        reference=None,
         splits=SimpleNamespace(task=SimpleNamespace(kind="", labels=())),
     )
     shapes = [each for each in grid(BertConfig(), ("house",), False) if each.hidden_size == 768]
