@@ -48,9 +48,11 @@ def models(tmp_path: Path) -> dict[str, Model]:
         timed("teacher", "torch", 8, 91), timed("teacher", "onnx", 4, 91),
         timed("teacher", "int8", 2, 24), timed("student", "torch", 4, 70),
         timed("student", "onnx", 2, 70), timed("student", "int8", 0.5, 18),
+        timed("tfidf", "scikit-learn", 0.25, 0),
     ]  # fmt: skip
     deployed = {
-        "deployed": {"backend": "int8", "accuracy": 0.74}, "teacher_int8": {"accuracy": 0.79}
+        "deployed": {"backend": "int8", "accuracy": 0.74}, "teacher_int8": {"accuracy": 0.79},
+        "baselines": {"majority": {"accuracy": 0.1}, "tfidf": {"accuracy": 0.7}},
     }  # fmt: skip
     return {
         "teacher": Model(tmp_path / "teacher"),
@@ -63,7 +65,7 @@ def test_each_model_has_a_row_in_torch_and_one_as_it_is_deployed(models: dict[st
     table = _compared(models)
     assert {name: (row["accuracy"], row["size_mb"]) for name, row in table.items()} == {
         "teacher": (0.8, 91), "teacher, int8": (0.79, 24), "TinyBERT": (0.76, 70),
-        "TinyBERT, int8": (0.74, 18), "MobileBERT": (0.76, 70),
+        "TinyBERT, int8": (0.74, 18), "MobileBERT": (0.76, 70), "TF-IDF": (0.7, 0),
     }  # fmt: skip
 
 
@@ -74,3 +76,4 @@ def test_the_table_is_printed_with_times_beside_the_teacher(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == "teacher torch fp32 91 MB 0.800 - 8.00 ms"
     assert lines[4] == "int8 18 MB 0.740 92.5 % 0.50 ms (16.0x)"
+    assert lines[6] == "TF-IDF scikit-learn - 0.700 - 0.25 ms (32.0x)"

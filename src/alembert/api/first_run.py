@@ -114,9 +114,11 @@ def quickstart(
 def _compared(models: dict[str, Model]) -> dict[str, dict[str, Any]]:
     """Return size, CPU time and test accuracy of each model, in torch and as it is deployed.
 
-    They are those of the students' runs, each of which timed its teacher beside itself.
+    They are those of the students' runs, each of which timed its teacher beside itself, and the
+    baselines, which are the same in all of them.
     """
     from alembert.evaluation.uncertainty import phrases
+    from alembert.report.comparison import BASELINES
     from alembert.runs.record import RunRecord
 
     runs = {name: RunRecord(each.folder) for name, each in models.items() if name != "teacher"}
@@ -136,4 +138,9 @@ def _compared(models: dict[str, Model]) -> dict[str, dict[str, Any]]:
                     "accuracy": run.metrics[form]["accuracy"],
                     "kept": "; ".join(each.share for each in kept),
                 }
+    first = next(iter(runs.values()))
+    for row in first.bench:
+        if row["model"] in BASELINES:
+            name, found = BASELINES[row["model"]], first.metrics["baselines"][row["model"]]
+            table[name] = {**row, "model": name, "accuracy": found["accuracy"], "kept": ""}
     return table

@@ -31,8 +31,7 @@ def quickstart(
         "next, with your own file (columns text and label):\n"
         f"  alembert finetune {teacher or builtin_teacher()} --train yours.csv --eval test.csv "
         "--out teacher\n"
-        "  alembert distill distilbert --teacher teacher --train yours.csv --eval test.csv "
-        "--out run"
+        "  alembert distill --teacher teacher --train yours.csv --eval test.csv --out run"
     )
 
 
@@ -101,17 +100,17 @@ def _print(model: Model) -> None:
 def _print_table(table: dict[str, dict[str, Any]]) -> None:
     """Print size, test accuracy, retention and CPU time of each model, in torch and in int8."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    rows = Table(
-        "model", "", "size", "test accuracy", "kept", "CPU a text", box=None, pad_edge=False
-    )
+    model, time_of = (Column(name, no_wrap=True) for name in ("model", "CPU a text"))
+    rows = Table(model, "", "size", "accuracy", "kept", time_of, box=None, pad_edge=False)
     for name, row in table.items():
         precision = " fp32" if row["backend"] in ("torch", "onnx") else ""
+        size = f"{row['size_mb']:.0f} MB" if row["size_mb"] else "-"
         times = [ratio["value"] for ratio in row["ratios"] if ratio["to"] == "teacher:torch"]
         rows.add_row(
             row["model"] if name == row["model"] else "", row["backend"] + precision,
-            f"{row['size_mb']:.0f} MB", f"{row['accuracy']:.3f}", row["kept"] or "-",
+            size, f"{row['accuracy']:.3f}", row["kept"] or "-",
             f"{row['cpu_ms']['median']:.2f} ms" + "".join(f" ({each:.1f}x)" for each in times),
         )  # fmt: skip
     Console(markup=False).print(rows)
