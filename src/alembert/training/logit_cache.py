@@ -34,7 +34,7 @@ from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length
 
 MEMORY = 2**32  # bytes of a stage's states, at most, and an eighth of the machine's memory
-EPOCHS = 2  # that a stage reads at least, for its states to be kept
+EPOCHS = 1.25  # that a stage reads at least, for its states to be kept: they are one pass
 TOKENS = 4096  # of a batch whose states are computed to be kept, with padding
 PART = 4096  # rows of a file; an interrupted run loses one file at most
 BATCH = 64
