@@ -628,6 +628,19 @@ def test_a_search_of_the_first_version_goes_on_by_the_names_of_its_files(
         identity.check(out, str(home / "teacher"), Files(train=str(home / "test.csv")), {"seed": 0})
 
 
+def test_texts_without_labels_are_learnt_from_with_the_teachers_answers(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more.csv").write_text("text\na dull film\nthe film is good\n")
+    asked: list[Any] = []
+    monkeypatch.setattr("alembert.search.search._result", lambda _, task, __: asked.append(task))
+    options = {"train": str(home / "train.csv"), "max_latency_ms": 1.0, "max_length": 32}
+    for more in ({}, {"unlabelled": str(tmp_path / "more.csv")}):
+        with pytest.raises(TypeError):  # no result is made
+            api.search(str(home / "teacher"), tmp_path / f"found{len(more)}", **options, **more)
+    assert asked[1].rows == asked[0].rows + 2
+
+
 def test_the_verb_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     train = task_file(tmp_path / "t.csv")
     with pytest.raises(UserError, match=r"^a search needs texts to learn from: give --train"):

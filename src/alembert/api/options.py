@@ -117,6 +117,7 @@ class SearchOptions(Texts, total=False):
     max_latency_ms: float | None
     min_retention: float | None
     min_speedup: float | None
+    unlabelled: "Given | None"
     length: int | None
     trials: int
     steps: int

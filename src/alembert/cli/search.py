@@ -39,9 +39,9 @@ def _tune(out: Path, **given: Any) -> None:
 
 search = o.verb(
     _search,
-    "teacher out max_latency_ms min_retention min_speedup train valid eval task text text_pair "
-    "label kind skip_bad_rows metric length trials steps epochs recipes vocabulary max_length seed "
-    "precision serve",
+    "teacher out max_latency_ms min_retention min_speedup train valid eval unlabelled task text "
+    "text_pair label kind skip_bad_rows metric length trials steps epochs recipes vocabulary "
+    "max_length seed precision serve",
     teacher=(Annotated[str, option("--teacher", "fine-tuned teacher: folder or hub id")], ...),
     max_latency_ms=(
         Annotated[o.NUMBER, option("--max-latency-ms", "most ms of a text in int8, one thread")],
