@@ -54,13 +54,13 @@ def time_shapes(
                    "cpu_s": latency.cpu_s, "wall_s": latency.wall_s}  # fmt: skip
             fitting = latency.ms <= (1 - MARGIN) * limit_of(budget, row)
             rows[shape] |= row | {"fits": fitting}
+            work.update()
             if not fitting:
                 left = [each for each in left if not shape.within(each)]
                 continue
             fits[shape] = latency.ms
             if budget.min_retention is None:
                 left = [each for each in left if not each.within(shape)]
-            work.update()
     timed = [each for each in rows.values() if each["latency_ms"] is not None]
     if not fits:
         raise _none_fits(budget, min(timed, key=lambda each: float(each["latency_ms"])))
