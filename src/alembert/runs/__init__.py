@@ -8,6 +8,6 @@ without its teacher. The inner part `folder` compares, writes and repairs a run 
 `record` reads one. `trim` makes a saved model's vocabulary smaller. `preview` counts a run's rows
 and measures a few of its steps before it is started.
 
-For other rooms: job, run, stages, texts, evaluate, record, trim, folder,
+For other rooms: job, run, stages, texts, evaluate, baselines, record, trim, folder,
 preview.
 """
