@@ -41,6 +41,7 @@ def evaluate(
     label: str | None = None,
     kind: str | None = None,
     skip_bad_rows: int = 0,
+    fix_offsets: bool = False,
     slices: Sequence[str] = (),
     max_length: int = 128,
     sequences: int = 2000,
@@ -63,7 +64,10 @@ def evaluate(
         if slices:
             raise UserError(f"--slice {slices[0]}: is a column of labelled texts: it needs --data")
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
-    files = labelled_files(data, columns, text, text_pair, label, kind, skip_bad_rows)
+    files = labelled_files(data, {
+        "columns": columns, "text": text, "text_pair": text_pair, "label": label, "kind": kind,
+        "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,
+    })  # fmt: skip
     judged = judge(str(model), files, max_length, backend, sliced=slices)
     found: dict[str, Any] = dict(judged.metrics)
     if slices:
