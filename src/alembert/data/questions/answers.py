@@ -17,14 +17,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 
 from alembert.data.files.skipped import BadRow
-from alembert.data.labels import (
-    Columns,
-    first_of,
-    holds_text,
-    is_list,
-    list_names,
-    named_column,
-)
+from alembert.data.labels import Columns, first_of, holds_text, is_list, list_names
 from alembert.data.questions.offsets import fault_of, short
 from alembert.data.several import replaced
 from alembert.io.errors import UserError
@@ -107,10 +100,8 @@ def read_questions(
 def _columns_of(rows: Dataset, source: str, named: Named, asked: bool) -> _Where | None:
     """The columns of questions; None where there are none and the user has not asked for them."""
     found = [
-        named_column(rows, source, name, option) if name else first_of(rows, usual)
-        for name, option, usual in zip(
-            named, ("--text", "--text-pair", "--label"), (QUESTION, CONTEXT, ANSWERS), strict=True
-        )
+        first_of(rows, usual if name is None else [name.strip().casefold()])
+        for name, usual in zip(named, (QUESTION, CONTEXT, ANSWERS), strict=True)
     ]
     question, context, answers = found
     start = first_of(rows, [name for name in STARTS if name not in found])
@@ -122,14 +113,14 @@ def _columns_of(rows: Dataset, source: str, named: Named, asked: bool) -> _Where
             return _Where(question, context, answers, start)
     if not asked:
         return None
+    options = ("--text", "--text-pair", "--label")
     missing = [
-        f"no column {usual[0]!r} ({option} names it)"
-        for each, usual, option in (
-            (question, QUESTION, "--text"), (context, CONTEXT, "--text-pair"),
-            (answers, ANSWERS, "--label"),
+        f"no column {name or usual[0]!r} ({option} names it)"
+        for each, name, usual, option in zip(
+            found, named, (QUESTION, CONTEXT, ANSWERS), options, strict=True
         )
         if each is None
-    ]  # fmt: skip
+    ]
     why = missing[0] if missing else (
         f"{answers!r} holds no dictionary of text and answer_start, and no column {STARTS[0]!r} "
         "has the offsets"
