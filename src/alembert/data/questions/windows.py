@@ -5,6 +5,7 @@ before. What a window knows lies in its labels, one a token: IGNORED where no an
 end, else 0, START, END or both. The first token stands for "no answer here".
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,11 +48,14 @@ class Windows(Encoded):
     """Windows of questions; texts (N,) has the number of each one's question.
 
     places (N,) are the numbers, among the tokens of the whole context, of each window's first one.
+    threshold is that of the model that answers: "no answer" has to be better than the best span by
+    more. By default it never is.
     """
 
     questions: tuple[Question, ...]
     of: NDArray[np.int64]
     places: NDArray[np.int64]
+    threshold: float = math.inf
 
     @property
     def texts(self) -> NDArray[np.int64]:
