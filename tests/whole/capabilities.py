@@ -35,7 +35,7 @@ from whole.entries import (
 import alembert
 from alembert import api
 from alembert.api import Model
-from alembert.augmentation.augment_file import WRITERS
+from alembert.augmentation.writing import WRITERS
 from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client
 from alembert.data.corpus.paragraphs import STREAMS

@@ -33,8 +33,9 @@ from alembert.data.labels import (
     label_column,
     list_names,
 )
-from alembert.data.questions.answers import QUESTIONS, read_questions
+from alembert.data.questions.answers import read_questions
 from alembert.data.tasks import KINDS, kind_of
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 
 _MOST_CLASSES = 20  # whole numbers written as fractions are scores when there are more of them

@@ -15,6 +15,7 @@ from alembert.data.encoded import Encoded, concat
 from alembert.data.files.skipped import Skips, refuse
 from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
+from alembert.data.questions.answers import are_questions
 from alembert.data.sources import Given, Source
 from alembert.data.tasks import (
     Asked,
@@ -305,6 +306,8 @@ def are_pairs(files: Files) -> bool:
     """Whether the training rows hold two texts each."""
     if files.task is not None:
         return sources.has_pairs(files.task)
+    if are_questions(files.train.rows, files.named, files.kind):
+        return True
     return find_columns(files.train.rows, files.train.name, *files.named).text_pair is not None
 
 

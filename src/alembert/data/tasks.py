@@ -21,11 +21,11 @@ from alembert.data.labels import (
     placeholders,
     scores,
 )
-from alembert.data.questions.answers import ENDS, QUESTIONS, holds_answers
+from alembert.data.questions.answers import holds_answers
 from alembert.data.questions.apart import contexts_apart
 from alembert.data.questions.windows import encode_questions, questions_in
 from alembert.data.sources import GLUE
-from alembert.io.answers import is_bio
+from alembert.io.answers import ENDS, QUESTIONS, is_bio
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
 

@@ -3,8 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from alembert.io.errors import UserError
+
+QUESTIONS: Final = "question answering"  # the kind of task whose answers are spans of a context
+ENDS = ("start", "end")  # its labels: the two logits of a token
 
 Text = str | Sequence[str]  # a text, a pair of texts, or the words of a text
 Texts = Text | Iterable[Text]  # a str, or a tuple that is a pair, is a single text

@@ -100,6 +100,9 @@ class Term(BaseModel, ABC):
     def count(self, batch: Batch) -> Tensor:
         """The number, (), of items of a batch that the term's mean is over."""
         mask, labels = batch["attention_mask"], batch.get("labels")
+        if "spans" in batch and self.over in ("labels", "answers"):
+            told = (batch["spans"] > 0).any(dim=1).sum()  # windows whose answer is known
+            return told if self.over == "labels" else mask.new_tensor(len(mask))
         if labels is not None and (self.over == "labels" or getattr(self, "rows", "") == "masked"):
             return (~torch.isnan(labels) if labels.is_floating_point() else labels != -100).sum()
         if self.over == "pairs":

@@ -13,6 +13,7 @@ from alembert.data.encoded import describe_cut
 from alembert.data.summary.describe import describe_shared, describe_splits, describe_task
 from alembert.export import deployed
 from alembert.export.choose import KEEP, Criterion
+from alembert.io.answers import QUESTIONS
 from alembert.io.files import read_json
 from alembert.io.locks import locked
 from alembert.models.precision import precision_of
@@ -126,6 +127,9 @@ def _finished(job: Job) -> bool:
 def _export(job: Job, texts: RunTexts) -> None:
     """Export the student of a task, unless that is done, chosen by the held-out texts."""
     splits = texts.student.splits
+    if splits is not None and splits.task.kind == QUESTIONS:
+        log.info(f"no int8 export: {QUESTIONS} is not exported yet")
+        return
     if splits is None or deployed.found(job.result) is not None or not deployed.can_export():
         return
     (job.out / METRICS).unlink(missing_ok=True)  # of a run that was finished without an export

@@ -67,11 +67,12 @@ def test_the_threshold_is_that_of_the_model_or_of_its_logits(data: Windows) -> N
     rows[2][0] = 4.0  # the third question alone has no answer
     assert scores.with_threshold(data, {"null_threshold": 0.5}).threshold == 0.5
     assert scores.with_threshold(data, {}).threshold == 0.0
-    chosen = scores.with_threshold(data, {}, rows)
+    chosen = scores.with_best_threshold(data, rows)
     assert -6 < chosen.threshold < 2
     assert metrics(TASK, rows, chosen)["f1"] == 1.0
     answered = replace(data, questions=data.questions[:2] * 2)
-    assert scores.with_threshold(answered, {}, rows).threshold == math.inf
+    assert scores.with_threshold(answered, {}).threshold == math.inf
+    assert scores.with_best_threshold(answered, rows).threshold == math.inf
 
 
 def test_intervals_draw_questions(data: Windows) -> None:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, List, Value
@@ -20,11 +20,10 @@ from alembert.data.files.skipped import BadRow
 from alembert.data.labels import Columns, first_of, holds_text, is_list, list_names
 from alembert.data.questions.offsets import fault_of, short
 from alembert.data.several import replaced
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
-QUESTIONS: Final = "question answering"  # the kind of task
-ENDS = ("start", "end")  # the two logits of a token, as labels of the task
 QUESTION, CONTEXT = ("question",), ("context",)
 ANSWERS = ("answers", "answer", "answer_text", "text")
 STARTS = ("answer_start", "start", "answer_starts")
@@ -54,6 +53,11 @@ def holds_answers(data: Dataset, column: str | None) -> bool:
     """Whether a column holds answers and their offsets, in the form that `read_questions` makes."""
     feature = data.features[column] if column is not None else None
     return isinstance(feature, dict) and set(feature) >= _KEYS
+
+
+def are_questions(rows: Dataset, named: Named, kind: str | None) -> bool:
+    """Whether rows are questions whose answers are spans of a context, or are said to be such."""
+    return kind in (None, QUESTIONS) and _columns_of(rows, "", named, False) is not None
 
 
 def read_questions(

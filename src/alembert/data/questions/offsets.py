@@ -1,6 +1,7 @@
 """Offsets that do not fit the text of an answer: why, and which offset is meant."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -28,6 +29,13 @@ def fault_of(context: str, text: str, start: int) -> Fault | None:
         return Fault(f"its answer {short(text)} is not in the context")
     nearest = min(found, key=lambda each: abs(each - start))
     return Fault(f"{why}; the nearest such text begins at {nearest}")
+
+
+def places_of(answers: Sequence[str], context: str) -> list[tuple[int, int]]:
+    """Where any of the answers stands in a context: (start, end) of each place."""
+    return [
+        match.span() for each in answers if each for match in re.finditer(re.escape(each), context)
+    ]
 
 
 def _but_for_blanks(context: str, text: str, start: int) -> tuple[str, int] | None:

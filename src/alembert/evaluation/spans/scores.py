@@ -1,5 +1,6 @@
 """Exact match and F1 of a model's answers, a question a row, and its loss on windows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -53,19 +54,25 @@ def has_unanswerable(data: Windows) -> bool:
     return any(question.answers == () for question in data.questions)
 
 
-def with_threshold(
-    data: Windows, config: Mapping[str, Any], logits: Sequence[Any] | None = None
-) -> Windows:
-    """The questions with the threshold of "no answer" of a model's config.
+def with_threshold(data: Windows, config: Mapping[str, Any]) -> Windows:
+    """The questions with the threshold of "no answer" in a model's config.
 
-    For a model that has none, it is the best one by the model's logits on these questions, if they
-    are given, and else 0 where some have no answer. Where all have one, no answer is never given.
+    For a model that has none it is 0 where some questions have no answer; where all have one, no
+    answer is never given.
     """
-    if (threshold := config.get(THRESHOLD)) is not None:
-        return replace(data, threshold=float(threshold))
+    usual = 0.0 if has_unanswerable(data) else math.inf
+    found = config.get(THRESHOLD)
+    return replace(data, threshold=usual if found is None else float(found))
+
+
+def with_best_threshold(data: Windows, logits: Sequence[Any]) -> Windows:
+    """The questions with the threshold that is best by a model's logits on them.
+
+    They stay as they are where all have an answer.
+    """
     if not has_unanswerable(data):
         return data
-    return replace(data, threshold=0.0 if logits is None else threshold_of(logits, data))
+    return replace(data, threshold=threshold_of(logits, data))
 
 
 def threshold_of(logits: Sequence[Any], data: Windows) -> float:

@@ -15,12 +15,12 @@ from scipy import sparse
 from seqeval.metrics.sequence_labeling import get_entities
 
 from alembert.data.encoded import Encoded
-from alembert.data.questions.answers import QUESTIONS
 from alembert.data.tasks import Task, beta_of, precision_of
 from alembert.evaluation import own_metric
 from alembert.evaluation.metrics import Logits, labelled_rows, positive_class, positives
 from alembert.evaluation.own_metric import Labelled
 from alembert.evaluation.spans.scores import NAMES
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
 

@@ -68,6 +68,8 @@ def run_stage(
         log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
     writing.keep_stage(stage_folder, facts)
     student = prepared.distillation.student
+    if splits is not None and stage.data == "task" and stage.reads_logits:
+        validation.keep_threshold(student, splits, texts.student.pad)
     writing.save_model(student, texts.student.tokenizer, stage_folder / "model")
     checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = (
