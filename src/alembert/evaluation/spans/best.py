@@ -7,6 +7,7 @@ it begins in, and where windows begin makes no difference to equal logits of a t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from alembert.data.questions.windows import Windows
 LONGEST = 30  # tokens of an answer, as in BERT's code
 
 Floats = NDArray[np.floating]
+Given = NDArray[Any] | list[NDArray[np.float32]]  # logits (T, 2) of each window
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ def best_span(start: Floats, end: Floats, most: int = LONGEST) -> tuple[int, int
     sums = np.full((count, min(most, count)), -np.inf)
     for more in range(sums.shape[1]):
         sums[: count - more, more] = start[: count - more] + end[more:]
-    first, more = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(first), int(first + more), float(sums[first, more])
+    first, longer = divmod(int(sums.argmax()), sums.shape[1])
+    return first, first + longer, float(sums[first, longer])
 
 
-def found_in(logits: Sequence[Floats], data: Windows) -> list[Found]:
+def found_in(logits: Given, data: Windows) -> list[Found]:
     """The best span of each question, by the logits (T, 2) of each window.
 
     The score of "no answer" is that of the window in which it is lowest: an answer there is enough.

@@ -1,18 +1,17 @@
 """Exact match and F1 of a model's answers, a question a row, and its loss on windows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from alembert.data.encoded import IGNORED
 from alembert.data.questions.windows import END, START, Windows
 from alembert.evaluation.own_metric import Labelled
-from alembert.evaluation.spans.best import best_threshold, found_in
+from alembert.evaluation.spans.best import Given, best_threshold, found_in
 from alembert.evaluation.spans.official import scores
 from alembert.io.errors import UserError
 
@@ -20,17 +19,18 @@ NAMES = ("exact_match", "f1")  # of the columns of scores
 THRESHOLD = "null_threshold"  # the field of a model's config
 
 
-def answers_of(logits: Sequence[Any], data: Windows) -> list[str]:
+def answers_of(logits: Given, data: Windows) -> list[str]:
     """The answer to each question, "" for none, by the logits (T, 2) of each window.
 
-    In place of logits there may be the answers themselves, of a baseline that has no logits.
+    In place of logits there may be the answers themselves, an array of objects: those of a baseline
+    that has no logits.
     """
     if isinstance(logits, np.ndarray) and logits.dtype == object:
         return [str(answer) for answer in logits]
     return [each.answer(data.threshold) for each in found_in(logits, data)]
 
 
-def rows_of(logits: Sequence[Any], data: Windows) -> Labelled:
+def rows_of(logits: Given, data: Windows) -> Labelled:
     """The exact match and F1 (N, 2), in place of logits, of the questions whose answers are told.
 
     Raises UserError where no question tells its answers.
@@ -43,7 +43,7 @@ def rows_of(logits: Sequence[Any], data: Windows) -> Labelled:
     return Labelled(found, np.zeros(len(told)), np.array(told, np.int64))
 
 
-def metrics(logits: Sequence[Any], data: Windows) -> dict[str, float]:
+def metrics(logits: Given, data: Windows) -> dict[str, float]:
     """The exact match and F1, as shares."""
     means = rows_of(logits, data).logits.mean(axis=0)
     return dict(zip(NAMES, means.tolist(), strict=True))
@@ -65,7 +65,7 @@ def with_threshold(data: Windows, config: Mapping[str, Any]) -> Windows:
     return replace(data, threshold=usual if found is None else float(found))
 
 
-def with_best_threshold(data: Windows, logits: Sequence[Any]) -> Windows:
+def with_best_threshold(data: Windows, logits: Given) -> Windows:
     """The questions with the threshold that is best by a model's logits on them.
 
     They stay as they are where all have an answer.
@@ -75,7 +75,7 @@ def with_best_threshold(data: Windows, logits: Sequence[Any]) -> Windows:
     return replace(data, threshold=threshold_of(logits, data))
 
 
-def threshold_of(logits: Sequence[Any], data: Windows) -> float:
+def threshold_of(logits: Given, data: Windows) -> float:
     """The threshold of "no answer" with which F1 on these questions is highest."""
     found = found_in(logits, data)
     told = [
@@ -92,7 +92,7 @@ def threshold_of(logits: Sequence[Any], data: Windows) -> float:
     return best_threshold([each for each, _ in told], spans, none)
 
 
-def loss(logits: Sequence[NDArray[np.floating]], data: Windows) -> float:
+def loss(logits: Given, data: Windows) -> float:
     """The mean cross entropy of start and end over the tokens that may be one, over windows."""
     total, count = 0.0, 0
     for i, row in enumerate(logits):

@@ -7,6 +7,7 @@ highest cosine with the question's.
 import re
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def baselines_of(train: Windows, test: Windows) -> dict[str, Baseline]:
     }  # fmt: skip
 
 
-def no_answers(data: Windows) -> NDArray[np.object_]:
+def no_answers(data: Windows) -> NDArray[Any]:
     """The answers (N,) of whoever never answers."""
     return np.array([""] * len(data.questions), dtype=object)
 
@@ -61,7 +62,7 @@ def _baseline(
     questions: Sequence[Question],
     seconds: float = 0.0,
 ) -> Baseline:
-    def asked(text: Text) -> NDArray[np.object_]:
+    def asked(text: Text) -> NDArray[Any]:
         return np.array([answer(str(text[0]), str(text[1]))], dtype=object)
 
     given = [answer(question.text, question.context) for question in questions]
