@@ -51,6 +51,11 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
         """The number of the text that each row is of, (N,): of windows several have the same."""
         return np.arange(len(self))
 
+    @property
+    def count(self) -> int:
+        """The number of texts."""
+        return len(np.unique(self.texts))
+
     @classmethod
     def further(cls, parts: Sequence["Encoded"]) -> dict[str, Any]:
         """The fields of a subclass for the rows of all parts together, for `concat`."""

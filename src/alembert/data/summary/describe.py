@@ -1,8 +1,5 @@
 """Says in a line each which task was read from the files, and how many rows there are."""
 
-import numpy as np
-
-from alembert.data.encoded import Encoded
 from alembert.data.labels import Columns, list_names
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
@@ -46,21 +43,17 @@ def describe_rows(
 
 def describe_splits(splits: Splits) -> str:
     """The phrase on the rows of these splits."""
-    labelled, learnt = len(splits.rows), _texts_of(splits.train)
+    labelled, learnt = len(splits.rows), splits.train.count
     varied = len(splits.variants.of) if splits.variants is not None else 0
     told = describe_rows(
         labelled,
-        _texts_of(splits.valid),
-        None if splits.test is None else _texts_of(splits.test),
+        splits.valid.count,
+        None if splits.test is None else splits.test.count,
         learnt - labelled - varied,
         varied,
     )
     windows = len(splits.train)
     return told if windows == learnt else f"{told}; those to learn from are {windows:,} windows"
-
-
-def _texts_of(rows: Encoded) -> int:
-    return len(np.unique(rows.texts))
 
 
 def describe_shared(splits: Splits) -> str | None:

@@ -157,7 +157,7 @@ def _error(task: Task, logits: Logits, data: Encoded, value: float) -> float:
     """Return the standard error of the task's metric, of one's own by a jackknife over texts."""
     if is_named(task.metric):
         return own_metric.standard_error(task.metric, labelled_rows(task, logits, data))
-    return standard_error(task.metric, value, len(np.unique(data.texts)))
+    return standard_error(task.metric, value, data.count)
 
 
 def standard_error(metric: str, value: float, rows: int) -> float:
