@@ -1,6 +1,7 @@
 """Questions of any file get one form, and offsets that do not fit are named and mended."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ def labelled(path: str | Path, **more: Any) -> Labelled:
     return files.labelled(files.train, None)
 
 
-def written(path: Path, answers: object, **columns: object) -> Path:
-    rows = [
-        {"question": "Where?", "context": CONTEXT, "answers": each, **columns} for each in answers
-    ]
+def written(path: Path, answers: Sequence[object]) -> Path:
+    rows = [{"question": "Where?", "context": CONTEXT, "answers": each} for each in answers]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -65,6 +64,13 @@ def test_parquet_of_the_hub_and_named_columns_are_read(tmp_path: Path) -> None:
     frame.to_parquet(path)
     named = {"text": "ask", "text_pair": "passage", "label": "gold"}
     assert labelled(path, **named).rows["gold"][:] == [ROME]
+
+
+def test_rows_in_memory_are_read() -> None:
+    rows = [{"question": "Where?", "context": CONTEXT, "answers": each} for each in (ROME, NONE)]
+    for given in (rows, pd.DataFrame(rows)):
+        files = Files(train=given)
+        assert files.labelled(files.train, None).rows["answers"][:] == [ROME, NONE]
 
 
 def test_a_pair_of_texts_with_a_label_stays_a_pair(tmp_path: Path) -> None:

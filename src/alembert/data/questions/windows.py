@@ -6,8 +6,9 @@ end, else 0, START, END or both. The first token stands for "no answer here".
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from alembert.data.encoded import IGNORED, Encoded
+from alembert.data.encoded import IGNORED, Encoded, concat
 from alembert.data.labels import Columns
 from alembert.data.questions.answers import ID
 from alembert.io.errors import UserError
@@ -134,54 +135,58 @@ def encode_questions(
         )
     most = min(LONGEST, room // 2)
     shared = min(max_length // 3 if overlap is None else overlap, (room - most) // 2)
-    rows = list[tuple[Encoding, int, int]]()  # a window, its question and its place
-    questions, cut = list[Question](), 0
+    parts = list[Windows]()
     with Work("tokenising", len(asked), "questions") as work:
         for start in range(0, len(asked), BATCH):
             part = asked[start : start + BATCH]
-            texts = _cut([each.text for each in part], tokenizer, most)
-            cut += sum(text != each.text for text, each in zip(texts, part, strict=True))
-            batch = tokenizer(
-                texts,
-                [each.context for each in part],
-                truncation="only_second",
-                max_length=max_length,
-                stride=shared,
-                return_overflowing_tokens=True,
-                return_attention_mask=False,
-            )
-            assert batch.encodings is not None
-            windows: list[list[Encoding]] = [[] for _ in part]
-            sample = batch["overflow_to_sample_mapping"]
-            for number, encoding in zip(sample, batch.encodings, strict=True):
-                windows[number].append(encoding)
-            for each, found in zip(part, windows, strict=True):
-                places, offsets = _placed(found, shared)
-                question = Question(each.id, each.text, each.context, offsets, each.answers)
-                number = len(questions)
-                rows += ((window, number, at) for window, at in zip(found, places, strict=True))
-                questions.append(question)
+            parts.append(_encode(part, tokenizer, max_length, most, shared))
             work.update(len(part))
-    labels = [
-        label
-        for window, number, place in rows
-        for label in _labels(window, place, questions[number].offsets, asked[number])
-    ]
-    has_types = "token_type_ids" in tokenizer.model_input_names
+    whole = concat(*parts)
+    assert isinstance(whole, Windows)
+    return whole
+
+
+def _encode(
+    asked: Sequence[Asked],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    most: int,
+    shared: int,
+) -> Windows:
+    """Encodes a few questions, of each of which at most `most` tokens are read."""
+    texts = _cut([each.text for each in asked], tokenizer, most)
+    batch = tokenizer(
+        texts,
+        [each.context for each in asked],
+        truncation="only_second",
+        max_length=max_length,
+        stride=shared,
+        return_overflowing_tokens=True,
+        return_attention_mask=False,
+    )
+    assert batch.encodings is not None
+    of = np.array(batch["overflow_to_sample_mapping"], np.int64)
+    windows: list[list[Encoding]] = [[] for _ in asked]
+    for number, encoding in zip(of, batch.encodings, strict=True):
+        windows[number].append(encoding)
+    questions, places, labels = list[Question](), list[int](), list[int]()
+    for each, found in zip(asked, windows, strict=True):
+        starts, offsets = _placed(found, shared)
+        questions.append(Question(each.id, each.text, each.context, offsets, each.answers))
+        places += starts
+        for window, place in zip(found, starts, strict=True):
+            labels += _labels(window, place, offsets, each)
+    types = batch.get("token_type_ids")
     return Windows(
-        input_ids=np.array([i for window, _, _ in rows for i in window.ids], np.int32),
-        lengths=[len(window) for window, _, _ in rows],
+        input_ids=np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
+        lengths=[len(window) for window in batch.encodings],
         labels=np.array(labels, np.int32),
-        token_type_ids=(
-            np.array([i for window, _, _ in rows for i in window.type_ids], np.int8)
-            if has_types
-            else None
-        ),
+        token_type_ids=None if types is None else np.fromiter(chain.from_iterable(types), np.int8),
         per_token=True,
-        truncated=cut,
+        truncated=sum(text != each.text for text, each in zip(texts, asked, strict=True)),
         questions=tuple(questions),
-        of=np.array([number for _, number, _ in rows], np.int64),
-        places=np.array([place for _, _, place in rows], np.int64),
+        of=of,
+        places=np.array(places, np.int64),
     )
 
 
@@ -210,9 +215,7 @@ def _placed(windows: Sequence[Encoding], shared: int) -> tuple[list[int], NDArra
     return places, np.array(offsets, np.int32).reshape(-1, 2)
 
 
-def _labels(
-    window: Encoding, place: int, offsets: NDArray[np.int32], asked: Asked
-) -> Iterator[int]:
+def _labels(window: Encoding, place: int, offsets: NDArray[np.int32], asked: Asked) -> list[int]:
     """The labels of a window's tokens, by the first of the right answers.
 
     A window without the whole answer has START and END at its first token.
@@ -228,7 +231,8 @@ def _labels(
                 ends = tokens[first - place], tokens[last - place]
         labels[ends[0]] |= START
         labels[ends[1]] |= END
-    yield from labels.tolist()
+    found: list[int] = labels.tolist()
+    return found
 
 
 def _span(offsets: NDArray[np.int32], start: int, answer: str) -> tuple[int, int]:
