@@ -16,11 +16,13 @@ from alembert.data.encoded import Encoded
 from alembert.data.questions.windows import Windows
 from alembert.data.splits import Files
 from alembert.evaluation.spans.best import found_in
+from alembert.evaluation.uncertainty.compared import compare
 from alembert.io.errors import UserError
 from alembert.models.loading import label_names_of, load_config, load_model
 from alembert.recipes.choose import choose_recipe
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
+from alembert.report import model_card, page
 from alembert.runs import evaluate
 from alembert.runs.job import Job
 from alembert.runs.run import run
@@ -198,3 +200,31 @@ def test_where_all_questions_have_an_answer_one_is_always_given(
     path = squad(tmp_path / "q.json", [("the film was good", [one])])
     judged = evaluate.judge(teacher, Files(train=path), 16)
     assert windows(judged.data).threshold == math.inf
+
+
+def test_models_are_compared_on_the_same_questions(
+    tmp_path: Path, tokenizer: BertTokenizerFast, files: Files
+) -> None:
+    paths = [teacher_in(tmp_path, tokenizer), saved(tmp_path / "b", tokenizer, HEAD, seed=2)]
+    judged = {path: evaluate.judge(path, Files(train=files.evaluation), 16) for path in paths}
+    found = compare(judged)
+    assert (found.metric, found.n) == ("f1", 16)
+    first, second = found.models
+    assert second.difference is not None
+    apart = second.metrics["f1"] - first.metrics["f1"]
+    assert second.difference.value == pytest.approx(apart)
+
+
+def test_the_report_of_a_run_says_that_answers_are_not_listed(
+    tmp_path: Path, tokenizer: BertTokenizerFast, files: Files, news: list[str]
+) -> None:
+    teacher = teacher_in(tmp_path, tokenizer)
+    recipe = shrunk(choose_recipe("distilbert", load_config(teacher), layers=1, files=files))
+    out = tmp_path / "run"
+    run(Job(recipe=recipe, out=out, teacher=teacher, files=files, slices=("id",), export=True))
+    assert any("no int8 export: question answering is not exported yet" in line for line in news)
+    written = page.make([out], None).read_text()
+    assert "answers of question answering are not listed yet" in written
+    card = model_card.write(out)
+    assert card is not None
+    assert "pipeline_tag: question-answering" in card.read_text()

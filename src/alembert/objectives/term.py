@@ -41,7 +41,8 @@ class Term(BaseModel, ABC):
       hidden states take the layers up to the deepest one, `logits` the whole model, `vocabulary`
       an MLM head at the rows that count. A term that reads nothing of the teacher needs none.
     - the call `term(student, teacher, pairs, batch)`: the loss, a scalar without its weight, of
-      the two traces and the batch (input_ids, attention_mask, labels ...). Its gradient is the
+      the two traces and the batch (input_ids, attention_mask, labels; of questions `spans`: -100
+      where no answer can begin or end, else 1 at a start plus 2 at an end). Its gradient is the
       student's. With projections, hidden states of the student are already as wide as the
       teacher's. Randomness has to come from torch, whose seed is set at each step.
     - `pairs(student, teacher)`, if it compares layers: the layer pairs for these two depths, which

@@ -6,7 +6,6 @@ from alembert.data.splits import Files
 from alembert.data.tasks import encode, infer_task, readable_texts
 from alembert.evaluation import predict
 from alembert.evaluation.predictions import Predictions, predictions_of
-from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
 from alembert.runs.record import RunRecord
@@ -22,8 +21,6 @@ def predict_again(run: RunRecord) -> Predictions:
         raise UserError("the run was not evaluated: it had no --eval file")
     if student is None:
         raise UserError("the run has not made its student yet")
-    if run.metrics.get("task") == QUESTIONS:
-        raise UserError(f"answers of {QUESTIONS} are not listed yet")
     train = files["train"] if files["train"] == HUB else run.resolved(files["train"])
     evaluation = files["evaluation"] and run.resolved(files["evaluation"])
     given = Files(
