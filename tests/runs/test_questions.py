@@ -223,6 +223,9 @@ def test_the_report_of_a_run_says_that_answers_are_not_listed(
     out = tmp_path / "run"
     run(Job(recipe=recipe, out=out, teacher=teacher, files=files, slices=("id",), export=True))
     assert any("no int8 export: question answering is not exported yet" in line for line in news)
+    again = Job(recipe=recipe, out=out, teacher=teacher, files=files, slices=("id",), export=True)
+    assert run(again)["task"] == HEAD
+    assert any("finished before; nothing to do" in line for line in news)
     written = page.make([out], None).read_text()
     assert "answers of question answering are not listed yet" in written
     card = model_card.write(out)

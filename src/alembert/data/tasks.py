@@ -111,7 +111,7 @@ def infer_task(
                 f"metric {chosen}: is for two classes or several labels a text, and this is "
                 f"{kind}{f' of {len(labels)}' if kind == 'classification' else ''}"
             )
-    if kind == QUESTIONS and is_named(chosen):
+    if kind == QUESTIONS and chosen not in METRICS[kind]:
         raise UserError(f"metric {chosen}: {QUESTIONS} has {' and '.join(METRICS[kind])} alone")
     if metric == "mse":
         raise UserError("metric mse: is better when lower: choose pearson or spearman")

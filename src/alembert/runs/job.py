@@ -119,8 +119,13 @@ class Job:
     @property
     def _has_no_linear(self) -> bool:
         """Whether frozen vectors tell nothing: random ones, and those of spans in a context."""
+        return self.recipe.init.start == "scratch" or self.asks_questions
+
+    @property
+    def asks_questions(self) -> bool:
+        """Whether the task is to answer questions by spans of a context."""
         files = self.files
-        return self.recipe.init.start == "scratch" or (
+        return (
             files is not None
             and files.task is None
             and are_questions(files.train.rows, files.named, files.kind)

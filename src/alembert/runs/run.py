@@ -121,7 +121,7 @@ def _finished(job: Job) -> bool:
     if metrics and any(asked and name not in metrics for name, asked in wanted.items()):
         return False
     exports = job.export and job.files is not None and deployed.found(job.result) is None
-    return not exports or not deployed.can_export()
+    return not exports or job.asks_questions or not deployed.can_export()
 
 
 def _export(job: Job, texts: RunTexts) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.questions import learnable
+from support.questions import asked, learnable, squad
 from transformers import BertTokenizerFast
 
 from alembert.data.collate import pad
@@ -136,3 +136,31 @@ def test_unlabelled_questions_are_learnt_without_answers(
     splits = prepare(files, tokenizer, 24, None, 0)
     last = splits.train[len(splits.train) - 1]
     assert set(last["spans"]) == {0, IGNORED}
+
+
+def test_a_context_of_many_questions_is_held_out_only_where_there_is_no_smaller_one(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    def held_out(*sizes: int) -> list[int]:
+        """The numbers of the contexts whose questions are held out of so many each."""
+        paragraphs = [
+            (f"{CONTEXT} {n}", [asked(f"{n} {i}", QUESTION, ("book", 4)) for i in range(size)])
+            for n, size in enumerate(sizes)
+        ]
+        path = squad(tmp_path / f"{sizes}.json", paragraphs)
+        valid = prepare(Files(train=path), tokenizer, 24, None, 0).valid
+        assert isinstance(valid, Windows)
+        return sorted({int(each.context.split()[-1]) for each in valid.questions})
+
+    assert held_out(60, 2, 3) == [2]  # 3 of 65 questions are 5 %
+    assert held_out(60, 50) == [1]
+    with pytest.raises(UserError, match="all questions are on one context: give --valid"):
+        held_out(9)
+
+
+def test_another_metric_is_refused(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    files = Files(train=learnable(tmp_path / "q.json"))
+    assert prepare(files, tokenizer, 24, None, 0, "exact_match").task.metric == "exact_match"
+    for metric in ("accuracy", "os.path:join"):
+        with pytest.raises(UserError, match="question answering has f1 and exact_match alone"):
+            prepare(files, tokenizer, 24, None, 0, metric)

@@ -14,10 +14,12 @@ def contexts_apart(
     _, groups = np.unique(np.array(data[column][:]), return_inverse=True)
     if groups.max(initial=0) < 1:
         raise UserError(f"{source}: all questions are on one context: give --valid")
+    sizes = np.bincount(groups)
     count = min(most, max(1, round(share * len(data))))
     held_out = np.zeros(len(data), bool)
-    for row in order:
-        if held_out.sum() >= count or (held_out | (groups == groups[row])).all():
-            break
-        held_out |= groups == groups[row]
+    for row in order:  # a context of many questions is left to train where others are enough
+        if not held_out[row] and held_out.sum() + sizes[groups[row]] <= count:
+            held_out |= groups == groups[row]
+    if not held_out.any():
+        held_out = groups == sizes.argmin()
     return data.select(np.flatnonzero(~held_out)), data.select(np.flatnonzero(held_out))
