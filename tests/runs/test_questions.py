@@ -17,6 +17,7 @@ from alembert.data.questions.windows import Windows
 from alembert.data.splits import Files
 from alembert.evaluation.spans.best import found_in
 from alembert.evaluation.uncertainty.compared import compare
+from alembert.io.answers import NEVER
 from alembert.io.errors import UserError
 from alembert.models.loading import label_names_of, load_config, load_model
 from alembert.recipes.choose import choose_recipe
@@ -199,7 +200,7 @@ def test_where_all_questions_have_an_answer_one_is_always_given(
     one = asked("a", "is good", ("film", 4))
     path = squad(tmp_path / "q.json", [("the film was good", [one])])
     judged = evaluate.judge(teacher, Files(train=path), 16)
-    assert windows(judged.data).threshold == math.inf
+    assert windows(judged.data).threshold == NEVER
 
 
 def test_models_are_compared_on_the_same_questions(
@@ -221,10 +222,17 @@ def test_the_report_of_a_run_says_that_answers_are_not_listed(
     teacher = teacher_in(tmp_path, tokenizer)
     recipe = shrunk(choose_recipe("distilbert", load_config(teacher), layers=1, files=files))
     out = tmp_path / "run"
-    run(Job(recipe=recipe, out=out, teacher=teacher, files=files, slices=("id",), export=True))
-    assert any("no int8 export: question answering is not exported yet" in line for line in news)
-    again = Job(recipe=recipe, out=out, teacher=teacher, files=files, slices=("id",), export=True)
-    assert run(again)["task"] == HEAD
+    job = Job(
+        recipe=recipe, out=out, teacher=teacher, files=files, slices=("id",), export=True,
+        baselines=True,
+    )  # fmt: skip
+    found = run(job)
+    assert set(found["deployed"]) == {"backend", "f1", "exact_match"}
+    assert "deployed" in found["intervals"]
+    assert found["baselines"]["nearest_sentence"]["ms"] > 0
+    timed = {row["model"] for row in json.loads((out / "bench.json").read_text())["rows"]}
+    assert timed == {"teacher", "student", "first_sentence", "nearest_sentence"}
+    assert run(job) == found
     assert any("finished before; nothing to do" in line for line in news)
     written = page.make([out], None).read_text()
     assert "answers of question answering are not listed yet" in written

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alembert.api.given import plain
 from alembert.api.options import labelled_files
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
@@ -190,10 +191,11 @@ def open_session(
 
 
 def predictor(session: "Session", top: int = 5) -> Callable[..., Any]:
-    """Return the method of a session that answers: labels, vectors, tags or masked words."""
+    """Return the method of a session that answers: labels, vectors, tags, spans or words."""
     methods: dict[str, Callable[..., Any]] = {
         "encoder": session.embed,
         "tokens": session.tag,
+        QUESTIONS: session.answer,
         "words": partial(session.fill_mask, top=top),
     }
     return methods.get(session.kind, session.predict)
@@ -201,7 +203,7 @@ def predictor(session: "Session", top: int = 5) -> Callable[..., Any]:
 
 @plain
 def predict(model: str | Path, texts: Any, *, top: int = 5, **opening: Any) -> Any:
-    """Return the labels, scores, tags, masked words or vectors of texts.
+    """Return the labels, scores, tags, answers, masked words or vectors of texts.
 
     opening: backend, threads, long and max_length of `open_session`. Raises UserError.
     """

@@ -11,6 +11,7 @@ from alembert.io.files import read_json
 
 HEADS = {
     "ForTokenClassification": "tokens",
+    "ForQuestionAnswering": QUESTIONS,
     "ForMaskedLM": "words",
     "ForPreTraining": "words",
     "Model": "encoder",
@@ -25,7 +26,7 @@ MODULES = ("Transformer", "Pooling", "Normalize")  # those of sentence-transform
 
 
 def kind_of(config: PreTrainedConfig, path: str) -> str:
-    """classification, multilabel, regression, tokens, words or encoder; UserError for others."""
+    """The kind of a model's head, one of loading.HEADS; UserError for others."""
     name = (config.architectures or ["Model"])[0]
     if name.endswith("ForSequenceClassification"):
         usual = "regression" if config.num_labels == 1 else "classification"
@@ -37,17 +38,12 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
                 "are models of one score"
             )
         return kind
-    if name.endswith("ForQuestionAnswering"):
-        raise UserError(
-            f"{path}: {QUESTIONS} is not exported, answered, timed or trimmed yet: it is trained "
-            "and evaluated, and transformers' AutoModelForQuestionAnswering answers with the model"
-        )
     for ending, kind in HEADS.items():
         if name.endswith(ending):
             return kind
     raise UserError(
         f"{path}: a {name} is not known here: there are models of sequence classification, token "
-        "classification, masked words, and encoders without a head"
+        "classification, question answering, masked words, and encoders without a head"
     )
 
 

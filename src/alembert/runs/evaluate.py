@@ -94,9 +94,8 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         sure["ensemble"], read["ensemble"] = average, data["teacher"]
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
-    asks = splits.task.kind == QUESTIONS  # which have no export and no time yet
-    exports = {} if asks else _exports(job, texts, splits.task.kind)
-    of_exports = _measure_exports(exports, texts, metrics)
+    exports = _exports(job, texts, splits.task.kind)
+    of_exports = _measure_exports(exports, texts, data, metrics)
     if (int8 := of_exports.pop("teacher_int8", None)) is not None:
         sure["teacher_int8"], read["teacher_int8"] = int8, data["teacher"]
     others = of_exports | _measure_undistilled(job, texts.student, metrics, read)
@@ -104,13 +103,13 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
     metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
-    if not asks:
+    if splits.task.kind != QUESTIONS:  # whose answers are not listed yet
         told = predictions_of(
             splits.task, splits.texts, data, logits, tokenizer, others, columns_of(job, texts)
         )
         save(out, told)
     rows, answers = list[Row](), baselines.answers_of(compared)
-    if (len(models) > 1 or answers) and splits.raw_test is not None and not asks:
+    if (len(models) > 1 or answers) and splits.raw_test is not None:
         asked = splits.raw_test.sample()
         rows = deployed.time_run(models, exports, asked, job.max_length, answers)
         settings = {"batch": 1, "length": job.max_length, "texts": len(asked)}
@@ -168,16 +167,19 @@ def _exports(job: Job, texts: RunTexts, kind: str) -> dict[str, Exported]:
 
 
 def _measure_exports(
-    exports: Mapping[str, Exported], texts: RunTexts, metrics: dict[str, Any]
+    exports: Mapping[str, Exported],
+    texts: RunTexts,
+    data: Mapping[str, Encoded],
+    metrics: dict[str, Any],
 ) -> dict[str, Logits]:
-    """Add the exports' metrics on --eval to `metrics`; return their logits."""
+    """Add the exports' metrics on --eval, which data has, to `metrics`; return their logits."""
     logits: dict[str, Logits] = {}
     for role, task in (("student", texts.student), ("teacher", texts.full_teacher)):
-        if role not in exports or task.splits is None or task.splits.test is None:
+        if role not in exports or task.splits is None or role not in data:
             continue
         backend = exports[role].manifest.chosen
-        rows = exports[role].logits(task.splits.test, task.pad)
-        measured = metrics_of(task.splits.task, rows, task.splits.test)
+        rows = exports[role].logits(data[role], task.pad)
+        measured = metrics_of(task.splits.task, rows, data[role])
         if role == "student":
             logits["deployed"] = rows
             metrics["deployed"] = {"backend": backend, **measured}

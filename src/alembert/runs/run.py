@@ -10,12 +10,14 @@ import torch
 from accelerate import Accelerator
 
 from alembert.data.encoded import describe_cut
+from alembert.data.questions.windows import Windows
 from alembert.data.summary.describe import describe_shared, describe_splits, describe_task
+from alembert.evaluation.spans.scores import with_threshold
 from alembert.export import deployed
 from alembert.export.choose import KEEP, Criterion
-from alembert.io.answers import QUESTIONS
 from alembert.io.files import read_json
 from alembert.io.locks import locked
+from alembert.models.loading import load_config
 from alembert.models.precision import precision_of
 from alembert.objectives.objective import describe
 from alembert.runs import evaluate
@@ -121,19 +123,19 @@ def _finished(job: Job) -> bool:
     if metrics and any(asked and name not in metrics for name, asked in wanted.items()):
         return False
     exports = job.export and job.files is not None and deployed.found(job.result) is None
-    return not exports or job.asks_questions or not deployed.can_export()
+    return not exports or not deployed.can_export()
 
 
 def _export(job: Job, texts: RunTexts) -> None:
     """Export the student of a task, unless that is done, chosen by the held-out texts."""
     splits = texts.student.splits
-    if splits is not None and splits.task.kind == QUESTIONS:
-        log.info(f"no int8 export: {QUESTIONS} is not exported yet")
-        return
     if splits is None or deployed.found(job.result) is not None or not deployed.can_export():
         return
     (job.out / METRICS).unlink(missing_ok=True)  # of a run that was finished without an export
-    criterion = Criterion(splits.valid, splits.task, texts.student.pad, KEEP)
+    valid = splits.valid
+    if isinstance(valid, Windows):
+        valid = with_threshold(valid, load_config(str(job.result)).to_dict())
+    criterion = Criterion(valid, splits.task, texts.student.pad, KEEP)
     deployed.export_student(job.result, criterion)
 
 

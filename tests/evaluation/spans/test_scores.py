@@ -14,6 +14,7 @@ from alembert.evaluation.spans import scores
 from alembert.evaluation.spans.sentences import baselines_of, no_answers, sentences_of
 from alembert.evaluation.uncertainty.kept import drawn_of
 from alembert.evaluation.uncertainty.resampling import Rows
+from alembert.io.answers import NEVER
 from alembert.io.errors import UserError
 
 TASK = Task("question answering", ("start", "end"), "f1", True)
@@ -71,8 +72,8 @@ def test_the_threshold_is_that_of_the_model_or_of_its_logits(data: Windows) -> N
     assert -6 < chosen.threshold < 2
     assert metrics(TASK, rows, chosen)["f1"] == 1.0
     answered = replace(data, questions=data.questions[:2] * 2)
-    assert scores.with_threshold(answered, {}).threshold == math.inf
-    assert scores.with_best_threshold(answered, rows).threshold == math.inf
+    assert scores.with_threshold(answered, {}).threshold == NEVER
+    assert scores.with_best_threshold(answered, rows).threshold == NEVER
 
 
 def test_intervals_draw_questions(data: Windows) -> None:

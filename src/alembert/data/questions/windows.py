@@ -5,7 +5,6 @@ before. What a window knows lies in its labels, one a token: IGNORED where no an
 end, else 0, START, END or both. The first token stands for "no answer here".
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,12 +19,11 @@ from transformers import PreTrainedTokenizerBase
 from alembert.data.encoded import IGNORED, Encoded, concat
 from alembert.data.labels import Columns
 from alembert.data.questions.answers import ID
+from alembert.io.answers import NEVER, window_sizes
 from alembert.io.errors import UserError
 from alembert.io.progress import Work
 
 START, END = 1, 2  # bits of a token's label
-LONGEST = 64  # tokens of a question that are read
-LEAST = 8  # tokens of a window beside the special ones
 BATCH = 200  # questions that are tokenised at a time
 
 
@@ -56,7 +54,7 @@ class Windows(Encoded):
     questions: tuple[Question, ...]
     of: NDArray[np.int64]
     places: NDArray[np.int64]
-    threshold: float = math.inf
+    threshold: float = NEVER
 
     @property
     def texts(self) -> NDArray[np.int64]:
@@ -124,17 +122,11 @@ def encode_questions(
 ) -> Windows:
     """Encodes questions into windows of at most `max_length` tokens.
 
-    Of a question LONGEST tokens are read, or half a window. Neighbouring windows share `overlap`
-    tokens, by default a third of a window. Raises UserError for windows that are too small.
+    How much of a question is read, and how many tokens neighbouring windows share, by default or by
+    `overlap`, is as window_sizes says. Raises UserError for windows that are too small.
     """
-    room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
-    if room < LEAST:
-        raise UserError(
-            f"--max-length {max_length}: a question and a part of its context need {LEAST} tokens "
-            "beside the special ones"
-        )
-    most = min(LONGEST, room // 2)
-    shared = min(max_length // 3 if overlap is None else overlap, (room - most) // 2)
+    specials = tokenizer.num_special_tokens_to_add(pair=True)
+    most, shared = window_sizes(max_length, specials, overlap)
     parts = list[Windows]()
     with Work("tokenising", len(asked), "questions") as work:
         for start in range(0, len(asked), BATCH):

@@ -1,9 +1,4 @@
-"""The best span of a question's context, or none, by the logits of its windows.
-
-Shape letters here: M tokens of a whole context, T of a window, L of the longest answer. A token's
-logits are the largest that any of its windows gives, so that a span may end in another window than
-it begins in, and where windows begin makes no difference to equal logits of a token.
-"""
+"""The answers of a model to questions, or none, by the logits of their windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.data.questions.windows import Windows
+from alembert.inference.spans import Floats, Part, best_of
 
-LONGEST = 30  # tokens of an answer, as in BERT's code
-
-Floats = NDArray[np.floating]
 Given = NDArray[Any] | list[NDArray[np.float32]]  # logits (T, 2) of each window
 
 
@@ -32,39 +25,19 @@ class Found:
         return "" if self.none > threshold else self.text
 
 
-def best_span(start: Floats, end: Floats, most: int = LONGEST) -> tuple[int, int, float]:
-    """The first and last token (M,) of the highest sum of start and end, and that sum.
-
-    The span has at most so many tokens; of equal sums the first and shortest is taken.
-    """
-    count = len(start)
-    sums = np.full((count, min(most, count)), -np.inf)
-    for more in range(sums.shape[1]):
-        sums[: count - more, more] = start[: count - more] + end[more:]
-    first, longer = divmod(int(sums.argmax()), sums.shape[1])
-    return first, first + longer, float(sums[first, longer])
-
-
 def found_in(logits: Given, data: Windows) -> list[Found]:
-    """The best span of each question, by the logits (T, 2) of each window.
-
-    The score of "no answer" is that of the window in which it is lowest: an answer there is enough.
-    """
-    tokens = [np.full((len(each.offsets), 2), -np.inf) for each in data.questions]
-    none = np.full(len(data.questions), np.inf)
+    """The best span of each question, by the logits (T, 2) of each window."""
+    parts: list[list[Part]] = [[] for _ in data.questions]
     for i, (number, place) in enumerate(zip(data.of, data.places, strict=True)):
-        inside = logits[i][data.tokens(i)].astype(np.float64)
-        part = tokens[number][place : place + len(inside)]
-        np.maximum(part, inside, out=part)
-        none[number] = min(none[number], float(logits[i][0].astype(np.float64).sum()))
+        parts[number].append((int(place), logits[i][data.tokens(i)], logits[i][0]))
     found = list[Found]()
-    for question, inside, score in zip(data.questions, tokens, none.tolist(), strict=True):
-        if not len(inside):
+    for question, windows in zip(data.questions, parts, strict=True):
+        best = best_of(len(question.offsets), windows)
+        if best is None:
             found.append(Found("", 0.0))
             continue
-        first, last, best = best_span(inside[:, 0], inside[:, 1])
-        text = question.context[question.offsets[first, 0] : question.offsets[last, 1]]
-        found.append(Found(text, score - best))
+        start, end = question.offsets[best.first, 0], question.offsets[best.last, 1]
+        found.append(Found(question.context[start:end], best.lead_of_none))
     return found
 
 

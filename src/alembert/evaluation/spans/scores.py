@@ -1,6 +1,5 @@
 """Exact match and F1 of a model's answers, a question a row, and its loss on windows."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from alembert.data.questions.windows import END, START, Windows
 from alembert.evaluation.own_metric import Labelled
 from alembert.evaluation.spans.best import Given, best_threshold, found_in
 from alembert.evaluation.spans.official import scores
+from alembert.io.answers import NEVER
 from alembert.io.errors import UserError
 
 NAMES = ("exact_match", "f1")  # of the columns of scores
@@ -60,7 +60,7 @@ def with_threshold(data: Windows, config: Mapping[str, Any]) -> Windows:
     For a model that has none it is 0 where some questions have no answer; where all have one, no
     answer is never given.
     """
-    usual = 0.0 if has_unanswerable(data) else math.inf
+    usual = 0.0 if has_unanswerable(data) else NEVER
     found = config.get(THRESHOLD)
     return replace(data, threshold=usual if found is None else float(found))
 
