@@ -32,6 +32,13 @@ def test_words_to_replace_are_alphabetic_and_no_stop_words(text: str, words: lis
     assert words_of(text) == words
 
 
+def test_words_that_reach_into_an_answer_are_not_replaced() -> None:
+    text = "a green film about music and books"
+    kept = cut(text, [(text.index("film"), text.index("film") + 10), (30, 32)])
+    assert [text[start:end] for start, end in kept.spans] == ["green", "music"]
+    assert kept.parts == cut(text).parts
+
+
 @given(st.text())
 def test_the_parts_of_a_text_join_to_the_text(text: str) -> None:
     whole = cut(text)

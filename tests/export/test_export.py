@@ -157,8 +157,9 @@ def test_the_kind_of_a_model_is_read_off_its_config() -> None:
     assert kind_of(config("BertForTokenClassification"), "m") == "tokens"
     assert kind_of(config("BertForMaskedLM"), "m") == "words"
     assert kind_of(config("BertModel"), "m") == "encoder"
-    with pytest.raises(UserError, match="m: a BertForQuestionAnswering is not known"):
-        kind_of(config("BertForQuestionAnswering"), "m")
+    with pytest.raises(UserError, match="m: a BertForMultipleChoice is not known"):
+        kind_of(config("BertForMultipleChoice"), "m")
+    assert kind_of(config("BertForQuestionAnswering"), "m") == "question answering"
     with pytest.raises(UserError, match="m: a regression with 2 scores is not known"):
         kind_of(config(text, num_labels=2, problem_type="regression"), "m")
 

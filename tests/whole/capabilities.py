@@ -35,13 +35,14 @@ from whole.entries import (
 import alembert
 from alembert import api
 from alembert.api import Model
-from alembert.augmentation.augment_file import WRITERS
+from alembert.augmentation.writing import WRITERS
 from alembert.bench.rows import Ratio, Row
 from alembert.client.client import AsyncClient, Client
 from alembert.data.corpus.paragraphs import STREAMS
 from alembert.data.encoded import Encoded
 from alembert.data.formats import FORMATS, PACKED
 from alembert.data.labels import LABELS, LOOSE_PAIRS, PAIRS, SCORES, TAGS, TEXTS, WORDS
+from alembert.data.questions.windows import Question, Windows
 from alembert.data.sources import GLUE
 from alembert.data.tasks import METRICS, Task
 from alembert.evaluation.metrics import metrics
@@ -50,6 +51,7 @@ from alembert.export.export import FILES
 from alembert.inference import Session
 from alembert.inference.manifest import KINDS, Manifest, Variant
 from alembert.io import answers
+from alembert.io.answers import QUESTIONS
 from alembert.models.architectures import ANATOMIES
 from alembert.models.heads import POOLINGS
 from alembert.models.layer_map import NAMES
@@ -158,13 +160,17 @@ def tables() -> Iterator[str]:
 def measured() -> Iterator[str]:
     """The metrics of each kind of task and of masked words, found by measuring two rows."""
     labels = {"classification": np.arange(2), "regression": np.arange(2.0),
-              "multilabel": np.eye(2), "tokens": np.arange(2)}  # fmt: skip
+              "multilabel": np.eye(2), "tokens": np.arange(2), QUESTIONS: np.zeros(2)}  # fmt: skip
+    question = Question("id", "who", "", np.zeros((0, 2), np.int32), ())
+    windows = {"questions": (question, question), "of": np.arange(2), "places": np.zeros(2, int)}
     for kind, (headline, *_) in METRICS.items():
-        rows = Encoded(
+        asks = kind == QUESTIONS
+        rows = (Windows if asks else Encoded)(
             input_ids=np.zeros(2, np.int32),
             lengths=[1, 1],
             labels=labels[kind],
-            per_token=kind == "tokens",
+            per_token=asks or kind == "tokens",
+            **(windows if asks else {}),
         )
         logits = np.eye(2, 1 if kind == "regression" else 2, dtype=np.float32)
         said = [row[None] for row in logits] if rows.per_token else logits

@@ -5,8 +5,8 @@ A page's ```bash blocks are run from top to bottom in one temporary folder, the 
 as they are written. What the pages take for granted lies there in small: bert-base-uncased/ (width
 16, with a masked-word head; 12 layers where a command counts them, else 4),
 distilbert-base-uncased/ (half of them), teacher/ (the first with a task head), train.csv,
-valid.csv, test.csv, unlabelled.csv, corpus.txt, tickets.csv (columns body and queue), glue/RTE and
-own.py of examples/.
+valid.csv, test.csv, unlabelled.csv, corpus.txt, tickets.csv (columns body and queue), glue/RTE,
+and own.py and questions.json of examples/.
 A name that a page makes itself with --out is not laid out before. A line that ends in "# refused"
 has to end with exit code 2 and one line on stderr. `make` and `pip` lines are checked and not run;
 `cat` has to find its files. `alembert serve ... &` runs beside the lines below it, at a free port;
@@ -124,7 +124,8 @@ def lay_out(place: Path, tokenizer: BertTokenizerFast, commands: str) -> None:
         task_file(place / f"{name}.csv", seed=seed)
     task_file(place / "unlabelled.csv", seed=9, labelled=False)
     corpus_file(place / "corpus.txt")
-    shutil.copy(ROOT / "examples" / "own.py", place)
+    for name in ("own.py", "questions.json"):
+        shutil.copy(ROOT / "examples" / name, place)
     tickets = Path(task_file(place / "tickets.csv", seed=4))
     tickets.write_text(tickets.read_text().replace("text,label", "body,queue", 1))
     (place / "glue" / "RTE").mkdir(parents=True)

@@ -25,6 +25,7 @@ def compare(
     label: str | None = None,
     kind: str | None = None,
     skip_bad_rows: int = 0,
+    fix_offsets: bool = False,
     max_length: int = 128,
     backend: str | None = None,
     metric: "str | Callable[..., float] | None" = None,
@@ -42,7 +43,10 @@ def compare(
 
     if not models:
         raise UserError("name the models to compare")
-    files = labelled_files(data, columns, text, text_pair, label, kind, skip_bad_rows)
+    files = labelled_files(data, {
+        "columns": columns, "text": text, "text_pair": text_pair, "label": label, "kind": kind,
+        "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,
+    })  # fmt: skip
     metric, judged = metric_of({"metric": metric}), {}
     for name in map(str, models):
         path, own = _split(name)

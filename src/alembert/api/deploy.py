@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alembert.api.given import plain
 from alembert.api.options import labelled_files
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def evaluate(
     label: str | None = None,
     kind: str | None = None,
     skip_bad_rows: int = 0,
+    fix_offsets: bool = False,
     slices: Sequence[str] = (),
     max_length: int = 128,
     sequences: int = 2000,
@@ -63,7 +65,10 @@ def evaluate(
         if slices:
             raise UserError(f"--slice {slices[0]}: is a column of labelled texts: it needs --data")
         return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
-    files = labelled_files(data, columns, text, text_pair, label, kind, skip_bad_rows)
+    files = labelled_files(data, {
+        "columns": columns, "text": text, "text_pair": text_pair, "label": label, "kind": kind,
+        "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,
+    })  # fmt: skip
     judged = judge(str(model), files, max_length, backend, sliced=slices)
     found: dict[str, Any] = dict(judged.metrics)
     if slices:
@@ -186,10 +191,11 @@ def open_session(
 
 
 def predictor(session: "Session", top: int = 5) -> Callable[..., Any]:
-    """Return the method of a session that answers: labels, vectors, tags or masked words."""
+    """Return the method of a session that answers: labels, vectors, tags, spans or words."""
     methods: dict[str, Callable[..., Any]] = {
         "encoder": session.embed,
         "tokens": session.tag,
+        QUESTIONS: session.answer,
         "words": partial(session.fill_mask, top=top),
     }
     return methods.get(session.kind, session.predict)
@@ -197,7 +203,7 @@ def predictor(session: "Session", top: int = 5) -> Callable[..., Any]:
 
 @plain
 def predict(model: str | Path, texts: Any, *, top: int = 5, **opening: Any) -> Any:
-    """Return the labels, scores, tags, masked words or vectors of texts.
+    """Return the labels, scores, tags, answers, masked words or vectors of texts.
 
     opening: backend, threads, long and max_length of `open_session`. Raises UserError.
     """

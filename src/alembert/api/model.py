@@ -87,6 +87,10 @@ class Model:
         """Return vectors (N, H), or (H,) for one text."""
         return self.session.embed(texts)
 
+    def answer(self, texts: Texts) -> Any:
+        """Return the Answer to each pair of a question and its context."""
+        return self.session.answer(texts)
+
     def tag(self, texts: Texts) -> Any:
         """Return the Tags of each text."""
         return self.session.tag(texts)

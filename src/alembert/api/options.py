@@ -41,8 +41,9 @@ class Texts(TypedDict, total=False):
     text: str | None
     text_pair: str | None
     label: str | None  # several columns of 0 and 1 with commas between
-    kind: str | None  # classification, regression, multilabel or tokens; by default labels tell
+    kind: str | None  # a key of data.tasks.METRICS; by default labels tell
     skip_bad_rows: int | None  # most rows that are left out where they cannot be read
+    fix_offsets: bool | None  # of answers that are off by one or by white space
     # chooses and is reported: a name, or one's own, as module:function or the function itself
     metric: "str | Callable[..., float] | None"
 
@@ -231,22 +232,17 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
         evaluation=None if share is not None else rest["eval"],
         unlabelled=given.get("unlabelled"),
         task=task,
+        text=columns["text"],
+        text_pair=columns["text_pair"],
+        label=columns["label"],
         kind=given.get("kind"),
+        fix_offsets=bool(given.get("fix_offsets")),
         skip_bad_rows=given.get("skip_bad_rows") or 0,
-        **columns,
     )
     return files if share is None else with_share_apart(files, share)
 
 
-def labelled_files(
-    data: "Given",
-    columns: Mapping[str, str] | None,
-    text: str | None,
-    text_pair: str | None,
-    label: str | None,
-    kind: str | None,
-    skip_bad_rows: int,
-) -> "Files":
+def labelled_files(data: "Given", given: Mapping[str, Any]) -> "Files":
     """Return labelled texts that are given as `data`, whose columns are named as in `columns_of`.
 
     Raises UserError.
@@ -254,10 +250,12 @@ def labelled_files(
     from alembert.data.sources import Source
     from alembert.data.splits import Files
 
-    named = {"columns": columns, "text": text, "text_pair": text_pair, "label": label}
+    columns = columns_of(given)
     return Files(
-        train=Source(data, "data"), kind=kind, skip_bad_rows=skip_bad_rows, **columns_of(named)
-    )
+        train=Source(data, "data"), text=columns["text"], text_pair=columns["text_pair"],
+        label=columns["label"], kind=given["kind"], fix_offsets=given["fix_offsets"],
+        skip_bad_rows=given["skip_bad_rows"],
+    )  # fmt: skip
 
 
 def columns_of(given: Mapping[str, Any]) -> dict[str, str | None]:

@@ -168,15 +168,13 @@ def search(
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
     from alembert.recipes.schema import Run
-    from alembert.search.identity import cached_folder
+    from alembert.search.identity import cached_folder, searched
     from alembert.search.search import search
     from alembert.search.space import USUAL, VOCABULARIES, Budget
 
     o.check_names(options, o.SearchOptions, "search")
     path = _path(teacher)
-    files = o.checked_files(options, [path])
-    if files is None:
-        raise UserError("a search needs texts to learn from: give --train")
+    files = searched(o.checked_files(options, [path]))
     vocabulary = options.get("vocabulary", "all")
     if vocabulary not in ("both", *VOCABULARIES):
         raise UserError(f"--vocabulary {vocabulary}: choose both, task or all")

@@ -1,16 +1,13 @@
 """Augmentation of rows: TinyBERT's variants of each, made part by part so that they resume."""
 
-import csv
 import hashlib
-import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +22,15 @@ from alembert import __version__
 from alembert.augmentation.candidates import MaskedLM, candidates, vectors_of
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
+from alembert.augmentation.writing import WRITERS, check_free, check_out
 from alembert.data.files import columnar
-from alembert.data.formats import typed
-from alembert.data.labels import find_columns
+from alembert.data.labels import Columns, find_columns
+from alembert.data.questions.answers import are_questions, holds_answers
+from alembert.data.questions.offsets import places_of
 from alembert.data.sources import read
 from alembert.data.tasks import texts_in
 from alembert.io import checksums
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep, write_text
 from alembert.io.locks import locked
@@ -50,13 +50,17 @@ FORMAT = 2  # of the parts
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How texts are augmented, with candidates from word vectors, an MLM or both."""
+    """How texts are augmented, with candidates from word vectors, an MLM or both.
+
+    `answers` is the column of the answers of questions, whose words in the context stay.
+    """
 
     settings: Augment
     seed: int
     precision: str
     vectors: Vectors | None
     mlm: MaskedLM | None
+    answers: str | None = None
 
 
 def augment_file(
@@ -79,10 +83,12 @@ def augment_file(
     Finished parts are reused. Raises UserError.
     """
     data = read(source)
+    if are_questions(data, (text, text_pair, None), None):
+        raise UserError(f"{source}: {QUESTIONS} is augmented by distill alone, and not as a file")
     names = find_columns(data, source, text, text_pair, labelled=False).texts
     rows: pa.Table = data.with_format("arrow")[:]
     _check_texts(data, names, source)
-    _check_out(rows, source, out)
+    check_out(rows, source, out)
     if embeddings is not None and (mlm or vectors):
         raise UserError("--embeddings cannot be combined with --mlm and --vectors; leave it out")
     near = word_vectors(vectors, embeddings, mlm)
@@ -99,16 +105,18 @@ def augment_file(
 
 
 def make_variants(
-    data: Dataset, names: Sequence[str], source: str, out: Path, how: Augmentation
+    data: Dataset, columns: Columns, source: str, out: Path, how: Augmentation
 ) -> pa.Table:
     """Return the variants of rows, and write them to `out`, a Parquet file, without those rows.
 
     The columns are `row`, the number of the row that it is a variant of, and its texts: `text` and,
-    for pairs, `text_pair`. Finished parts are reused. Raises UserError that names `source`.
+    for pairs, `text_pair`. Words of the answers of questions stay in their contexts. Finished parts
+    are reused. Raises UserError that names `source`.
     """
     rows: pa.Table = data.with_format("arrow")[:]
-    _check_texts(data, names, source)
-    with _made(rows, names, out, how) as parts:
+    _check_texts(data, columns.texts, source)
+    how = replace(how, answers=columns.label if holds_answers(data, columns.label) else None)
+    with _made(rows, columns.texts, out, how) as parts:
         table = pa.concat_tables([pq.ParquetFile(part).read() for part in parts])
         with atomic(out) as beside:
             pq.write_table(table, beside)
@@ -172,38 +180,6 @@ def _check_texts(data: Dataset, names: Sequence[str], source: str) -> None:
         texts_in(data, name, source)
 
 
-def _check_out(rows: pa.Table, source: str, out: Path) -> None:
-    """Raise UserError for an existing file, and for a format that would change a column."""
-    if out.suffix not in WRITERS:
-        raise UserError(f"{out}: unknown kind of file; write one of {' '.join(WRITERS)}")
-    if out.resolve() == Path(source).expanduser().resolve():
-        raise UserError(f"--out {out}: is the file to augment itself; name another")
-    _check_free(out)
-    for name in rows.column_names if out.suffix != ".parquet" else ():
-        last = name == rows.column_names[-1]
-        keeps = _json_keeps if out.suffix == ".jsonl" else partial(_cells_keep, out.suffix, last)
-        if not keeps([name, *rows[name].to_pylist()]):
-            raise UserError(
-                f"{out}: this kind of file cannot hold column {name!r} unchanged; "
-                "write .jsonl or .parquet"
-            )
-
-
-def _json_keeps(values: list[Any]) -> bool:
-    """Whether values are read from JSON as they are written, integers in 64 bits with a sign."""
-    too_large = any(isinstance(value, int) and value >= 2**63 for value in values)
-    return not too_large and repr(json.loads(json.dumps(values, default=str))) == repr(values)
-
-
-def _cells_keep(suffix: str, last: bool, values: list[Any]) -> bool:
-    """Whether a column, its name first, is read from .csv or .tsv as it is written."""
-    cells = ["" if value is None else str(value) for value in values]
-    # csv quotes no cell for a carriage return alone, and .tsv none at all
-    broken = {".csv": r'[^,"\n]*\r[^,"\n]*', ".tsv": r".*[\t\n].*" + r"|.*\r" * last}[suffix]
-    whole = not any(re.fullmatch(broken, cell, re.DOTALL) for cell in cells)
-    return whole and repr(typed(cells[1:])) == repr(values[1:])
-
-
 def word_vectors(vectors: Path | None, embeddings: str | None, mlm: str | None) -> Vectors | None:
     """The word vectors of a file or of a model's embeddings; None where `mlm` alone is named."""
     if mlm is None:
@@ -256,11 +232,6 @@ def _digest(rows: pa.Table, near: Vectors | None, masked: MaskedLM | None, *rest
     return state.hexdigest()
 
 
-def _check_free(out: Path) -> None:
-    if out.exists():
-        raise UserError(f"{out}: is there already; delete it or name another with --out")
-
-
 @contextmanager
 def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
     """Lock and yield the folder of finished parts, emptied if its key is another job's."""
@@ -269,7 +240,7 @@ def _opened(parts: Path, out: Path, key: str) -> Iterator[Path]:
         if not re.fullmatch(r"(key|checksums\.json|\.lock|\d{9})(\.partial)?", name):
             raise UserError(f"{parts}: holds {name} and no augmentation: move it, or name an --out")
     with locked(parts):
-        _check_free(out)
+        check_free(out)
         if damaged := checksums.damaged(parts, []):
             log.warning(f"{parts / damaged[0]}: is damaged: the augmentation begins anew")
         if damaged or not mark.is_file() or mark.read_text() != key:
@@ -300,6 +271,9 @@ def _parts(folder: Path, rows: pa.Table, names: Sequence[str], how: Augmentation
 def _variants(rows: pa.Table, names: Sequence[str], start: int, how: Augmentation) -> pa.Table:
     """Return the variants of a part whose first row has the number `start`."""
     columns = [[cut(value) for value in rows[name].to_pylist()] for name in names]
+    if how.answers is not None:
+        pairs = zip(rows[names[1]].to_pylist(), rows[how.answers].to_pylist(), strict=True)
+        columns[1] = [cut(context, places_of(each["text"], context)) for context, each in pairs]
     texts = list(dict.fromkeys(text for column in columns for text in column))  # each text once
     spans = [(text.text, text.spans) for text in texts]
     found = candidates(spans, settings=how.settings, vectors=how.vectors, mlm=how.mlm)
@@ -315,31 +289,3 @@ def _variants(rows: pa.Table, names: Sequence[str], start: int, how: Augmentatio
         kind = rows.schema.field(name).type
         varied[TEXTS[k]] = pa.array([variant[k] for variant in values], kind)
     return pa.table(varied)
-
-
-def _csv(path: Path, schema: pa.Schema, parts: Iterable[pa.Table], **kind: Any) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n", **kind)
-        writer.writerow(schema.names)
-        for part in parts:
-            writer.writerows(zip(*part.to_pydict().values(), strict=True))
-
-
-def _jsonl(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for part in parts:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part.to_pylist())
-
-
-def _parquet(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
-    with pq.ParquetWriter(path, schema) as file:
-        for part in parts:
-            file.write_table(part)
-
-
-WRITERS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.Table]], None]] = {
-    ".csv": _csv,
-    ".tsv": partial(_csv, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None),
-    ".jsonl": _jsonl,
-    ".parquet": _parquet,
-}

@@ -3,8 +3,8 @@
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, compress
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -48,11 +48,18 @@ class Cut:
         return list(parts) if self.glue else "".join(parts)
 
 
-def cut(value: str | list[str]) -> Cut:
-    """Divide a text into words and the characters between them."""
+def cut(value: str | list[str], whole: Sequence[tuple[int, int]] = ()) -> Cut:
+    """Divide a text into words and the characters between them.
+
+    Words that reach into one of the spans `whole` (start, end) may not be replaced.
+    """
     parts = _WORD.split(value) if isinstance(value, str) else value
     at = tuple(i for i, part in enumerate(parts) if is_word(part))
-    return Cut(tuple(parts), "" if isinstance(value, str) else " ", at)
+    text = Cut(tuple(parts), "" if isinstance(value, str) else " ", at)
+    if not whole:
+        return text
+    apart = [not any(a < end and start < b for a, b in whole) for start, end in text.spans]
+    return replace(text, at=tuple(compress(at, apart)))
 
 
 def variants(

@@ -9,7 +9,7 @@ import numpy as np
 
 from alembert.bench.rows import Round, Row, Subject, row
 from alembert.inference.session import Session
-from alembert.io.answers import Text
+from alembert.io.answers import QUESTIONS, Text
 from alembert.io.progress import Work
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,11 @@ class Timed:
 
 
 def answer_of(session: Session) -> Answer:
-    """Return the method of a session that answers one text: its tags, or its prediction."""
+    """Return the method of a session that answers one text: by its tags, a span or a prediction."""
     if session.kind == "tokens":  # a list of words would be taken for several texts
         return lambda words: session.tag([words])
+    if session.kind == QUESTIONS:
+        return session.answer
     return session.predict
 
 

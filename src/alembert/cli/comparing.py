@@ -21,6 +21,7 @@ def compare(
     label: o.Label = None,
     kind: o.Kind = None,
     skip_bad_rows: o.SkipBadRows = None,
+    fix_offsets: o.FixOffsets = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     backend: Annotated[
         str | None, option("--backend", "backend of all models: torch, onnx, int8 ...")
@@ -40,8 +41,8 @@ def compare(
         raise UserError("--no-worse-by: compares two models, the new one and the old one")
     found = run_compare(
         models, data, text=text, text_pair=text_pair, label=label, kind=kind,
-        skip_bad_rows=skip_bad_rows or 0, max_length=max_length, backend=backend, metric=metric,
-        slices=slices or (),
+        skip_bad_rows=skip_bad_rows or 0, fix_offsets=fix_offsets or False, max_length=max_length,
+        backend=backend, metric=metric, slices=slices or (),
     )  # fmt: skip
     gate = None if no_worse_by is None else found.no_worse_by(no_worse_by)
     verdict = {} if gate is None else {"passed": gate.passed, "verdict": str(gate)}

@@ -189,6 +189,7 @@ def evaluate_(
     label: o.Label = None,
     kind: o.Kind = None,
     skip_bad_rows: o.SkipBadRows = None,
+    fix_offsets: o.FixOffsets = None,
     slices: o.Slices = None,
     max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
@@ -202,8 +203,8 @@ def evaluate_(
 
     metrics = run_evaluate(
         model, data, corpus=corpus, text=text, text_pair=text_pair, label=label, kind=kind,
-        skip_bad_rows=skip_bad_rows or 0, max_length=max_length, sequences=sequences,
-        backend=backend, slices=slices or (),
+        skip_bad_rows=skip_bad_rows or 0, fix_offsets=fix_offsets or False, max_length=max_length,
+        sequences=sequences, backend=backend, slices=slices or (),
     )  # fmt: skip
     if json_:
         typer.echo(json.dumps(metrics))

@@ -26,11 +26,16 @@ Label = Annotated[
     str | None, option("--label", "name of the label's column, or A,B,C for columns of 0 and 1")
 ]
 Kind = Annotated[
-    str | None, option("--kind", "task: classification, regression, multilabel or tokens")
+    str | None,
+    option("--kind", "task: classification, regression, multilabel, tokens, question answering"),
 ]
 SkipBadRows = Annotated[
     int | None,
     option("--skip-bad-rows", "most rows to leave out where they cannot be read; default 0"),
+]
+FixOffsets = Annotated[
+    bool | None,
+    option("--fix-offsets", "mend offsets of answers that are off by one or white space"),
 ]
 Slices = Annotated[
     list[str] | None, option("--slice", "column to measure by, value by value; may be repeated")
@@ -69,6 +74,7 @@ OPTIONS: dict[str, Any] = {
     "label": Label,
     "kind": Kind,
     "skip_bad_rows": SkipBadRows,
+    "fix_offsets": FixOffsets,
     "metric": Annotated[
         TEXT, option("--metric", "metric that chooses and is reported: f1, f2, own module:function")
     ],

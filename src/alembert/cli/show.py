@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alembert.io.answers import Labels, Prediction, Score, Tags, Text
+from alembert.io.answers import Answer, Labels, Prediction, Score, Tags, Text
 
 WIDTH = 70  # characters of a text that are shown
 FIRST = 4  # numbers of a vector that are shown
@@ -24,6 +24,8 @@ def line(text: Text, answer: Any) -> str:
     elif isinstance(answer, Tags):
         spans = [f"{span.label} {span.score:.3f} {span.text!r}" for span in answer.spans]
         shown = ", ".join(spans) or "no span"
+    elif isinstance(answer, Answer):
+        shown = f"{answer.text!r} {answer.score:.3f}" if answer.text else "no answer"
     elif isinstance(answer, np.ndarray):
         first = " ".join(f"{number:.4f}" for number in answer[:FIRST])
         shown = f"{len(answer)} numbers: {first} ..."
@@ -42,4 +44,6 @@ def json_line(text: Text, answer: Any) -> str:
         fields = {"masks": [[asdict(guess) for guess in each] for each in answer]}
     else:
         fields = asdict(answer)
+    if isinstance(answer, Answer):
+        fields = {"answer": fields.pop("text"), **fields}
     return json.dumps({"text": text, **fields}, ensure_ascii=False)

@@ -12,5 +12,5 @@ are read, answered and written, and `summary` says which task was read and count
 `intents` holds the data of the quickstart.
 
 For other rooms: sources, formats, files, tables, labels, forms, tasks, encoded, splits, collate,
-batches, corpus, rowwise, summary.
+batches, corpus, rowwise, questions, summary.
 """

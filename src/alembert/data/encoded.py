@@ -1,7 +1,7 @@
 """Encoded rows: the token ids and labels of a data set in a few flat arrays."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -46,6 +46,21 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
             there = ~np.isnan(self.labels.reshape(len(self), -1)).any(1)
         return there
 
+    @property
+    def texts(self) -> NDArray[np.int64]:
+        """The number of the text that each row is of, (N,): of windows several have the same."""
+        return np.arange(len(self))
+
+    @property
+    def count(self) -> int:
+        """The number of texts."""
+        return len(np.unique(self.texts))
+
+    @classmethod
+    def further(cls, parts: Sequence["Encoded"]) -> dict[str, Any]:
+        """The fields of a subclass for the rows of all parts together, for `concat`."""
+        return {}
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -66,14 +81,12 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
         lengths = np.asarray(self.lengths, np.int64)[rows]
         ends = np.cumsum(lengths)
         tokens = np.repeat(self.offsets[rows] - (ends - lengths), lengths) + np.arange(ends[-1])
-        return Encoded(
+        return replace(
+            self,
             input_ids=self.input_ids[tokens],
             lengths=lengths.tolist(),
             labels=self.labels[tokens if self.per_token else rows],
             token_type_ids=None if self.token_type_ids is None else self.token_type_ids[tokens],
-            per_token=self.per_token,
-            truncated=self.truncated,
-            unseen=self.unseen,
         )
 
 
@@ -82,13 +95,15 @@ def concat(*parts: Encoded) -> Encoded:
     types = [part.token_type_ids for part in parts if part.token_type_ids is not None]
     if len(types) not in (0, len(parts)) or len({part.per_token for part in parts}) != 1:
         raise ValueError("parts of different tasks or tokenizers cannot be put together")
-    return Encoded(
+    return replace(
+        parts[0],
         input_ids=np.concatenate([part.input_ids for part in parts]),
         lengths=[length for part in parts for length in part.lengths],
         labels=np.concatenate([part.labels for part in parts]),
         token_type_ids=np.concatenate(types) if types else None,
-        per_token=parts[0].per_token,
         truncated=sum(part.truncated for part in parts),
+        unseen=(),
+        **parts[0].further(parts),
     )
 
 

@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset, List, Value
 
 from alembert.data import schemes, several
 from alembert.data.files.numbers import formula_error, numbers_of
-from alembert.data.files.skipped import Skips, without_unjudged
+from alembert.data.files.skipped import Skips, refuse, without_unjudged
 from alembert.data.labels import (
     LABELS,
     LOOSE_PAIRS,
@@ -33,7 +33,9 @@ from alembert.data.labels import (
     label_column,
     list_names,
 )
+from alembert.data.questions.answers import read_questions
 from alembert.data.tasks import KINDS, kind_of
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 
 _MOST_CLASSES = 20  # whole numbers written as fractions are scores when there are more of them
@@ -53,6 +55,7 @@ class Form:
     kind: str | None = None  # one of KINDS
     names: tuple[str, ...] = ()
     separator: str = ""
+    fix_offsets: bool = False  # of answers: those are mended that are off by one or white space
 
     def __post_init__(self) -> None:
         if self.kind is not None and self.kind not in KINDS:
@@ -82,6 +85,10 @@ def read_labels(
     Raises UserError that names the row or column, and where two readings are as plausible.
     """
     form = form or Form()
+    asked = read_questions(rows, source, named, form.kind, form.fix_offsets, skips or refuse)
+    if asked is not None:
+        kept = _without_empty(*asked, source, skips or Skips())
+        return Labelled(kept, asked[1], replace(form, kind=QUESTIONS), None)
     rows = without_unjudged(rows, named[2], source)
     rows = several.with_flags(_with_lists(rows, named), source, named[2])
     columns = find_columns(rows, source, *named)

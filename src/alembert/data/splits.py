@@ -15,6 +15,7 @@ from alembert.data.encoded import Encoded, concat
 from alembert.data.files.skipped import Skips, refuse
 from alembert.data.forms import Form, Labelled, Named, read_labels
 from alembert.data.labels import Columns, find_columns, is_list
+from alembert.data.questions.answers import are_questions
 from alembert.data.sources import Given, Source
 from alembert.data.tasks import (
     Asked,
@@ -41,7 +42,7 @@ class Files:
 
     If task names a GLUE task, `train` is its folder, or HUB. `kind` is that of the task, which the
     labels tell by default, and `skips` takes the rows of all files that are left out, as many as
-    skip_bad_rows says.
+    skip_bad_rows says. fix_offsets mends offsets of answers, as Form has it.
     """
 
     train: Source
@@ -53,6 +54,7 @@ class Files:
     text_pair: str | None
     label: str | None
     kind: str | None
+    fix_offsets: bool
     skip_bad_rows: Skips
     _made: dict[tuple[object, ...], Labelled] = field(init=False, compare=False, repr=False)
 
@@ -68,6 +70,7 @@ class Files:
         text_pair: str | None = None,
         label: str | None = None,
         kind: str | None = None,
+        fix_offsets: bool = False,
         skip_bad_rows: int | Skips = 0,
     ) -> None:
         if kind is not None and task is not None:
@@ -87,14 +90,14 @@ class Files:
             return by_path.setdefault(made.given, made).with_role(role)
 
         given = {"train": train, "valid": valid, "eval": evaluation, "unlabelled": unlabelled}
-        values: dict[str, Source | Skips | str | None] = {
+        values: dict[str, object] = {
             "evaluation" if role == "eval" else role: source(
                 each, role, task if role == "train" else None
             )
             for role, each in given.items()
         }
         values |= {"task": task, "text": text, "text_pair": text_pair, "label": label}
-        values |= {"kind": Form(kind=kind).kind, "skip_bad_rows": skips}
+        values |= {"kind": Form(kind=kind).kind, "fix_offsets": fix_offsets, "skip_bad_rows": skips}
         object.__setattr__(self, "_made", {})
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -114,7 +117,7 @@ class Files:
         """How labels are read, as far as the user says; labels of GLUE are in the right form."""
         if self.task is not None:
             return Form(kind=sources.glue_kind(self.task))
-        return Form(kind=self.kind)
+        return Form(kind=self.kind, fix_offsets=self.fix_offsets)
 
     def as_trained(self, model: str) -> "Files":
         """The files with the columns and the kind that the run of `model` has on record.
@@ -142,7 +145,7 @@ class Files:
         log.info(f"{self.train.name}: read as the run of {model} has it: {' '.join(words)}")
         return Files(
             train=self.train, text=text, text_pair=pair, label=label, kind=kind,
-            skip_bad_rows=self.skips,
+            fix_offsets=self.fix_offsets, skip_bad_rows=self.skips,
         )  # fmt: skip
 
     def labelled(
@@ -177,12 +180,12 @@ class Files:
     def arguments(self) -> dict[str, str | int | None]:
         """The fields as texts, as environment.json has them: a path, or the identity of rows.
 
-        The kind and the number of rows to skip are there where they are given.
+        Those that were not always there are left out unless they are given.
         """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         del values["_made"]
         values["skip_bad_rows"] = self.skips.most
-        new = {"kind": None, "skip_bad_rows": 0}  # a run of before has no such arguments
+        new = {"kind": None, "fix_offsets": False, "skip_bad_rows": 0}  # not in runs of before
         return {
             name: value.identity if isinstance(value, Source) else value
             for name, value in values.items()
@@ -303,6 +306,8 @@ def are_pairs(files: Files) -> bool:
     """Whether the training rows hold two texts each."""
     if files.task is not None:
         return sources.has_pairs(files.task)
+    if are_questions(files.train.rows, files.named, files.kind):
+        return True
     return find_columns(files.train.rows, files.train.name, *files.named).text_pair is not None
 
 
@@ -317,17 +322,14 @@ def with_variants(
 
     Variants have no label: a word may be replaced by its opposite, which the teacher sees.
     """
-    count, train = len(splits.rows), splits.train
+    train = splits.train
     if len(variants.of):
         more = encode(
             variants.rows, splits.task, splits.columns, tokenizer, max_length, source,
             labelled=False,
         )  # fmt: skip
-        train = concat(train, more)
-        numbers = np.concatenate((np.arange(count), variants.of))
-        labelled = np.delete(np.arange(len(train)), np.arange(count, len(splits.train)))
-        order = labelled[np.argsort(numbers, kind="stable")]
-        train = train.take(np.concatenate((order, np.arange(count, len(splits.train)))))
+        numbers = np.concatenate((train.texts, variants.of[more.texts]))
+        train = concat(train, more).take(np.argsort(numbers, kind="stable"))
     return replace(splits, train=train, variants=variants)
 
 

@@ -21,17 +21,21 @@ from alembert.data.labels import (
     placeholders,
     scores,
 )
+from alembert.data.questions.answers import holds_answers
+from alembert.data.questions.apart import contexts_apart
+from alembert.data.questions.windows import encode_questions, questions_in
 from alembert.data.sources import GLUE
-from alembert.io.answers import is_bio
+from alembert.io.answers import ENDS, QUESTIONS, is_bio
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
 
-Kind = Literal["classification", "regression", "multilabel", "tokens"]
+Kind = Literal["classification", "regression", "multilabel", "tokens", "question answering"]
 METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless another is named
     "classification": ("accuracy", "f1", "macro_f1", "matthews"),
     "regression": ("pearson", "spearman", "mse"),
     "multilabel": ("micro_f1", "macro_f1", "accuracy"),
     "tokens": ("span_f1", "accuracy"),
+    "question answering": ("f1", "exact_match"),
 }
 KINDS = tuple(METRICS)
 HELD_OUT = 2000  # the most rows that are held out
@@ -86,6 +90,8 @@ def infer_task(
     if kind == "regression":
         scores(train, columns, source)
         labels: tuple[str, ...] = ("score",)
+    elif kind == QUESTIONS:
+        labels = ENDS
     else:
         official = GLUE[glue].labels if glue else ()
         labels = _order(train, columns, source, known_labels, official, lenient)
@@ -105,6 +111,8 @@ def infer_task(
                 f"metric {chosen}: is for two classes or several labels a text, and this is "
                 f"{kind}{f' of {len(labels)}' if kind == 'classification' else ''}"
             )
+    if kind == QUESTIONS and chosen not in METRICS[kind]:
+        raise UserError(f"metric {chosen}: {QUESTIONS} has {' and '.join(METRICS[kind])} alone")
     if metric == "mse":
         raise UserError("metric mse: is better when lower: choose pearson or spearman")
     if not fits and not is_named(chosen):
@@ -121,6 +129,8 @@ def kind_of(
 ) -> Kind:
     """The kind of task that the type of the labels says. Raises UserError as `infer_task`."""
     label = label_column(columns, source)
+    if holds_answers(data, label):
+        return QUESTIONS
     if is_list(data, columns.text):
         if not is_list(data, label):
             raise UserError(f"{source}: {columns.text!r} holds lists of words, {label!r} no lists")
@@ -193,6 +203,8 @@ def encode(
         raise UserError(f"{source}: one of {columns.texts} holds lists of words; give text in both")
     texts = texts_in(data, columns.text, source)
     pairs = texts_in(data, columns.text_pair, source) if columns.text_pair else None
+    if task.kind == QUESTIONS and pairs is not None:
+        return encode_questions(questions_in(data, columns, labelled), tokenizer, max_length)
     _check_count(texts, task, source)
     unseen: list[str] | None = [] if lenient else None
     labels = _labels(data, task, columns, source, unseen) if labelled else no_labels(texts, task)
@@ -305,12 +317,14 @@ def hold_out(
     """Splits rows into (train, valid): valid is a seeded `share` of them, at most `most`.
 
     The split is stratified by class (or, in regression, by score), and a class of a single row
-    stays in train. Both keep the order of the data. Raises UserError when there is nothing to hold
-    out.
+    stays in train; questions on one context stay together. Both keep the order of the data. Raises
+    UserError when there is nothing to hold out.
     """
     for column in columns.texts:
         texts_in(data, column, source)  # here errors name row numbers of the file
     order = np.random.default_rng(seed).permutation(len(data))
+    if task.kind == QUESTIONS:
+        return contexts_apart(data, columns.texts[1], order, share, most, source)
     if task.kind == "regression":
         order = order[np.argsort(np.array(data[columns.label][:])[order], kind="stable")]
     elif task.kind == "classification":

@@ -5,8 +5,10 @@ turns logits and labels into the metrics of a task, and `own_metric` calls a use
 `predictions` reads and writes the table of the teacher's and the student's logits for each text.
 `verdict` says in a sentence which of the measured models to take.
 
+The inner part `spans` has the answers that are spans of a context, and their scores.
 The inner part `baselines` has cheap models of scikit-learn to compare with.
 The inner part `uncertainty` has the intervals of all that, and what a student keeps of its teacher.
 
-For other rooms: predict, metrics, own_metric, predictions, verdict, baselines, uncertainty.
+For other rooms: predict, metrics, own_metric, predictions, verdict, spans, baselines,
+uncertainty.
 """

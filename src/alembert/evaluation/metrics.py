@@ -18,9 +18,11 @@ from sklearn.metrics import (
 )
 
 from alembert.data.encoded import IGNORED, Encoded
+from alembert.data.questions.windows import Windows
 from alembert.data.tasks import Task, beta_of, precision_of
 from alembert.evaluation import own_metric
 from alembert.evaluation.own_metric import Labelled
+from alembert.evaluation.spans import scores as spans
 from alembert.io.answers import is_bio
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
@@ -35,7 +37,9 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     A metric of one's own, an F-beta or a recall at a precision is there if it is the task's.
     Raises UserError when no row has a label.
     """
-    if task.kind == "tokens":
+    if isinstance(data, Windows):
+        values = spans.metrics(logits, data)
+    elif task.kind == "tokens":
         values = _token_classification(task, logits, data)
     else:
         outputs = np.asarray(logits)
@@ -57,7 +61,12 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
 
 
 def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
-    """The rows that have a label, of tags the words, as a metric of one's own takes them."""
+    """The rows that have a label, of tags the words, as a metric of one's own takes them.
+
+    Of questions they have the scores of each answer.
+    """
+    if isinstance(data, Windows):
+        return spans.rows_of(logits, data)
     rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)
     numbers = np.arange(len(data))
     texts = np.repeat(numbers, data.lengths) if data.per_token else numbers

@@ -19,7 +19,8 @@ class Labelled:
     """Rows that have a label: of texts, or of words where the task is tags.
 
     logits are (N, C), or scores (N,) in regression. labels are class ids (N,), scores (N,), or 0/1
-    (N, C) of several labels. texts (N,) has the number of each row's text.
+    (N, C) of several labels. texts (N,) has the number of each row's text. Of questions logits are
+    the scores of their answers, (N, 2), and labels say nothing.
     """
 
     logits: NDArray[Any]

@@ -17,6 +17,7 @@ from alembert.data.encoded import IGNORED, Encoded
 from alembert.evaluation.metrics import Logits
 from alembert.io.progress import Work
 from alembert.models.architectures import inputs_of
+from alembert.models.logits import logits_in
 
 Forward = Callable[[dict[str, Tensor]], NDArray[np.float32]]
 MaskedForward = Callable[[dict[str, Tensor], Tensor], NDArray[np.float32] | Tensor]
@@ -49,7 +50,7 @@ def predict(
 
 
 def _forward(model: nn.Module, batch: dict[str, Tensor]) -> NDArray[np.float32]:
-    logits: NDArray[np.float32] = model(**_inputs(model, batch)).logits.float().cpu().numpy()
+    logits: NDArray[np.float32] = logits_in(model(**_inputs(model, batch))).float().cpu().numpy()
     return logits
 
 

@@ -4,12 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from alembert.io.answers import QUESTIONS
+
 Role = Literal["student", "teacher", "baseline", "majority"]
 
 BASELINES = {
     "tfidf": "a linear model on TF-IDF",
     "embeddings": "a linear model on frozen embeddings",
+    "first_sentence": "the first sentence of the context",
+    "nearest_sentence": "the sentence nearest to the question by TF-IDF",
 }
+FREE = {"regression": "the mean score", QUESTIONS: "no answer to any question"}  # reads no text
 NEAR = 1.25  # times that differ by less are called the same
 
 
@@ -132,7 +137,7 @@ def of_run(
             cost = {"ms": each.get("ms"), "seconds": each.get("seconds")}
             add(f"baselines.{key}", "baseline", model, each[metric], **cost)
     if "majority" in metrics.get("baselines", {}):
-        free = "the mean score" if metrics["task"] == "regression" else "the majority class"
+        free = FREE.get(metrics["task"], "the majority class")
         add("majority", "majority", free, metrics["baselines"]["majority"][metric])
     return verdict(metric, found, metrics["n"])
 

@@ -10,6 +10,7 @@ from alembert.data.encoded import Encoded
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.inference.engine import Engine, Ids
+from alembert.inference.manifest import PER_TOKEN
 
 Numbers = NDArray[np.float32]
 PREDICTED = 4  # the most tokens of a text that an MLM predicts
@@ -64,7 +65,7 @@ def engine_outputs(
 ) -> list[Numbers]:
     """Return an engine's output for each batch, (N, C), without padding."""
     outputs = ((batch, engine(batch)) for batch in batches)
-    return [x[batch["attention_mask"] == 1] if kind == "tokens" else x for batch, x in outputs]
+    return [x[batch["attention_mask"] == 1] if kind in PER_TOKEN else x for batch, x in outputs]
 
 
 def fidelity(kind: str, outputs: Sequence[Numbers], true: Sequence[Numbers]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from alembert.evaluation.predict import mlm_head_at
 from alembert.export.folding import folded
 from alembert.io.errors import UserError
 from alembert.models.architectures import inputs_of
+from alembert.models.logits import logits_in
 
 OPSET = 20
 MAX_BYTES = 2_000_000_000  # one ONNX file can hold no more
@@ -122,7 +123,7 @@ class _Graph(nn.Module):
         if self.kind == "encoder":
             numbers = pooled(output.last_hidden_state, attention_mask, self.pooling)
         else:
-            numbers = output.logits[0] if self.kind == "words" else output.logits
+            numbers = logits_in(output)[0] if self.kind == "words" else logits_in(output)
         if self.attentions:
             return numbers, torch.stack(output.attentions)
         return (numbers, output.last_hidden_state) if self.kind == "encoder" else numbers

@@ -6,18 +6,21 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from alembert.evaluation import predict
+from alembert.evaluation.spans.scores import THRESHOLD
 from alembert.export.onnx import pooled
 from alembert.inference.engine import Ids, check_threads
 from alembert.inference.manifest import Manifest
 from alembert.inference.session import Session
+from alembert.io.answers import NEVER, QUESTIONS
 from alembert.io.errors import UserError
 from alembert.models import checks, loading
 from alembert.models.architectures import inputs_of
 from alembert.models.heads import kind_of, pooling_of
+from alembert.models.logits import logits_in
 from alembert.models.precision import torch_threads
 
 
@@ -90,7 +93,14 @@ def _facts(model: PreTrainedModel, path: str) -> Manifest:
         variants=(),
         width=config.hidden_size,
         pooling=pooling_of(folder) if kind == "encoder" else "",
+        null_threshold=_threshold(config) if kind == QUESTIONS else NEVER,
     )
+
+
+def _threshold(config: PreTrainedConfig) -> float:
+    """Return the threshold of "no answer" of a model's config; without one it is never given."""
+    found = getattr(config, THRESHOLD, None)
+    return NEVER if found is None else float(found)
 
 
 class TorchEngine:
@@ -114,5 +124,5 @@ class TorchEngine:
                 hidden = self._model(**inputs).last_hidden_state
                 output = pooled(hidden, batch["attention_mask"], self._pooling)
             else:
-                output = self._model(**inputs).logits
+                output = logits_in(self._model(**inputs))
         return output.numpy()

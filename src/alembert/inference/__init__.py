@@ -5,9 +5,10 @@ exported folder; `texts` checks a caller's texts, `tokenization` encodes rows, `
 of similar length together and joins the windows of a long text, `graph` checks what the file of a
 graph claims, `engine` runs it (onnxruntime or OpenVINO), `static` is the engine of a static student
 (numpy alone), for which `words` looks words up, and `predictions` turns logits into answers.
+`questions` reads and answers those about a context, by the best of its `spans`.
 
 For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions,
-static.
+spans, static.
 """
 
 from typing import TYPE_CHECKING, Any

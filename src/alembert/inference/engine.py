@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.inference.graph import check_onnx
-from alembert.inference.manifest import FILE, Manifest, Variant
+from alembert.inference.manifest import FILE, PER_TOKEN, Manifest, Variant
 from alembert.inference.static import StaticEngine
 from alembert.io import checksums
 from alembert.io.environment import int8_overflows
@@ -65,7 +65,7 @@ def open_engine(
             check_onnx(path)
         engine_class = _OpenVino if variant.runtime == "openvino" else _Onnx
         engine = engine_class(path, variant, threads or os.cpu_count() or 1)
-    rank, width = 2 + (facts.kind == "tokens"), str(len(facts.labels) or engine.shape[-1])
+    rank, width = 2 + (facts.kind in PER_TOKEN), str(len(facts.labels) or engine.shape[-1])
     if (set(engine.takes), len(engine.shape)) != (set(facts.inputs), rank) or (
         str(engine.shape[-1]) != width
     ):

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from alembert.io import checksums
+from alembert.io.answers import NEVER, QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import inside, model_folder, read_json, write_text
 
 FILE = "deploy.json"
 FORMAT = 1
 LONGEST = 1_000_000  # the most tokens of a text that a manifest may name
-KINDS = ("classification", "multilabel", "regression", "tokens", "words", "encoder")
+KINDS = ("classification", "multilabel", "regression", "tokens", QUESTIONS, "words", "encoder")
+PER_TOKEN = ("tokens", QUESTIONS)  # kinds whose graph gives logits (B, T, C)
 # the values of --backend, beside torch, which needs no export
 BACKENDS = ("onnx", "int8", "openvino", "openvino-bf16", "openvino-int8", "attentions", "static")
 
@@ -51,8 +53,8 @@ class Manifest:
     """The content of deploy.json; kind is one of KINDS.
 
     inputs are the graph's: input_ids, attention_mask, token_type_ids and, for kind "words", places
-    (N,) int64, b * T + t of the masked tokens. Its first output is (B, C), or (B, T, C) for
-    "tokens", (N, V) for "words", and the pooled (B, H) for "encoder".
+    (N,) int64, b * T + t of the masked tokens. Its first output is (B, C), or (B, T, C) for kinds
+    PER_TOKEN, (N, V) for "words", and the pooled (B, H) for "encoder".
     """
 
     kind: str
@@ -67,6 +69,7 @@ class Manifest:
     pooling: str = ""  # an encoder's: mean or cls, with "+norm" where vectors get length 1
     vocabulary: int = 0  # the size of the model's vocabulary; 0 in older files, as is width
     width: int = 0  # the hidden size, which is that of an encoder's vectors
+    null_threshold: float = NEVER  # of questions: how much better "no answer" has to be
 
     def variant(self, backend: str | None, folder: Path) -> Variant:
         """The variant of a backend, by default the chosen one; UserError if there is none."""

@@ -15,11 +15,12 @@ from alembert.inference.batching import Forward, per_text, per_token
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import Manifest
 from alembert.inference.predictions import Floats, guesses, predictions, spans_of, surest
+from alembert.inference.questions import QuestionReader
 from alembert.inference.static import StaticEngine
 from alembert.inference.texts import TEXTS, checked, checked_words, chunks, word_spans
 from alembert.inference.tokenization import Reader, Rows
 from alembert.inference.words import Words, splits_at_spaces
-from alembert.io.answers import Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
+from alembert.io.answers import QUESTIONS, Tag, Tags, Text, Texts, Token, Tokens, as_list, is_bio
 from alembert.io.errors import UserError
 
 A = TypeVar("A")
@@ -30,6 +31,7 @@ VERBS = {
     "embed": ("encoder",),
     "fill_mask": ("words",),
     "tag": ("tokens",),
+    "answer": (QUESTIONS,),
 }
 
 
@@ -90,7 +92,7 @@ class Session:
 
     @property
     def kind(self) -> str:
-        """classification, multilabel, regression, tokens, words or encoder."""
+        """One of manifest.KINDS."""
         return self.facts.kind
 
     @property
@@ -143,6 +145,23 @@ class Session:
         answers = [self.tagged(text, each) for text, each in zip(inputs, labels, strict=True)]
         return answers[0] if one else answers
 
+    def answer(self, texts: Texts, *, first: int = 0) -> Any:
+        """The Answer to each pair of a question and its context, of any length."""
+        self._check_verb("answer")
+        inputs, one = as_list(texts)
+        answers = [
+            answer
+            for start, part in chunks(inputs)
+            for answer in self._questions.answers(
+                part, self.engine, self._budget, self.facts.null_threshold, first + start
+            )
+        ]
+        return answers[0] if one else answers
+
+    @cached_property
+    def _questions(self) -> QuestionReader:
+        return QuestionReader(self.reader.tokenizer, self.max_length)
+
     def tagged(self, text: Text, answers: Sequence[tuple[int, float] | None]) -> Tags:
         """The Tags of one text, from the label id and the probability of each word."""
         joined, limits = word_spans(text)
@@ -162,6 +181,8 @@ class Session:
         It is (N, C), or (N, H) of an encoder. Kind "tokens" gives (words, C) for each text, NaN
         for a word without tokens, and "words" gives (masks, V). One text has no N.
         """
+        if self.kind == QUESTIONS:
+            raise UserError(f"{self._home}: logits is not for this model ({QUESTIONS}): use answer")
         inputs, one = as_list(texts)
         answers: Floats | list[Floats]
         if self.kind in TOKEN_KINDS:

@@ -3,8 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from alembert.io.errors import UserError
+
+QUESTIONS: Final = "question answering"  # the kind of task whose answers are spans of a context
+ENDS = ("start", "end")  # its labels: the two logits of a token
+QUESTION, LEAST = 64, 8  # tokens of a question that are read, and of a window without special ones
+NEVER = 1e9  # the threshold with which "no answer" is never given
 
 Text = str | Sequence[str]  # a text, a pair of texts, or the words of a text
 Texts = Text | Iterable[Text]  # a str, or a tuple that is a pair, is a single text
@@ -72,6 +78,20 @@ class Tags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A span of a context that answers a question, the characters start to end of the context.
+
+    text is "" for a question that the context does not answer. score is the probability of the
+    start times that of the end, or those of no answer.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Token:
     """A token and its characters start to end (in the second text for that of a pair)."""
 
@@ -120,3 +140,20 @@ def is_bio(labels: Sequence[str]) -> bool:
     return any(tag[:2] in ("B-", "I-") for tag in labels) and all(
         re.fullmatch("O|[BIES]-.+", tag) for tag in labels
     )
+
+
+def window_sizes(max_length: int, specials: int, overlap: int | None = None) -> tuple[int, int]:
+    """The most tokens of a question, and those that neighbouring windows of its context share.
+
+    Of a question QUESTION tokens are read, or half a window; the windows, of max_length tokens with
+    so many special ones, share `overlap`, by default a third. Raises UserError for windows that are
+    too small.
+    """
+    room = max_length - specials
+    if room < LEAST:
+        raise UserError(
+            f"--max-length {max_length}: a question and a part of its context need {LEAST} tokens "
+            "beside the special ones"
+        )
+    most = min(QUESTION, room // 2)
+    return most, min(max_length // 3 if overlap is None else overlap, (room - most) // 2)

@@ -5,11 +5,13 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import read_json
 
 HEADS = {
     "ForTokenClassification": "tokens",
+    "ForQuestionAnswering": QUESTIONS,
     "ForMaskedLM": "words",
     "ForPreTraining": "words",
     "Model": "encoder",
@@ -24,7 +26,7 @@ MODULES = ("Transformer", "Pooling", "Normalize")  # those of sentence-transform
 
 
 def kind_of(config: PreTrainedConfig, path: str) -> str:
-    """classification, multilabel, regression, tokens, words or encoder; UserError for others."""
+    """The kind of a model's head, one of loading.HEADS; UserError for others."""
     name = (config.architectures or ["Model"])[0]
     if name.endswith("ForSequenceClassification"):
         usual = "regression" if config.num_labels == 1 else "classification"
@@ -41,7 +43,7 @@ def kind_of(config: PreTrainedConfig, path: str) -> str:
             return kind
     raise UserError(
         f"{path}: a {name} is not known here: there are models of sequence classification, token "
-        "classification, masked words, and encoders without a head"
+        "classification, question answering, masked words, and encoders without a head"
     )
 
 

@@ -13,10 +13,12 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     MobileBertConfig,
     MobileBertForMaskedLM,
+    MobileBertForQuestionAnswering,
     MobileBertForSequenceClassification,
     MobileBertForTokenClassification,
     MobileBertModel,
@@ -83,11 +85,16 @@ class IBBertForTokenClassification(_Inverted, MobileBertForTokenClassification):
     """IB-BERT with a head for one row of logits a token."""
 
 
+class IBBertForQuestionAnswering(_Inverted, MobileBertForQuestionAnswering):
+    """IB-BERT with a head for the start and the end of an answer."""
+
+
 AutoConfig.register("ibbert", IBBertConfig)
 for auto, kind in (
     (AutoModel, IBBertModel),
     (AutoModelForMaskedLM, IBBertForMaskedLM),
     (AutoModelForSequenceClassification, IBBertForSequenceClassification),
     (AutoModelForTokenClassification, IBBertForTokenClassification),
+    (AutoModelForQuestionAnswering, IBBertForQuestionAnswering),
 ):
     auto.register(IBBertConfig, kind)

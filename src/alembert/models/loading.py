@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -26,6 +27,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from alembert.io import checksums, hub
+from alembert.io.answers import ENDS, QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import model_folder
 from alembert.io.progress import doing
@@ -42,6 +44,7 @@ HEADS: dict[str, Any] = {
     "regression": AutoModelForSequenceClassification,
     "multilabel": AutoModelForSequenceClassification,
     "tokens": AutoModelForTokenClassification,
+    QUESTIONS: AutoModelForQuestionAnswering,
 }
 # the errors that transformers raises for a folder that it cannot read a model from
 UNREADABLE = (
@@ -107,6 +110,8 @@ def load_config(path: str) -> PreTrainedConfig:
 def label_names_of(config: PreTrainedConfig) -> list[str] | None:
     """A model's labels in the order of their ids; None where it was saved without a task head."""
     kinds = config.architectures or ["Classification"]  # without the field there may be one
+    if any("QuestionAnswering" in kind for kind in kinds):
+        return list(ENDS)
     if not any("Classification" in kind for kind in kinds):
         return None
     return [name for _, name in sorted((config.id2label or {}).items())]

@@ -1,9 +1,21 @@
-"""Logits over a vocabulary that are not computed yet, or of which the k largest are stored."""
+"""Logits of a head; those over a vocabulary are not computed yet, or the k largest are stored."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def logits_in(output: Any) -> Tensor:
+    """The logits in a model's output: (B, C), or (B, T, C) of tokens.
+
+    Of question answering they are start and end, (B, T, 2).
+    """
+    if hasattr(output, "start_logits"):
+        return torch.stack((output.start_logits, output.end_logits), dim=-1)
+    logits: Tensor = output.logits
+    return logits
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from alembert.io.errors import UserError
 from alembert.models.architectures import anatomy, ends, inputs_of, known, layers, vocabulary_matrix
-from alembert.models.logits import TopK, VocabularyLogits
+from alembert.models.logits import TopK, VocabularyLogits, logits_in
 
 Batch = Mapping[str, Tensor]
 
@@ -49,7 +49,7 @@ class Trace:
     queries: dict[int, Tensor] = field(default_factory=dict)
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
-    logits: Tensor | None = None  # (B, C), or (B, T, C) of a token task
+    logits: Tensor | None = None  # (B, C), or (B, T, C) of tokens
     vocabulary: VocabularyLogits | None = None
     top_k: TopK | None = None  # of a recorded teacher trace, in place of vocabulary
 
@@ -101,7 +101,7 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
             logits = _vocabulary_logits(model, batch, inputs, reads, hooks)
             return replace(recorded, vocabulary=logits)
         if reads.logits:
-            return replace(recorded, logits=model(**inputs).logits)
+            return replace(recorded, logits=logits_in(model(**inputs)))
         if reads.hidden or reads.attention:
             _run(model.base_model, inputs)
     return recorded
@@ -208,7 +208,7 @@ def _output_hidden_states(
         body = model if reads.logits else model.base_model
         output = body(**inputs, output_hidden_states=True)
     hidden = {k: output.hidden_states[k] for k in reads.hidden}
-    return Trace(hidden=hidden, logits=output.logits if reads.logits else None)
+    return Trace(hidden=hidden, logits=logits_in(output) if reads.logits else None)
 
 
 def no_grad_trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:

@@ -36,6 +36,34 @@ def hard_labels(student: Tensor, labels: Tensor, weights: Tensor | None = None) 
     return total / (known if weights is None else weights[labels[known]]).sum().clamp(min=1)
 
 
+def soft_spans(student: Tensor, teacher: Tensor, spans: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) of where an answer starts and where it ends, mean over B and both.
+
+    Logits (B, T, 2) are compared at the tokens whose spans (B, T) are not -100.
+    """
+    student, teacher = (
+        _of_places(logits.float() / temperature, spans) for logits in (student, teacher)
+    )
+    kl = F.kl_div(student, teacher, reduction="sum", log_target=True)
+    return kl * temperature**2 / (2 * len(spans))
+
+
+def hard_spans(student: Tensor, spans: Tensor) -> Tensor:
+    """Cross entropy of logits (B, T, 2) with where answers start and end, mean over rows and both.
+
+    spans (B, T) are -100 where neither may be, else 1 at the start plus 2 at the end. Rows without
+    either have no label; the loss is zero, with a zero gradient, when no row has one.
+    """
+    log_p = _of_places(student.float(), spans)
+    ends = torch.stack([(spans > 0) & (spans & bit > 0) for bit in (1, 2)], dim=-1)
+    return -torch.where(ends, log_p, 0.0).sum() / ends.sum().clamp(min=1)
+
+
+def _of_places(logits: Tensor, spans: Tensor) -> Tensor:
+    """The log of the distributions (B, T, 2) over the tokens that may start, or end, an answer."""
+    return F.log_softmax(logits.masked_fill((spans == -100)[:, :, None], -1e9), dim=1)
+
+
 def squared_error(student: Tensor, target: Tensor) -> Tensor:
     """Mean of (student - target)^2 over entries whose target is not NaN; zero when all are NaN."""
     known = ~torch.isnan(target)

@@ -16,7 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class HardLabels(Term):
-    """The loss of the data's labels: classes, scores, tags, or masked words (DistilBERT, L_mlm).
+    """The loss of the data's labels: classes, scores, tags, answers or masked words (DistilBERT).
 
     class_weights are weights of classes or tags by name, or "balanced"; the run replaces them by a
     tuple in the order of the ids (runs.texts.class_weights), and the term becomes a weighted mean.
@@ -35,9 +35,11 @@ class HardLabels(Term):
         return weights / weights.min()
 
     def count(self, batch: Batch) -> Tensor:
-        labels = batch["labels"]
-        if (weights := self.weights(labels)) is None:
+        if self.class_weights is None:
             return super().count(batch)
+        labels = batch["labels"]
+        weights = self.weights(labels)
+        assert weights is not None
         return weights[labels[labels != -100]].sum()
 
     def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
@@ -50,7 +52,10 @@ class HardLabels(Term):
         return fused_linear.hard_labels(batch["labels"][masked], student.numbers(masked))
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        labels, logits = batch["labels"], _logits(student)
+        logits = _logits(student)
+        if "spans" in batch:
+            return functional.hard_spans(logits, batch["spans"])
+        labels = batch["labels"]
         if not labels.is_floating_point():
             rows, weights = logits.reshape(-1, logits.shape[-1]), self.weights(labels)
             return functional.hard_labels(rows, labels.reshape(-1), weights)
@@ -86,7 +91,12 @@ class SoftLabels(Term):
         return fused_linear.soft_labels(teacher.vocabulary.only(selected), self.temperature, rows)
 
     def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
-        student_logits, teacher_logits, labels = _logits(student), _logits(teacher), batch["labels"]
+        student_logits, teacher_logits = _logits(student), _logits(teacher)
+        if "spans" in batch:
+            return functional.soft_spans(
+                student_logits, teacher_logits, batch["spans"], self.temperature
+            )
+        labels = batch["labels"]
         if labels.is_floating_point() and labels.dim() == 1:
             return functional.squared_error(student_logits.reshape(-1), teacher_logits.reshape(-1))
         if labels.is_floating_point():
@@ -105,6 +115,9 @@ class LogitsMSE(Term):
     def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         read = Reads(vocabulary="all") if corpus else Reads(logits=True)
         return read, read
+
+    def count(self, batch: Batch) -> Tensor:
+        return (batch["spans"] != -100).sum() if "spans" in batch else super().count(batch)
 
     def vocabulary_term(
         self, student: VocabularyLogits, teacher: Trace, batch: Batch
@@ -126,5 +139,10 @@ def _logits(trace: Trace) -> Tensor:
 
 
 def _real(logits: Tensor, batch: Batch) -> Tensor:
-    """Logits (N, C): those of a token task at real tokens only, as padding has no target."""
+    """Logits (N, C): those of a token task at real tokens only, as padding has no target.
+
+    Those of a window of a question are at the tokens that may start or end an answer.
+    """
+    if "spans" in batch:
+        return logits[batch["spans"] != -100]
     return logits[batch["attention_mask"].bool()] if logits.dim() == 3 else logits

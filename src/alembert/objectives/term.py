@@ -41,7 +41,8 @@ class Term(BaseModel, ABC):
       hidden states take the layers up to the deepest one, `logits` the whole model, `vocabulary`
       an MLM head at the rows that count. A term that reads nothing of the teacher needs none.
     - the call `term(student, teacher, pairs, batch)`: the loss, a scalar without its weight, of
-      the two traces and the batch (input_ids, attention_mask, labels ...). Its gradient is the
+      the two traces and the batch (input_ids, attention_mask, labels; of questions `spans`: -100
+      where no answer can begin or end, else 1 at a start plus 2 at an end). Its gradient is the
       student's. With projections, hidden states of the student are already as wide as the
       teacher's. Randomness has to come from torch, whose seed is set at each step.
     - `pairs(student, teacher)`, if it compares layers: the layer pairs for these two depths, which
@@ -100,6 +101,9 @@ class Term(BaseModel, ABC):
     def count(self, batch: Batch) -> Tensor:
         """The number, (), of items of a batch that the term's mean is over."""
         mask, labels = batch["attention_mask"], batch.get("labels")
+        if "spans" in batch and self.over in ("labels", "answers"):
+            told = (batch["spans"] > 0).any(dim=1).sum()  # windows whose answer is known
+            return told if self.over == "labels" else mask.new_tensor(len(mask))
         if labels is not None and (self.over == "labels" or getattr(self, "rows", "") == "masked"):
             return (~torch.isnan(labels) if labels.is_floating_point() else labels != -100).sum()
         if self.over == "pairs":

@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
+from alembert.io.answers import QUESTIONS
 from alembert.io.files import atomic
 from alembert.io.parsing import yaml_of
 from alembert.report.closing import describe_deployed
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 MARKER = "<!-- made by alembert: delete this line, and the card stays as you wrote it -->"
 TAGS = {  # kind of task: the hub's pipeline tag
     "tokens": "token-classification",
+    QUESTIONS: "question-answering",
     "words": "fill-mask",
     "encoder": "feature-extraction",
 }

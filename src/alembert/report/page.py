@@ -13,6 +13,7 @@ from typing import Any
 from alembert import __version__
 from alembert.bench.rows import pareto
 from alembert.evaluation.uncertainty.phrases import Kept, percent
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import keep, write_text
 from alembert.io.progress import doing
@@ -144,7 +145,9 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
     from alembert.report.sections import sections
 
     predictions, why = load(run.path), ""
-    if predictions is None and run.metrics:
+    if run.metrics.get("task") == QUESTIONS:
+        why = f"answers of {QUESTIONS} are not listed yet"
+    elif predictions is None and run.metrics:
         try:
             log.info(f"{name}: no {FILE} there: predicting again")
             predictions = predict_again(run)

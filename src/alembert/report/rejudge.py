@@ -26,7 +26,7 @@ def predict_again(run: RunRecord) -> Predictions:
     given = Files(
         train=train, evaluation=evaluation, task=files["task"], text=files["text"],
         text_pair=files["text_pair"], label=files["label"], kind=files.get("kind"),
-        skip_bad_rows=files.get("skip_bad_rows", 0),
+        fix_offsets=files.get("fix_offsets", False), skip_bad_rows=files.get("skip_bad_rows", 0),
     )  # fmt: skip
     assert given.test is not None
     source, known = given.test.name, label_names_of(load_config(str(student)))

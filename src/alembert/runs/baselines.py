@@ -7,11 +7,13 @@ from typing import Any
 from alembert.bench.interleaved import Answer
 from alembert.bench.rows import Row
 from alembert.data.encoded import Encoded
+from alembert.data.questions.windows import Windows
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.evaluation.baselines.fitting import Baseline, Examples, baselines_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
 from alembert.evaluation.metrics import Logits, metrics
+from alembert.evaluation.spans import sentences
 from alembert.evaluation.uncertainty.kept import MAJORITY
 from alembert.io.errors import UserError
 from alembert.models.loading import load_tokenizer
@@ -27,11 +29,14 @@ def make(job: Job, texts: RunTexts) -> dict[str, Baseline]:
 
     They learn from the labelled training rows that the student learns from, without variants, and
     are chosen on the same held-out rows. Frozen embeddings are those of the encoder that the
-    teacher, or the fine-tuned model, was before a task trained it.
+    teacher, or the fine-tuned model, was before a task trained it. Questions have other baselines,
+    which answer by a sentence.
     """
     splits, tokenizer = texts.student.splits, texts.student.tokenizer
     if not job.baselines or splits is None or splits.test is None or splits.raw_test is None:
         return {}
+    if isinstance(splits.test, Windows) and isinstance(splits.train, Windows):
+        return sentences.baselines_of(splits.train, splits.test)
     train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
     valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
     test = Examples.of(splits.raw_test, splits.test, tokenizer)

@@ -3,7 +3,9 @@
 from transformers import PreTrainedTokenizerBase
 
 from alembert.initialization.student import describe_start, start_map
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
+from alembert.models.architectures import layerless
 from alembert.models.building import checked_config
 from alembert.models.checks import check_finite, check_length, check_precision, check_vocabulary
 from alembert.models.loading import load_config
@@ -27,7 +29,7 @@ def check_teacher(
     """
     path = teacher.path
     check_length(stage.max_length, teacher.config, path)
-    by_text = head not in ("words", "encoder", "tokens")
+    by_text = head not in ("words", "encoder", "tokens", QUESTIONS)
     of_texts = (Reads(), Reads(logits=True))
     paired = [
         term.kind
@@ -48,6 +50,12 @@ def check_job(job: Job, student_task: EncodedTask, teachers: Teachers) -> str:
     """Raise UserError for a stage that cannot work; return a line on the student's start."""
     source = job.tokenizer_source
     config = load_config(job.student) if job.student else checked_config(job.recipe.student)
+    splits = student_task.splits
+    if layerless(config) and splits is not None and splits.task.kind == QUESTIONS:
+        raise UserError(
+            f"recipe '{job.recipe.name}': a static student reads no token in its context, which "
+            f"{QUESTIONS} needs: take house, or another recipe"
+        )
     imitated: set[tuple[str, str]] = set()
     first, line = job.imitated_teacher(job.stages[0]) or job.teacher, ""
     if job.student is None and first is not None and job.recipe.init.start == "teacher":

@@ -2,29 +2,39 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from alembert.bench import show
 from alembert.bench.rows import Row
 from alembert.data.collate import Masking, masking_for
 from alembert.data.corpus.corpus import read_corpus
 from alembert.data.encoded import Encoded, describe_cut
+from alembert.data.questions.windows import Windows
 from alembert.data.splits import Files, prepare_file
 from alembert.evaluation import predict, verdict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
+from alembert.evaluation.spans.scores import (
+    THRESHOLD,
+    has_unanswerable,
+    threshold_of,
+    with_threshold,
+)
 from alembert.evaluation.uncertainty import kept, slices
 from alembert.evaluation.uncertainty.compared import Judged
 from alembert.export import deployed, fidelity
 from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import read_manifest
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import keep, keep_json, read_json
 from alembert.models import checks
@@ -75,6 +85,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
             model = texts.teachers[path].model(kind) if of_teacher else load_model(path, kind)
             models[role] = model, path
             logits[role] = predict.predict(model, data[role], task.pad, title=f"{role}, test texts")
+            data[role] = _with_threshold(data[role], model, task)
             metrics[role] = metrics_of(splits.task, logits[role], data[role])
             metrics["parameters"][role] = sum(p.numel() for p in model.parameters())
     sure, read = dict(logits), dict(data)  # what intervals are computed of
@@ -84,18 +95,19 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
         metrics["ensemble"] = metrics_of(splits.task, average, data["teacher"])
         metrics["parameters"]["ensemble"] = metrics["parameters"]["teacher"] + more
     exports = _exports(job, texts, splits.task.kind)
-    of_exports = _measure_exports(exports, texts, metrics)
+    of_exports = _measure_exports(exports, texts, data, metrics)
     if (int8 := of_exports.pop("teacher_int8", None)) is not None:
         sure["teacher_int8"], read["teacher_int8"] = int8, data["teacher"]
-    others = of_exports | _measure_undistilled(job, texts.student, metrics)
+    others = of_exports | _measure_undistilled(job, texts.student, metrics, read)
     others |= baselines.logits_of(compared)
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
     metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
-    told = predictions_of(
-        splits.task, splits.texts, data, logits, tokenizer, others, columns_of(job, texts)
-    )
-    save(out, told)
+    if splits.task.kind != QUESTIONS:  # whose answers are not listed yet
+        told = predictions_of(
+            splits.task, splits.texts, data, logits, tokenizer, others, columns_of(job, texts)
+        )
+        save(out, told)
     rows, answers = list[Row](), baselines.answers_of(compared)
     if (len(models) > 1 or answers) and splits.raw_test is not None:
         asked = splits.raw_test.sample()
@@ -112,13 +124,32 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     return metrics
 
 
-def _measure_undistilled(job: Job, task: EncodedTask, metrics: dict[str, Any]) -> dict[str, Logits]:
-    """Add the metrics of the student that had no teacher, if there is one; return its logits."""
+def _with_threshold(data: Encoded, model: PreTrainedModel, task: EncodedTask) -> Encoded:
+    """Return questions with a model's own threshold of "no answer", or that of held-out ones."""
+    assert task.splits is not None
+    valid = task.splits.valid
+    if not isinstance(data, Windows) or not isinstance(valid, Windows):
+        return data
+    config = model.config.to_dict()
+    if config.get(THRESHOLD) is not None or not has_unanswerable(valid):
+        return with_threshold(data, config)
+    logits = predict.predict(model, valid, task.pad, title="held-out texts")
+    return replace(data, threshold=threshold_of(logits, valid))
+
+
+def _measure_undistilled(
+    job: Job, task: EncodedTask, metrics: dict[str, Any], read: dict[str, Encoded]
+) -> dict[str, Logits]:
+    """Add the metrics of the student that had no teacher, if there is one; return its logits.
+
+    `read` gets its rows.
+    """
     if not job.undistilled or task.splits is None or task.splits.test is None:
         return {}
     kind, test = task.splits.task, task.splits.test
     model = load_model(str(job.out / UNDISTILLED), kind.kind)
     logits = predict.predict(model, test, task.pad, title="student without its teacher")
+    read[UNDISTILLED] = test = _with_threshold(test, model, task)
     metrics[UNDISTILLED] = metrics_of(kind, logits, test)
     return {UNDISTILLED: logits}
 
@@ -136,16 +167,19 @@ def _exports(job: Job, texts: RunTexts, kind: str) -> dict[str, Exported]:
 
 
 def _measure_exports(
-    exports: Mapping[str, Exported], texts: RunTexts, metrics: dict[str, Any]
+    exports: Mapping[str, Exported],
+    texts: RunTexts,
+    data: Mapping[str, Encoded],
+    metrics: dict[str, Any],
 ) -> dict[str, Logits]:
-    """Add the exports' metrics on --eval to `metrics`; return their logits."""
+    """Add the exports' metrics on --eval, which data has, to `metrics`; return their logits."""
     logits: dict[str, Logits] = {}
     for role, task in (("student", texts.student), ("teacher", texts.full_teacher)):
-        if role not in exports or task.splits is None or task.splits.test is None:
+        if role not in exports or task.splits is None or role not in data:
             continue
         backend = exports[role].manifest.chosen
-        rows = exports[role].logits(task.splits.test, task.pad)
-        measured = metrics_of(task.splits.task, rows, task.splits.test)
+        rows = exports[role].logits(data[role], task.pad)
+        measured = metrics_of(task.splits.task, rows, data[role])
         if role == "student":
             logits["deployed"] = rows
             metrics["deployed"] = {"backend": backend, **measured}
@@ -179,6 +213,8 @@ def judge(
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
     model = _model(path, backend, task.kind, files.train.name)
+    if isinstance(data, Windows):
+        data = with_threshold(data, config.to_dict())
     logits, columns = predict.predict(model, data, pad_token_id), dict[str, list[str]]()
     if sliced:
         rows = files.labelled(files.train.with_role("eval"), labels).rows

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from alembert.data.questions.answers import are_questions
 from alembert.data.splits import Files
 from alembert.io.errors import UserError
 from alembert.objectives.label_terms import SoftLabels
@@ -109,12 +110,26 @@ class Job:
     @property
     def stages(self) -> list[Stage]:
         """The stages whose data is there."""
-        scratch = self.recipe.init.start == "scratch"  # of which no frozen vectors tell anything
         return [
             stage
             for stage in self.recipe.stages
-            if self._has(stage.data) and not (scratch and stage.teacher == "linear")
+            if self._has(stage.data) and not (stage.teacher == "linear" and self._has_no_linear)
         ]
+
+    @property
+    def _has_no_linear(self) -> bool:
+        """Whether frozen vectors tell nothing: random ones, and those of spans in a context."""
+        return self.recipe.init.start == "scratch" or self.asks_questions
+
+    @property
+    def asks_questions(self) -> bool:
+        """Whether the task is to answer questions by spans of a context."""
+        files = self.files
+        return (
+            files is not None
+            and files.task is None
+            and are_questions(files.train.rows, files.named, files.kind)
+        )
 
     def _has(self, data: str) -> bool:
         return (self.corpus if data == "corpus" else self.files) is not None

@@ -20,6 +20,7 @@ from alembert.data.splits import Files
 from alembert.data.summary import show
 from alembert.data.summary.summary import Summary, summarize
 from alembert.evaluation import predict
+from alembert.io.answers import QUESTIONS
 from alembert.io.environment import peak_mb
 from alembert.io.files import caching_in
 from alembert.objectives.label_terms import HardLabels
@@ -110,6 +111,8 @@ def preview(files: Files, recipe: Recipe) -> Preview:
     max_length = max((stage.max_length for stage in stages), default=128)
     summary = summarize(files, None, max_length, None, recipe.run.seed, recipe.metric)
     _check_labels(files, summary)
+    if summary.task.kind == QUESTIONS:  # frozen vectors answer none
+        stages = [stage for stage in stages if stage.teacher != "linear"]
     rows = summary.labelled + summary.unlabelled
     lengths = validation.describe_stages(stages, rows, len(summary.task.labels))
     return Preview(summary, lengths, None, _refusal(files, most))
@@ -156,7 +159,7 @@ def _refusal(files: Files, most: int) -> str | None:
 def _check_labels(files: Files, summary: Summary) -> None:
     """Raise UserError for files whose labels are those of another task, as their encoding does."""
     task = summary.task
-    if task.kind == "regression":
+    if task.kind in ("regression", QUESTIONS):
         return
     form = files.labelled(files.train, None).form
     for source in filter(None, (files.valid, files.test)):

@@ -29,6 +29,7 @@ ENVIRONMENT = {
 FILES = {
     "train?": TEXT, "valid?": TEXT, "evaluation?": TEXT, "unlabelled?": TEXT, "task?": TEXT,
     "text?": TEXT, "text_pair?": TEXT, "label?": TEXT, "kind?": TEXT, "skip_bad_rows?": COUNT,
+    "fix_offsets?": FLAG,
 }  # fmt: skip
 _PAIRS = {
     "retention?": (NUMBER, NUMBER), "difference?": (NUMBER, NUMBER),

@@ -10,11 +10,14 @@ import torch
 from accelerate import Accelerator
 
 from alembert.data.encoded import describe_cut
+from alembert.data.questions.windows import Windows
 from alembert.data.summary.describe import describe_shared, describe_splits, describe_task
+from alembert.evaluation.spans.scores import with_threshold
 from alembert.export import deployed
 from alembert.export.choose import KEEP, Criterion
 from alembert.io.files import read_json
 from alembert.io.locks import locked
+from alembert.models.loading import load_config
 from alembert.models.precision import precision_of
 from alembert.objectives.objective import describe
 from alembert.runs import evaluate
@@ -129,7 +132,10 @@ def _export(job: Job, texts: RunTexts) -> None:
     if splits is None or deployed.found(job.result) is not None or not deployed.can_export():
         return
     (job.out / METRICS).unlink(missing_ok=True)  # of a run that was finished without an export
-    criterion = Criterion(splits.valid, splits.task, texts.student.pad, KEEP)
+    valid = splits.valid
+    if isinstance(valid, Windows):
+        valid = with_threshold(valid, load_config(str(job.result)).to_dict())
+    criterion = Criterion(valid, splits.task, texts.student.pad, KEEP)
     deployed.export_student(job.result, criterion)
 
 

@@ -14,7 +14,8 @@ from alembert.inference.manifest import Variant, exported_folder
 from alembert.inference.predictions import Floats, guesses, probabilities, ranking, surest
 from alembert.inference.session import TOKEN_KINDS, VERBS, Session
 from alembert.inference.tokenization import Cut, batch_of
-from alembert.io.answers import Guess, Tags, Text
+from alembert.io.answers import QUESTIONS, Guess, Tags, Text
+from alembert.io.errors import UserError
 from alembert.serving.schemas import (
     EmbedRequest,
     FillMaskRequest,
@@ -131,6 +132,8 @@ def load_model(name: str, folder: Path, backend: str | None = None) -> ServedMod
     """An exported model that computes on the calling thread. Raises UserError as Session does."""
     session, root = Session(folder, backend), exported_folder(folder)
     facts = session.facts
+    if session.kind == QUESTIONS:
+        raise UserError(f"{folder}: {QUESTIONS} is not served yet: use alembert predict or Session")
     attends = any(variant.backend == "attentions" for variant in facts.variants)
     engine = cache(lambda: open_engine(root, facts, "attentions"))
     attending = AttentionModel(name, engine) if attends else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alembert.data.files.skipped import BadRow
+from alembert.data.questions import squad
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
@@ -135,13 +136,15 @@ def rows_of(
     """The rows of a document; of one that holds splits, those of `split`.
 
     Read are a list of objects, an object of lists, either under a key such as "data", an object of
-    one of these for each split, and what DataFrame.to_json writes by column, by row ("index") and
-    as "split". `usual` are names of columns, which tell them from those of rows. Raises UserError
-    for another shape.
+    one of these for each split, questions in SQuAD's form, and what DataFrame.to_json writes by
+    column, by row ("index") and as "split". `usual` are names of columns, which tell them from
+    those of rows. Raises UserError for another shape.
     """
     if isinstance(content, dict) and (parts := _splits(content)):
         name = _part(parts, path, split)
         return rows_of(parts[name], f"{path}, split {name!r}", split, usual)
+    if (questions := squad.rows_of(content, path)) is not None:
+        return questions
     if isinstance(content, dict):
         content = _of_object(_under_key(content, path, usual), path, usual)
     if isinstance(content, Iterator):

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alembert.data.rowwise.reading import Table
-from alembert.io.answers import Labels, Prediction, Score, Tags
+from alembert.io.answers import QUESTIONS, Answer, Labels, Prediction, Score, Tags
 from alembert.io.errors import UserError
 
 # by kind of model, the columns of its answers; `score LABEL` follows for each label
@@ -14,6 +14,7 @@ NAMES = {
     "multilabel": ("prediction",),
     "regression": ("prediction",),
     "tokens": ("prediction", "spans"),
+    QUESTIONS: ("prediction", "start", "end", "score"),
     "words": ("masks",),
     "encoder": ("vector",),
 }
@@ -65,6 +66,8 @@ class Columns:
                 return [list(labels), *(scores[each] for each in self.scored)]
             case Score(value):
                 return [value]
+            case Answer(text=text, start=start, end=end, score=score):
+                return [text, start, end, score]
             case Tags(words, spans):
                 return [[word.label for word in words], [asdict(span) for span in spans]]
             case list():

@@ -3,21 +3,23 @@
 from alembert.data.labels import Columns, list_names
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
+from alembert.io.answers import QUESTIONS
 
 NAMES = 3  # labels that are named
+NOUNS = {"tokens": ("words", "tags"), QUESTIONS: ("question and context", "answers")}
 
 
 def describe_task(source: str, columns: Columns, task: Task) -> str:
     """A line with the columns, the kind of task, its labels and its metric."""
-    text, label = ("words", "tags") if task.kind == "tokens" else ("text", "label")
+    text, label = NOUNS.get(task.kind, ("texts" if task.pair else "text", "label"))
     names = " and ".join(map(repr, columns.texts))
-    read = f"{text}{'s' if task.pair else ''} {names}, {label} {columns.label!r}"
+    read = f"{text} {names}, {label} {columns.label!r}"
     return f"{source}: {read}: {_kind(task)}, metric {task.metric}"
 
 
 def _kind(task: Task) -> str:
-    if task.kind == "regression":
-        return "regression"
+    if task.kind in ("regression", QUESTIONS):
+        return task.kind
     count, names = f"{len(task.labels):,}", list_names(task.labels, NAMES)
     if task.kind == "classification":
         return f"classification of {count} classes ({names})"
@@ -41,15 +43,17 @@ def describe_rows(
 
 def describe_splits(splits: Splits) -> str:
     """The phrase on the rows of these splits."""
-    labelled = len(splits.rows)
+    labelled, learnt = len(splits.rows), splits.train.count
     varied = len(splits.variants.of) if splits.variants is not None else 0
-    return describe_rows(
+    told = describe_rows(
         labelled,
-        len(splits.valid),
-        None if splits.test is None else len(splits.test),
-        len(splits.train) - labelled - varied,
+        splits.valid.count,
+        None if splits.test is None else splits.test.count,
+        learnt - labelled - varied,
         varied,
     )
+    windows = len(splits.train)
+    return told if windows == learnt else f"{told}; those to learn from are {windows:,} windows"
 
 
 def describe_shared(splits: Splits) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from alembert.data.labels import list_names
 from alembert.data.summary.describe import describe_rows, describe_task
 from alembert.data.summary.summary import EXAMPLES, Found, Lengths, Summary
+from alembert.io.answers import QUESTIONS
 
 CLASSES = 20  # that are listed with their counts, the largest first
 
@@ -20,7 +21,7 @@ def first_lines(summary: Summary) -> tuple[str, str]:
 def lines(summary: Summary) -> Iterator[str]:
     """A line for each kind of figure; one that found nothing says so."""
     yield from _classes(summary)
-    yield _lengths(summary.lengths)
+    yield _lengths(summary.lengths, summary.task.kind == QUESTIONS)
     yield f"duplicates: {_numbered(summary.duplicates, 'the text of an earlier row')}"
     yield _conflicts(summary)
     for name, both in summary.shared.items():
@@ -37,7 +38,9 @@ def _classes(summary: Summary) -> Iterator[str]:
         least, mean, most = summary.scores
         yield f"scores: from {least:g} to {most:g}, mean {mean:.4g}"
         return
-    unit = {"tokens": "words of a tag", "multilabel": "texts with a label"}
+    unit = {
+        "tokens": "words of a tag", "multilabel": "texts with a label", QUESTIONS: "questions with",
+    }  # fmt: skip
     ranked = sorted(summary.counts.items(), key=lambda item: -item[1])
     shown = list_names([f"{name} {count:,}" for name, count in ranked], CLASSES)
     yield f"{unit.get(summary.task.kind, 'rows of a class')}: {shown}"
@@ -45,18 +48,19 @@ def _classes(summary: Summary) -> Iterator[str]:
         each = "word" if summary.task.kind == "tokens" else "text"
         always = f"{ranked[0][0]!r} for every {each}"
         yield f"{always} has accuracy {summary.free:.1%}: a model has to beat that"
-    if lacking := [name for name, count in ranked if not count]:
+    lacking = [name for name, count in ranked if not count]
+    if lacking and summary.task.kind != QUESTIONS:
         yield f"without a row: {list_names(lacking)}"
 
 
-def _lengths(lengths: Lengths) -> str:
-    unit = lengths.unit
+def _lengths(lengths: Lengths, windows: bool) -> str:
+    unit, verb = lengths.unit, "reads several windows of" if windows else "cuts"
     line = (
         f"lengths: half the texts have at most {lengths.median:,} {unit}, 95 % at most "
         f"{lengths.high:,}, the longest {lengths.longest:,}; "
     )
     cut = f"{lengths.cut:.1%}" if lengths.cut else "none"
-    line += f"--max-length {lengths.max_length} cuts {cut}, "
+    line += f"--max-length {lengths.max_length} {verb} {cut}, "
     line += f"--max-length {lengths.fits} at most 1 %"
     why = " (in words, of which each is a token or more: --teacher counts tokens)"
     return line + why * (unit == "words")

@@ -15,6 +15,7 @@ from alembert.data.labels import Columns, is_list, label_ids, label_names, score
 from alembert.data.sources import Source
 from alembert.data.splits import Files
 from alembert.data.tasks import Task, hold_out, infer_task, texts_in
+from alembert.io.answers import QUESTIONS
 
 EXAMPLES = 5  # rows that are named
 CUT = 0.01  # the share of texts that a good --max-length may cut
@@ -59,10 +60,11 @@ class Summary:
     """Figures on the rows of a task, before any model is trained.
 
     counts has the rows of each class (the words of each tag, the texts with each of several
-    labels), and `free` is the share of the largest: the accuracy of an answer that is always the
-    same. `scores` are the least, mean and largest of a regression. `shared` and `unknown` are by
-    file: texts that train has too, and labels that train lacks. `bad` are rows that cannot be read
-    or are empty, which the other figures leave out.
+    labels, the questions with an answer and without), and `free` is the share of the largest class
+    or tag: the accuracy of an answer that is always the same. `scores` are the least, mean and
+    largest of a regression. `shared` and `unknown` are by file: texts that train has too, and
+    labels that train lacks. `bad` are rows that cannot be read or are empty, which the other
+    figures leave out.
     """
 
     source: str
@@ -98,7 +100,7 @@ def summarize(
     train, name = files.labelled(files.train, known_labels), files.train.name
     rows, columns = train.rows, train.columns
     task = infer_task(rows, columns, name, train.known, metric, files.task)
-    known = task.labels if task.kind != "regression" else None
+    known = task.labels if task.kind not in ("regression", QUESTIONS) else None
     others: dict[str, tuple[Dataset, Columns]] = {}
 
     def read(source: Source) -> int:
@@ -160,6 +162,8 @@ def _labels(rows: Dataset, columns: Columns, task: Task, source: str) -> list[st
     """The label of each row as one text."""
     if task.kind == "regression":
         return [f"{value:g}" for value in scores(rows, columns, source)]
+    if task.kind == QUESTIONS:
+        return [", ".join(sorted(set(each["text"]))) for each in rows[columns.label][:]]
     names = label_names(rows, columns, source)
     if task.kind == "multilabel":
         names = [sorted(each) for each in names]
@@ -167,9 +171,15 @@ def _labels(rows: Dataset, columns: Columns, task: Task, source: str) -> list[st
 
 
 def _counts(rows: Dataset, columns: Columns, task: Task, source: str) -> dict[str, int]:
-    """The rows, or words, of each label, in the order of the task's labels."""
+    """The rows, or words, of each label, in the order of the task's labels.
+
+    Of questions they are those with and without an answer.
+    """
     if task.kind == "regression":
         return {}
+    if task.kind == QUESTIONS:
+        answered = sum(bool(each["text"]) for each in rows[columns.label][:])
+        return {"an answer": answered, "no answer": len(rows) - answered}
     ids = label_ids(label_names(rows, columns, source), task.labels, source)
     given = Counter(each for row in ids for each in row)
     return {name: given[i] for i, name in enumerate(task.labels)}

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alembert.data.encoded import Encoded
+from alembert.data.questions.windows import Windows
 from alembert.data.tasks import Task
 from alembert.evaluation.baselines.linear import constant
 from alembert.evaluation.metrics import Logits, labelled_rows
+from alembert.evaluation.spans.sentences import no_answers
 from alembert.evaluation.uncertainty.intervals import DRAWS, Drawn, Interval, bootstrap, of_share
 from alembert.evaluation.uncertainty.resampling import Rows, statistic
 from alembert.io.named import is_named
@@ -37,6 +39,8 @@ def majority(task: Task, train: Encoded, data: Encoded) -> Logits:
     Of classes and tags they are the logarithms of the frequencies, of several labels their log
     odds, and of scores the mean.
     """
+    if isinstance(data, Windows):
+        return no_answers(data)
     row = constant(task.kind, train.labels[train.labelled], len(task.labels)).bias
     if task.kind == "tokens":
         return [np.tile(row, (length, 1)) for length in data.lengths]

@@ -19,6 +19,8 @@ from alembert.data.tasks import Task, beta_of, precision_of
 from alembert.evaluation import own_metric
 from alembert.evaluation.metrics import Logits, labelled_rows, positive_class, positives
 from alembert.evaluation.own_metric import Labelled
+from alembert.evaluation.spans.scores import NAMES
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
 
@@ -63,11 +65,20 @@ def statistic(
         return _positives(metric, scores, true > 0, rows, len(texts))
     if metric.startswith("span_"):
         return _spans(metric, rows, task.labels, unseen, len(texts))
+    if task.kind == QUESTIONS:
+        return _means(rows, NAMES.index(metric))
     if task.kind == "regression":
         return _scores(metric, rows)
     if task.kind == "multilabel":
         return _labels(metric, rows, len(texts))
     return _classes(metric, rows, task.labels, len(texts))
+
+
+def _means(rows: Labelled, column: int) -> Statistic:
+    """The mean score of the questions drawn."""
+    return lambda counts: _share(
+        rows.logits[:, column] @ counts[rows.texts], counts[rows.texts].sum(0)
+    )
 
 
 def _summed(values: NDArray[np.float64], rows: Labelled, texts: int) -> Sums:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from alembert.data.encoded import Encoded
 from alembert.data.labels import list_names
+from alembert.data.questions.windows import Windows
 from alembert.evaluation.uncertainty.kept import OWN_FEWEST, drawn_of
 from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.io.errors import UserError
@@ -49,8 +50,13 @@ def values_of(rows: Dataset, names: Sequence[str], source: str) -> dict[str, lis
 
 
 def lengths_of(data: Encoded) -> list[str]:
-    """Return the quarter of the texts' lengths in tokens to which each text belongs, in words."""
+    """Return the quarter of the texts' lengths in tokens to which each text belongs, in words.
+
+    The length of a question is that of its context.
+    """
     lengths = np.asarray(data.lengths)
+    if isinstance(data, Windows):
+        lengths = np.array([len(question.offsets) for question in data.questions])
     edges = np.unique(np.quantile(lengths, (0.25, 0.5, 0.75)).astype(int))
     starts = [int(lengths.min()), *(edges + 1).tolist()]
     ends = [*edges.tolist(), int(lengths.max())]

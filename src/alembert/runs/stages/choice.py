@@ -56,7 +56,7 @@ def chosen(prepared: Prepared, folder: Path) -> Prepared:
             found = _best(rows, splits.task.metric)
             keep_json(folder / FILE, {"metric": splits.task.metric, "steps": steps, **found})
     made = _decided(prepared, folder, FILE)
-    log.info(_describe(stage.name, objectives, made, len(splits.valid)))
+    log.info(_describe(stage.name, objectives, made, splits.valid.count))
     taken = replaced(stage, objective=objectives[made["taken"]], alternatives=())
     student, teacher = prepared.distillation.student, prepared.distillation.teacher
     distillation = Distillation(student, teacher, taken.objective, words=False)

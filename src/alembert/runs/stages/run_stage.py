@@ -59,7 +59,7 @@ def run_stage(
     facts |= callbacks.state()
     facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
     if splits is not None and stage.data == "task":
-        facts |= {"texts": len(splits.train), "held_out": len(splits.valid)}
+        facts |= {"texts": splits.train.count, "held_out": splits.valid.count}
     if validator and facts["step"] < length.cap:
         facts["stopped"] = why = (
             f"{validator.patience} validations without a better {validator.name}"
@@ -68,6 +68,8 @@ def run_stage(
         log.info(f"stage '{stage.name}': ended at step {facts['step']:,} of {length.cap:,}: {why}")
     writing.keep_stage(stage_folder, facts)
     student = prepared.distillation.student
+    if splits is not None and stage.data == "task" and stage.reads_logits:
+        validation.keep_threshold(student, splits, texts.student.pad)
     writing.save_model(student, texts.student.tokenizer, stage_folder / "model")
     checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = (
@@ -90,7 +92,7 @@ def _announce(prepared: Prepared, validator: Validator | None) -> None:
         duration = validation.describe_length(stage, prepared.length, len(rows))
         log.info(f"stage '{stage.name}': {len(rows):,} sequences, {duration}")
     elif stage.until is not None and validator is not None and splits is not None:
-        held_out = f"{len(splits.valid):,} held-out texts"
+        held_out = f"{splits.valid.count:,} held-out texts"
         log.info(f"stage '{stage.name}': until {validator.name} of {held_out} gets no better")
     else:
         log.info(f"stage '{stage.name}': begins")

@@ -1,5 +1,6 @@
 """Validation of a stage's student on held-out texts, which ends stages of open length."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -7,17 +8,28 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from scipy.special import log_softmax
+from transformers import PreTrainedModel
 
 from alembert.data.batches import Batches
 from alembert.data.encoded import Encoded
+from alembert.data.questions.windows import Windows
 from alembert.data.splits import Splits
 from alembert.data.tasks import Task
 from alembert.evaluation import own_metric, predict
 from alembert.evaluation.metrics import Logits, labelled_rows, metrics
+from alembert.evaluation.spans.scores import (
+    THRESHOLD,
+    has_unanswerable,
+    threshold_of,
+    with_best_threshold,
+)
+from alembert.evaluation.spans.scores import loss as windows_loss
 from alembert.io.named import is_named
 from alembert.recipes.schema import Stage
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import Length, Validation, Validator, length_of, validation_steps
+
+log = logging.getLogger(__name__)
 
 MIN_STEPS = 25  # between two validations
 TIME_SHARE = 0.1  # of a stage's time that its validations may take
@@ -65,10 +77,29 @@ def measure_of(
 
     def by_metric() -> Validation:
         logits = predict.predict(distillation.student, data, pad, title="held-out texts")
-        value = metrics(task, logits, data)[task.metric]
-        return Validation(value, loss(task, logits, data), _error(task, logits, data, value))
+        read = with_best_threshold(data, logits) if isinstance(data, Windows) else data
+        value = metrics(task, logits, read)[task.metric]
+        return Validation(value, loss(task, logits, read), _error(task, logits, read, value))
 
     return by_metric
+
+
+def keep_threshold(student: PreTrainedModel, splits: Splits, pad: int) -> None:
+    """Write into a student's config the threshold of "no answer" that held-out questions say.
+
+    Where all of these have an answer there is none, and no answer is never given.
+    """
+    data = splits.valid
+    if not isinstance(data, Windows):
+        return
+    setattr(student.config, THRESHOLD, None)
+    if has_unanswerable(data):
+        threshold = threshold_of(predict.predict(student, data, pad, title="held-out texts"), data)
+        setattr(student.config, THRESHOLD, threshold)
+        log.info(
+            '"no answer" is the answer where its score is higher than the best span\'s by more '
+            f"than {threshold:.3g}, which held-out questions say"
+        )
 
 
 def _every(stage: Stage, rows: int, held_out: int) -> int:
@@ -101,6 +132,8 @@ def _by_objective(
 
 def loss(task: Task, logits: Logits, data: Encoded) -> float:
     """Return the mean loss on labelled rows: cross entropy, or squared error of scores."""
+    if isinstance(data, Windows):
+        return windows_loss(logits, data)
     rows = labelled_rows(task, logits, data)
     labels = rows.labels
     if task.kind in ("classification", "tokens"):
@@ -124,7 +157,7 @@ def _error(task: Task, logits: Logits, data: Encoded, value: float) -> float:
     """Return the standard error of the task's metric, of one's own by a jackknife over texts."""
     if is_named(task.metric):
         return own_metric.standard_error(task.metric, labelled_rows(task, logits, data))
-    return standard_error(task.metric, value, len(data))
+    return standard_error(task.metric, value, data.count)
 
 
 def standard_error(metric: str, value: float, rows: int) -> float:

@@ -187,7 +187,7 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
             vectors=near,
             mlm=masked,
         )
-        table = make_variants(rows, names, job.files.train.name, made, how)
+        table = make_variants(rows, splits.columns, job.files.train.name, made, how)
         keep(job.out, [made.name])
     _remove_old(job.out, made)
     log.info(f"augmentation: {len(rows):,} rows became {len(rows) + len(table):,}")

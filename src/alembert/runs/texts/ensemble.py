@@ -12,6 +12,7 @@ from alembert.data.labels import list_names
 from alembert.data.tasks import Kind, Task
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.models import checks
 from alembert.runs.job import Job
@@ -49,10 +50,10 @@ def average(kind: Kind, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
 
     Classes and tags: the log of the mean of softmax(z_k), whose distribution at temperature T is
     proportional to mean^(1/T). Several labels: log p / (1 - p) of p, the mean of sigmoid(z_k).
-    Scores: their mean.
+    Scores, and logits of questions: their mean.
     """
     stacked = np.stack(logits).astype(np.float64)
-    if kind == "regression":
+    if kind in ("regression", QUESTIONS):
         mean = stacked.mean(axis=0)
     elif kind == "multilabel":
         mean = logsumexp(log_expit(stacked), axis=0) - logsumexp(log_expit(-stacked), axis=0)
@@ -85,6 +86,11 @@ def check(job: Job, student_task: EncodedTask, teachers: Teachers) -> None:
             raise UserError(
                 f"{path}: its tokenizer is not that of {job.teacher}, and tags are averaged token "
                 "by token: leave one of these teachers out"
+            )
+        if kind == QUESTIONS and teacher.vocabulary != vocabulary:
+            raise UserError(
+                f"{path}: its tokenizer is not that of {job.teacher}, and answers are averaged "
+                "token by token: leave one of these teachers out"
             )
 
 
@@ -130,7 +136,7 @@ def with_average(
     for member in others:
         assert member.task.splits is not None
         rows, model = member.task.splits.train, member.teacher.model(task.kind)
-        if len(rows) != len(first) or (task.kind == "tokens" and rows.lengths != first.lengths):
+        if len(rows) != len(first) or (rows.per_token and rows.lengths != first.lengths):
             raise UserError(f"{member.teacher}: reads other rows than the first teacher")
         cached = cached_logits(model, rows, member.task.pad, accelerator, first.subset)
         members_logits.append([part[:, member.order] for part in cached.logits])

@@ -1,0 +1,91 @@
+"""Answers questions by spans of their contexts: windows of token ids in, answers out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from alembert.inference.batching import Forward, plan
+from alembert.inference.predictions import Floats
+from alembert.inference.spans import Part, best_of
+from alembert.inference.texts import checked, named
+from alembert.inference.tokenization import Rows
+from alembert.io.answers import Answer, Text, window_sizes
+from alembert.io.errors import UserError
+
+
+class QuestionReader:
+    """Reads pairs of a question and its context as windows, as a training does.
+
+    It is safe to share between threads. Raises UserError for windows that are too small.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        specials = tokenizer.num_special_tokens_to_add(is_pair=True)
+        self._most, self._shared = window_sizes(max_length, specials)
+        self._whole = Tokenizer.from_str(tokenizer.to_str())
+        self._whole.no_truncation()
+        self._cut = Tokenizer.from_str(tokenizer.to_str())
+        self._cut.enable_truncation(max_length, stride=self._shared, strategy="only_second")
+
+    def answers(
+        self,
+        pairs: Sequence[Text],
+        engine: Forward,
+        tokens: int,
+        threshold: float,
+        first: int = 0,
+    ) -> list[Answer]:
+        """The answer to each question, by an engine that takes so many tokens at a time.
+
+        No answer is given where its score is higher than the best span's by more than `threshold`.
+        """
+        windows, owners, contexts = list[Encoding](), list[int](), list[str]()
+        for number, pair in enumerate(pairs):
+            given = checked(pair, first + number + 1)
+            if isinstance(given, str):
+                raise UserError(
+                    f"{named(pair, first + number + 1)}: give a pair, of a question and its context"
+                )
+            question, context = given
+            read = self._cut.encode(self._shortened(question), context)
+            found = [read, *read.overflowing]
+            windows += found
+            owners += [number] * len(found)
+            contexts.append(context)
+        rows = Rows(windows, owners, len(contexts))
+        logits: list[Floats] = [np.empty(0, np.float32)] * len(windows)
+        for batch in plan(rows.lengths, tokens):
+            for row, values in zip(batch, engine(rows.batch(batch)), strict=True):
+                logits[row] = values
+        starts = np.searchsorted(owners, np.arange(len(contexts) + 1))
+        return [
+            self._answer(context, windows[begin:end], logits[begin:end], threshold)
+            for context, begin, end in zip(contexts, starts[:-1], starts[1:], strict=True)
+        ]
+
+    def _shortened(self, question: str) -> str:
+        read = self._whole.encode(question, add_special_tokens=False)
+        return question if len(read) <= self._most else question[: read.offsets[self._most - 1][1]]
+
+    def _answer(
+        self,
+        context: str,
+        windows: Sequence[Encoding],
+        logits: Sequence[Floats],
+        threshold: float,
+    ) -> Answer:
+        offsets, parts = list[tuple[int, int]](), list[Part]()
+        for window, values in zip(windows, logits, strict=True):
+            inside = [at for at, side in enumerate(window.sequence_ids) if side == 1]
+            place = max(len(offsets) - self._shared, 0)
+            offsets += [window.offsets[at] for at in inside[len(offsets) - place :]]
+            parts.append((place, values[inside], values[0]))
+        best = best_of(len(offsets), parts)
+        if best is None:
+            return Answer(text="", start=0, end=0, score=1.0)
+        if best.lead_of_none > threshold:
+            return Answer(text="", start=0, end=0, score=best.probability(of_none=True))
+        start, end = offsets[best.first][0], offsets[best.last][1]
+        score = best.probability(of_none=False)
+        return Answer(text=context[start:end], start=start, end=end, score=score)
