@@ -55,6 +55,7 @@ def test_a_notebook_needs_no_file_and_no_folder(tmp_path: Path, body: str) -> No
     assert (told["text"], told["text_pair"], told["label"]) == ("body", None, "queue")
 
 
+@pytest.mark.slow
 def test_rows_in_memory_make_the_weights_of_their_file_and_share_its_folder(
     tmp_path: Path, body: str, news: list[str]
 ) -> None:

@@ -231,3 +231,13 @@ def test_a_pooling_of_other_types_is_refused(name: str, content: str, tmp_path: 
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=f"{Path(name).name}.*: fix it"):
         pooling_of(tmp_path)
+
+
+def test_a_tokenizers_length_that_is_no_number_is_refused(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": ""}))
+    with pytest.raises(UserError, match=r"tokenizer_config.json: model_max_length is '' and has t"):
+        load_tokenizer(str(tmp_path))

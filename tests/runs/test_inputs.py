@@ -161,6 +161,7 @@ def test_a_run_of_an_earlier_version_is_compared_by_name_and_says_so(
     assert any(f"{house.run}: an earlier version began this run and kept no" in n for n in news)
 
 
+@pytest.mark.slow
 def test_caches_of_other_inputs_are_not_used_and_those_of_moved_ones_are(
     house: House, news: list[str]
 ) -> None:

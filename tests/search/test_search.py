@@ -498,6 +498,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
 
 
 @pytest.mark.usefixtures("by_depth")
+@pytest.mark.slow
 def test_a_search_compares_candidates_by_an_own_metric(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,11 +181,10 @@ def test_killed_and_begun_again_on_other_numbers_of_processes_it_ends_in_the_sam
     ("option", "said"),
     [
         (["--max-length", "128"], "max_length 128 is more than the 64 positions"),
-        pytest.param(
-            ["--max-length", "32", "--layers", "99"], "--layers 99", marks=pytest.mark.slow
-        ),
+        (["--max-length", "32", "--layers", "99"], "--layers 99"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_refused_is_said_once(
     home: Path, tmp_path: Path, option: list[str], said: str
 ) -> None:

@@ -161,7 +161,9 @@ def measured() -> Iterator[str]:
     """The metrics of each kind of task and of masked words, found by measuring two rows."""
     labels = {"classification": np.arange(2), "regression": np.arange(2.0),
               "multilabel": np.eye(2), "tokens": np.arange(2), QUESTIONS: np.zeros(2)}  # fmt: skip
-    question = Question("id", "who", "", np.zeros((0, 2), np.int32), ())
+    question = Question(
+        id="id", text="who", context="", offsets=np.zeros((0, 2), np.int32), answers=()
+    )
     windows = {"questions": (question, question), "of": np.arange(2), "places": np.zeros(2, int)}
     for kind, (headline, *_) in METRICS.items():
         asks = kind == QUESTIONS

@@ -31,7 +31,7 @@ from benchmarks.speed import plain, schedules, sizes, stages, step
 from benchmarks.speed import static as static_speed
 
 SHRUNK = {"stages.*.steps": "2", "stages.*.batch_size": "8", "stages.*.max_length": "32"}
-QUICK = ("minilm", "vocabulary")  # experiments of few arms
+QUICK = ("minilm",)  # experiments of few arms
 SIZES = {"student.intra_bottleneck_size": "8", "student.intermediate_size": "16"}
 
 

@@ -33,7 +33,7 @@ assert alembert.search is search
 
 FORKS = """
 import os, sys, traceback
-import accelerate, datasets, onnxruntime, scipy.stats, sklearn.linear_model, torch, transformers
+import alembert.bench.interleaved, alembert.runs.run  # slow ones, which import no room above them
 for program in sys.argv[1:]:
     if not (child := os.fork()):
         try:

@@ -127,6 +127,11 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         )
     if words < 1:  # transformers makes one without a file
         raise UserError(f"{path}: there is no tokenizer beside the model: save it there too")
+    if not isinstance(longest := tokenizer.model_max_length, (int, float)):
+        raise UserError(
+            f"{path}/tokenizer_config.json: model_max_length is {longest!r} and has to be a number "
+            "of tokens"
+        )
     loaded: PreTrainedTokenizerBase = tokenizer
     return loaded
 

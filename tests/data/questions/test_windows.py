@@ -26,9 +26,11 @@ def windows(tokenizer: BertTokenizerFast, length: int, overlap: int, *asked: Ask
 def question(answer: str | None, name: str = "a") -> Asked:
     """The question about CONTEXT with an answer; "" for none, and None for one that is not told."""
     if answer is None:
-        return Asked(name, QUESTION, CONTEXT, None)
+        return Asked(id=name, text=QUESTION, context=CONTEXT, answers=None)
     starts = (CONTEXT.index(answer),) if answer else ()
-    return Asked(name, QUESTION, CONTEXT, (answer,) if answer else (), starts)
+    return Asked(
+        id=name, text=QUESTION, context=CONTEXT, answers=(answer,) if answer else (), starts=starts
+    )
 
 
 def test_windows_overlap_and_cover_the_context(tokenizer: BertTokenizerFast) -> None:
@@ -62,7 +64,13 @@ def test_a_window_without_the_whole_answer_has_its_label_at_the_first_token(
 
 
 def test_a_batch_has_spans_in_place_of_labels(tokenizer: BertTokenizerFast) -> None:
-    read = windows(tokenizer, 11, 2, question("music"), Asked("b", QUESTION, "bad", (), ()))
+    read = windows(
+        tokenizer,
+        11,
+        2,
+        question("music"),
+        Asked(id="b", text=QUESTION, context="bad", answers=(), starts=()),
+    )
     batch = pad([read[0], read[4]], 0)
     assert "labels" not in batch
     assert batch["spans"].shape == batch["input_ids"].shape
@@ -84,7 +92,9 @@ def test_rows_are_taken_and_joined_with_their_questions(tokenizer: BertTokenizer
 
 
 def test_a_long_question_is_cut_to_half_a_window_and_counted(tokenizer: BertTokenizerFast) -> None:
-    read = windows(tokenizer, 11, 1, Asked("a", "good " * 9, CONTEXT, (), ()))
+    read = windows(
+        tokenizer, 11, 1, Asked(id="a", text="good " * 9, context=CONTEXT, answers=(), starts=())
+    )
     assert read[0]["input_ids"][:6] == [*tokenizer("good good good good")["input_ids"]]
     assert read.truncated == 1
     with pytest.raises(UserError, match="--max-length 10: a question"):
@@ -101,7 +111,9 @@ def test_every_token_is_where_its_place_says(
 ) -> None:
     dice = np.random.default_rng(seed)
     context = "  ".join(dice.choice(CONTEXT.split(), words))
-    read = windows(tokenizer, length, overlap, Asked("a", QUESTION, context, None))
+    read = windows(
+        tokenizer, length, overlap, Asked(id="a", text=QUESTION, context=context, answers=None)
+    )
     offsets, seen = read.questions[0].offsets, np.zeros(words, bool)
     for i in range(len(read)):
         ids = np.array(read[i]["input_ids"])[read.tokens(i)]

@@ -60,7 +60,7 @@ def test_planted_logits_have_one_answer_whatever_the_windows(
     tokenizer: BertTokenizerFast, words: int, none: float
 ) -> None:
     context = context_of(words, words)
-    asked = Asked("a", QUESTION, context, ("x",), (0,))
+    asked = Asked(id="a", text=QUESTION, context=context, answers=("x",), starts=(0,))
     whole = encode_questions([asked], tokenizer, words + 20)
     assert len(whole) == 1
     tokens = np.random.default_rng(words).normal(size=(words, 2)).astype(np.float32) * 3
@@ -78,7 +78,9 @@ def test_each_question_has_its_own_windows_and_may_have_no_context(
     tokenizer: BertTokenizerFast,
 ) -> None:
     contexts = [context_of(30, 1), "\u200b", context_of(3, 2), context_of(50, 3)]
-    asked = [Asked(str(n), QUESTION, each, ()) for n, each in enumerate(contexts)]
+    asked = [
+        Asked(id=str(n), text=QUESTION, context=each, answers=()) for n, each in enumerate(contexts)
+    ]
     read = encode_questions(asked, tokenizer, 24)
     dice = np.random.default_rng(0)
     logits = [dice.normal(size=(length, 2)).astype(np.float32) for length in read.lengths]

@@ -25,10 +25,13 @@ CONTEXT = "the film was good. the music is bad. not the book"
 def data(tokenizer: BertTokenizerFast) -> Windows:
     """Four questions: two with answers, one without, and one that does not tell."""
     return encode_questions([
-        Asked("a", "what is bad", CONTEXT, ("music",), (23,)),
-        Asked("b", "what was good", CONTEXT, ("film", "the film was"), (4, 0)),
-        Asked("c", "what is it", CONTEXT, ()),
-        Asked("d", "what is new", CONTEXT, None),
+        Asked(id="a", text="what is bad", context=CONTEXT, answers=("music",), starts=(23,)),
+        Asked(
+            id="b", text="what was good", context=CONTEXT, answers=("film", "the film was"),
+            starts=(4, 0),
+        ),
+        Asked(id="c", text="what is it", context=CONTEXT, answers=()),
+        Asked(id="d", text="what is new", context=CONTEXT, answers=None),
     ], tokenizer, 64)  # fmt: skip
 
 

@@ -27,7 +27,7 @@ START, END = 1, 2  # bits of a token's label
 BATCH = 200  # questions that are tokenised at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Question:
     """A question and its context; offsets (M, 2) are where the context's M tokens begin and end.
 
@@ -88,7 +88,7 @@ class Windows(Encoded):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """A question before it is encoded, with the offsets of its answers in characters."""
 
@@ -105,10 +105,14 @@ def questions_in(data: Dataset, columns: Columns, labelled: bool) -> list[Asked]
     texts, contexts = (data[name][:] for name in columns.texts)
     answers = data[columns.label][:] if labelled and columns.label else [None] * len(data)
     return [
-        Asked(str(name), str(text), str(context), None)
+        Asked(id=str(name), text=str(text), context=str(context), answers=None)
         if each is None
         else Asked(
-            str(name), str(text), str(context), tuple(each["text"]), tuple(each["answer_start"])
+            id=str(name),
+            text=str(text),
+            context=str(context),
+            answers=tuple(each["text"]),
+            starts=tuple(each["answer_start"]),
         )
         for name, text, context, each in zip(ids, texts, contexts, answers, strict=True)
     ]
@@ -164,7 +168,10 @@ def _encode(
     questions, places, labels = list[Question](), list[int](), list[int]()
     for each, found in zip(asked, windows, strict=True):
         starts, offsets = _placed(found, shared)
-        questions.append(Question(each.id, each.text, each.context, offsets, each.answers))
+        read = Question(
+            id=each.id, text=each.text, context=each.context, offsets=offsets, answers=each.answers
+        )
+        questions.append(read)
         places += starts
         for window, place in zip(found, starts, strict=True):
             labels += _labels(window, place, offsets, each)
