@@ -233,11 +233,8 @@ def test_a_pooling_of_other_types_is_refused(name: str, content: str, tmp_path: 
         pooling_of(tmp_path)
 
 
-def test_a_tokenizers_length_that_is_no_number_is_refused(
-    tmp_path: Path, tokenizer: BertTokenizerFast
-) -> None:
-    tokenizer.save_pretrained(tmp_path)
-    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": ""}))
+def test_a_tokenizers_length_that_is_no_number_is_refused(model: Path) -> None:
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": ""}))
     with pytest.raises(UserError, match=r"tokenizer_config.json: model_max_length is '' and has t"):
-        load_tokenizer(str(tmp_path))
+        load_tokenizer(str(model))
