@@ -212,7 +212,7 @@ def test_a_student_that_cannot_be_exported_is_there_all_the_same(
 
 
 @pytest.mark.parametrize(
-    "kind", ["pairs", "tokens", *(pytest.param(x, marks=pytest.mark.slow) for x in SCORED)]
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pairs", "tokens", *SCORED)]
 )
 def test_every_kind_of_task_is_deployed(
     kind: str, tmp_path: Path, tokenizer: BertTokenizerFast

@@ -95,7 +95,7 @@ def resumed(home: Path, out: Path, news: list[str]) -> list[str]:
     return news
 
 
-@pytest.mark.parametrize("which", ["finished", "interrupted"])
+@pytest.mark.parametrize("which", ["finished", pytest.param("interrupted", marks=pytest.mark.slow)])
 def test_the_same_command_names_it_and_ends_in_the_same_models(
     which: str, home: Path, tmp_path: Path, news: list[str]
 ) -> None:

@@ -31,7 +31,6 @@ from benchmarks.speed import plain, schedules, sizes, stages, step
 from benchmarks.speed import static as static_speed
 
 SHRUNK = {"stages.*.steps": "2", "stages.*.batch_size": "8", "stages.*.max_length": "32"}
-QUICK = ("minilm",)  # experiments of few arms
 SIZES = {"student.intra_bottleneck_size": "8", "student.intermediate_size": "16"}
 
 
@@ -95,10 +94,8 @@ def smaller(arm: Arm) -> Arm:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EXPERIMENTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_arm_of_an_experiment_is_made_and_gets_a_row(
     name: str, home: Path, tmp_path: Path, here: Do,
     monkeypatch: pytest.MonkeyPatch,
@@ -275,6 +272,7 @@ def static_students(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
+@pytest.mark.slow
 def test_static_students_get_a_row_beside_what_they_are_compared_with(
     static_students: Path,
 ) -> None:

@@ -45,8 +45,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # several.md loads torch in each process; the others make many runs and exports
 SLOW = {
-    "baselines.md", "bench.md", "deployed.md", "export.md", "mobilebert.md", "report.md", "runs.md",
-    "search.md", "several.md", "tinybert.md", "uncertainty.md",
+    "baselines.md", "bench.md", "deployed.md", "distilbert.md", "export.md", "mobilebert.md",
+    "report.md", "runs.md", "search.md", "several.md", "tinybert.md", "uncertainty.md",
 }  # fmt: skip
 STEPS = 2
 LAUNCHERS = {

@@ -51,6 +51,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.slow
 def test_search_is_the_function_in_every_order_of_imports() -> None:
     program = ROOM | {"test": IS_FUNCTION}
     programs = ["\n".join(program[name] for name in order) for order in ORDERS]
