@@ -195,19 +195,6 @@ def test_the_nearest_words_are_those_of_the_largest_cosine() -> None:
     assert nearest(vectors, ["film"], 9)["film"] == ["movie", "music", "book", "table"]
 
 
-def test_a_word_has_as_many_strangers_beside_its_candidates_always_the_same() -> None:
-    rows = dict(zip("abcdefghij", torch.eye(10), strict=True))
-    vectors = Vectors(tuple(rows), torch.eye(10), rows.get)
-    inputs = [("a z b", [(0, 1), (2, 3), (4, 5)]), ("b", [(0, 1)])]
-    with_more = Augment(candidates=2, strangers=4)
-    first, second = candidates.candidates(inputs, with_more, vectors, None)
-    assert [len(each) for each in first] == [6, 0, 6]  # a word without a candidate stays
-    assert first[2] == second[0]
-    assert "a" not in first[0]
-    without = candidates.candidates(inputs, Augment(candidates=2), vectors, None)
-    assert without[1] == [second[0][:2]]
-
-
 def test_a_models_own_vectors_are_its_embeddings_of_words_that_are_one_token(
     tokenizer: BertTokenizerFast,
 ) -> None:

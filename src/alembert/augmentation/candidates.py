@@ -1,7 +1,6 @@
 """Candidates to replace a word: an MLM's predictions, or the nearest words by word vectors."""
 
 import math
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,33 +52,16 @@ def candidates(
     """Return each word's candidates in each text, best first, at most settings.candidates.
 
     They are the nearest by vector for words of several tokens in `vectors`, and for all words
-    without `mlm`; the predictions of `mlm` for the others. A word that has some has
-    settings.strangers more, which are always the same of one word.
+    without `mlm`; the predictions of `mlm` for the others.
     """
     words = [[text[start:end] for start, end in spans] for text, spans in inputs]
     predicted = {} if mlm is None else by_model(inputs, settings, mlm, vectors)
     rest = {w for i, row in enumerate(words) for j, w in enumerate(row) if (i, j) not in predicted}
     near = {} if vectors is None else nearest(vectors, sorted(rest), settings.candidates)
-    every = () if vectors is None else vectors.words
-    every = every or (() if mlm is None else tuple(mlm.words.values()))
-    more = {
-        word: _strangers(word, every, settings.strangers)
-        for word in {w for row in words for w in row}
-    }
-
-    def found(i: int, j: int, word: str) -> list[str]:
-        fitting = predicted.get((i, j)) or near.get(word, [])
-        return [*fitting, *more[word]] if fitting else []
-
-    return [[found(i, j, word) for j, word in enumerate(row)] for i, row in enumerate(words)]
-
-
-def _strangers(word: str, every: Sequence[str], count: int) -> list[str]:
-    """Return so many words, any but this one, drawn by the word itself."""
-    if not count:
-        return []
-    drawn = random.Random(word).sample(every, min(count + SPARE, len(every)))
-    return others(word, drawn, count)
+    return [
+        [predicted.get((i, j)) or near.get(word, []) for j, word in enumerate(row)]
+        for i, row in enumerate(words)
+    ]
 
 
 def by_model(

@@ -15,7 +15,6 @@ from alembert.recipes.schema import Augment, Init, Recipe
 from alembert.recipes.stages import on_corpus, on_task, rate_for
 from alembert.recipes.tinybert import LAYERS, checked_shape, student_config
 
-STRANGERS = 15  # as many as candidates: of few texts a student learns little of other words
 BOTH = (SoftLabels(weight=1.0, temperature=2.0), HardLabels(weight=0.5))
 SOFT = (SoftLabels(weight=1.0, temperature=1.0),)
 HARD = (SoftLabels(weight=0.5, temperature=2.0), HardLabels(weight=1.0))
@@ -43,7 +42,7 @@ def house(
         student=student,
         init=Init(start="teacher", layers="uniform"),
         projections="none" if hidden_size == width else "layer",
-        augment=Augment(strangers=STRANGERS),
+        augment=Augment(),
         stages=(
             on_corpus("general", imitated, rate),
             on_task(imitated, rate, "layers", start="better"),

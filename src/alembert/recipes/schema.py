@@ -27,15 +27,12 @@ class Augment(BaseModel):
 
     together: the share of a text's tokens that one pass of the MLM masks; 0 masks one word a pass,
     as the authors do. most: rows and variants of a run together, beyond which a row has fewer.
-    strangers: so many further words to draw from beside the candidates, any of the vocabulary. The
-    variant may then mean anything, which a student can learn of its teacher, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     copies: int = 20
     share: float = 0.4
     candidates: int = 15
-    strangers: Annotated[int, Field(ge=0)] = 0
     together: float = 0.15
     most: int | None = 50_000
 
