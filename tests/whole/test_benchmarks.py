@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from accelerate.state import AcceleratorState
 from transformers import BertConfig
 
 from alembert.cli import main as cli
@@ -212,6 +213,7 @@ def test_a_step_and_the_straightforward_one_have_the_same_loss(
 
 
 def test_a_step_of_every_stage_and_size_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    AcceleratorState._reset_state()  # another test of this process may have left its precision
     config = BertConfig(**TEACHER, num_hidden_layers=2, num_attention_heads=4)
     monkeypatch.setitem(stages.TEACHERS, "minilm", lambda: config)
     for name in stages.stages_of(config):
