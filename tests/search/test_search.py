@@ -63,7 +63,7 @@ def test_the_grid_of_bert_base_holds_the_papers_students_shallow_ones_first() ->
         assert config.num_attention_heads == each.heads
         assert getattr(config, "intermediate_size", None) or config.hidden_dim == each.inner
         assert {stage.data for stage in recipe.stages} == {"task"}
-    for _, family in itertools.groupby(shapes, lambda each: each.family):
+    for _, family in itertools.groupby(shapes, lambda each: replace(each, layers=1)):
         depths = [each.layers for each in family]
         assert depths == sorted(depths)
 

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
-from alembert.data.questions.windows import Windows
 from alembert.data.splits import Files, prepare_file
 from alembert.data.tasks import Task
 from alembert.evaluation.metrics import Logits
@@ -72,8 +71,7 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
         data, task = prepare_file(files, tokenizer, min(max_length, manifest.max_length), names)
         if task.kind != work.kind:
             raise UserError(f"{files.train}: is for {task.kind} and {path} does {work.kind}")
-        if isinstance(data, Windows):
-            data = with_threshold(data, work.model.config.to_dict())
+        data = with_threshold(data, work.model.config.to_dict())
         criterion = Criterion(data, task, int(tokenizer.pad_token_id or 0), keep)
         manifest = _chosen(work, manifest, backends, criterion)
     _table(manifest, criterion)

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from alembert.bench.interleaved import Answer
 from alembert.bench.rows import Row
 from alembert.data.encoded import Encoded
@@ -37,21 +39,28 @@ def make(job: Job, texts: RunTexts) -> dict[str, Baseline]:
         return {}
     if isinstance(splits.test, Windows) and isinstance(splits.train, Windows):
         return sentences.baselines_of(splits.train, splits.test)
-    train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
-    valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
-    test = Examples.of(splits.raw_test, splits.test, tokenizer)
     model = job.teacher or job.student
     if job.teacher is None and job.recipe.init.start == "scratch":
         model = None
-    return baselines_of(splits.task, train, valid, test, _encoder(model, job.max_length))
+    test = Examples.of(splits.raw_test, splits.test, tokenizer)
+    return _fitted(splits, tokenizer, test, _encoder(model, job.max_length))
 
 
 def of_held_out(splits: Splits, teacher: str, max_length: int) -> dict[str, Baseline]:
     """Return the baselines by name with their logits on the held-out rows, that choose them too."""
-    tokenizer = load_tokenizer(teacher)
+    return _fitted(splits, load_tokenizer(teacher), None, _encoder(teacher, max_length))
+
+
+def _fitted(
+    splits: Splits,
+    tokenizer: PreTrainedTokenizerBase,
+    test: Examples | None,
+    encoder: FrozenEncoder | None,
+) -> dict[str, Baseline]:
+    """Return the baselines with their logits on `test`, or else on the held-out rows."""
     train = Examples.of(splits.raw_train, splits.labelled_train, tokenizer)
     valid = Examples.of(splits.raw_valid, splits.valid, tokenizer)
-    return baselines_of(splits.task, train, valid, valid, _encoder(teacher, max_length))
+    return baselines_of(splits.task, train, valid, test or valid, encoder)
 
 
 def _encoder(model: str | None, max_length: int) -> FrozenEncoder | None:

@@ -213,8 +213,7 @@ def judge(
         log.info(cut)
     pad_token_id = int(tokenizer.pad_token_id or 0)
     model = _model(path, backend, task.kind, files.train.name)
-    if isinstance(data, Windows):
-        data = with_threshold(data, config.to_dict())
+    data = with_threshold(data, config.to_dict())
     logits, columns = predict.predict(model, data, pad_token_id), dict[str, list[str]]()
     if sliced:
         rows = files.labelled(files.train.with_role("eval"), labels).rows

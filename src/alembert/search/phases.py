@@ -180,10 +180,11 @@ def train_winner(
         share = budget.min_retention
         if share is None or record["held_out"] >= share * aim["held_out"] or not ran.rungs:
             return fulls
+        retention = record["held_out"] / aim["held_out"] if aim["held_out"] > 0 else 0.0
         slower = halving.next_up(name, ran.rungs[0], ran.ms, tried)
         log.info(
-            f"{name} keeps {record['held_out'] / aim['held_out']:.1%} of the teacher's held-out "
-            f"{aim['metric']} (n = {aim['texts']:,})"
+            f"{name} keeps {retention:.1%} of the teacher's held-out {aim['metric']} "
+            f"(n = {aim['texts']:,})"
         )
         if slower is None:
             return fulls

@@ -90,17 +90,6 @@ class Shape:
         smaller = all(a <= b for a, b in zip(mine, others, strict=True))
         return smaller and self != other and self.recipe == other.recipe
 
-    @property
-    def family(self) -> "Shape":
-        """The shape with one layer, which stands for all that differ in depth alone."""
-        return Shape(
-            recipe=self.recipe,
-            layers=1,
-            hidden_size=self.hidden_size,
-            heads=self.heads,
-            inner=self.inner,
-        )
-
     def recipe_for(self, teacher: PreTrainedConfig) -> Recipe:
         """Return its recipe on a task, without stages on a corpus."""
         wide = self.recipe.startswith("distilbert")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from alembert.data.encoded import IGNORED
+from alembert.data.encoded import IGNORED, Encoded
 from alembert.data.questions.windows import END, START, Windows
 from alembert.evaluation.own_metric import Labelled
 from alembert.evaluation.spans.best import Given, best_threshold, found_in
@@ -54,12 +54,14 @@ def has_unanswerable(data: Windows) -> bool:
     return any(question.answers == () for question in data.questions)
 
 
-def with_threshold(data: Windows, config: Mapping[str, Any]) -> Windows:
-    """The questions with the threshold of "no answer" in a model's config.
+def with_threshold(data: Encoded, config: Mapping[str, Any]) -> Encoded:
+    """The questions with the threshold of "no answer" in a model's config; other rows as they are.
 
     For a model that has none it is 0 where some questions have no answer; where all have one, no
     answer is never given.
     """
+    if not isinstance(data, Windows):
+        return data
     usual = 0.0 if has_unanswerable(data) else NEVER
     found = config.get(THRESHOLD)
     return replace(data, threshold=usual if found is None else float(found))
