@@ -1,17 +1,23 @@
 """A model that answers questions is exported, and answers as it is evaluated, on every backend."""
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from support.models import tiny
 from support.questions import asked, learnable, squad
+from support.serving import running
 from transformers import BertTokenizerFast
 
 from alembert import Session, load
 from alembert.api.deploy import open_session, predict_file
+from alembert.client.client import AsyncClient
 from alembert.data.questions.windows import Windows
 from alembert.data.splits import Files
 from alembert.evaluation.spans.scores import answers_of
@@ -22,6 +28,7 @@ from alembert.io.answers import NEVER, Answer
 from alembert.io.errors import UserError
 from alembert.runs import evaluate
 from alembert.serving.served_model import load_model
+from alembert.serving.service import Limits
 
 HEAD = "question answering"
 LENGTH = 24  # tokens of a window
@@ -87,8 +94,65 @@ def test_one_pair_has_one_answer_and_other_texts_are_refused(home: Path) -> None
         session.predict([("is good", "the film")])
     with pytest.raises(UserError, match="logits is not for this model"):
         session.logits([("is good", "the film")])
-    with pytest.raises(UserError, match="question answering is not served yet"):
-        load_model("m", home)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "int8"])
+def test_a_server_and_its_client_answer_as_a_session(home: Path, backend: str) -> None:
+    session = Session(home, backend)
+    long = " ".join(f"the film was {each} and long ." for each in ("good", "bad", "new") * 9)
+    pairs = [("is good", "the film was good"), ("is long", long), ("is good", "a dog")]
+    expected = session.answer(pairs)
+    objects = [{"question": question, "context": context} for question, context in pairs]
+
+    async def run() -> list[Any]:
+        openers = [lambda: load_model("m", home, backend)]
+        async with running(openers, Limits(tokens=40)) as (http, _, app):
+            client = AsyncClient("http://test")
+            client._http = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://test"
+            )
+            bodies = [objects, [list(pair) for pair in pairs], objects[1]]
+            sent = [await http.post("/answer", json={"inputs": body}) for body in bodies]
+            wrong = await http.post("/predict", json={"inputs": "a film"})
+            assert (wrong.status_code, "use /answer" in wrong.text) == (424, True)
+            answers = [each.json() for each in sent]
+            return [*answers, await client.answer(pairs), await client.answer(pairs[1])]
+
+    by_object, by_pair, one, of_client, one_of_client = asyncio.run(run())
+    assert len(session.questions.windows(pairs[1], 1).windows) > 1
+    for found in (by_object, by_pair, of_client):
+        assert [rounded(each) for each in found] == [rounded(each) for each in expected]
+    assert rounded(one) == rounded(one_of_client) == rounded(expected[1])
+
+
+def rounded(answer: Any) -> Answer:
+    """An answer, or its JSON, with a score that does not tell in which batch it was computed."""
+    found = answer if isinstance(answer, Answer) else Answer(**answer)
+    return replace(found, score=round(found.score, 3))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "complaint"),
+    [
+        ("a film", '{"question": "...", "context": "..."}'),
+        (["is good", "the film"], "or a list of them or of pairs"),
+        ([["is good"]], "or a list of them or of pairs"),
+        ({"question": "is good"}, "or a list of them or of pairs"),
+        ([["is good", " "]], "text 1"),
+        ([], "the list is empty"),
+        ([["a", "b"]] * 33, "at most 32 a request"),
+    ],
+)
+def test_other_inputs_of_a_server_are_refused_by_one_line(
+    home: Path, inputs: Any, complaint: str
+) -> None:
+    async def run() -> httpx.Response:
+        async with running([lambda: load_model("m", home)]) as (http, _, _):
+            return await http.post("/answer", json={"inputs": inputs})
+
+    answer = asyncio.run(run())
+    assert answer.status_code in (413, 422)
+    assert complaint in answer.json()["error"]
 
 
 def test_int8_is_chosen_by_f1_on_held_out_questions(

@@ -19,6 +19,7 @@ from support.serving import facts_of
 from transformers import BertTokenizerFast
 
 from alembert.inference import Session
+from alembert.io.answers import QUESTIONS
 from alembert.serving.app import app_of
 from alembert.serving.served_model import AttentionModel, ServedModel
 from alembert.serving.service import Limits, Opener
@@ -70,12 +71,25 @@ def lines_apart(inputs: Any) -> Any:
     return np.where(letters, [1.0, 0.0], [0.5, 0.75**0.5]).astype(np.float32)
 
 
+def finder(word: int) -> Any:
+    """Logits (B, T, 2) that answer with this word, and with nothing where it is not there."""
+
+    def engine(inputs: Any) -> Any:
+        ids = inputs["input_ids"]
+        logits = np.where((ids == word)[..., None], 8.0, 0.0).repeat(2, -1).astype(np.float32)
+        logits[:, 0] = 4.0
+        return logits
+
+    return engine
+
+
 def openers_of(folder: Path, tokenizer: BertTokenizerFast) -> list[Opener]:
     tokenizer.save_pretrained(folder)
     good, bad = tokenizer.convert_tokens_to_ids(["good", "bad"])
 
     def opener(name: str, kind: str, engine: Any, large: bool, labels: Any = ()) -> Opener:
-        facts = replace(facts_of(kind, labels), parameters=109_500_000 if large else 7_443)
+        parameters = 109_500_000 if large else 7_443
+        facts = replace(facts_of(kind, labels), parameters=parameters, null_threshold=0.0)
         precision, size = ("fp32", 438.0) if large else ("int8", 0.0148)
         variant = replace(facts.variants[0], precision=precision, size_mb=size)
         graph: Any = SimpleNamespace(outputs=looking)
@@ -91,6 +105,7 @@ def openers_of(folder: Path, tokenizer: BertTokenizerFast) -> list[Opener]:
         opener("words", "words", guesser({good: 0.5, bad: 0.25}), True),
         opener("few-words", "words", guesser({good: 0.25, bad: 0.5}), False),
         opener("vectors", "encoder", lines_apart, False),
+        opener("finder", QUESTIONS, finder(good), False),
     ]
 
 
@@ -140,6 +155,23 @@ def visit(address: str) -> Iterator[Visit]:
 
         yield opened
         browser.close()
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_context_is_shown_with_its_answer_marked(visit: Visit, width: int) -> None:
+    with visit(width) as page:
+        pick(page, "finder", "finder")
+        context = page.get_by_label("Context, in which the answer is sought")
+        expect(context).to_have_value(re.compile("The bridge was opened"))
+        text(page).fill("how was it")
+        context.fill("\N{BOOK} the film was good , they said")
+        expect(page.locator("mark")).to_have_text("good")
+        expect(card(page, "finder")).to_contain_text("they said")
+        context.fill("the film was bad")
+        expect(card(page, "finder")).to_contain_text("The context has no answer.")
+        expect(page.locator("mark")).to_have_count(0)
+        context.fill("")
+        says(page, "Write a context below the question.")
 
 
 def text(page: Any) -> Any:

@@ -15,10 +15,12 @@ from transformers import BertTokenizerFast
 from alembert.data.corpus.corpus import read_corpus
 from alembert.io.errors import UserError
 from alembert.io.tensors import facts_of
+from alembert.models.precision import torch_threads
 from alembert.objectives.label_terms import HardLabels, LogitsMSE, SoftLabels
 from alembert.objectives.layer_terms import AttentionMSE, HiddenCosine, HiddenMSE
 from alembert.objectives.objective import Objective
 from alembert.training import checkpoint
+from alembert.training.callbacks import Callbacks
 from alembert.training.distillation import Distillation
 from alembert.training.monitor import (
     Length,
@@ -267,3 +269,26 @@ def test_a_thread_that_cannot_make_a_batch_ends_the_run_in_a_line(
     with pytest.raises(UserError, match="is damaged: delete it and prepare it again"):
         trained(tiny("bert", "classification"), stage(steps=9), tmp_path / "s", None, batches)
     assert threading.active_count() < 20
+
+
+def test_the_thread_that_makes_batches_leaves_the_cores_to_the_steps(tmp_path: Path) -> None:
+    making, computing, later = list[int](), list[int](), list[int]()
+
+    class Watched(Callbacks):
+        def tell(self, *given: object) -> None:
+            computing.append(torch.get_num_threads())
+
+    def batches(step: int) -> dict[str, Tensor]:
+        torch.ones(1 << 16).exp()  # large enough for several threads
+        making.append(torch.get_num_threads())
+        return rows(step)
+
+    with torch_threads(3):
+        student = tiny("bert", "classification")
+        trained(student, stage((HardLabels(),)), tmp_path, batches=batches, callbacks=Watched())
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+    assert set(making) == {1}
+    assert set(computing) == {3}
+    assert later == [3]

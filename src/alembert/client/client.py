@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import httpx
 
 from alembert.io.answers import (
+    Answer,
     Guess,
     Labels,
     Prediction,
@@ -197,6 +198,14 @@ class AsyncClient(_Core):
         """The Tags of each text or list of words."""
         return await self._answers("tag", texts, _tags, truncate=truncate)
 
+    async def answer(self, texts: Texts) -> Any:
+        """The Answer to each pair of a question and its context."""
+        inputs, one = as_list(texts)
+        if wrong := [n for n, each in enumerate(inputs, 1) if isinstance(each, str)]:
+            raise UserError(f"text {wrong[0]}: give a pair, of a question and its context")
+        answers = await self._answers("answer", inputs, lambda each, kind: Answer(**each))
+        return answers[0] if one else answers
+
     async def info(self) -> dict[str, Any]:
         """The served models and their settings."""
         response = await self._send("/info")
@@ -254,6 +263,7 @@ class Client(_Core):
     embed = _blocking(AsyncClient.embed)
     fill_mask = _blocking(AsyncClient.fill_mask)
     tag = _blocking(AsyncClient.tag)
+    answer = _blocking(AsyncClient.answer)
     info = _blocking(AsyncClient.info)
 
 

@@ -1,5 +1,7 @@
 """Streams the rows of one file, by a reader for each suffix, and makes a data set of them."""
 
+from __future__ import annotations
+
 import io
 import logging
 import re
@@ -7,11 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
-from datasets import Dataset
-from datasets.table import InMemoryTable
 
 from alembert.data.files import (
     columnar,
@@ -27,6 +27,9 @@ from alembert.data.files.skipped import BadRow, refuse
 from alembert.data.files.unpacking import check_columns, check_keys, unpacking
 from alembert.data.labels import LABELS, TEXT_NAMES
 from alembert.io.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # A number with leading zeros is a name (a zip code, an id) and stays a string.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -88,6 +91,9 @@ def dataset(columns: dict[str, list[Any]], path: Path | str) -> Dataset:
                 f"{path}: column {name!r} mixes types ({str(error).splitlines()[0]}); "
                 "give every row the same type"
             ) from None
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
     return Dataset(InMemoryTable(pa.table(arrays)))
 
 
@@ -119,6 +125,9 @@ def read_file(path: Path, split: str = "train", bad: BadRow = refuse) -> Dataset
 
 
 def _of_table(table: pa.Table, path: Path) -> Dataset:
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
     with columnar.readable(path):  # datasets may have no word for a type
         return Dataset(InMemoryTable(table))
 

@@ -1,18 +1,22 @@
 """Finds the columns of a data set, and reads and checks its labels: names, ids or scores."""
 
+from __future__ import annotations
+
 import logging
 import math
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, LargeList, List, Value
 
 from alembert.data.files.delimited import NO_HEADER, SAMPLE, numbers_among, unread_shape
 from alembert.io.errors import UserError, near
+
+if TYPE_CHECKING:  # it takes longer to import than all else that `predict` needs
+    from datasets import Dataset
 
 LARGEST = float(np.finfo(np.float32).max)
 ZERO_ONE = {
@@ -92,7 +96,7 @@ def label_names(data: Dataset, columns: Columns, source: str) -> list[list[str]]
     nested = is_list(data, column)
 
     def name(value: Any, row: int) -> str:
-        coded = isinstance(feature, ClassLabel)
+        coded = type(feature).__name__ == "ClassLabel"
         if value is None or (coded and value < 0) or not str(value).strip():
             raise UserError(f"{source}, row {row}: {column!r} is empty; fill it or drop the row")
         return str(feature.names[value]) if coded else str(value)
@@ -226,7 +230,7 @@ def find_columns(
 def _only_other(data: Dataset, first: str | None) -> str | None:
     """The column beside the text, where there is one alone whose values come again like labels."""
     rest = [name for name in data.column_names if name != first]
-    if first is None or len(rest) != 1 or not isinstance(data.features[rest[0]], Value):
+    if first is None or len(rest) != 1 or type(data.features[rest[0]]).__name__ != "Value":
         return None
     values = [value for value in data[rest[0]][:] if value is not None]
     return rest[0] if len(set(values)) <= len(values) / 2 else None
@@ -289,14 +293,14 @@ def _short(value: Any, most: int = 30) -> str:
 
 def flag_columns(data: Dataset) -> list[str]:
     """The columns that hold nothing but 0 and 1, and both somewhere."""
-    plain = [name for name in data.column_names if isinstance(data.features[name], Value)]
+    plain = [name for name in data.column_names if type(data.features[name]).__name__ == "Value"]
     values = {name: set(map(str, data[name][:])) for name in plain}
     return [name for name in plain if values[name] <= ZERO_ONE and len(values[name]) > 1]
 
 
 def is_list(data: Dataset, column: str) -> bool:
     """Whether the rows of this column are lists (words, tags, several labels)."""
-    return isinstance(data.features[column], List | LargeList)
+    return type(data.features[column]).__name__ in ("List", "LargeList")
 
 
 def _guess_texts(data: Dataset, label: str | None, labelled: bool) -> tuple[str | None, str | None]:

@@ -8,7 +8,7 @@ graph claims, `engine` runs it (onnxruntime or OpenVINO), `static` is the engine
 `questions` reads and answers those about a context, by the best of its `spans`.
 
 For other rooms: Session, session, manifest, texts, tokenization, batching, engine, predictions,
-spans, static.
+questions, spans, static.
 """
 
 from typing import TYPE_CHECKING, Any

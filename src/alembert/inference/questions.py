@@ -1,6 +1,7 @@
 """Answers questions by spans of their contexts: windows of token ids in, answers out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -12,6 +13,14 @@ from alembert.inference.texts import checked, named
 from alembert.inference.tokenization import Rows
 from alembert.io.answers import Answer, Text, window_sizes
 from alembert.io.errors import UserError
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """A context, and its windows with the question before each of them, in order."""
+
+    context: str
+    windows: Sequence[Encoding]
 
 
 class QuestionReader:
@@ -40,43 +49,34 @@ class QuestionReader:
 
         No answer is given where its score is higher than the best span's by more than `threshold`.
         """
-        windows, owners, contexts = list[Encoding](), list[int](), list[str]()
-        for number, pair in enumerate(pairs):
-            given = checked(pair, first + number + 1)
-            if isinstance(given, str):
-                raise UserError(
-                    f"{named(pair, first + number + 1)}: give a pair, of a question and its context"
-                )
-            question, context = given
-            read = self._cut.encode(self._shortened(question), context)
-            found = [read, *read.overflowing]
-            windows += found
-            owners += [number] * len(found)
-            contexts.append(context)
-        rows = Rows(windows, owners, len(contexts))
+        read = [self.windows(pair, first + number) for number, pair in enumerate(pairs, start=1)]
+        windows = [window for each in read for window in each.windows]
+        owners = [number for number, each in enumerate(read) for _ in each.windows]
+        rows = Rows(windows, owners, len(read))
         logits: list[Floats] = [np.empty(0, np.float32)] * len(windows)
         for batch in plan(rows.lengths, tokens):
             for row, values in zip(batch, engine(rows.batch(batch)), strict=True):
                 logits[row] = values
-        starts = np.searchsorted(owners, np.arange(len(contexts) + 1))
-        return [
-            self._answer(context, windows[begin:end], logits[begin:end], threshold)
-            for context, begin, end in zip(contexts, starts[:-1], starts[1:], strict=True)
-        ]
+        found = iter(logits)
+        return [self.answer(each, [next(found) for _ in each.windows], threshold) for each in read]
+
+    def windows(self, pair: Text, number: int) -> Windowed:
+        """The windows of a question's context; `number` names the pair in messages, from 1."""
+        given = checked(pair, number)
+        if isinstance(given, str):
+            raise UserError(f"{named(pair, number)}: give a pair, of a question and its context")
+        question, context = given
+        read = self._cut.encode(self._shortened(question), context)
+        return Windowed(context, [read, *read.overflowing])
 
     def _shortened(self, question: str) -> str:
         read = self._whole.encode(question, add_special_tokens=False)
         return question if len(read) <= self._most else question[: read.offsets[self._most - 1][1]]
 
-    def _answer(
-        self,
-        context: str,
-        windows: Sequence[Encoding],
-        logits: Sequence[Floats],
-        threshold: float,
-    ) -> Answer:
+    def answer(self, read: Windowed, logits: Sequence[Floats], threshold: float) -> Answer:
+        """The answer by the logits (T, 2) of each window's tokens; rows of padding may follow."""
         offsets, parts = list[tuple[int, int]](), list[Part]()
-        for window, values in zip(windows, logits, strict=True):
+        for window, values in zip(read.windows, logits, strict=True):
             inside = [at for at, side in enumerate(window.sequence_ids) if side == 1]
             place = max(len(offsets) - self._shared, 0)
             offsets += [window.offsets[at] for at in inside[len(offsets) - place :]]
@@ -88,4 +88,4 @@ class QuestionReader:
             return Answer(text="", start=0, end=0, score=best.probability(of_none=True))
         start, end = offsets[best.first][0], offsets[best.last][1]
         score = best.probability(of_none=False)
-        return Answer(text=context[start:end], start=start, end=end, score=score)
+        return Answer(text=read.context[start:end], start=start, end=end, score=score)

@@ -152,14 +152,15 @@ class Session:
         answers = [
             answer
             for start, part in chunks(inputs)
-            for answer in self._questions.answers(
+            for answer in self.questions.answers(
                 part, self.engine, self._budget, self.facts.null_threshold, first + start
             )
         ]
         return answers[0] if one else answers
 
     @cached_property
-    def _questions(self) -> QuestionReader:
+    def questions(self) -> QuestionReader:
+        """What makes windows of questions, and answers of their logits."""
         return QuestionReader(self.reader.tokenizer, self.max_length)
 
     def tagged(self, text: Text, answers: Sequence[tuple[int, float] | None]) -> Tags:

@@ -16,7 +16,9 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from alembert.inference.predictions import Floats
+from alembert.inference.questions import Windowed
 from alembert.inference.texts import CHARACTERS
+from alembert.io.answers import Answer as Found
 from alembert.io.answers import Guess, Tags, Text, Texts
 from alembert.serving import schemas
 from alembert.serving.keys import Keys
@@ -130,6 +132,8 @@ def _model_routes(service: Service) -> dict[Operation, Answer]:
         )
         for verb, route in VERBS.items()
     }
+    asked, found = schemas.AnswerRequest, Found | list[Found]
+    routes["/answer"] = (asked, found, _route(service, _answer))
     routes["/tokenize"] = (tokens, list[list[schemas.SimpleToken]], _route(service, _tokenize))
     routes["/attentions"] = (attentions, schemas.Attentions, _route(service, _attend))
     return {
@@ -186,6 +190,33 @@ async def _infer(
     service.check_wait(tokens)
     answers = await unless_gone(queue.ask(model, questions), request.receive)
     return answers[0] if one and not route.lists else answers
+
+
+async def _answer(request: Request, model: ServedModel, service: Service, queue: Queue) -> object:
+    model.check("answer")
+    read, rows, one = await _read(_windows, request, model, service)
+    tokens = sum(map(len, rows))
+    request.scope["alembert"] |= {"inputs": len(read), "tokens": tokens}
+    service.check_wait(tokens)
+    computed: list[Any] = await unless_gone(queue.ask(model, rows), request.receive)
+    logits, session = iter(computed), model.session
+    answers = [
+        session.questions.answer(
+            each, [next(logits) for _ in each.windows], session.facts.null_threshold
+        )
+        for each in read
+    ]
+    return answers[0] if one else answers
+
+
+def _windows(
+    model: ServedModel, limits: Limits, body: bytes
+) -> tuple[list[Windowed], list[Row], bool]:
+    """Parses a body into the windows of its questions, and tells whether it had a single one."""
+    fields = schemas.parsed(schemas.AnswerRequest, body)
+    texts = _texts([list(pair) for pair in fields.pairs], limits)
+    read, rows = model.windows([(text[0], text[1]) for text in texts])
+    return read, rows, isinstance(fields.inputs, schemas.Question)
 
 
 def _questions(

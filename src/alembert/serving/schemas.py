@@ -104,6 +104,31 @@ class TagRequest(TextsRequest):
     inputs: Text | Worded
 
 
+class Question(_Request):
+    """A question and the context in which its answer is sought."""
+
+    question: Text
+    context: Text
+
+
+Asked = Question | Annotated[list[Text], Field(min_length=2, max_length=2)]
+
+
+class AnswerRequest(_Request):
+    """A question with its context, or a list of them, which may be pairs [question, context]."""
+
+    inputs: Question | Annotated[list[Asked], Field(fail_fast=True, json_schema_extra=LEAST)]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The questions and contexts of all inputs."""
+        asked = [self.inputs] if isinstance(self.inputs, Question) else self.inputs
+        return [
+            (each.question, each.context) if isinstance(each, Question) else (each[0], each[1])
+            for each in asked
+        ]
+
+
 class AttentionsRequest(_Request):
     """A text, and the number of a layer, from 1."""
 
@@ -177,6 +202,7 @@ class ErrorAnswer(BaseModel):
 WRONG: dict[type[BaseModel], str] = {
     PredictRequest: "give a text, or a list of texts and of pairs [text, text]",
     TagRequest: "give a text, or a list of texts and of lists of words",
+    AnswerRequest: 'give {"question": "...", "context": "..."}, or a list of them or of pairs',
     AttentionsRequest: "give a text, and no list",
 }
 R = TypeVar("R", bound=BaseModel)

@@ -12,10 +12,10 @@ from alembert.inference.batching import at
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant, exported_folder
 from alembert.inference.predictions import Floats, guesses, probabilities, ranking, surest
+from alembert.inference.questions import Windowed
 from alembert.inference.session import TOKEN_KINDS, VERBS, Session
 from alembert.inference.tokenization import Cut, batch_of
-from alembert.io.answers import QUESTIONS, Guess, Tags, Text
-from alembert.io.errors import UserError
+from alembert.io.answers import Guess, Tags, Text
 from alembert.serving.schemas import (
     EmbedRequest,
     FillMaskRequest,
@@ -24,7 +24,10 @@ from alembert.serving.schemas import (
     TagRequest,
 )
 
-ROUTES = {"predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag"}
+ROUTES = {
+    "predict": "/predict", "embed": "/embed", "fill_mask": "/fill-mask", "tag": "/tag",
+    "answer": "/answer",
+}  # fmt: skip
 ATTENDING = 64  # tokens of a text whose attention is shown; a larger picture is unreadable
 
 
@@ -32,8 +35,8 @@ ATTENDING = 64  # tokens of a text whose attention is shown; a larger picture is
 class Row:
     """An encoded text, the positions of its words or masks, and the function for its answer.
 
-    places are those of Session.read. finish takes the row and its logits: (C,), or (places, C) for
-    a model with logits of tokens.
+    places are those of Session.read. finish takes the row and its logits: (C,), (places, C) for a
+    model with logits of tokens, or (T, 2) for one that answers questions.
     """
 
     text: Text
@@ -105,6 +108,15 @@ class ServedModel:
             questions.append(Row(text, kept, positions, finish))
         return questions
 
+    def windows(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[Windowed], list[Row]]:
+        """The windows of each question's context, and a row for each of all these windows."""
+        read = [self.session.questions.windows(pair, n) for n, pair in enumerate(pairs, start=1)]
+        return read, [
+            Row(each.context, window, [], lambda row, values: values.copy())
+            for each in read
+            for window in each.windows
+        ]
+
     def check(self, verb: str) -> None:
         """Raises RefusedError, which names the right route, when a verb does not fit the model."""
         if self.session.kind not in VERBS[verb]:
@@ -132,8 +144,6 @@ def load_model(name: str, folder: Path, backend: str | None = None) -> ServedMod
     """An exported model that computes on the calling thread. Raises UserError as Session does."""
     session, root = Session(folder, backend), exported_folder(folder)
     facts = session.facts
-    if session.kind == QUESTIONS:
-        raise UserError(f"{folder}: {QUESTIONS} is not served yet: use alembert predict or Session")
     attends = any(variant.backend == "attentions" for variant in facts.variants)
     engine = cache(lambda: open_engine(root, facts, "attentions"))
     attending = AttentionModel(name, engine) if attends else None

@@ -201,8 +201,15 @@ def _optimizer(distillation: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 def _prefetched(
     batches: Batches, start: int, steps: int
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Yield batches in order; the next one is made in a thread meanwhile."""
+    """Yield batches in order; the next one is made in a thread meanwhile.
+
+    The thread computes alone: a second team of OpenMP's beside that of the steps has more threads
+    than there are cores, and then all of them sleep between operations, which costs 20 % or more.
+    """
     with ThreadPoolExecutor(1) as worker:
+        threads = worker.submit(torch.get_num_threads).result()  # else it is set on first use
+        worker.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(threads)  # of threads to come; the worker keeps its own
         upcoming = worker.submit(batches, start) if start < steps else None
         for step in range(start, steps):
             assert upcoming is not None

@@ -1,14 +1,19 @@
 """Rows that cannot be read or that nobody has judged: refused, or left out and reported."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import ClassLabel, Dataset
 
 from alembert.io.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 NO_CLASS = (-1,)  # the id of a row without a class, where the classes have names
 # (column, its values where they are known, those of rows to leave out)
@@ -82,7 +87,7 @@ def without_unjudged(rows: Dataset, label: str | None, source: str) -> Dataset:
         named = next((name for name in rows.column_names if name.casefold() == column), None)
         if named is None or (column == "answer" and (label or "").casefold() == column):
             continue
-        if gone == NO_CLASS and not isinstance(rows.features[named], ClassLabel):
+        if gone == NO_CLASS and type(rows.features[named]).__name__ != "ClassLabel":
             continue
         values = rows[named][:]
         out = np.array([value in gone for value in values])

@@ -10,8 +10,7 @@ from typing import Any, BinaryIO
 from alembert.data.files import columnar, disguised
 from alembert.data.files.unpacking import check_bytes, check_rows
 from alembert.data.formats import PACKED, READERS, columns_of, dataset, kind
-from alembert.data.labels import Columns, find_columns
-from alembert.data.sources import read
+from alembert.data.labels import TEXT_NAMES, WORDS, Columns, find_columns
 from alembert.io.answers import Text
 from alembert.io.errors import UserError
 
@@ -53,7 +52,10 @@ def blocks(
             known = [name for name in recorded if name is not None]
             if text is None and known and set(known) <= set(names):
                 text, text_pair = (*known, None)[:2]
-            found = find_columns(dataset(columns, path), path, text, text_pair, labelled=False)
+            only = _only_text(columns) if text is None else None
+            found = only or find_columns(
+                dataset(columns, path), path, text, text_pair, labelled=False
+            )
         if odd := sorted(set(columns) ^ set(names)):
             state = "is missing" if odd[0] in names else "is not in the rows above"
             raise UserError(f"{path}: key {odd[0]!r} {state}; give all rows the same keys")
@@ -62,6 +64,17 @@ def blocks(
         yield Block({name: columns[name] for name in names}, texts, position, size)
     if found is None:
         raise UserError(f"{path}: no rows; give a file with at least one")
+
+
+def _only_text(columns: Table) -> Columns | None:
+    """The one column of texts by its name, as `find_columns` would find it in a data set.
+
+    None where several names could be meant. To make a data set takes a second of imports.
+    """
+    names = [name for name in columns if name.strip().casefold() in (*TEXT_NAMES, *WORDS)]
+    if len(names) == 1 and all(isinstance(cell, str) for cell in columns[names[0]]):
+        return Columns(names[0], None, None)
+    return None
 
 
 def _text_of(cells: tuple[Any, ...]) -> Text | None:
@@ -85,6 +98,8 @@ def _tables(path: str) -> Iterator[tuple[Table, int, int]]:
             for columns in tables(opened, file):
                 yield columns, size if opened.closed else opened.tell(), size
         return
+    from alembert.data.sources import read
+
     data = read(path)
     for end, columns in enumerate(data.iter(ROWS), start=1):
         yield dict(columns), min(end * ROWS, len(data)), len(data)
