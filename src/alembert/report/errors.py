@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import pearsonr
 
 from alembert.evaluation.predictions import Predictions
+from alembert.evaluation.spans.listed import Answered
 from alembert.evaluation.uncertainty import phrases
 from alembert.evaluation.uncertainty.intervals import Interval
 from alembert.evaluation.uncertainty.slices import SMALL
@@ -23,6 +24,7 @@ MATRIX = 20  # the most classes that a matrix shows; of more, the worst pairs ar
 ROWS = 20  # the most classes in a plot; of more, half of them come from either end
 CUT = 400  # the most characters of a text in a table
 LISTED, SAVED = 200, 2000  # the most texts in the table of outcomes, and in its file
+NONE = "(no answer)"
 CHOICES = 40  # the most classes to choose texts by
 
 
@@ -216,6 +218,71 @@ def outcomes(predictions: Predictions) -> Section | None:
         numbers=(5,),
         download=_as_link(head, told[:SAVED]),
     )
+
+
+def of_questions(rows: Sequence[Answered]) -> Section | None:
+    """Return the questions that are answered worse than by the teacher, better, or wrongly by both.
+
+    Without a teacher they are those that are answered wrongly. None where there is none.
+    """
+    roles = list(rows[0].f1) if rows else []
+    if not roles:
+        return None
+    own = "deployed" if "deployed" in roles else roles[-1]
+    shown = [role for role in dict.fromkeys(("teacher", own)) if role in roles]
+    found = [(_outcome(row, shown), row) for row in rows]
+    wrong = [(kind, row) for kind, row in found if kind]
+    if not wrong:
+        return None
+    order = ("lost", "won", "both wrong", "wrong")
+    wrong.sort(
+        key=lambda each: (
+            order.index(each[0]), each[1].f1[own] - each[1].f1[shown[0]], each[1].f1[own]
+        )
+    )  # fmt: skip
+    counts = Counter(kind for kind, _ in wrong)
+    lead = (
+        f"Of {len(rows):,} questions the {own} model's answer fits none of the right ones wholly "
+    )
+    lead += f"for {len(wrong):,}."
+    if len(shown) == 2:
+        lead = (
+            f"Of {len(rows):,} questions the {own}'s answer has a lower F1 than the teacher's for "
+            f"{counts['lost']:,} (lost), a higher one for {counts['won']:,} (won), and both are as "
+            f"wrong for {counts['both wrong']:,}. The greatest losses come first."
+        )
+    if len(wrong) > LISTED:
+        lead += f" The table has the first {LISTED}, the file the first {SAVED:,}."
+    head = ("outcome", "question", "right", *shown, *(f"F1, {role}" for role in shown))
+    told = [
+        (
+            kind,
+            row.question,
+            " / ".join(dict.fromkeys(row.right)) or NONE,
+            *(row.given[role] or NONE for role in shown),
+            *(f"{100 * row.f1[role]:.0f} %" for role in shown),
+        )
+        for kind, row in wrong[:SAVED]
+    ]
+    table = tuple((row[0], *map(_cut, row[1:])) for row in told[:LISTED])
+    return Section(
+        key="outcomes",
+        title="What was lost and won" if len(shown) == 2 else "Questions answered wrongly",
+        lead=lead,
+        head=head,
+        rows=table,
+        filters=((0, _choices(row[0] for row in table)),),
+        numbers=(len(head) - 1,),
+        download=_as_link(head, told),
+    )
+
+
+def _outcome(row: Answered, roles: Sequence[str]) -> str:
+    """Return how the last of these models did beside the first; "" where it is wholly right."""
+    first, own = row.f1[roles[0]], row.f1[roles[-1]]
+    if len(roles) == 1:
+        return "wrong" * (own < 1)
+    return "lost" if own < first else "won" if own > first else "both wrong" * (own < 1)
 
 
 def counted(found: Sequence[analysis.Outcome]) -> Counter[str]:

@@ -142,11 +142,17 @@ def _check(out: Path) -> None:
 
 def _part(key: str, name: str, run: RunRecord) -> Part:
     from alembert.evaluation.predictions import FILE, load, save
+    from alembert.evaluation.spans import listed
     from alembert.report.sections import sections
 
     predictions, why = load(run.path), ""
     if run.metrics.get("task") == QUESTIONS:
-        why = f"answers of {QUESTIONS} are not listed yet"
+        found = (run.path / listed.FILE).is_file()
+        why = (
+            ""
+            if found
+            else f"there is no {listed.FILE}: delete {METRICS}, and give the command again"
+        )
     elif predictions is None and run.metrics:
         try:
             log.info(f"{name}: no {FILE} there: predicting again")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from alembert.evaluation.predictions import Predictions
+from alembert.evaluation.spans import listed
 from alembert.io.errors import UserError
 from alembert.io.parsing import FLAG, NUMBER, TEXT
 from alembert.report import analysis, plots
@@ -16,6 +17,7 @@ from alembert.report.errors import (
     by_slice,
     disagreements,
     errors,
+    of_questions,
     outcomes,
 )
 from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
@@ -29,13 +31,14 @@ SEARCH_FIELDS = {
 
 
 def sections(run: RunRecord, predictions: Predictions | None, why: str) -> list[Section]:
-    """Return a run's sections; `why` is the reason for predictions that are None."""
-    parts = [] if predictions is None else [outcomes(predictions)]
+    """Return a run's sections; `why` is the reason for predictions that are missing."""
+    answered = of_questions(listed.load(run.path))
+    parts = [answered if predictions is None else outcomes(predictions)]
     parts += [search_result(run), losses(run)]
     if predictions is not None:
         parts += [errors(predictions), by_class(predictions)]
         parts += [by_slice(run), disagreements(predictions)]
-    elif run.files:
+    elif run.files and why:
         parts.append(
             Section(key="errors", title="Errors and disagreements", lead=f"Left out: {why}.")
         )

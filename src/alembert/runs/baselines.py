@@ -48,6 +48,8 @@ def make(job: Job, texts: RunTexts) -> dict[str, Baseline]:
 
 def of_held_out(splits: Splits, teacher: str, max_length: int) -> dict[str, Baseline]:
     """Return the baselines by name with their logits on the held-out rows, that choose them too."""
+    if isinstance(splits.valid, Windows) and isinstance(splits.train, Windows):
+        return sentences.baselines_of(splits.train, splits.valid)
     return _fitted(splits, load_tokenizer(teacher), None, _encoder(teacher, max_length))
 
 

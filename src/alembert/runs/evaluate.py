@@ -22,6 +22,7 @@ from alembert.evaluation import predict, verdict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.metrics import metrics as metrics_of
 from alembert.evaluation.predictions import FILE, predictions_of, save
+from alembert.evaluation.spans import listed
 from alembert.evaluation.spans.scores import (
     THRESHOLD,
     has_unanswerable,
@@ -103,7 +104,12 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     metrics |= kept.of_run(splits.task, sure | others, read, splits.train, metrics)
     metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
-    if splits.task.kind != QUESTIONS:  # whose answers are not listed yet
+    if splits.task.kind == QUESTIONS:
+        windows = {**data, "deployed": data["student"]}
+        read_by = {who: rows for who, rows in windows.items() if isinstance(rows, Windows)}
+        given = logits | {who: rows for who, rows in others.items() if who == "deployed"}
+        listed.save(out, listed.answered({w: read_by[w] for w in given}, given))
+    else:
         told = predictions_of(
             splits.task, splits.texts, data, logits, tokenizer, others, columns_of(job, texts)
         )

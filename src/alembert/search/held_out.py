@@ -7,11 +7,13 @@ import numpy as np
 import torch
 
 from alembert.data.encoded import Encoded
+from alembert.data.questions.windows import Windows
 from alembert.data.splits import Splits
 from alembert.data.tasks import encode
 from alembert.evaluation import predict
 from alembert.evaluation.metrics import Logits
 from alembert.evaluation.own_metric import Labelled
+from alembert.evaluation.spans.scores import with_best_threshold
 from alembert.evaluation.uncertainty.intervals import drawn_counts
 from alembert.evaluation.uncertainty.kept import drawn_of, draws_of
 from alembert.evaluation.uncertainty.resampling import CELLS, Rows, statistic
@@ -24,13 +26,17 @@ DRAWS = 500
 
 
 def logits_of(model: str, splits: Splits, max_length: int) -> tuple[Logits, Encoded]:
-    """Return a model's logits on the held-out texts, and these as its own tokenizer reads them."""
+    """Return a model's logits on the held-out texts, and these as its own tokenizer reads them.
+
+    Questions have the threshold of "no answer" that is best for the model.
+    """
     tokenizer, raw = load_tokenizer(model), splits.raw_valid
     read = encode(
         raw.rows, splits.task, raw.columns, tokenizer, max_length, "held-out texts", lenient=True
     )
     loaded, pad = load_model(model, splits.task.kind), int(tokenizer.pad_token_id or 0)
-    return predict.predict(loaded, read, pad, title="held-out texts"), read
+    logits = predict.predict(loaded, read, pad, title="held-out texts")
+    return logits, with_best_threshold(read, logits) if isinstance(read, Windows) else read
 
 
 def keep(path: Path, rows: Rows) -> None:

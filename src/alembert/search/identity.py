@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembert.data.questions.answers import are_questions
 from alembert.data.splits import Files
-from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import cache, keep_json, read_json
 from alembert.runs.folder import TEACHER
@@ -75,11 +73,7 @@ def _recorded(at: Path, given: Identity) -> Identity:
 
 
 def searched(files: Files | None) -> Files:
-    """Return the files of a search. Raises UserError without any, and for questions."""
+    """Return the files of a search. Raises UserError without any."""
     if files is None:
         raise UserError("a search needs texts to learn from: give --train")
-    if files.task is None and are_questions(files.train.rows, files.named, files.kind):
-        raise UserError(
-            f"alembert search: {QUESTIONS} is not searched yet: name a recipe with alembert distill"
-        )
     return files

@@ -9,16 +9,16 @@ from typing import Any
 from alembert.bench.rows import pareto
 from alembert.data.splits import Files, Splits, prepare
 from alembert.data.summary.describe import describe_splits, describe_task
-from alembert.evaluation import predict
 from alembert.evaluation.metrics import metrics
 from alembert.evaluation.uncertainty import kept
 from alembert.io import checksums
+from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import keep_json, read_json
 from alembert.io.locks import locked
 from alembert.models import tokenizer_pruning
 from alembert.models.checks import check_length
-from alembert.models.loading import label_names_of, load_config, load_model, load_tokenizer
+from alembert.models.loading import label_names_of, load_config, load_tokenizer
 from alembert.runs.baselines import answers_of, of_held_out
 from alembert.search import held_out, identity, latency
 from alembert.search.latency import END_TO_END, sample_of
@@ -112,10 +112,8 @@ def _aim(
     log.info(describe_splits(splits))
     at = out / HOME / "teacher.json"
     if not is_whole(at):
-        model = load_model(teacher, splits.task.kind)
-        pad = int(tokenizer.pad_token_id or 0)
-        logits = predict.predict(model, splits.valid, pad, title="teacher, held-out texts")
-        value = metrics(splits.task, logits, splits.valid)[splits.task.metric]
+        logits, read = held_out.logits_of(teacher, splits, max_length)
+        value = metrics(splits.task, logits, read)[splits.task.metric]
         aim = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
         keep_json(at, aim)
     return splits, dict(read_json(at))
@@ -167,7 +165,7 @@ def _result(budget: Budget, task: Task, aim: dict[str, Any]) -> dict[str, Any]:
     """Run the phases and return search.json's content."""
     splits = task.splits
     budget = replace(budget, vocabularies=_vocabularies(budget, task.teacher))
-    shapes = grid(task.config, budget.recipes, splits.columns.text_pair is not None)
+    shapes = grid(task.config, _recipes(budget, splits), splits.columns.text_pair is not None)
     full_steps = {shape.recipe: usual_steps(task, shape) for shape in shapes}
     rows, fits = time_shapes(budget, task, shapes)
     ran = train_briefly(budget, task, fits, full_steps)
@@ -201,6 +199,16 @@ def _result(budget: Budget, task: Task, aim: dict[str, Any]) -> dict[str, Any]:
         "front": front, "shapes": rows, "trials": ran.trials, "full": fulls, "rungs": rungs,
         "cost": cost,
     }  # fmt: skip
+
+
+def _recipes(budget: Budget, splits: Splits) -> tuple[str, ...]:
+    """Return the budget's recipes without that of static students where they cannot answer."""
+    if splits.task.kind != QUESTIONS:
+        return budget.recipes
+    left = tuple(name for name in budget.recipes if name != "static")
+    if not left:
+        raise UserError(f"--recipes static: reads no token in its context, which {QUESTIONS} needs")
+    return left
 
 
 def _vocabularies(budget: Budget, teacher: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from alembert.data.splits import Files, Splits
+from alembert.evaluation import predictions
+from alembert.evaluation.spans import listed
 from alembert.evaluation.uncertainty.resampling import Rows
 from alembert.export import deployed, static
 from alembert.io import checksums, progress
@@ -29,6 +31,7 @@ from alembert.training.monitor import length_of
 
 log = logging.getLogger(__name__)
 
+ANSWERS = (predictions.FILE, listed.FILE)  # of a run's models to each evaluated text
 HOME = "searched"  # folder in that of a search: its identity and a record of each training
 
 
@@ -211,13 +214,12 @@ def publish(run_folder: Path, out: Path) -> None:
     for folder in (run_folder, run_folder / "student"):
         checksums.check_folder(folder)
     (out / checksums.FILE).unlink(missing_ok=True)
-    for name in ("report.html", CHOSEN, "bench.json", "predictions.parquet", "metrics.json"):
+    for name in ("report.html", CHOSEN, "bench.json", *ANSWERS, "metrics.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier winner
     for name in ("student", "stages"):
         with atomic(out / name) as partial:
             shutil.copytree(run_folder / name, partial)
-    names = ("recipe.yaml", CHOSEN, "environment.json", "bench.json", "predictions.parquet",
-             "metrics.json")  # fmt: skip
+    names = ("recipe.yaml", CHOSEN, "environment.json", "bench.json", *ANSWERS, "metrics.json")
     for name in names:
         if (run_folder / name).is_file():
             copy_file(run_folder / name, out / name)
