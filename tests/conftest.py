@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from support.graphs import exported_once
 from support.news import logged
 from support.vocabulary import VOCABULARY
 
@@ -60,6 +61,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def briefly_timed() -> None:
     """A run ends with the times of its models on 24 texts and not on hundreds."""
     interleaved.MOST = 24
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A model's graph is traced once for all tests, which takes most of an export's seconds."""
+    home = tmp_path_factory.getbasetemp()
+    home = home.parent / "graphs" if "PYTEST_XDIST_WORKER" in os.environ else home / "graphs"
+    home.mkdir(exist_ok=True)
+    with exported_once(home):
+        yield
 
 
 @pytest.fixture

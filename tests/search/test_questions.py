@@ -14,6 +14,7 @@ from alembert.io.errors import UserError
 HEAD = "question answering"
 
 
+@pytest.mark.slow
 def test_a_student_is_found_that_answers_questions(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

@@ -21,7 +21,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ from alembert import Prediction
 from alembert.bench import bench, interleaved
 from alembert.cli import main
 from alembert.export import deployed
-from alembert.export import onnx as onnx_export
 from alembert.runs.stages import training
 from alembert.search import halving
 from alembert.search.latency import Latency
@@ -46,6 +44,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # several.md loads torch in each process; the others make many runs and exports
 SLOW = {
     "baselines.md", "bench.md", "deployed.md", "distilbert.md", "export.md", "mobilebert.md",
+    "questions.md",
     "report.md", "runs.md", "search.md", "several.md", "tinybert.md", "uncertainty.md",
 }  # fmt: skip
 STEPS = 2
@@ -76,19 +75,12 @@ def verbs() -> dict[str, typer.core.TyperCommand]:
     return dict(walk(typer.main.get_command(main.app), ""))
 
 
-@pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ONNX graphs of models that pages have exported, by their weights."""
-    return tmp_path_factory.mktemp("graphs")
-
-
 @pytest.fixture
-def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> None:
+def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What makes the pages' commands quick: no stage takes more than two steps.
 
     And `alembert quickstart` starts from the small bert-base-uncased, of a search two candidates
-    are trained, whose latencies are made up, a benchmark goes the fewest rounds on one core, and
-    a model that another page has exported has its graph already.
+    are trained, whose latencies are made up, and a benchmark goes the fewest rounds on one core.
     """
     monkeypatch.setattr(training, "length_of", lambda *_: Length(STEPS, STEPS))
     monkeypatch.setattr("alembert.api.first_run.builtin_teacher", lambda: "bert-base-uncased")
@@ -96,19 +88,10 @@ def shortened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Path) -> 
     promising, made_up = halving.promising, (Latency(0.1, 1.0, 1.0), True)
     monkeypatch.setattr(halving, "promising", lambda ms, _, fastest: promising(ms, 2, fastest))
     monkeypatch.setattr("alembert.search.phases.latency_of", lambda *_: made_up)
-    measure, export = bench.measure, onnx_export.export
+    measure = bench.measure
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(bench, "measure", lambda *given: measure(*given[:2], 0.01))
     monkeypatch.setattr(interleaved, "MOST", interleaved.FEWEST)
-
-    def once(model: Any, kind: str, path: Path, *more: Any) -> None:
-        weights = sha256(b"".join(each.numpy().tobytes() for each in model.state_dict().values()))
-        made = graphs / f"{kind}-{weights.hexdigest()}-{more}"
-        if not made.is_file():
-            export(model, kind, made, *more)
-        shutil.copyfile(made, path)
-
-    monkeypatch.setattr(onnx_export, "export", once)
 
 
 def lay_out(place: Path, tokenizer: BertTokenizerFast, commands: str) -> None:

@@ -14,9 +14,9 @@ from alembert.io.files import write_json
 log = logging.getLogger(__name__)
 
 # limits that keep the trainings within a few minutes on two cores
-TEACHER = {"stages.linear.until.cap": "{steps: 150}", "stages.task.until.cap": "{steps: 250}"}
+TEACHER = {"stages.linear.until.cap": "{steps: 150}", "stages.task.until.cap": "{steps: 200}"}
 STUDENTS = {  # recipe: name in the table, shape, settings
-    "distilbert": ("DistilBERT", "half the layers", {"stages.task.until.cap": "{steps: 350}"}),
+    "distilbert": ("DistilBERT", "half the layers", {"stages.task.until.cap": "{steps: 320}"}),
     "tinybert": (
         "TinyBERT",
         "4 layers, half the width",
