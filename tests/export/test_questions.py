@@ -101,6 +101,7 @@ def test_a_server_and_its_client_answer_as_a_session(home: Path, backend: str) -
     session = Session(home, backend)
     long = " ".join(f"the film was {each} and long ." for each in ("good", "bad", "new") * 9)
     pairs = [("is good", "the film was good"), ("is long", long), ("is good", "a dog")]
+    pairs += [("is long", " ".join([long] * 30))]  # of more tokens than are answered at once
     expected = session.answer(pairs)
     objects = [{"question": question, "context": context} for question, context in pairs]
 

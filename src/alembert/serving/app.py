@@ -39,6 +39,7 @@ from alembert.serving.service import Limits, Opener, Service
 
 GUESSES = 20_000  # tokens predicted for a request, over all masks
 REFUSED = (400, 401, 404, 408, 413, 415, 422, 424, 429, 431, 503)  # statuses of error responses
+LONG = 4_000  # tokens whose answers would block the event loop
 INLINE = 16_000  # bytes of a body that is parsed on the event loop; larger ones would block it
 
 
@@ -199,14 +200,23 @@ async def _answer(request: Request, model: ServedModel, service: Service, queue:
     request.scope["alembert"] |= {"inputs": len(read), "tokens": tokens}
     service.check_wait(tokens)
     computed: list[Any] = await unless_gone(queue.ask(model, rows), request.receive)
+    work = partial(_found, model, read, computed)
+    if tokens < LONG:
+        answers = work()
+    else:
+        answers = await asyncio.get_running_loop().run_in_executor(service.parser, work)
+    return answers[0] if one else answers
+
+
+def _found(model: ServedModel, read: list[Windowed], computed: list[Any]) -> list[Found]:
+    """The answers by the logits of all windows, in order."""
     logits, session = iter(computed), model.session
-    answers = [
+    return [
         session.questions.answer(
             each, [next(logits) for _ in each.windows], session.facts.null_threshold
         )
         for each in read
     ]
-    return answers[0] if one else answers
 
 
 def _windows(
