@@ -80,7 +80,7 @@ def javascript(home: Path, name: str, task: str, dtype: str, texts: Any, **optio
     node, modules = shutil.which("node"), os.environ.get(NODE_MODULES)
     if node is None:
         pytest.skip("node is not installed")
-    if modules is None:
+    if not modules:
         pytest.skip(f"{NODE_MODULES} names no folder with @huggingface/transformers")
     script = Path(modules) / "alembert-elsewhere.mjs"
     script.write_text(JAVASCRIPT)
@@ -91,7 +91,7 @@ def javascript(home: Path, name: str, task: str, dtype: str, texts: Any, **optio
 def sentence_transformers(program: str, folder: Path, file: str, texts: Any) -> Any:
     """What sentence-transformers computes in an environment of its own."""
     python = os.environ.get(PYTHON)
-    if python is None:
+    if not python:
         pytest.skip(f"{PYTHON} names no Python with sentence-transformers[onnx]")
     return said([python, "-c", program, str(folder), file, json.dumps(texts)])
 

@@ -1,6 +1,6 @@
 """Answers questions by spans of their contexts: windows of token ids in, answers out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,14 @@ class QuestionReader:
         for batch in plan(rows.lengths, tokens):
             for row, values in zip(batch, engine(rows.batch(batch)), strict=True):
                 logits[row] = values
+        return self.joined(read, logits, threshold)
+
+    def joined(
+        self, read: Sequence[Windowed], logits: Iterable[Floats], threshold: float
+    ) -> list[Answer]:
+        """The answer to each question, by the logits of all windows, in order."""
         found = iter(logits)
-        return [self.answer(each, [next(found) for _ in each.windows], threshold) for each in read]
+        return [self._answer(each, [next(found) for _ in each.windows], threshold) for each in read]
 
     def windows(self, pair: Text, number: int) -> Windowed:
         """The windows of a question's context; `number` names the pair in messages, from 1."""
@@ -73,7 +79,7 @@ class QuestionReader:
         read = self._whole.encode(question, add_special_tokens=False)
         return question if len(read) <= self._most else question[: read.offsets[self._most - 1][1]]
 
-    def answer(self, read: Windowed, logits: Sequence[Floats], threshold: float) -> Answer:
+    def _answer(self, read: Windowed, logits: Sequence[Floats], threshold: float) -> Answer:
         """The answer by the logits (T, 2) of each window's tokens; rows of padding may follow."""
         offsets, parts = list[tuple[int, int]](), list[Part]()
         for window, values in zip(read.windows, logits, strict=True):

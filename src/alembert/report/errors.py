@@ -241,11 +241,12 @@ def of_questions(rows: Sequence[Answered]) -> Section | None:
         )
     )  # fmt: skip
     counts = Counter(kind for kind, _ in wrong)
-    lead = (
-        f"Of {len(rows):,} questions the {own} model's answer fits none of the right ones wholly "
-    )
-    lead += f"for {len(wrong):,}."
-    if len(shown) == 2:
+    if len(shown) == 1:
+        lead = (
+            f"Of {len(rows):,} questions the {own} model's answer fits none of the right ones "
+            f"wholly for {len(wrong):,}."
+        )
+    else:
         lead = (
             f"Of {len(rows):,} questions the {own}'s answer has a lower F1 than the teacher's for "
             f"{counts['lost']:,} (lost), a higher one for {counts['won']:,} (won), and both are as "

@@ -147,12 +147,8 @@ def _part(key: str, name: str, run: RunRecord) -> Part:
 
     predictions, why = load(run.path), ""
     if run.metrics.get("task") == QUESTIONS:
-        found = (run.path / listed.FILE).is_file()
-        why = (
-            ""
-            if found
-            else f"there is no {listed.FILE}: delete {METRICS}, and give the command again"
-        )
+        if not (run.path / listed.FILE).is_file():
+            why = f"there is no {listed.FILE}: delete {METRICS}, and give the command again"
     elif predictions is None and run.metrics:
         try:
             log.info(f"{name}: no {FILE} there: predicting again")

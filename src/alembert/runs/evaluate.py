@@ -105,10 +105,8 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     metrics["slices"] = of_slices(job, texts, logits, data)
     tokenizer = texts.student.tokenizer
     if splits.task.kind == QUESTIONS:
-        windows = {**data, "deployed": data["student"]}
-        read_by = {who: rows for who, rows in windows.items() if isinstance(rows, Windows)}
-        given = logits | {who: rows for who, rows in others.items() if who == "deployed"}
-        listed.save(out, listed.answered({w: read_by[w] for w in given}, given))
+        exported = {who: others[who] for who in ("deployed",) if who in others}
+        listed.save(out, listed.answered(data, logits | exported))
     else:
         told = predictions_of(
             splits.task, splits.texts, data, logits, tokenizer, others, columns_of(job, texts)

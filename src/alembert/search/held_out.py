@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from alembert.data.encoded import Encoded
-from alembert.data.questions.windows import Windows
 from alembert.data.splits import Splits
 from alembert.data.tasks import encode
 from alembert.evaluation import predict
@@ -36,7 +35,7 @@ def logits_of(model: str, splits: Splits, max_length: int) -> tuple[Logits, Enco
     )
     loaded, pad = load_model(model, splits.task.kind), int(tokenizer.pad_token_id or 0)
     logits = predict.predict(loaded, read, pad, title="held-out texts")
-    return logits, with_best_threshold(read, logits) if isinstance(read, Windows) else read
+    return logits, with_best_threshold(read, logits)
 
 
 def keep(path: Path, rows: Rows) -> None:

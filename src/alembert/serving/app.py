@@ -200,23 +200,13 @@ async def _answer(request: Request, model: ServedModel, service: Service, queue:
     request.scope["alembert"] |= {"inputs": len(read), "tokens": tokens}
     service.check_wait(tokens)
     computed: list[Any] = await unless_gone(queue.ask(model, rows), request.receive)
-    work = partial(_found, model, read, computed)
+    session = model.session
+    work = partial(session.questions.joined, read, computed, session.facts.null_threshold)
     if tokens < LONG:
         answers = work()
     else:
         answers = await asyncio.get_running_loop().run_in_executor(service.parser, work)
     return answers[0] if one else answers
-
-
-def _found(model: ServedModel, read: list[Windowed], computed: list[Any]) -> list[Found]:
-    """The answers by the logits of all windows, in order."""
-    logits, session = iter(computed), model.session
-    return [
-        session.questions.answer(
-            each, [next(logits) for _ in each.windows], session.facts.null_threshold
-        )
-        for each in read
-    ]
 
 
 def _windows(

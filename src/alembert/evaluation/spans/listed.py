@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from alembert.data.encoded import Encoded
 from alembert.data.questions.windows import Windows
 from alembert.evaluation.spans.best import Given
 from alembert.evaluation.spans.official import scores
@@ -32,13 +33,19 @@ class Answered:
     f1: Mapping[str, float]
 
 
-def answered(data: Mapping[str, Windows], logits: Mapping[str, Given]) -> list[Answered]:
+def answered(data: Mapping[str, Encoded], logits: Mapping[str, Given]) -> list[Answered]:
     """What models answer to the questions whose answers are told, by their names.
 
-    data has the questions as each model reads them, with its threshold.
+    data has the questions as teacher and student read them, with their thresholds; other models
+    read them as the student does.
     """
-    given = {who: answers_of(logits[who], rows) for who, rows in data.items()}
-    questions = next(iter(data.values())).questions
+    own = data["student"]
+    assert isinstance(own, Windows)
+    given, questions = dict[str, list[str]](), own.questions
+    for who, rows in logits.items():
+        read = data.get(who, own)
+        assert isinstance(read, Windows)
+        given[who] = answers_of(rows, read)
     told = [n for n, question in enumerate(questions) if question.answers is not None]
     return [
         Answered(

@@ -67,12 +67,12 @@ def with_threshold(data: Encoded, config: Mapping[str, Any]) -> Encoded:
     return replace(data, threshold=usual if found is None else float(found))
 
 
-def with_best_threshold(data: Windows, logits: Given) -> Windows:
+def with_best_threshold(data: Encoded, logits: Given) -> Encoded:
     """The questions with the threshold that is best by a model's logits on them.
 
-    They stay as they are where all have an answer.
+    They stay as they are where all have an answer, and so do other rows.
     """
-    if not has_unanswerable(data):
+    if not isinstance(data, Windows) or not has_unanswerable(data):
         return data
     return replace(data, threshold=threshold_of(logits, data))
 

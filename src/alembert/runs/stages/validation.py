@@ -77,7 +77,7 @@ def measure_of(
 
     def by_metric() -> Validation:
         logits = predict.predict(distillation.student, data, pad, title="held-out texts")
-        read = with_best_threshold(data, logits) if isinstance(data, Windows) else data
+        read = with_best_threshold(data, logits)
         value = metrics(task, logits, read)[task.metric]
         return Validation(value, loss(task, logits, read), _error(task, logits, read, value))
 
