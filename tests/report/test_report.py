@@ -424,6 +424,17 @@ def test_the_pointer_on_a_mark_shows_its_figures() -> None:
     assert "var(--deployed)" in drawing
 
 
+def test_labels_of_points_stand_apart() -> None:
+    """Of a crowd the front has its labels first; a point without a free place has none."""
+    crowd = [(f"model number {n}", "student", 1 + n / 500, 0.8 + n / 5000) for n in range(40)]
+    points = [*crowd, ("teacher", "teacher", 9.0, 0.9), ("one", "deployed", 1.0, 0.81)]
+    drawing = plots.against_latency(points, {40, 41}, "accuracy", "ms a text")
+    shown = re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+    assert {"teacher", "one"} <= set(shown)
+    assert 0 < sum(text.startswith("model number") for text in shown) < 40
+    assert "model number 39 1.08" in drawing  # said in words all the same
+
+
 @pytest.mark.parametrize("costs", [(2.1, 9.7), (0.4, 31.0), (1.0, 1.5)])
 def test_no_axis_shows_tex_as_it_is_typed(costs: tuple[float, float]) -> None:
     points = [

@@ -99,7 +99,14 @@ def test_teachers_whose_layers_cannot_be_copied_teach_a_student_from_scratch(
     assert "retention" in metrics
 
 
-@pytest.mark.parametrize("kind", ["classification", *KINDS])
+@pytest.mark.parametrize(
+    "kind",
+    ["pairs", "tokens"]
+    + [
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in ("classification", "multilabel", "regression")
+    ],
+)
 def test_a_static_student_goes_the_whole_way(
     kind: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

@@ -402,6 +402,7 @@ def find(home: Path, out: Path, budget: Budget, test: str = "test.csv") -> str:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_depth")
 def test_a_search_that_is_killed_goes_on_and_ends_in_a_run_folder(
     news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -294,6 +294,7 @@ def test_static_students_get_a_row_beside_what_they_are_compared_with(
         assert ("unlabelled.csv" in (home / "environment.json").read_text()) == read
 
 
+@pytest.mark.slow
 def test_a_static_students_call_is_timed_beside_others_and_by_its_parts(
     home: Path, static_students: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

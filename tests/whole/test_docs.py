@@ -146,7 +146,9 @@ def test_every_command_on_a_page_runs(
 
 
 @pytest.mark.usefixtures("shortened")
-@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", pytest.param("docs/python.md", marks=pytest.mark.slow)]
+)
 def test_the_python_of_a_page_runs(
     name: str, tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

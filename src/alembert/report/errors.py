@@ -21,6 +21,7 @@ from alembert.report import analysis, plots
 from alembert.runs.record import RunRecord
 
 MATRIX = 20  # the most classes that a matrix shows; of more, the worst pairs are listed
+ONE = 10  # the most classes in one plot; more of them are in two
 ROWS = 20  # the most classes in a plot; of more, half of them come from either end
 CUT = 400  # the most characters of a text in a table
 LISTED, SAVED = 200, 2000  # the most texts in the table of outcomes, and in its file
@@ -134,7 +135,8 @@ def by_class(predictions: Predictions) -> Section | None:
                 f"median of {len(retention)}, and all of it or more for "
                 f"{int((retention >= 1).sum())}; one of few texts says little alone."
             )
-    parts = [rows] if len(rows) <= ROWS else [rows[: ROWS // 2], rows[-ROWS // 2 :]]
+    half = min(-(-len(rows) // 2), ROWS // 2)
+    parts = [rows[:half], rows[max(half, len(rows) - half) :]] if len(rows) > ONE else [rows]
     if len(rows) > ROWS:
         lead += f" The {ROWS // 2} at either end, of {len(rows)}."
     drawn = (tuple(plots.by_class(part) for part in parts), "")

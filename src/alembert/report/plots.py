@@ -1,5 +1,6 @@
 """The plots of the page, each with one axes and a description in words."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -94,9 +95,8 @@ def against_latency(
     summary = "; ".join(f"{name} {cost:.3g}, {value:.4f}" for name, _, cost, value in points)
     best = ", ".join(points[i][0] for i in sorted(front))
     alt = f"{metric} against {unit}: {summary}. Pareto front: {best}"
-    with drawn(alt, 5.2, 3.2) as (axes, plot):
+    with drawn(alt, 4.6, 3.0) as (axes, plot):
         costs = [cost for _, _, cost, _ in points]
-        middle = (min(costs) * max(costs)) ** 0.5
         line = sorted((points[i][2], points[i][3]) for i in front)
         if line:
             axes.plot(*zip(*line, strict=True), color=MUTED, linestyle=":", label="Pareto front")
@@ -107,12 +107,6 @@ def against_latency(
                 cost, value, MARKS[role], color=filled, markeredgecolor=COLOURS[role], markersize=8
             )
             plot.tip(mark, f"{name}: {metric} {value:.4f}, {cost:.3g} {unit}")
-            if i in front:  # other labels might overlap; the table names those models
-                side, offset = ("right", (-7, 5)) if cost > middle else ("left", (7, -12))
-                axes.annotate(
-                    short(name, 34), (cost, value), offset, ha=side, textcoords="offset points",
-                    fontsize=8,
-                )  # fmt: skip
         if max(costs) > 4 * min(costs):
             axes.set_xscale("log")
             _plain_ticks(axes.xaxis)
@@ -120,7 +114,33 @@ def against_latency(
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(0.1, 0.25)
         axes.set(xlabel=f"{unit} (fewer is better)", ylabel=metric)
+        first = sorted(range(len(points)), key=lambda i: i not in front)
+        plot.settle()
+        _label_apart(axes, [(short(points[i][0], 34), *points[i][2:]) for i in first])
     return plot.svg
+
+
+def _label_apart(axes: "Axes", points: Sequence[tuple[str, float, float]]) -> None:
+    """Label points (name, x, y), the first ones first; one without a free place has no label."""
+    from matplotlib.transforms import Bbox
+
+    places = axes.transData.transform([point[1:] for point in points])
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    if (legend := axes.get_legend()) is not None:
+        taken.append(legend.get_window_extent())
+    for name, x, y in points:
+        for side, up in itertools.product(("left", "right"), (-9, 9, 0)):
+            shift = (7 if up == 0 else 5) * (1 if side == "left" else -1)
+            label = axes.annotate(
+                name, (x, y), (shift, up), ha=side, va="center", textcoords="offset points",
+                fontsize=8,
+            )  # fmt: skip
+            box = label.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if inside and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def confusion(counts: NDArray[np.int64], labels: Sequence[str], role: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # a model card is written where there is no matplotlib, too
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # placeholders that matplotlib writes; `_svg` replaces them by the page's CSS variables
 INK, MUTED, RULE, TEACHER, STUDENT, PAPER = (f"#0{n}0e0f" for n in range(1, 7))
@@ -57,13 +58,18 @@ class Plot:
 
     svg: str
 
-    def __init__(self) -> None:
+    def __init__(self, figure: "Figure") -> None:
+        self.figure = figure
         self.tips: list[str] = []
 
     def tip(self, artist: "Artist", text: str) -> None:
         """Have a browser show a text where the pointer rests on what was drawn."""
         artist.set_gid(f"tip{len(self.tips)}")
         self.tips.append(text)
+
+    def settle(self) -> None:
+        """Lay the figure out as it will be drawn, so that places on it are known."""
+        self.figure.draw_without_rendering()
 
 
 @contextmanager
@@ -72,11 +78,11 @@ def drawn(alt: str, width: float = 4.4, height: float = 2.9) -> Iterator[tuple["
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    plot = Plot()
     with rc_context(STYLE), warnings.catch_warnings():
         # the reader's browser draws the text, with fonts that matplotlib may lack
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
         figure = Figure(figsize=(width, height), layout="constrained")
+        plot = Plot(figure)
         yield figure.add_subplot(), plot
         stream = io.StringIO()
         with rc_context({"svg.hashsalt": alt}):  # makes the page reproducible
@@ -95,15 +101,20 @@ def _svg(text: str, alt: str, tips: Sequence[str]) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     used = set(re.findall(r"#([\w-]+)[\")]", text))
     text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
-    # as wide as its column, up to a width at which the letters would be too large
-    size = r'width="([\d.]+)pt" height="[\d.]+pt"'
-    text = re.sub(size, lambda m: f'style="max-width: {float(m[1]) * 1.5:.0f}px"', text, count=1)
+    text = re.sub(r'width="([\d.]+)pt" height="[\d.]+pt"', _fitted, text, count=1)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     for colour, name in VARIABLES.items():
         text = text.replace(colour, f"var(--{name})")
     text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
     text = re.sub(r"\n\s*", "\n", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1).strip()
+
+
+def _fitted(size: re.Match[str]) -> str:
+    """Return widths in which letters can be read: from 0.9 to 1.5 pixels a point."""
+    points = float(size[1])
+    widths = f"flex-basis: {points * 1.1:.0f}px; min-width: {points * 0.9:.0f}px"
+    return f'style="{widths}; max-width: {points * 1.5:.0f}px"'
 
 
 def numbered(page: str) -> str:
