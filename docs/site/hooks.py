@@ -96,8 +96,18 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Pictures become part of the page, whose colours they then have."""
-    return PICTURE.sub(lambda found: (ROOT / "docs" / found[1]).read_text("utf-8"), content)
+    """Pictures become part of the page, whose colours they take in place of their own."""
+
+    def drawn(found: re.Match[str]) -> str:
+        picture = (ROOT / "docs" / found[1]).read_text(encoding="utf-8")
+        return re.sub("<style>.*?</style>", "", picture, count=1)
+
+    return PICTURE.sub(drawn, content)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """The search, to which the theme gives no name, has one for those who hear the page."""
+    return output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
 
 
 def page_of(notebook: Path) -> str:
