@@ -62,7 +62,11 @@ def test_a_path_a_model_and_numbers_of_numpy_are_what_they_stand_for(
 
 
 def test_a_wrong_keyword_and_a_surplus_argument_are_pythons_own_errors(model: str) -> None:
-    with pytest.raises(TypeError, match=r"finetune\(\) got an unexpected keyword argument 'epoch'"):
+    with pytest.raises(
+        TypeError,
+        match=r"finetune\(\) got an unexpected keyword argument 'epoch'; "
+        r"did you mean 'epochs'\?",
+    ):
         alembert.finetune(model, train=ROWS, epoch=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"load\(\) takes 1 positional argument but 2 were given"):
         alembert.load(model, 3)  # type: ignore[call-arg]

@@ -1,9 +1,14 @@
 """Work is shown while it lasts: drawn on a terminal and in a notebook, logged elsewhere."""
 
+import fcntl
 import io
 import logging
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import time
 from types import SimpleNamespace
 
@@ -47,6 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(progress, "screen", Screen(clock))
     monkeypatch.setattr(progress, "DRAWN", 3600.0)
+    monkeypatch.setattr(progress, "FIRST", 3600.0)
     monkeypatch.setattr(progress, "EVERY", 3600.0)
     return clock
 
@@ -135,6 +141,29 @@ def test_a_thread_draws_while_a_step_lasts(
     seen = terminal.getvalue()
     time.sleep(0.01)
     assert terminal.getvalue() == seen
+
+
+def test_a_log_gets_its_first_line_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "screen", Screen())
+    caplog.set_level(logging.INFO, "alembert")
+    assert progress.FIRST < 1
+    with progress.doing("distill"):
+        until = time.monotonic() + 30
+        while not caplog.messages and time.monotonic() < until:
+            time.sleep(0.01)
+    assert caplog.messages == ["distill, 1 s"]
+
+
+def test_a_terminal_without_columns_is_drawn_on_as_well() -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    with os.fdopen(ours, "rb") as reader:
+        line = [sys.executable, "-c", BAR]
+        subprocess.run(line, stdout=subprocess.PIPE, stderr=theirs, check=True)
+        os.close(theirs)
+        assert b"2/2" in os.read(reader.fileno(), 4096)
 
 
 def test_hidden_work_draws_nothing(clock: Clock, terminal: Terminal) -> None:

@@ -4,6 +4,7 @@ The file is examples/own.py. It lies in the folder where the command is started,
 """
 
 import html
+import importlib
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
 from support.runs import saved, task_file
 from transformers import BertTokenizerFast
 
@@ -161,10 +164,44 @@ def test_changed_code_of_a_term_is_refused_when_the_run_goes_on() -> None:
     alembert.distill("teacher", "mine.yaml", **given)
     text = Path("own.py").read_text()
     Path("own.py").write_text(text.replace("/ self.temperature", "/ 9"))
-    with pytest.raises(UserError, match=r"^module own: its code is not that that the run in"):
+    with pytest.raises(UserError, match=r"^module own: its code is not the code that the run in"):
         alembert.distill("teacher", "mine.yaml", **given)
     Path("own.py").write_text(text)
     alembert.distill("teacher", "mine.yaml", **given)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_term_that_never_trained_may_be_mended() -> None:
+    given = {"train": "train.csv", "out": "run", "settings": {"stages.task.steps": 2},
+             "export": False}  # fmt: skip
+    text = Path("own.py").read_text()
+    Path("own.py").write_text(text.replace("/ self.temperature", "/ self.temprature"))
+    importlib.reload(importlib.import_module("own"))
+    with pytest.raises(UserError, match=r"^term own:Contrastive \(.*own.py, line \d+\): Attrib"):
+        alembert.distill("teacher", "mine.yaml", **given)
+    Path("own.py").write_text(text)
+    importlib.reload(importlib.import_module("own"))
+    alembert.distill("teacher", "mine.yaml", **given)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_term_of_a_notebook_counts_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    text = Path("own.py").read_text()
+
+    def run_cell(source: str) -> None:
+        exec(compile(source, "<cell>", "exec"), vars(main))
+        recipe = alembert.Recipe.model_validate(
+            yaml.safe_load(Path("mine.yaml").read_text().replace("own:", "__main__:"))
+        )
+        alembert.distill("teacher", recipe, train="train.csv", out="run", export=False,
+                         settings={"stages.task.steps": 2})  # fmt: skip
+
+    run_cell(text)
+    run_cell("# a comment\n" + text)
+    with pytest.raises(UserError, match=r"^module __main__:Contrastive: its code is not the code"):
+        run_cell(text.replace("/ self.temperature", "/ 9"))
 
 
 @pytest.mark.usefixtures("place")

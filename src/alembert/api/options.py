@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from alembert.api.named_recipes import check_name
-from alembert.io.errors import Together, UserError
+from alembert.io.errors import Together, UserError, near
 
 if TYPE_CHECKING:
     from alembert.data.sources import Given, Source
@@ -134,7 +134,8 @@ def check_names(given: Mapping[str, Any], allowed: type, function: str) -> None:
     """Raise TypeError, as Python does, for a keyword that a function does not have."""
     for name in given:
         if name not in allowed.__annotations__:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+            like = near(name, allowed.__annotations__)
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{like}")
 
 
 def checked_files(

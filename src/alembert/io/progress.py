@@ -1,10 +1,11 @@
 """What is being done, shown while it lasts: a moving line or bar, or now and then a line of news.
 
 A terminal and a notebook get lines and bars of tqdm, which a thread redraws, so that a long step
-moves too. Where a file or a pipe reads, a line of news comes every 30 seconds.
+moves too. Where a file or a pipe reads, a line of news comes in the first second and then every 30.
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAWN = 0.5  # seconds between two drawings
-EVERY = 30.0  # seconds between two lines of news
+FIRST = 0.8  # seconds until the first line of news
+EVERY = 30.0  # and between two of them
 WIDEST = 60  # characters of a title
+COLUMNS = 80  # of a terminal that says it has none, as that of a container may
 COUNTED = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 UNCOUNTED = "{desc} {elapsed}"
 BYTES = "B"  # the unit of which many are told in MB
@@ -93,7 +96,8 @@ class Work:
             self.bar = make(
                 total=self.total, initial=self.first, desc=self.title[:WIDEST], unit=self.unit,
                 unit_scale=self.unit == BYTES, leave=self.kept, file=sys.stderr,
-                dynamic_ncols=True, bar_format=UNCOUNTED if self.total is None else COUNTED,
+                dynamic_ncols=not _unsized(), ncols=COLUMNS if _unsized() else None,
+                bar_format=UNCOUNTED if self.total is None else COUNTED,
             )  # fmt: skip
             self.bar.start_t -= now - self.began
         self.bar.n = self.n
@@ -136,8 +140,8 @@ class Screen:
             if look == "bars" and self._make is None:
                 self._make = _tqdm()
             self._end = threading.Event()
-            seconds = DRAWN if look == "bars" else EVERY
-            threading.Thread(target=self._run, args=(self._end, seconds), daemon=True).start()
+            seconds = (DRAWN, DRAWN) if look == "bars" else (FIRST, EVERY)
+            threading.Thread(target=self._run, args=(self._end, *seconds), daemon=True).start()
 
     def remove(self, work: Work) -> None:
         """Show a work no more; the bar of a kept one stays as it is at its end."""
@@ -150,10 +154,11 @@ class Screen:
             if not self.works:
                 self._end.set()
 
-    def _run(self, end: threading.Event, seconds: float) -> None:
+    def _run(self, end: threading.Event, first: float, seconds: float) -> None:
         with suppress(OSError, ValueError):  # nobody reads any more, or the stream is closed
-            while not end.wait(seconds):
+            while not end.wait(first):
                 self.show(end)
+                first = seconds
 
     def show(self, end: threading.Event | None = None) -> None:
         """Draw what is being done, or log it; nothing after its end."""
@@ -225,6 +230,13 @@ def span(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _unsized() -> bool:
+    """Return whether the terminal says that it has no columns, in which tqdm draws nothing."""
+    with suppress(OSError, ValueError, AttributeError):  # it is no file of the system
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    return False
 
 
 def _tqdm() -> "Callable[..., Bar]":

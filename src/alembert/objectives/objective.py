@@ -1,5 +1,6 @@
 """An objective: the weighted sum of terms that a stage trains, and the traces that it reads."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -7,9 +8,10 @@ from pydantic import Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapVa
 from torch import Tensor
 
 from alembert.io.errors import UserError
+from alembert.io.named import is_named
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, Trace
-from alembert.objectives import fused_linear
+from alembert.objectives import fused_linear, own
 from alembert.objectives.label_terms import HardLabels, LogitsMSE, SoftLabels
 from alembert.objectives.layer_terms import (
     AttentionKL,
@@ -37,10 +39,10 @@ BuiltIn = Annotated[
 
 def _validated(fields: Any, built_in: ValidatorFunctionWrapHandler) -> Term:
     try:
-        own = own_term(fields)
+        found = own_term(fields)
     except UserError as error:
         raise ValueError(str(error)) from None  # pydantic then says where
-    term: Term = built_in(fields) if own is None else own
+    term: Term = built_in(fields) if found is None else found
     return term
 
 
@@ -62,7 +64,11 @@ def reads(objective: Objective, student: int, teacher: int, corpus: bool) -> tup
     """The reads of a student and of a teacher of these depths, united over all terms."""
     student_reads, teacher_reads = Reads(), Reads()
     for term in objective:
-        more_student, more_teacher = term.reads(term.pairs(student, teacher), corpus)
+        pairs = term.pairs(student, teacher)
+        more = (
+            own.reads_of(term, pairs, corpus) if is_named(term.kind) else term.reads(pairs, corpus)
+        )
+        more_student, more_teacher = more
         student_reads, teacher_reads = student_reads | more_student, teacher_reads | more_teacher
     return student_reads, teacher_reads
 
@@ -91,7 +97,8 @@ def total(
         if in_chunks is not None:
             vocabulary_terms[i] = in_chunks
             continue
-        values[i] = term(student, teacher, pairs_of, batch) * shares[i]
+        call = partial(own.called, term) if is_named(term.kind) else term
+        values[i] = call(student, teacher, pairs_of, batch) * shares[i]
         loss = loss + term.weight * values[i]
     if vocabulary is not None and vocabulary_terms:
         weights = [objective[i].weight * shares[i] for i in vocabulary_terms]

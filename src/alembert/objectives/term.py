@@ -1,13 +1,14 @@
 """A term: a frozen value that names its reads and, when called, computes a loss of two traces."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from alembert.io.errors import UserError
+from alembert.io.errors import UserError, near
 from alembert.io.named import is_named, name_of, named
 from alembert.models.layer_map import Pairs
 from alembert.models.logits import VocabularyLogits
@@ -17,12 +18,13 @@ from alembert.objectives.fused_linear import VocabularyTerm
 ANY_PAIR: Pairs = ((1, 1),)  # in place of a layer map where no model is known yet
 
 
-def mistake(error: ValidationError, name: str) -> UserError:
+def mistake(error: ValidationError, name: str, fields: Iterable[str] = ()) -> UserError:
     """The first mistake of a value that was made in Python: its field, the rule and what it was."""
     first = error.errors()[0]
     where = "".join(f"{part}: " for part in (name, ".".join(map(str, first["loc"]))) if part)
     if first["type"] == "extra_forbidden":
-        return UserError(f"{where}there is no such field: rename it or leave it out")
+        like = near(str(first["loc"][-1]), fields)
+        return UserError(f"{where}there is no such field: rename it or leave it out{like}")
     message = first["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r:.60})"
     return UserError(f"{where}{message}{shown}")
@@ -44,7 +46,8 @@ class Term(BaseModel, ABC):
       the two traces and the batch (input_ids, attention_mask, labels; of questions `spans`: -100
       where no answer can begin or end, else 1 at a start plus 2 at an end). Its gradient is the
       student's. With projections, hidden states of the student are already as wide as the
-      teacher's. Randomness has to come from torch, whose seed is set at each step.
+      teacher's. Tensors may be bf16, where `precision` is auto on a CPU too: `.float()` them for
+      what needs more. Randomness has to come from torch, whose seed is set at each step.
     - `pairs(student, teacher)`, if it compares layers: the layer pairs for these two depths, which
       come back as `pairs`. `LayerTerm` reads them from a layer map.
     - `over`, if its mean is not over tokens. Parts of a batch (`micro_batch_size`, processes) are
@@ -63,7 +66,8 @@ class Term(BaseModel, ABC):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise mistake(error, f"term {type(self).__name__}") from None
+            name, fields = f"term {type(self).__name__}", type(self).model_fields
+            raise mistake(error, name, fields) from None
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # recipes say where
 

@@ -14,7 +14,7 @@ from alembert.io.named import is_named
 from alembert.io.parsing import yaml_of
 from alembert.models.trace import Reads
 from alembert.objectives.objective import Objective
-from alembert.objectives.term import ANY_PAIR
+from alembert.objectives.term import ANY_PAIR, mistake
 
 Value = TypeVar("Value", bound=BaseModel)
 
@@ -286,10 +286,23 @@ def from_yaml(path: Path) -> Recipe:
     return validated(plain, str(path))
 
 
+LENGTHS = frozenset({"steps", "epochs", "until"})  # of a stage, which has one of them
+
+
 def replaced(value: Value, **changes: Any) -> Value:
-    """Return a copy of a recipe, a stage or a term with other fields, validated as any is."""
-    fields = {name: getattr(value, name) for name in value.model_fields_set}
-    return type(value).model_validate(fields | changes)
+    """Return a copy of a recipe, a stage or a term with other fields, validated as any is.
+
+    One of a stage's lengths (steps, epochs, until) takes the place of another. Raises UserError
+    that names the field that is wrong.
+    """
+    told, fields = value.model_fields_set, type(value).model_fields
+    if any(changes.get(name) is not None for name in LENGTHS):
+        told = told - LENGTHS
+    kept = {name: getattr(value, name) for name in told}
+    try:
+        return type(value).model_validate(kept | changes)
+    except ValidationError as error:
+        raise mistake(error, getattr(value, "name", type(value).__name__), fields) from None
 
 
 def with_run(recipe: Recipe, **settings: Any) -> Recipe:

@@ -231,7 +231,12 @@ def _check_finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
     """Raise DivergedError for values that are not finite; fp16's scaler skips infinite norms."""
     for name, key in (("loss", "loss"), ("gradient", "gradient_norm"))[: 1 if scaled else 2]:
         if not math.isfinite(value := float(values.get(key, 0.0))):
+            terms = [
+                term for term in values.keys() - {"loss", key} if not math.isfinite(values[term])
+            ]
+            of_terms = f" (that of {', '.join(sorted(terms))})" if key == "loss" and terms else ""
+            kept = "; the last good checkpoint is kept" if step > 1 else ""
             raise DivergedError(
-                f"step {step}: the {name} is {value}: lower the learning rate (--learning-rate) or "
-                "train with --precision fp32; the last good checkpoint is kept"
+                f"step {step}: the {name}{of_terms} is {value}: lower the learning rate "
+                f"(--learning-rate) or train with --precision fp32{kept}"
             )

@@ -14,12 +14,13 @@ from alembert.io import checksums
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
 LOG, FACTS = "log.jsonl", "facts.json"  # of a stage
+STAGES = "stages"  # a folder for each
 UNDISTILLED, TEACHER = "undistilled", "teacher"  # folders of their own runs
 SKIPPED = "skipped_rows.json"  # what --skip-bad-rows left out
 CHOSEN = "chosen.yaml"  # the recipe with the objectives that held-out texts chose
 RESULTS = (METRICS, "predictions.parquet", "bench.json", CHOSEN)  # made when the stages are trained
 OF_RUN = (  # in the folder of a run, beside its student or the files of a fine-tuned model
-    RECIPE, ENVIRONMENT, SKIPPED, *RESULTS, checksums.FILE, "report.html", "stages", "vocabulary",
+    RECIPE, ENVIRONMENT, SKIPPED, *RESULTS, checksums.FILE, "report.html", STAGES, "vocabulary",
     "searched", UNDISTILLED, TEACHER, "augmented-*", ".lock", "*.partial",
 )  # fmt: skip
 ANOTHER = "choose another --out, or delete the folder"

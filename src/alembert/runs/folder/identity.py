@@ -3,8 +3,9 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ from alembert.data.splits import Files
 from alembert.io import checksums
 from alembert.io.errors import UserError
 from alembert.io.files import cache, read_json
-from alembert.io.named import module_file
+from alembert.io.named import code_digest, module_file
 from alembert.models.loading import digest_of
 from alembert.recipes.schema import Recipe, from_yaml, with_run
-from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE, TEACHER
+from alembert.runs.folder import ANOTHER, ENVIRONMENT, RECIPE, STAGES, TEACHER
 from alembert.runs.job import Job
 
 log = logging.getLogger(__name__)
 
 PROSE = {"paper", "deviations"}  # a recipe with other prose is the same run
-ROWS, TEXT = "its rows are not those", "its text is not that"
-CODE = "its code is not that"
+ROWS, TEXT = "its rows are not those", "its text is not the text"
+CODE = "its code is not the code"
 WEIGHTS = "its weights, config or tokenizer are not those"
 
 
@@ -103,7 +104,15 @@ def check_run(job: Job) -> None:
     before = _fields(*_of_today(recipe, environment["arguments"]))
     there = Identity(before, environment.get("digests"))
     digests = digests_of_job(job) if there.digests else None
+    code = {name: value for name, value in (digests or {}).items() if name.startswith("module ")}
+    untrained = code and not any((job.out / STAGES).glob("*/*/*.safetensors"))
+    if untrained and there.digests:
+        there = replace(there, digests={**there.digests, **code})
     there.check(job.out, "run", Identity(_fields_of(job), digests))
+    if untrained and code.items() - environment["digests"].items():
+        log.info(f"{', '.join(sorted(code))}: is changed, and nothing was trained: it begins anew")
+        shutil.rmtree(job.out / STAGES, ignore_errors=True)
+        at.unlink()
 
 
 def cached_folder(verb: str, job: Job, **more: Any) -> Path:
@@ -127,6 +136,8 @@ def digests_of_job(job: Job) -> dict[str, str]:
     for name in job.recipe.own:
         if (at := module_file(name)) is not None:
             found[f"module {name.partition(':')[0]}"] = checksums.sha256_of(at)
+        else:
+            found[f"module {name}"] = code_digest(name)
     if job.vectors is not None:
         found["vectors"] = checksums.sha256_of(Path(job.vectors).expanduser())
     return found
