@@ -28,7 +28,7 @@ DRAWN = 0.5  # seconds between two drawings
 FIRST = 0.8  # seconds until the first line of news
 EVERY = 30.0  # and between two of them
 WIDEST = 60  # characters of a title
-COLUMNS = 80  # of a terminal that says it has none, as that of a container may
+COLUMNS, ROWS = 80, 24  # of a terminal that says it has none, as that of a container may
 COUNTED = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 UNCOUNTED = "{desc} {elapsed}"
 BYTES = "B"  # the unit of which many are told in MB
@@ -96,8 +96,8 @@ class Work:
             self.bar = make(
                 total=self.total, initial=self.first, desc=self.title[:WIDEST], unit=self.unit,
                 unit_scale=self.unit == BYTES, leave=self.kept, file=sys.stderr,
-                dynamic_ncols=not _unsized(), ncols=COLUMNS if _unsized() else None,
                 bar_format=UNCOUNTED if self.total is None else COUNTED,
+                **_size(),
             )  # fmt: skip
             self.bar.start_t -= now - self.began
         self.bar.n = self.n
@@ -232,11 +232,12 @@ def span(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _unsized() -> bool:
-    """Return whether the terminal says that it has no columns, in which tqdm draws nothing."""
+def _size() -> dict[str, int | bool]:
+    """Return how large the terminal is for tqdm, which draws nothing on one without columns."""
     with suppress(OSError, ValueError, AttributeError):  # it is no file of the system
-        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
-    return False
+        if os.get_terminal_size(sys.stderr.fileno()).columns == 0:
+            return {"ncols": COLUMNS, "nrows": ROWS}
+    return {"dynamic_ncols": True}
 
 
 def _tqdm() -> "Callable[..., Bar]":
