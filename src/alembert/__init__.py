@@ -48,7 +48,15 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if (package := (error.name or __name__).split(".")[0]) == __name__:
+            raise
+        from alembert.io.environment import extra_for, missing
+        from alembert.io.errors import UserError
+
+        raise UserError(missing(error.name, extra_for(name.lower(), package))) from error
     if name == "search":  # so that alembert.search.trials is the room's module all the same
         room = vars(import_module("alembert.search"))
         room["__wrapped__"] = getattr(value, "__wrapped__", value)  # has the signature

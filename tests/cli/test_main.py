@@ -14,7 +14,8 @@ from support.command_line import command
 from typer.testing import CliRunner
 
 from alembert import __version__
-from alembert.cli import faults, main
+from alembert.cli import main
+from alembert.io.environment import EXTRAS, WITHOUT_TORCH, extra_for
 from alembert.io.errors import UserError
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -165,14 +166,14 @@ def test_a_single_wrong_input_is_told_before_a_hub_is_asked(
         ("predict run film", "tokenizers", "serve"),
         ("predict run film", "onnxruntime", "serve"),
         ("predict run film", "torch", "train"),
-        ("predict run --data a.csv --out b.csv", "pyarrow", "train,serve"),
+        ("predict run --data a.csv --out b.csv", "pyarrow", "files"),
     ],
 )
 def test_a_missing_package_is_told_with_the_extra_that_the_verb_needs(
     words: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["alembert", *words.split()])
-    assert faults.extra_for(words.split()[0], package) == extra
+    assert extra_for(words.split()[0], package) == extra
     extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
     assert set(extra.split(",")) <= set(extras)
 
@@ -211,9 +212,12 @@ def test_every_extra_that_a_message_names_is_one() -> None:
     named = [
         (path.name, extra)
         for path in source.rglob("*.py")
-        for extras in re.findall(r"alembert\[([\w,-]+)\]", path.read_text())
-        for extra in extras.split(",")
+        for found in re.findall(
+            r"""alembert\[([\w,-]+)\]|missing\([^,]+, ["'](\w+)["']\)""", path.read_text()
+        )
+        for extra in "".join(found).split(",")
     ]
+    named += [("environment.py", extra) for extra in (*EXTRAS.values(), *WITHOUT_TORCH)]
     assert len(named) > 10
     assert {extra for _, extra in named} - project["optional-dependencies"].keys() == set()
 
@@ -235,7 +239,8 @@ def test_every_extra_that_a_message_names_is_one() -> None:
 def test_the_extra_of_a_message_brings_the_package(file: str, package: str) -> None:
     extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
     text = (PROJECT.parent / "src" / "alembert" / file).read_text()
-    named = set(re.findall(r"pip install 'alembert\[(\w+)\]'", text))
+    told = r"""pip install 'alembert\[(\w+)\]'|missing\([^,]+, ["'](\w+)["']\)"""
+    named = {"".join(found) for found in re.findall(told, text)}
     assert named
 
     def brings(extra: str) -> bool:

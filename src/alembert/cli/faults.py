@@ -27,22 +27,6 @@ def check_arguments() -> None:
             ) from error
 
 
-# by verb, the extra that has all it needs; the others need "train"
-EXTRAS = {
-    "quickstart": "quickstart", "search": "search", "export": "deploy", "bench": "deploy",
-    "report": "report", "serve": "serve",
-}  # fmt: skip
-SERVING = ("tokenizers", "onnxruntime")  # packages that answer
-
-
-def extra_for(verb: str, package: str) -> str:
-    """Returns the extra that brings a package, and whatever else the verb needs."""
-    if verb == "predict":  # an exported model needs little, and a file or torch more
-        of_file = "--data" in sys.argv
-        return "train,serve" if of_file else "serve" if package in SERVING else "train"
-    return EXTRAS.get(verb, "train")
-
-
 def told(error: Exception) -> int:
     """Writes the stack trace of a fault to a file, names it in a line, and returns the exit code.
 

@@ -20,6 +20,7 @@ from alembert.cli import options as o
 from alembert.cli import train as verbs
 from alembert.cli.help import Verb, Verbs
 from alembert.cli.options import option
+from alembert.io.environment import extra_for, missing
 from alembert.io.errors import MistakesError, UserError, leads
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
@@ -191,7 +192,7 @@ def evaluate_(
     skip_bad_rows: o.SkipBadRows = None,
     fix_offsets: o.FixOffsets = None,
     slices: o.Slices = None,
-    max_length: Annotated[int, option("--max-length", "most tokens of a text")] = 128,
+    max_length: o.AsTrained = None,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
     backend: Annotated[
         str, option("--backend", "backend: torch, or an exported one: onnx, int8 ...")
@@ -241,8 +242,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "alembert").split(".")[0] == "alembert":
             sys.exit(faults.told(error))
-        extra = faults.extra_for(next(iter(sys.argv[1:]), ""), str(error.name).split(".")[0])
-        sys.exit(_report(f"{error.name} is not installed: pip install 'alembert[{extra}]'", 2))
+        extra = extra_for(next(iter(sys.argv[1:]), ""), str(error.name).split(".")[0])
+        sys.exit(_report(missing(error.name, extra), 2))
     except OSError as error:
         sys.exit(_report(f"{error.filename or 'disk'}: {error.strerror or error}", 2))
     except SystemExit as end:  # typer's, for Ctrl-C too, the usual end of a server

@@ -23,7 +23,7 @@ Verbose = Annotated[
 
 
 class News(logging.Handler):
-    """Prints what the package logs as plain lines; of several processes one does.
+    """Prints what the package logs as plain lines, those on files once; of several processes one.
 
     A server goes on where its lines cannot be printed; other verbs end.
     """
@@ -31,17 +31,21 @@ class News(logging.Handler):
     def __init__(self, err: bool) -> None:
         super().__init__()
         self.err, self.serves = err, False
+        self.of_data: set[str] = set()  # what was told of files, which may be read for each run
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not leads():
+        line = self.format(record)
+        if not leads() or line in self.of_data:
             return
+        if record.name.startswith("alembert.data.") or record.name.endswith(".apart"):
+            self.of_data.add(line)
         err = self.err or record.levelno > logging.INFO
         if not self.serves:
             with progress.above():
-                typer.echo(self.format(record), err=err)
+                typer.echo(line, err=err)
         elif ready(sys.stderr if err else sys.stdout):
             with suppress(OSError, ValueError):  # a full disk, a closed pipe, a closed file
-                typer.echo(self.format(record), err=err)
+                typer.echo(line, err=err)
 
 
 def start(err: bool) -> None:

@@ -40,6 +40,10 @@ FixOffsets = Annotated[
 Slices = Annotated[
     list[str] | None, option("--slice", "column to measure by, value by value; may be repeated")
 ]
+AsTrained = Annotated[
+    int | None,
+    option("--max-length", "most tokens of a text; default: as the model was trained, or 128"),
+]
 Layers = Annotated[int | None, option("--layers", "number of layers of a new student")]
 HiddenSize = Annotated[int | None, option("--hidden-size", "width of a new student")]
 Seed = Annotated[int, option("--seed", "seed of all random numbers")]

@@ -24,7 +24,7 @@ from alembert.inference.manifest import Manifest, read_manifest
 from alembert.inference.session import Session
 from alembert.io import checksums
 from alembert.io.answers import Text
-from alembert.io.environment import int8_overflows, versions
+from alembert.io.environment import int8_overflows, missing, versions
 from alembert.io.errors import UserError
 from alembert.io.files import cache, keep
 from alembert.io.locks import waited_for
@@ -60,7 +60,7 @@ def can_export() -> bool:
     """Return whether the packages are installed; a line says how to install a missing one."""
     if (name := missing_package(BACKENDS)) is None:
         return True
-    log.info(f"no int8 export: {name} is not installed: pip install 'alembert[deploy]'")
+    log.info(f"no int8 export: {missing(name, 'deploy')}")
     return False
 
 

@@ -25,7 +25,7 @@ from alembert.inference.engine import Ids, has_bf16, open_engine
 from alembert.inference.manifest import FILE as MANIFEST
 from alembert.inference.manifest import Manifest, Variant, write_manifest
 from alembert.io import checksums
-from alembert.io.environment import int8_overflows, versions
+from alembert.io.environment import int8_overflows, missing, versions
 from alembert.io.errors import UserError
 from alembert.io.files import keep, keep_checksums, naming
 from alembert.io.progress import doing
@@ -115,7 +115,7 @@ def prepared_export(
     if wrong := [name for name in backends if name not in FILES]:
         raise UserError(f"export to {wrong[0]!r}: choose {', '.join(FILES)}")
     if (name := missing_package(backends)) is not None:
-        raise UserError(f"{name} is not installed: pip install 'alembert[deploy]'")
+        raise UserError(missing(name, "deploy"))
     folder = to or Path(loading.model_path(path))
     if not folder.is_dir():
         raise UserError(

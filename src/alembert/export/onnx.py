@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from alembert.evaluation.predict import mlm_head_at
 from alembert.export.folding import folded
+from alembert.io.environment import missing
 from alembert.io.errors import UserError
 from alembert.models.architectures import inputs_of
 from alembert.models.logits import logits_in
@@ -52,7 +53,7 @@ def export(
         import onnx
         import onnxscript  # noqa: F401  torch.onnx needs it
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'alembert[deploy]'") from error
+        raise UserError(missing(error.name, "deploy")) from error
     if 4 * sum(p.numel() for p in model.parameters()) > MAX_BYTES:
         raise UserError("the model is over 2 GB: one ONNX file cannot hold it")
     graph = _Graph(folded(model), kind, pooling, attentions).eval()

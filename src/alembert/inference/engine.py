@@ -14,7 +14,7 @@ from alembert.inference.graph import check_onnx
 from alembert.inference.manifest import FILE, PER_TOKEN, Manifest, Variant
 from alembert.inference.static import StaticEngine
 from alembert.io import checksums
-from alembert.io.environment import int8_overflows
+from alembert.io.environment import int8_overflows, missing
 from alembert.io.errors import UserError
 
 EXPORT_AGAIN = "export the model again"
@@ -86,7 +86,7 @@ class _Onnx:
         try:
             import onnxruntime
         except ImportError as error:
-            raise UserError(_missing("onnxruntime", "serve")) from error
+            raise UserError(missing("onnxruntime", "serve")) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # errors are reported below, once
@@ -149,17 +149,13 @@ def openvino() -> Any:
     try:
         import openvino as module
     except ImportError as error:
-        raise UserError(_missing("openvino", "deploy")) from error
+        raise UserError(missing("openvino", "deploy")) from error
     return module
 
 
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this processor; otherwise it uses fp32 silently."""
     return "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _missing(name: str, extra: str) -> str:
-    return f"{name} is not installed: pip install 'alembert[{extra}]'"
 
 
 def _broken(path: Path, error: Exception) -> str:

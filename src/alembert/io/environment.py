@@ -2,14 +2,17 @@
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from alembert.io.parsing import json_of
+from alembert.io.parsing import yaml_of
 
 FILE = "environment.json"  # of a run folder
+LENGTH = 128  # the most tokens of a text where nothing says otherwise
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
@@ -26,11 +29,30 @@ def recorded_files(model: str | Path) -> dict[str, str]:
 
     `model` is a run folder or the model's own folder in it.
     """
+    files = _recorded(model, FILE, lambda told: told["arguments"]["files"].items())
+    return {name: value for name, value in files or () if isinstance(value, str)}
+
+
+def recorded_digest(model: str | Path) -> str | None:
+    """The digest of the rows that the run of a model learnt from; None for a model of no run."""
+    digest: str | None = _recorded(model, FILE, lambda told: told["digests"]["files.train"])
+    return digest
+
+
+def recorded_length(model: str | Path) -> int | None:
+    """The most tokens of a text that the run of a model read; None for a model of no run."""
+    length: int | None = _recorded(model, "recipe.yaml", lambda told: max(
+        stage.get("max_length", LENGTH) for stage in told["stages"] if stage["data"] == "task"
+    ))  # fmt: skip
+    return length
+
+
+def _recorded(model: str | Path, name: str, found: Callable[[Any], Any]) -> Any:
+    """What a file of a model's run tells; None where there is none, or it tells nothing of it."""
     for folder in (Path(model), Path(model).parent):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            files = json_of((folder / FILE).read_text(encoding="utf-8"))["arguments"]["files"]
-            return {name: value for name, value in files.items() if isinstance(value, str)}
-    return {}
+            return found(yaml_of((folder / name).read_text(encoding="utf-8")))  # JSON is YAML
+    return None
 
 
 def processor() -> str:
@@ -70,3 +92,29 @@ def peak_mb() -> float:
     import resource  # Unix alone has it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+# by verb, the extra that has all it needs; the others need "train"
+EXTRAS = {
+    "quickstart": "quickstart", "search": "search", "export": "deploy", "bench": "deploy",
+    "report": "report", "serve": "serve", "client": "serve",
+}  # fmt: skip
+ANSWERING = ("tokenizers", "onnxruntime")  # packages that answer
+WITHOUT_TORCH = ("serve", "files", "ray")
+
+
+def extra_for(verb: str, package: str) -> str:
+    """Return the extra that brings a package, and whatever else the verb needs."""
+    if verb.startswith("predict"):  # an exported model needs little, a file more, torch much
+        if package == "pyarrow":
+            return "files"
+        return "serve" if package in ANSWERING else "train"
+    return EXTRAS.get(verb, "train")
+
+
+def missing(package: str | None, extra: str) -> str:
+    """Return the line for a package that is not installed, with the extra that brings it."""
+    line = f"{package} is not installed: pip install 'alembert[{extra}]'"
+    if extra in WITHOUT_TORCH or find_spec("torch") is not None:
+        return line
+    return f"{line} (docs/install.md: torch without CUDA, which is much smaller)"

@@ -182,8 +182,11 @@ def _about(run: RunRecord) -> str:
     texts = f", n = {run.metrics['n']:,}" if "n" in run.metrics else ""
     day = datetime.fromtimestamp((run.path / METRICS).stat().st_mtime, tz=UTC).date()
     told = (stage.facts for stage in reversed(run.stages) if "texts" in stage.facts)
-    read = next((f"; trained on {facts['texts']:,} texts, {facts['held_out']:,} held out"
-                 for facts in told), "")  # fmt: skip
+    facts = next(told, None)
+    varied = f" and {facts['variants']:,} variants" if facts and facts.get("variants") else ""
+    read = "" if facts is None else (
+        f"; trained on {facts['texts']:,} texts{varied}, {facts['held_out']:,} held out"
+    )  # fmt: skip
     return f"{metric} on {Path(source).name}{texts}{more}{read}; {day}"
 
 

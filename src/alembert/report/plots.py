@@ -113,7 +113,7 @@ def against_latency(
         else:
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(0.1, 0.25)
-        axes.set(xlabel=f"{unit} (fewer is better)", ylabel=metric)
+        axes.set(xlabel=f"{unit} (lower is better)", ylabel=metric)
         first = sorted(range(len(points)), key=lambda i: i not in front)
         plot.settle()
         _label_apart(axes, [(short(points[i][0], 34), *points[i][2:]) for i in first])

@@ -36,6 +36,7 @@ from alembert.export.deployed import Exported
 from alembert.inference.engine import open_engine
 from alembert.inference.manifest import read_manifest
 from alembert.io.answers import QUESTIONS
+from alembert.io.environment import LENGTH, recorded_digest, recorded_files, recorded_length
 from alembert.io.errors import UserError
 from alembert.io.files import keep, keep_json, read_json
 from alembert.models import checks
@@ -50,6 +51,7 @@ from alembert.runs import baselines
 from alembert.runs.folder import UNDISTILLED
 from alembert.runs.job import Job
 from alembert.runs.texts import ensemble
+from alembert.runs.texts.apart import SHOWN
 from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.texts.ensemble import RunTexts
 from alembert.runs.texts.slices import columns_of
@@ -196,16 +198,19 @@ def _measure_exports(
 def judge(
     path: str,
     files: Files,
-    max_length: int,
+    max_length: int | None,
     backend: str = "torch",
     metric: str | None = None,
     sliced: Sequence[str] = (),
 ) -> Judged:
     """Return a saved model's logits on a labelled file, in torch or an exported backend.
 
+    max_length is the most tokens of a text, by default as many as the run of the model read.
     `metric` comes first of its metrics, and may be one's own, as module:function. sliced names the
     columns to slice by.
     """
+    max_length = max_length or recorded_length(path) or LENGTH
+    _warn_of_trained(path, files)
     config, tokenizer = load_config(path), load_tokenizer(path)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
@@ -226,6 +231,16 @@ def judge(
             slices.LENGTH: slices.lengths_of(data),
         }
     return Judged(task=task, logits=logits, data=data, columns=columns)
+
+
+def _warn_of_trained(path: str, files: Files) -> None:
+    """Warn where the texts are those that the run of a model learnt from."""
+    digest, trained = files.train.digest, Path(recorded_files(path).get("train", "."))
+    if digest == recorded_digest(path) or trained.parent.name.startswith(digest[:SHOWN]):
+        log.warning(
+            f"{files.train.name}: {path} has learnt from these texts, so that its figures on them "
+            "say little about others"
+        )
 
 
 def _model(path: str, backend: str, kind: str, source: str) -> Any:

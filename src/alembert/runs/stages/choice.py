@@ -183,5 +183,5 @@ def _describe(stage: str, objectives: Sequence[Objective], made: dict[str, Any],
     return (
         f"stage '{stage}': takes {describe(objectives[taken])}, with {made['metric']} "
         f"{values[taken]} of {texts:,} held-out texts after {made['steps']:,} steps ({others} of "
-        "the others)"
+        f"the others{', within noise' if max(made['values']) > made['values'][taken] else ''})"
     )

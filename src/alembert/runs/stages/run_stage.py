@@ -59,7 +59,9 @@ def run_stage(
     facts |= callbacks.state()
     facts |= {"seconds": round(time.perf_counter() - start, 1), "steps": length.cap}
     if splits is not None and stage.data == "task":
-        facts |= {"texts": splits.train.count, "held_out": splits.valid.count}
+        varied = len(splits.variants.of) if splits.variants is not None else 0
+        facts |= {"texts": splits.train.count - varied, "held_out": splits.valid.count}
+        facts |= {"variants": varied} if varied else {}
     if validator and facts["step"] < length.cap:
         facts["stopped"] = why = (
             f"{validator.patience} validations without a better {validator.name}"

@@ -3,7 +3,11 @@
 import logging
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from alembert.data.splits import Files
 from alembert.data.tables import digest_of
@@ -14,6 +18,19 @@ from alembert.io.files import atomic, cache
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "eval")
+SHOWN = 16  # characters of the digest of all rows, with which the folder of the parts begins
+
+
+@contextmanager
+def barless() -> Iterator[None]:
+    """No progress bars of datasets meanwhile."""
+    hidden = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            enable_progress_bars()
 
 
 def share_of(given: object) -> float | None:
@@ -54,18 +71,21 @@ def with_share_apart(files: Files, share: float) -> Files:
         raise UserError(f"{source}: has no text for the evaluation that is not in train, too")
     twice = len(parts["eval"]) - len(new)
     parts["eval"] = parts["eval"].select(new)
-    home = cache("splits") / f"{digest_of(read.rows)[:16]}-{share:g}"
-    for name, rows in parts.items():
-        if not (home / f"{name}.parquet").is_file():
-            with atomic(home / f"{name}.parquet") as beside:
+    home = cache("splits") / f"{digest_of(read.rows)[:SHOWN]}-{share:g}"
+    stem = "rows" if files.train.in_memory else Path(source).stem
+    shares = {"train": 1 - share, "eval": share}
+    paths = {part: home / f"{stem}, {100 * shares[part]:.3g} %.parquet" for part in PARTS}
+    for part, rows in parts.items():
+        if not paths[part].is_file():
+            with atomic(paths[part]) as beside, barless():
                 rows.to_parquet(beside)
     left_out = f"; {twice:,} texts that are in train too are left out" if twice else ""
     log.info(
         f"{source}: {len(parts['eval']):,} rows are kept for the evaluation alone, in "
-        f"{home / 'eval.parquet'}{left_out}"
+        f"{paths['eval']}{left_out}"
     )
     return Files(
-        train=str(home / "train.parquet"), evaluation=str(home / "eval.parquet"),
+        train=str(paths["train"]), evaluation=str(paths["eval"]),
         valid=files.valid, unlabelled=files.unlabelled, text=read.columns.text,
         text_pair=read.columns.text_pair, label=read.columns.label, kind=task.kind,
         skip_bad_rows=files.skips,
