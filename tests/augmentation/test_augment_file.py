@@ -207,7 +207,6 @@ def test_without_a_masked_word_model_all_words_get_the_nearest_by_vectors(
         ({"text": "text", "text_pair": "text"}, "--text-pair text: is the first text already"),
         ({"text": "label"}, "'label' holds no text; name another column with --text"),
         ({"text": "body"}, "--text body: .*in.csv has no such column"),
-        ({"mlm": None}, "name a masked language model with --mlm, or --vectors or --embeddings"),
         (
             {"embeddings": "m"},
             "--embeddings cannot be combined with --mlm and --vectors; leave it out",

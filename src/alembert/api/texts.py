@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from alembert.api.given import plain
 from alembert.api.model import Model
+from alembert.io.errors import UserError
 
 if TYPE_CHECKING:
     from alembert.data.corpus.corpus import Corpus
@@ -34,6 +35,8 @@ def augment(
     Words are replaced by the predictions of `mlm`, or by the nearest in `vectors` (GloVe) or in
     the input embeddings of a model. The same call resumes. Raises UserError.
     """
+    if mlm is None and vectors is None and embeddings is None:
+        raise UserError("name a masked language model with --mlm, or --vectors or --embeddings")
     from alembert.augmentation.augment_file import augment_file
     from alembert.recipes.schema import Augment
 

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert import __version__
 from alembert.augmentation.candidates import MaskedLM, candidates, vectors_of
+from alembert.augmentation.partners import partners
 from alembert.augmentation.variants import augmented, cut
 from alembert.augmentation.word_vectors import Vectors, read_vectors
 from alembert.augmentation.writing import WRITERS, check_free, check_out
@@ -34,7 +35,7 @@ from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, keep, write_text
 from alembert.io.locks import locked
-from alembert.io.progress import Work
+from alembert.io.progress import Work, doing
 from alembert.models import checks
 from alembert.models.loading import load_model, load_tokenizer
 from alembert.models.precision import precision_of
@@ -117,10 +118,28 @@ def make_variants(
     _check_texts(data, columns.texts, source)
     how = replace(how, answers=columns.label if holds_answers(data, columns.label) else None)
     with _made(rows, columns.texts, out, how) as parts:
-        table = pa.concat_tables([pq.ParquetFile(part).read() for part in parts])
+        tables = [pq.ParquetFile(part).read() for part in parts]
+        if how.settings.partners and how.answers is None:
+            tables.append(_partners(rows, columns.texts, how.settings.partners))
+        table = pa.concat_tables(tables)
         with atomic(out) as beside:
             pq.write_table(table, beside)
     return table
+
+
+def _partners(rows: pa.Table, names: Sequence[str], count: int) -> pa.Table:
+    """Return a part of pairs whose texts are of two rows."""
+    first, second = (rows[name].to_pylist() for name in names)
+    with doing("pairing texts anew"):
+        found = list(partners(first, second, count))
+    columns = [[pair[k] for pair in found] for k in range(3)]
+    kinds = (pa.int64(), *(rows.schema.field(name).type for name in names))
+    return pa.table(
+        {
+            key: pa.array(column, kind)
+            for key, column, kind in zip(("row", *TEXTS), columns, kinds, strict=True)
+        }
+    )
 
 
 def read_variants(path: Path, pairs: bool) -> pa.Table:
@@ -182,11 +201,8 @@ def _check_texts(data: Dataset, names: Sequence[str], source: str) -> None:
 
 def word_vectors(vectors: Path | None, embeddings: str | None, mlm: str | None) -> Vectors | None:
     """The word vectors of a file or of a model's embeddings; None where `mlm` alone is named."""
-    if mlm is None:
-        if vectors is None and embeddings is None:
-            raise UserError("name a masked language model with --mlm, or --vectors or --embeddings")
-        if vectors is not None:
-            log.info(f"no --mlm: words are replaced by the nearest ones in {vectors}")
+    if mlm is None and vectors is not None:
+        log.info(f"no --mlm: words are replaced by the nearest ones in {vectors}")
     if embeddings is not None:
         model = load_model(embeddings, "words", fresh_head=True)  # its head is not used
         return own_vectors(model, load_tokenizer(embeddings), embeddings)

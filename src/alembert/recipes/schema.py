@@ -26,7 +26,9 @@ class Augment(BaseModel):
     """TinyBERT's data augmentation (algorithm 1): copies is its N_a, share its p_t, candidates K.
 
     together: the share of a text's tokens that one pass of the MLM masks; 0 masks one word a pass,
-    as the authors do. most: rows and variants of a run together, beyond which a row has fewer.
+    as the authors do. partners: of pairs, the texts of other rows that each text is paired with,
+    which is not the paper's. most: rows and variants of a run together, beyond which a row has
+    fewer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class Augment(BaseModel):
     share: float = 0.4
     candidates: int = 15
     together: float = 0.15
+    partners: int = 0
     most: int | None = 50_000
 
     @model_validator(mode="after")
@@ -46,15 +49,21 @@ class Augment(BaseModel):
             raise UserError(f"candidates {self.candidates}: must be 1 or more")
         if not 0 <= self.together <= 1:
             raise UserError(f"together {self.together}: must be from 0 to 1")
+        if self.partners < 0:
+            raise UserError(f"partners {self.partners}: must be 0 or more")
         if self.most is not None and self.most < 1:
             raise UserError(f"most {self.most}: must be 1 or more, or null")
         return self
 
-    def copies_of(self, rows: int, texts: int) -> int:
-        """Return the variants of each text of so many rows, 0 where there are too many rows."""
-        return (
-            self.copies if self.most is None else min(self.copies, (self.most // rows - 1) // texts)
-        )
+    def of_rows(self, rows: int, texts: int) -> "Augment":
+        """Return the settings for so many rows: fewer variants of each text, perhaps none."""
+        partners = self.partners if texts == 2 else 0
+        if self.most is None:
+            return self.model_copy(update={"partners": partners})
+        each = self.most // rows - 1  # variants of a row
+        partners = min(partners, max(each, 0) // texts)
+        copies = min(self.copies, max(each // texts - partners, 0))
+        return self.model_copy(update={"partners": partners, "copies": copies})
 
 
 class _Frozen(BaseModel):

@@ -123,7 +123,7 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
     if compared:
         metrics["baselines"] = baselines.told(splits.task, compared, splits.test, rows)
-    ms = {(row.model, row.backend): row.cpu_ms["median"] for row in rows}
+    ms = _times(rows, metrics.get("deployed", {}).get("backend", "torch"))
     seconds = sum(read_json(file)["seconds"] for file in out.glob("stages/*/facts.json"))
     metrics["verdict"] = verdict.of_run(metrics, splits.task.pair, ms, seconds)
     keep_json(out / "metrics.json", metrics)
@@ -231,6 +231,20 @@ def judge(
             slices.LENGTH: slices.lengths_of(data),
         }
     return Judged(task=task, logits=logits, data=data, columns=columns)
+
+
+def _times(rows: Sequence[Row], own: str) -> dict[tuple[str, str], float]:
+    """Return milliseconds a text by model and backend.
+
+    Others' are the student's in the backend `own`, times the ratio of rounds in turns, so that they
+    give the factors of the report.
+    """
+    ms = {(row.model, row.backend): float(row.cpu_ms["median"]) for row in rows}
+    student = next((row for row in rows if (row.model, row.backend) == ("student", own)), None)
+    for each in () if student is None else student.ratios:
+        model, _, backend = each.to.rpartition(":")
+        ms[model, backend] = ms["student", own] * each.value
+    return ms
 
 
 def _warn_of_trained(path: str, files: Files) -> None:

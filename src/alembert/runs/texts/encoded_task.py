@@ -160,11 +160,11 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
     if job.task_teacher is None:
         log.info("augmentation is left out: it needs a teacher")
         return student_task
-    copies = settings.copies_of(len(splits.rows), len(splits.columns.texts))
-    if copies < 1:
+    most, settings = settings.most, settings.of_rows(len(splits.rows), len(splits.columns.texts))
+    if settings.copies + settings.partners < 1:
         log.info(
             f"augmentation is left out: {len(splits.rows):,} rows and a variant of each are more "
-            f"than {settings.most:,} (augment.most)"
+            f"than {most:,} (augment.most)"
         )
         return student_task
     mlm = job.mlm
@@ -181,7 +181,7 @@ def augmented(job: Job, student_task: EncodedTask, teachers: Teachers) -> Encode
         near = _near(job, teachers[job.task_teacher], splits.task.kind, mlm)
         open_run(job)
         how = Augmentation(
-            settings=settings.model_copy(update={"copies": copies}),
+            settings=settings,
             seed=job.seed,
             precision=job.precision,
             vectors=near,
