@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from alembert.api import options as o
-from alembert.api.first_run import BUILTIN, builtin_teacher
+from alembert.api.first_run import BUILTIN, TEACHER_PACKAGE, builtin_teacher
 from alembert.api.given import plain
 from alembert.api.model import Model
 from alembert.api.seeds import repeat
@@ -283,7 +283,10 @@ def _fine_tuned(
 
     if not _lacks_head(teacher):
         return teacher
-    log.info(f"{teacher}: was not trained for a task: it is fine-tuned first")
+    log.info(
+        f"{BUILTIN if TEACHER_PACKAGE in teacher else teacher}: was not trained for a task: it is "
+        "fine-tuned first ('alembert check' with the same options says how long both take)"
+    )
     names = (*o.Texts.__annotations__, "seed", "precision", "max_length")
     given: Any = {name: value for name, value in options.items() if name in names}
     return _path(finetune(teacher, None if out is None else Path(out) / TEACHER, **given))

@@ -66,11 +66,16 @@ def distilbert_pairs(
     student = _like_its_teacher(teacher, layers or max(int(teacher.num_hidden_layers) // 2, 1))
     deviations = (
         "student: a BERT, which has the token types that the paper's student leaves out",
-        "task: variants of the pairs as TinyBERT's, since data sets of pairs are small",
+        "task: variants of the pairs as TinyBERT's, and each text with the nearest one of another "
+        "row, since data sets of pairs are small",
         *(line for line in recipe.deviations if "token type" not in line),
     )
     return replaced(
-        recipe, name="distilbert-pairs", student=student, augment=Augment(), deviations=deviations
+        recipe,
+        name="distilbert-pairs",
+        student=student,
+        augment=Augment(partners=1),
+        deviations=deviations,
     )
 
 

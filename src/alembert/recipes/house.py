@@ -42,7 +42,7 @@ def house(
         student=student,
         init=Init(start="teacher", layers="uniform"),
         projections="none" if hidden_size == width else "layer",
-        augment=Augment(),
+        augment=Augment(partners=1),
         stages=(
             on_corpus("general", imitated, rate),
             on_task(imitated, rate, "layers", start="better"),
