@@ -116,7 +116,8 @@ def against_latency(
         axes.set(xlabel=f"{unit} (lower is better)", ylabel=metric)
         first = sorted(range(len(points)), key=lambda i: i not in front)
         plot.settle()
-        _label_apart(axes, [(short(points[i][0], 34), *points[i][2:]) for i in first])
+        names = [short(name.removesuffix(", deployed"), 34) for name, *_ in points]  # by its mark
+        _label_apart(axes, [(names[i], *points[i][2:]) for i in first])
     return plot.svg
 
 
@@ -129,7 +130,7 @@ def _label_apart(axes: "Axes", points: Sequence[tuple[str, float, float]]) -> No
     if (legend := axes.get_legend()) is not None:
         taken.append(legend.get_window_extent())
     for name, x, y in points:
-        for side, up in itertools.product(("left", "right"), (-9, 9, 0)):
+        for side, up in itertools.product(("left", "right"), (-9, 9, 0, -18, 18)):
             shift = (7 if up == 0 else 5) * (1 if side == "left" else -1)
             label = axes.annotate(
                 name, (x, y), (shift, up), ha=side, va="center", textcoords="offset points",
