@@ -202,7 +202,7 @@ def search_result(run: RunRecord) -> Section | None:
         times = {each["name"]: each["latency_ms"] for each in whole}
         figures += (((_front(trained, times, metric),), "trained to the end, and baselines"),)
     head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs),
-            "trained", "")  # fmt: skip
+            "trained", "outcome")  # fmt: skip
     after = [{name: f"{x:.4f}" for name, x in rung["values"].items()} for rung in rungs]
     timed = [row for row in done["shapes"] if row["latency_ms"]]
     listed = [*timed, *({**each, "fits": True} for each in done.get("baselines", []))]
