@@ -20,6 +20,7 @@ from support.news import logged
 from support.vocabulary import VOCABULARY
 
 from alembert.bench import interleaved
+from alembert.io import progress
 
 if TYPE_CHECKING:
     from transformers import BertTokenizerFast
@@ -61,6 +62,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def briefly_timed() -> None:
     """A run ends with the times of its models on 24 texts and not on hundreds."""
     interleaved.MOST = 24
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_first_line() -> None:
+    """The line that says that a command has begun comes late, so that none meets it by chance."""
+    progress.FIRST = progress.EVERY
 
 
 @pytest.fixture(scope="session", autouse=True)

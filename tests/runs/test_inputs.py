@@ -88,8 +88,11 @@ CHANGES: dict[str, tuple[Callable[[House], object], str]] = {
     "validation": (lambda h: changed(h.valid, ",up", ",down"), "valid.csv: its rows are not "),
     "evaluation": (lambda h: changed(h.test, ",up", ",down"), "test.csv: its rows are not "),
     "unlabelled": (lambda h: changed(h.more, "\n", "\nthe\n"), "more.csv: its rows are not "),
-    "corpus": (lambda h: changed(h.corpus, "the", "is"), "corpus.txt: its text is not that "),
-    "vectors": (lambda h: changed(h.vectors, "1 0", "0 1"), "vectors.txt: its text is not that "),
+    "corpus": (lambda h: changed(h.corpus, "the", "is"), "corpus.txt: its text is not the text "),
+    "vectors": (
+        lambda h: changed(h.vectors, "1 0", "0 1"),
+        "vectors.txt: its text is not the text ",
+    ),
     "teacher": (lambda h: other_weights(h.teacher), "teacher: its weights, config or tokenizer "),
     "general": (lambda h: other_weights(h.general), "general: its weights, config or tokenizer "),
     "config": (lambda h: changed(h.teacher / "config.json", "0.1", "0.2"), "teacher: its weights"),

@@ -1,5 +1,6 @@
 """Stage and Recipe: a whole distillation as one frozen value; YAML in and out."""
 
+import html
 import math
 import re
 from pathlib import Path
@@ -256,6 +257,10 @@ class Recipe(_Frozen):
         """The user's own terms and metric, each as module:name."""
         kinds = [term.kind for stage in self.stages for term in stage.objective]
         return tuple(name for name in (*kinds, self.metric or "") if is_named(name))
+
+    def _repr_html_(self) -> str:
+        """The recipe as a notebook shows it: its YAML."""
+        return f"<pre>{html.escape(to_yaml(self))}</pre>"
 
     @field_validator("stages")
     @classmethod

@@ -28,7 +28,9 @@ def table(done: dict[str, Any]) -> None:
     texts = f" of {done['teacher']['texts']:,} texts" if "texts" in done["teacher"] else ""
     caption = f"ms: {END_TO_END}; held-out {done['metric']}{texts}"
     caption += " after these shares of a training" if rungs else ""
-    rows = Table(Column("candidate", no_wrap=True), "ms", *heads, "trained", "outcome", caption=caption)
+    rows = Table(
+        Column("candidate", no_wrap=True), "ms", *heads, "trained", "outcome", caption=caption
+    )
     front = done.get("front", rungs[0]["front"] if rungs else [])
     names = dict.fromkeys([*(rungs[0]["values"] if rungs else []), *whole])
     for name in sorted(names, key=lambda each: times[each]):

@@ -232,7 +232,9 @@ def _check_finite(step: int, values: dict[str, Tensor], scaled: bool) -> None:
     for name, key in (("loss", "loss"), ("gradient", "gradient_norm"))[: 1 if scaled else 2]:
         if not math.isfinite(value := float(values.get(key, 0.0))):
             terms = [
-                term for term in values.keys() - {"loss", key} if not math.isfinite(values[term])
+                term
+                for term in values.keys() - {"loss", "gradient_norm"}
+                if not math.isfinite(values[term])
             ]
             of_terms = f" (that of {', '.join(sorted(terms))})" if key == "loss" and terms else ""
             kept = "; the last good checkpoint is kept" if step > 1 else ""
