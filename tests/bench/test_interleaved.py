@@ -52,7 +52,7 @@ def test_every_model_answers_the_same_turn_of_texts_before_the_next_turn_begins(
             assert found == [(name, text) for text in (turn[-1], *turn)]
     assert len(asked) == 2 * width * (MOST // TURN)
     teacher, student = rows
-    assert (teacher.rounds, teacher.ratios, teacher.batch, teacher.threads) == (25, (), 1, 1)
+    assert (teacher.rounds, teacher.ratios, teacher.batch, teacher.threads) == (15, (), 1, 1)
     assert (student.model, student.backend, student.length) == ("student", "int8", 4)
     assert (student.size_mb, student.parameters, student.peak_rss_mb) == (1.5, 7, None)
     assert [(ratio.to, ratio.of) for ratio in student.ratios] == [("teacher:torch", "cpu")]
@@ -78,7 +78,7 @@ def test_slow_models_are_asked_about_fewer_texts_and_a_line_says_so(news: list[s
     assert row.rounds >= FEWEST
     assert len(asked) <= 12  # 2 seconds and a bit
     count = row.rounds  # of a text each
-    assert news == [f"timed on {count} texts and not on 200: more would take over 1 s"]
+    assert news == [f"timed on {count} texts and not on 120: more would take over 1 s"]
 
 
 def test_whatever_answers_a_text_is_a_row_by_its_name() -> None:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Answer = Callable[[Text], object]
 TURN = 8  # texts of a model before the next one's turn; turns of one would time cold caches
-MOST = 200  # texts that each model answers
+MOST = 120  # texts that each model answers
 FEWEST = 3  # turns of each model, however long they take
 SECONDS = 10.0  # that all models take together
 
