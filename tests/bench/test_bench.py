@@ -159,6 +159,7 @@ def test_real_texts_are_timed_with_their_tokenisation_and_compared_with_any_row(
     assert found["int8"]["ratios"] == []
 
 
+@pytest.mark.slow
 def test_masked_words_are_guessed_at_one_place_a_text(
     here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -101,10 +101,10 @@ def test_teachers_whose_layers_cannot_be_copied_teach_a_student_from_scratch(
 
 @pytest.mark.parametrize(
     "kind",
-    ["pairs", "tokens"]
+    ["pairs"]
     + [
         pytest.param(kind, marks=pytest.mark.slow)
-        for kind in ("classification", "multilabel", "regression")
+        for kind in ("classification", "multilabel", "regression", "tokens")
     ],
 )
 def test_a_static_student_goes_the_whole_way(

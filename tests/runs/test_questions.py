@@ -217,6 +217,7 @@ def test_models_are_compared_on_the_same_questions(
     assert second.difference.value == pytest.approx(apart)
 
 
+@pytest.mark.slow
 def test_the_report_of_a_run_lists_what_is_answered_wrongly(
     tmp_path: Path, tokenizer: BertTokenizerFast, files: Files, news: list[str]
 ) -> None:

@@ -519,6 +519,7 @@ def test_a_search_compares_candidates_by_an_own_metric(
         api.search(str(home / "teacher"), out, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_depth")
 def test_a_speedup_is_a_share_of_what_the_teacher_takes_and_what_is_found_can_be_served(
     news: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

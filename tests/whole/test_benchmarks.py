@@ -313,6 +313,7 @@ def test_a_static_students_call_is_timed_beside_others_and_by_its_parts(
     assert 0 < max(parts["gather"], parts["pool"], parts["head"]) < whole
 
 
+@pytest.mark.slow
 def test_schedules_are_computed_as_results_have_them(tmp_path: Path) -> None:
     called(schedules, "--out", str(tmp_path / "schedules.json"))
     assert kept("several/schedules.json") == json.loads((tmp_path / "schedules.json").read_text())
