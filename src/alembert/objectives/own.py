@@ -48,7 +48,7 @@ def reads_of(term: Term, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
         found: Any = term.reads(pairs, corpus)
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # as above
         raise UserError(_told(term, error)) from error
     if not isinstance(found, tuple) or [type(each) for each in found] != [Reads, Reads]:
         raise UserError(

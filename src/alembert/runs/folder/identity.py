@@ -109,8 +109,9 @@ def check_run(job: Job) -> None:
     if untrained and there.digests:
         there = replace(there, digests={**there.digests, **code})
     there.check(job.out, "run", Identity(_fields_of(job), digests))
-    if untrained and code.items() - environment["digests"].items():
-        log.info(f"{', '.join(sorted(code))}: is changed, and nothing was trained: it begins anew")
+    changed = sorted(dict(code.items() - environment["digests"].items())) if untrained else []
+    if changed:
+        log.info(f"{', '.join(changed)}: is changed, and nothing was trained: it begins anew")
         shutil.rmtree(job.out / STAGES, ignore_errors=True)
         at.unlink()
 
