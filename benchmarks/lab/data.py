@@ -2,13 +2,18 @@
 
     python -m benchmarks.lab.data DOWNLOADED OUT
 
-DOWNLOADED holds clinc150/data_full.json, snips/{train,valid,test}/{seq.in,seq.out,label} and
-glue/{SST-2,MRPC,STS-B}/{train,dev}.tsv; what is not there is left out, and said. GLUE's public
-test sets have no labels: test is the official dev set, and valid is held out of train.
+DOWNLOADED holds clinc150/data_full.json, snips/{train,valid,test}/{seq.in,seq.out,label},
+glue/{SST-2,MRPC,STS-B}/{train,dev}.tsv and policyqa/{train,test}.json; what is not there is left
+out, and said. GLUE's public test sets have no labels: test is the official dev set, and valid is
+held out of train. PolicyQA, in SQuAD's form, stays as it is and has no valid. With
+corpus/wiki-train.txt some of SNIPS are `joined`: each text among sentences that have nothing to do
+with its intent.
 """
 
 import csv
 import json
+import random
+import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -21,6 +26,8 @@ from alembert.data.tasks import hold_out, infer_task
 from benchmarks.lab.results import arguments
 
 SPLITS = ("train", "valid", "test")
+JOINED = {"train": 700, "valid": 100, "test": 700}  # rows of joined texts,
+SENTENCES, AROUND = 6, (8, 20)  # each among so many others of so many words
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -33,7 +40,7 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]
 
 def split_files(data: Path, task: str) -> tuple[str, str, str]:
     """train, valid and test of a task, where `python -m benchmarks.lab.data` puts them."""
-    suffix = "conll" if task == "snips" else "csv"
+    suffix = {"snips": "conll", "policyqa": "json"}.get(task, "csv")
     train, valid, test = (str(data / task / f"{name}.{suffix}") for name in SPLITS)
     return train, valid, test
 
@@ -83,6 +90,37 @@ def glue_task(task: str, downloaded: Path, out: Path) -> None:
         write_csv(out / f"{name}.csv", data.column_names, rows_of(data))
 
 
+def joined(downloaded: Path, out: Path) -> None:
+    """SNIPS' intents, each text put between sentences of a corpus, at a place drawn at random."""
+    corpus = (downloaded.parent / "corpus" / "wiki-train.txt").read_text(encoding="utf-8")
+    sentences = [
+        part.strip(" .")
+        for paragraph in corpus.splitlines()[:20_000]
+        for part in paragraph.split(" . ")
+        if AROUND[0] <= len(part.split()) <= AROUND[1]
+    ]
+    for name, most in JOINED.items():
+        dice = random.Random(name)
+        texts, labels = (
+            (downloaded / name / file).read_text(encoding="utf-8").split("\n")
+            for file in ("seq.in", "label")
+        )
+        rows = [row for row in zip(texts, labels, strict=True) if row[0].strip()]
+        made = []
+        for text, label in dice.sample(rows, most):
+            around = dice.sample(sentences, SENTENCES)
+            around.insert(dice.randint(0, SENTENCES), text.strip())
+            made.append((". ".join(around), label))
+        write_csv(out / f"{name}.csv", ("text", "label"), made)
+
+
+def policyqa(downloaded: Path, out: Path) -> None:
+    """Questions in SQuAD's form."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("train", "test"):
+        shutil.copyfile(downloaded / f"{name}.json", out / f"{name}.json")
+
+
 def rows_of(data: Dataset) -> Iterable[tuple[object, ...]]:
     return zip(*(data[name][:] for name in data.column_names), strict=True)
 
@@ -99,6 +137,8 @@ def main() -> None:
         "sst2": ("glue/SST-2", partial(glue_task, "sst2")),
         "mrpc": ("glue/MRPC", partial(glue_task, "mrpc")),
         "stsb": ("glue/STS-B", partial(glue_task, "stsb")),
+        "policyqa": ("policyqa", policyqa),
+        "joined": ("snips", joined),
     }
     for name, (folder, convert) in jobs.items():
         if (given.downloaded / folder).is_dir():

@@ -35,6 +35,7 @@ class Arm:
     label: str = ""  # in the tables
     of_pairs: str = ""  # the recipe on tasks of two texts, where it is another one
     undistilled: bool = False  # the same student is trained without its teacher, too
+    windows: bool = False  # long texts are read in windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Experiment:
     teacher: Arm
     teacher_seed: int | None = None  # one teacher for all seeds; None: each has its own
     valid: bool = True
+    base: bool = False  # starts from weights of 12 layers x 768, which are fetched
 
 
 HARD = {"stages.task.objective": "[{kind: HardLabels}]"}
@@ -234,6 +236,9 @@ BARE_ARMS = tuple(
     Arm(name=name, recipe=name) for name in ("distilbert", "tinybert", "mobilebert", "minilm")
 )
 
+# texts of about 140 tokens, of which 48 are read at once
+SHORT = Arm(name="distilbert-3", recipe="distilbert", settings={"stages.*.max_length": "48"})
+
 # what a user gets who names a recipe, or none, and no setting; each beside itself undistilled
 BEST_ARMS = (
     Arm(name="house", recipe="house", undistilled=True),
@@ -241,6 +246,17 @@ BEST_ARMS = (
     Arm(name="tinybert-4x192", recipe="tinybert", layers=4, hidden_size=192, undistilled=True),
     Arm(name="mobilebert", recipe="mobilebert", undistilled=True),
     Arm(name="mobilebert-corpus", recipe="mobilebert", start="progressive"),
+)
+
+# the papers' own sizes, of a teacher of 12 layers x 768; variants of SST-2 would take days
+PLAIN_SST2 = {"sst2": {"augment": "null"}}
+BASE_ARMS = (
+    Arm(name="distilbert-6x768", recipe="distilbert", of_pairs="distilbert-pairs"),
+    Arm(name="tinybert-4x312", recipe="tinybert", by_task=PLAIN_SST2),
+    Arm(name="tinybert-6x768", recipe="tinybert6", by_task=PLAIN_SST2),
+    Arm(name="mobilebert-12", recipe="mobilebert", by_task=PLAIN_SST2),
+    Arm(name="house-4x384", recipe="house", layers=4, hidden_size=384, by_task=PLAIN_SST2),
+    Arm(name="static", recipe="static"),
 )
 
 CORPUS = {
@@ -295,6 +311,21 @@ EXPERIMENTS = {
         arms=BEST_ARMS, tasks=("mrpc", "stsb", "snips-intents", "snips", "clinc150", "sst2"),
         teacher=BARE, valid=False,
     ),
+    "base": Experiment(
+        arms=BASE_ARMS, tasks=("mrpc", "stsb", "clinc150", "sst2"), seeds=(0,), teacher=BARE,
+        valid=False, base=True,
+    ),
+    "questions": Experiment(
+        arms=tuple(arm for arm in BEST_ARMS if arm.undistilled), tasks=("policyqa",), teacher=BARE,
+        valid=False,
+    ),
+    **{
+        f"joined-{how}": Experiment(
+            arms=(replace(SHORT, windows=how == "windows"),), tasks=("joined",),
+            teacher=replace(BARE, settings=SHORT.settings, windows=how == "windows"), valid=False,
+        )
+        for how in ("cut", "windows")
+    },
     "teachers": Experiment(
         arms=(BARE, replace(BARE, name="plain", settings={"stages.linear": "null"})),
         tasks=("mrpc", "stsb", "snips-intents", "snips", "clinc150", "sst2"), teacher=BARE,

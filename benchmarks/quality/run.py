@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from alembert.api import builtin_teacher
-from benchmarks.lab import results
+from benchmarks.lab import base_size, results
 from benchmarks.lab.data import split_files
 from benchmarks.lab.results import Row
 from benchmarks.lab.workers import Used, measured
@@ -58,6 +58,8 @@ class Place:
         if name in self.models:
             return self.models[name]
         if name == "pretrained":
+            if self.pretrained is None and self.experiment.base:
+                return str(base_size.made(self.out))
             return self.pretrained or builtin_teacher()
         arm, root, on = CORPUS.get(name), self.out, "corpus"
         if name == "teacher":
@@ -105,7 +107,7 @@ def command(arm: Arm, task: str, seed: int, place: Place) -> list[str]:
         sizes = {"layers": arm.layers, "hidden-size": arm.hidden_size, "vocabulary": arm.vocabulary}
         for option, size in sizes.items():
             words += [f"--{option}", str(size)] if size is not None else []
-    words += place.files(arm, task)
+    words += [*place.files(arm, task), *(["--windows"] if arm.windows else [])]
     for name, value in {**arm.settings, **arm.by_task.get(task, {}), **place.settings}.items():
         words += ["--set", f"{name}={value}"]
     return [*words, "--seed", str(seed)]
@@ -128,6 +130,10 @@ def outcome(out: Path) -> Row:
     stages = [json.loads(path.read_text()) for path in sorted(out.glob("stages/*/facts.json"))]
     name, free = metrics.get("metric"), metrics.get("baselines", {})
     beside = {role: metrics[role][name] for role in ("deployed", "undistilled") if role in metrics}
+    roles = ("student", "teacher", "deployed", "undistilled")
+    of_role = {role: metrics.get(role, {}).get("exact_match") for role in roles}
+    if any(value is not None for value in of_role.values()):  # of questions
+        beside["exact_match"] = of_role
     times = out / "bench.json"
     if times.is_file():
         rows = json.loads(times.read_text())["rows"]
@@ -186,7 +192,9 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--corpus", help="text of the arms that learn from a corpus")
-    parser.add_argument("--pretrained", help="default: the model that the quickstart brings")
+    parser.add_argument(
+        "--pretrained", help="default: the model that the quickstart brings, or of base size"
+    )
     parser.add_argument("--teachers", type=Path, help="holds TASK/teacher-SEED; default: OUT")
     parser.add_argument("--teacher-seed", type=int, help="one teacher for all seeds, of this one")
     parser.add_argument("--models", nargs="+", default=[], metavar="ARM=FOLDER")

@@ -90,9 +90,13 @@ class Place:
         value = metrics["student"][metrics["metric"]]
         return {"value": value, "mb": megabytes(home / "student")}
 
+    def file(self, name: str) -> Path:
+        """Where the row of a model is kept."""
+        return self.at / "rows" / f"{name}.json"
+
     def row(self, name: str, make: Callable[[], Row]) -> None:
         """Make a model and keep its row, where there is none."""
-        file = self.at / "rows" / f"{name}.json"
+        file = self.file(name)
         if file.is_file():
             return
         began = time.process_time()
@@ -123,15 +127,15 @@ def distilled(
     place: Place, teachers: Path, arms: Mapping[str, Settings], of_teacher: Settings
 ) -> None:
     """The teacher of one task, share and seed, its baselines, and its students by their names."""
+    left_out = set() if place.is_tags else {"no-window"}
+    left_out |= {"no-unlabelled"} if place.part.unlabelled is None else set()
+    names = [name for name in arms if name not in left_out]
+    if all(place.file(name).is_file() for name in ("teacher", *names)):
+        return
     home = place.teacher(teachers, of_teacher)
     rows_of_teacher(place, home)
-    for name, settings in arms.items():
-        part = name.removeprefix("no-")
-        if (part == "window" and not place.is_tags) or (
-            part == "unlabelled" and place.part.unlabelled is None
-        ):
-            continue
-        place.row(name, partial(place.student, name, home, settings))
+    for name in names:
+        place.row(name, partial(place.student, name, home, arms[name]))
 
 
 def tuned(place: Place, out: Path) -> Row:
@@ -153,6 +157,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
     parser.add_argument("--encoder", help="default: the model that the quickstart brings")
+    parser.add_argument("--known", type=Path, help="results.json of before, whose rows are taken")
     parser.add_argument("--only", choices=ONLY, help="default: both, where Model2Vec is installed")
     parser.add_argument("--without", nargs="*", choices=list(PARTS), default=[])
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe: NAME=VALUE")
@@ -167,6 +172,9 @@ def main() -> None:
     if not installed:
         print("Model2Vec is left out: it is not installed (model2vec[distill,train])")
     write(asked.out / "machine.json", machine())
+    for row in read_json(asked.known) if asked.known else ():
+        at = asked.out / row["task"] / f"{row['share']:g}-{row['seed']}"
+        write(at / "rows" / f"{row['model']}.json", row)
     for seed in asked.seeds:
         for task in asked.tasks:
             whole, _valid, test = split_files(asked.data, task)

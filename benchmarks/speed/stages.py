@@ -49,6 +49,9 @@ def batch_of(stage: Stage, rows: int, tokens: int) -> dict[str, torch.Tensor]:
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if stage.masking is not None:
         batch["labels"] = torch.where(torch.rand(rows, tokens) < 0.15, ids, -100)
+    if stage.segments:
+        batch["token_type_ids"] = torch.arange(tokens).expand(rows, -1) // (tokens // 2 + 1)
+        batch["next_sentence"] = torch.arange(rows) % 2
     return batch
 
 

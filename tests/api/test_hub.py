@@ -26,6 +26,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
+@pytest.mark.slow
 def test_a_model_is_pushed_with_its_export_and_its_card(
     hub: Hub, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

@@ -31,6 +31,7 @@ def weights(model: alembert.Model) -> bytes:
     return (model.path / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_notebook_needs_no_file_and_no_folder(tmp_path: Path, body: str) -> None:
     train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", seed=9)
     frame = pd.read_csv(train).rename(columns=RENAMED)
@@ -80,6 +81,7 @@ def test_rows_in_memory_make_the_weights_of_their_file_and_share_its_folder(
     assert len({model.folder for model in (first, *others)}) == 5
 
 
+@pytest.mark.slow
 def test_tune_and_search_have_folders_of_their_own_too(
     tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

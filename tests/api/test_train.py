@@ -49,6 +49,7 @@ def test_a_teacher_is_made_distilled_exported_and_predicts_as_its_export(
     assert [each.score for each in first] == pytest.approx([x.score for x in second], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_python_and_the_command_line_make_the_same_weights(
     tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

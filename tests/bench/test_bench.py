@@ -109,6 +109,7 @@ def measured(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.clock
+@pytest.mark.slow
 def test_models_and_backends_side_by_side(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_models_and_backends_side_by_side(
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_real_texts_are_timed_with_their_tokenisation_and_compared_with_any_row(
     here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -198,6 +200,7 @@ def test_masked_words_are_guessed_at_one_place_a_text(
         ("nothing", r"nothing: no such folder, and the hub cannot be reached"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_gets_one_line(
     line: str,
     says: str,

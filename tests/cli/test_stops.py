@@ -62,20 +62,27 @@ def test_a_cache_that_cannot_be_written_is_named(
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_a_text_of_100_kb_is_cut_and_that_is_said(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("long.csv").write_text(Path("train.csv").read_text() + "very good " * 10_000 + ",up\n")
     assert command(f"{DISTIL} --train long.csv", monkeypatch) == 0
     said = capsys.readouterr()
-    assert "1 of 61 texts are longer than 32 tokens and are truncated: --max-length\n" in said.out
+    assert (
+        "1 of 61 texts are longer than 32 tokens and are truncated: --max-length or --windows\n"
+        in said.out
+    )
     assert said.err == ""
     assert command("evaluate run --data long.csv --json", monkeypatch) == 0
     said = capsys.readouterr()
     assert re.fullmatch(r"\{[^\n]*\}\n", said.out)
     learnt, cut = said.err.splitlines()
     assert learnt.startswith("long.csv: run has learnt from these texts, so that its figures")
-    assert cut == "1 of 61 texts are longer than 32 tokens and are truncated: --max-length"
+    assert (
+        cut
+        == "1 of 61 texts are longer than 32 tokens and are truncated: --max-length or --windows"
+    )
 
 
 def full(function: Callable[..., Any], part: str) -> Callable[..., Any]:

@@ -12,7 +12,8 @@ from transformers import BertTokenizerFast
 from alembert.data.encoded import Encoded, concat
 from alembert.data.labels import Columns, find_columns
 from alembert.data.sources import glue
-from alembert.data.tasks import Task, encode, hold_out, infer_task, is_bio, texts_in
+from alembert.data.tasks import Task, encode, hold_out, infer_task, is_bio
+from alembert.data.texts.raw import texts_in
 from alembert.io.errors import UserError
 
 SENTIMENT = Dataset.from_dict({"text": ["good film", "bad"], "label": ["pos", "neg"]})

@@ -363,6 +363,7 @@ def test_a_new_export_takes_the_place_of_the_old_one(
     assert left == ["mine.txt", "model.onnx"]
 
 
+@pytest.mark.slow
 def test_openvino_answers_as_torch_does_and_int8_needs_texts(
     news: list[str], house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,6 +434,7 @@ def test_int8_embeddings_are_within_half_a_step_of_their_row(tmp_path: Path) -> 
     assert "Cast" not in kinds or kinds.count("Cast") == 1  # the mask's alone
 
 
+@pytest.mark.slow
 def test_a_part_that_int8_ruins_stays_in_fp32(
     news: list[str], tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -489,6 +489,7 @@ def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
         Session(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_megabyte_is_cut_or_windowed_in_seconds(folders: dict[str, Path]) -> None:
     tokens = []
 

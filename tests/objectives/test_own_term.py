@@ -172,7 +172,7 @@ def test_an_own_term_is_computed_beside_built_in_ones_with_what_they_read() -> N
     student, teacher = tiny("bert", "classification"), tiny("bert", "classification", seed=1)
     own = recipe("own:Contrastive", weight=2.0).stages[1].objective[0]
     module = Distillation(student, teacher, (own, HardLabels()), words=False)
-    assert module.reads == (Reads(frozenset({2}), logits=True), Reads(frozenset({2})))
+    assert module.reads == (Reads(hidden=frozenset({2}), logits=True), Reads(hidden=frozenset({2})))
     loss, values = module(batch)
     assert list(values) == ["own:Contrastive", "HardLabels"]
     torch.testing.assert_close(loss, 2 * values["own:Contrastive"] + values["HardLabels"])

@@ -264,7 +264,9 @@ def test_progressive_transfer_moves_its_layer_most_earlier_ones_little_later_one
     assert factor("student.embeddings.word_embeddings.weight") == 0.0
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize(
+    "name", [FAMILY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILY[1:])]
+)
 def test_the_whole_way_from_a_bert(tmp_path: Path, tokenizer: BertTokenizerFast, name: str) -> None:
     teacher = saved(tmp_path / "teacher", tokenizer, "classification")
     general = saved(tmp_path / "general", tokenizer)

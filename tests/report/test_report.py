@@ -226,6 +226,7 @@ def test_a_finetuned_model_stands_alone(home: Path) -> None:
     assert "student" not in text.partition("main")[2].casefold()
 
 
+@pytest.mark.slow
 def test_several_runs_share_a_page_and_their_teacher(
     home: Path, copied: Path, tmp_path: Path
 ) -> None:
@@ -705,6 +706,7 @@ def test_a_language_that_the_teachers_card_names_is_the_students(home: Path, cop
     assert data.license is None
 
 
+@pytest.mark.slow
 def test_a_page_of_two_runs_gives_each_its_own_rows_of_a_benchmark_of_both(
     home: Path, copied: Path
 ) -> None:

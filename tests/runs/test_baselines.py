@@ -86,6 +86,7 @@ def test_baselines_can_be_left_out_and_are_added_to_a_finished_run(
     assert run(job) == found  # with or without, it is the same run
 
 
+@pytest.mark.slow
 def test_the_python_call_makes_baselines_unless_they_are_refused(
     tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ def test_the_untaught_student_has_the_trimmed_vocabulary_too(
     assert "accuracy" in metrics["undistilled"]
 
 
+@pytest.mark.slow
 def test_an_untaught_student_of_a_corpus_learns_masked_words(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

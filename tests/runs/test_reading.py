@@ -15,6 +15,7 @@ TRAIN = "body;queue\n" + "".join(
 )
 
 
+@pytest.mark.slow
 def test_a_run_lists_what_it_left_out_and_counts_an_unseen_label_as_an_error(
     tmp_path: Path,
     tokenizer: BertTokenizerFast,

@@ -28,6 +28,7 @@ from alembert.runs.checks import check_teacher
 from alembert.runs.evaluate import judge
 from alembert.runs.job import Job
 from alembert.runs.run import run
+from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.runs.trim import required_ids, trim_model, with_rows
 from alembert.training.teacher import Teacher
 
@@ -215,4 +216,4 @@ def test_what_two_tokenizers_cannot_compare_is_refused_by_the_terms_name(
     said = f"student and .*teacher have different vocabularies: {term} of stage '{asked.name}'"
     shorter = asked.model_copy(update={"max_length": 32})
     with pytest.raises(UserError, match=said):
-        check_teacher(shorter, head, Teacher(teacher), "student", other)
+        check_teacher(shorter, head, Teacher(teacher), "student", EncodedTask(other, None))

@@ -558,7 +558,7 @@ def test_a_teacher_is_timed_on_one_thread(home: Path) -> None:
     before = torch.get_num_threads()
     teacher = str(home / "teacher")
     texts = sample(load_tokenizer(teacher))
-    twice = [Reference.of(teacher, "classification", 32).session] * 2
+    twice = [Reference.of(teacher, "classification", texts).session] * 2
     first, second = latency.in_turns(twice, texts)
     assert 0 < first < 1000
     assert 0 < second < 1000

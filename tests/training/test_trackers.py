@@ -76,6 +76,7 @@ def test_tensorboard_shows_the_curves_of_a_run(tmp_path: Path) -> None:
     assert {"s/learning_rate", "s/HardLabels", "s/gradient_norm"} <= {*events.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_mlflow_shows_the_curves_of_a_run_and_a_resumed_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_mlflow_shows_the_curves_of_a_run_and_a_resumed_one_goes_on(
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_wandb_keeps_a_run_here_in_its_offline_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from accelerate.state import AcceleratorState
+from support.questions import learnable
 from transformers import BertConfig
 
 from alembert.cli import main as cli
@@ -57,6 +58,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if task == "snips":
                 (home / "data" / task / f"{name}.conll").write_text("good B-x\nfilm O\n\n" * 9)
             (home / "data" / task / f"{name}.csv").write_text(text)
+            learnable(home / "data" / task / f"{name}.json")
     return home
 
 
@@ -276,8 +278,13 @@ def static_students(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.mark.slow
 def test_static_students_get_a_row_beside_what_they_are_compared_with(
-    static_students: Path,
+    static_students: Path, home: Path, tmp_path: Path
 ) -> None:
+    known = str(static_students / "results.json")
+    words = ["--seeds", "0", "--only", "students", "--tasks", "sst2", "--shares", "0.5"]
+    words += ["--without", "soft-labels", "--known", known]
+    called(static, str(home / "data"), str(tmp_path), str(tmp_path), *words)
+    assert not (tmp_path / "sst2/0.5-0/teacher").exists()  # all its rows are known
     rows = results.load(static_students / "results.json")
     models = {(row["task"], row["share"]): set[str]() for row in rows}
     for row in rows:

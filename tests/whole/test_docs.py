@@ -44,8 +44,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # several.md loads torch in each process; the others make many runs and exports
 SLOW = {
     "augment.md", "baselines.md", "bench.md", "deployed.md", "distilbert.md", "export.md",
-    "house.md", "mobilebert.md", "own.md", "predict.md", "questions.md", "report.md", "runs.md",
-    "search.md", "several.md", "tinybert.md", "trim.md", "uncertainty.md",
+    "house.md", "long.md", "mobilebert.md", "own.md", "predict.md", "questions.md", "recipes.md",
+    "report.md", "runs.md", "search.md", "serve.md", "several.md", "tinybert.md", "trim.md",
+    "uncertainty.md",
 }  # fmt: skip
 STEPS = 2
 LAUNCHERS = {

@@ -26,6 +26,7 @@ def compare(
     kind: str | None = None,
     skip_bad_rows: int = 0,
     fix_offsets: bool = False,
+    windows: bool = False,
     max_length: int | None = None,
     backend: str | None = None,
     metric: "str | Callable[..., float] | None" = None,
@@ -35,9 +36,9 @@ def compare(
 
     models are saved models, run folders or what functions here returned; MODEL:BACKEND is one in an
     exported backend, and a folder that has nothing but an export answers by that. columns, text,
-    text_pair, label and kind are as in `evaluate`, and slices names columns to measure by. Of each
-    text max_length tokens are read, by default the most that a run of these models read. Raises
-    UserError.
+    text_pair, label, kind and windows are as in `evaluate`, and slices names columns to measure by.
+    Of each text max_length tokens are read, by default the most that a run of these models read.
+    Raises UserError.
     """
     from alembert.evaluation.uncertainty.compared import compare
     from alembert.io.environment import LENGTH, recorded_length
@@ -48,6 +49,7 @@ def compare(
     files = labelled_files(data, {
         "columns": columns, "text": text, "text_pair": text_pair, "label": label, "kind": kind,
         "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,
+        "windows": windows,
     })  # fmt: skip
     metric, judged = metric_of({"metric": metric}), {}
     lengths = [recorded_length(_split(str(name))[0]) or LENGTH for name in models]

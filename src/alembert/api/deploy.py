@@ -44,6 +44,7 @@ def evaluate(
     kind: str | None = None,
     skip_bad_rows: int = 0,
     fix_offsets: bool = False,
+    windows: bool = False,
     slices: Sequence[str] = (),
     max_length: int | None = None,
     sequences: int = 2000,
@@ -53,7 +54,8 @@ def evaluate(
 
     data is a path or rows in memory, and columns names its text, text_pair and label. With the
     names of columns in slices, "slices" has the metric by each of their values and by length.
-    max_length is by default the one of the model's run, else 128 tokens.
+    max_length is by default the one of the model's run, else 128 tokens. windows reads long texts
+    in windows, as a model does that has learnt them so; others truncate them.
     Raises UserError, also where not exactly one of data and corpus is given.
     """
     from alembert.evaluation.uncertainty.resampling import Rows
@@ -70,6 +72,7 @@ def evaluate(
     files = labelled_files(data, {
         "columns": columns, "text": text, "text_pair": text_pair, "label": label, "kind": kind,
         "skip_bad_rows": skip_bad_rows, "fix_offsets": fix_offsets,
+        "windows": windows,
     })  # fmt: skip
     judged = judge(str(model), files, max_length, backend, sliced=slices)
     found: dict[str, Any] = dict(judged.metrics)
@@ -174,7 +177,7 @@ def open_session(
     model: str | Path,
     backend: str | None = None,
     threads: int | None = 1,
-    long: str = "cut",
+    long: str | None = None,
     max_length: int | None = None,
 ) -> "Session":
     """Open a model: by its export, or by torch where that is named or there is no export."""

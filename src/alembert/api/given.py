@@ -135,7 +135,7 @@ _KINDS: dict[str, Convert] = {
                      "seconds", "share", "coverage", "max_wait", "grace", "keep"), number),
     **dict.fromkeys(("cache_teacher", "export", "open_metrics", "int8", "openvino",
                      "attentions", "auto", "baselines", "with_undistilled", "scores",
-                     "fix_offsets"), flag),
+                     "fix_offsets", "windows"), flag),
     **dict.fromkeys(("track", "tries", "backends", "baseline", "cors", "slices"), texts),
     "teacher": model, "runs": files, "models": paths, "callbacks": objects, "columns": mapping,
     "settings": settings, "metric": metric, "recipe": recipe, "bench.threads": wholes,

@@ -44,6 +44,7 @@ class Texts(TypedDict, total=False):
     kind: str | None  # a key of data.tasks.METRICS; by default labels tell
     skip_bad_rows: int | None  # most rows that are left out where they cannot be read
     fix_offsets: bool | None  # of answers that are off by one or by white space
+    windows: bool | None  # of long texts, which are truncated without
     # chooses and is reported: a name, or one's own, as module:function or the function itself
     metric: "str | Callable[..., float] | None"
 
@@ -233,13 +234,12 @@ def files_of(given: Mapping[str, Any]) -> "Files | None":
         evaluation=None if share is not None else rest["eval"],
         unlabelled=given.get("unlabelled"),
         task=task,
-        text=columns["text"],
-        text_pair=columns["text_pair"],
-        label=columns["label"],
+        text=columns["text"], text_pair=columns["text_pair"], label=columns["label"],
         kind=given.get("kind"),
         fix_offsets=bool(given.get("fix_offsets")),
+        windows=bool(given.get("windows")),
         skip_bad_rows=given.get("skip_bad_rows") or 0,
-    )
+    )  # fmt: skip
     return files if share is None else with_share_apart(files, share)
 
 
@@ -255,7 +255,7 @@ def labelled_files(data: "Given", given: Mapping[str, Any]) -> "Files":
     return Files(
         train=Source(data, "data"), text=columns["text"], text_pair=columns["text_pair"],
         label=columns["label"], kind=given["kind"], fix_offsets=given["fix_offsets"],
-        skip_bad_rows=given["skip_bad_rows"],
+        skip_bad_rows=given["skip_bad_rows"], windows=bool(given.get("windows")),
     )  # fmt: skip
 
 

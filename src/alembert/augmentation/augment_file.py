@@ -29,7 +29,7 @@ from alembert.data.labels import Columns, find_columns
 from alembert.data.questions.answers import are_questions, holds_answers
 from alembert.data.questions.offsets import places_of
 from alembert.data.sources import read
-from alembert.data.tasks import texts_in
+from alembert.data.texts.raw import texts_in
 from alembert.io import checksums
 from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError

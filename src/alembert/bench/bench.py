@@ -117,7 +117,7 @@ def texts_of(file: str, text: str | None, text_pair: str | None) -> list[Text]:
     try:
         from alembert.data.labels import find_columns
         from alembert.data.sources import read
-        from alembert.data.tasks import asked_texts
+        from alembert.data.texts.raw import asked_texts
     except ModuleNotFoundError as error:
         raise UserError(f"--data needs {error.name}: pip install 'alembert[train]'") from error
     rows = read(file, "test")

@@ -22,6 +22,7 @@ def compare(
     kind: o.Kind = None,
     skip_bad_rows: o.SkipBadRows = None,
     fix_offsets: o.FixOffsets = None,
+    windows: o.Windows = None,
     max_length: o.AsTrained = None,
     backend: Annotated[
         str | None, option("--backend", "backend of all models: torch, onnx, int8 ...")
@@ -42,7 +43,7 @@ def compare(
     found = run_compare(
         models, data, text=text, text_pair=text_pair, label=label, kind=kind,
         skip_bad_rows=skip_bad_rows or 0, fix_offsets=fix_offsets or False, max_length=max_length,
-        backend=backend, metric=metric, slices=slices or (),
+        backend=backend, metric=metric, slices=slices or (), windows=windows or False,
     )  # fmt: skip
     gate = None if no_worse_by is None else found.no_worse_by(no_worse_by)
     verdict = {} if gate is None else {"passed": gate.passed, "verdict": str(gate)}

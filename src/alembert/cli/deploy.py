@@ -90,7 +90,10 @@ def predict(
         option("--backend", "backend: torch, onnx, int8 ...; default: the export's choice"),
     ] = None,
     threads: Annotated[int, option("--threads", "threads that the model runs on")] = 1,
-    long: Annotated[str, option("--long", "how long texts are read: cut or window")] = "cut",
+    long: Annotated[
+        str | None,
+        option("--long", "how long texts are read: cut or window; default: as they were learnt"),
+    ] = None,
     max_length: Annotated[
         int | None, option("--max-length", "most tokens of a text; default: the model's most")
     ] = None,

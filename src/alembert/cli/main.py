@@ -191,6 +191,7 @@ def evaluate_(
     kind: o.Kind = None,
     skip_bad_rows: o.SkipBadRows = None,
     fix_offsets: o.FixOffsets = None,
+    windows: o.Windows = None,
     slices: o.Slices = None,
     max_length: o.AsTrained = None,
     sequences: Annotated[int, option("--sequences", "corpus sequences to evaluate on")] = 2000,
@@ -205,7 +206,7 @@ def evaluate_(
     metrics = run_evaluate(
         model, data, corpus=corpus, text=text, text_pair=text_pair, label=label, kind=kind,
         skip_bad_rows=skip_bad_rows or 0, fix_offsets=fix_offsets or False, max_length=max_length,
-        sequences=sequences, backend=backend, slices=slices or (),
+        sequences=sequences, backend=backend, slices=slices or (), windows=windows or False,
     )  # fmt: skip
     if json_:
         typer.echo(json.dumps(metrics))

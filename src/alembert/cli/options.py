@@ -37,6 +37,10 @@ FixOffsets = Annotated[
     bool | None,
     option("--fix-offsets", "mend offsets of answers that are off by one or white space"),
 ]
+Windows = Annotated[
+    bool | None,
+    option("--windows", "read long texts in overlapping windows of --max-length, not cut them"),
+]
 Slices = Annotated[
     list[str] | None, option("--slice", "column to measure by, value by value; may be repeated")
 ]
@@ -79,6 +83,7 @@ OPTIONS: dict[str, Any] = {
     "kind": Kind,
     "skip_bad_rows": SkipBadRows,
     "fix_offsets": FixOffsets,
+    "windows": Windows,
     "metric": Annotated[
         TEXT, option("--metric", "metric that chooses and is reported: f1, f2, own module:function")
     ],

@@ -40,8 +40,8 @@ def _tune(out: Path, **given: Any) -> None:
 search = o.verb(
     _search,
     "teacher out max_latency_ms min_retention min_speedup train valid eval unlabelled task text "
-    "text_pair label kind skip_bad_rows fix_offsets metric length trials steps epochs recipes "
-    "vocabulary max_length seed precision serve",
+    "text_pair label kind skip_bad_rows fix_offsets windows metric length trials steps epochs "
+    "recipes vocabulary max_length seed precision serve",
     teacher=(Annotated[str, option("--teacher", "fine-tuned teacher: folder or hub id")], ...),
     max_latency_ms=(
         Annotated[o.NUMBER, option("--max-latency-ms", "most ms of a text in int8, one thread")],
@@ -84,7 +84,7 @@ search = o.verb(
 tune = o.verb(
     _tune,
     "recipe teacher train out tries trials valid unlabelled student layers hidden_size text "
-    "text_pair label kind skip_bad_rows fix_offsets metric epochs batch_size learning_rate "
+    "text_pair label kind skip_bad_rows fix_offsets windows metric epochs batch_size learning_rate "
     "max_length settings seed precision",
     train=(
         Annotated[str, option("--train", "labelled training texts: file, folder or hub id")],

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,17 +70,19 @@ def serve(
     ] = True,
 ) -> None:
     """Serve models over HTTP, with a playground at /, until stopped."""
-    _log_requests(access_log)
-    answer(
-        models, host=host, port=port, backend=backend, threads=threads, batch_tokens=batch_tokens,
-        max_requests=max_requests, max_wait=max_wait, max_inputs=max_inputs, max_body=max_body,
-        engine=engine, replicas=replicas, api_key=api_key, api_keys=api_keys, rate=rate,
-        open_metrics=open_metrics, grace=grace, cors=cors or (),
-    )  # fmt: skip
+    with _logged(access_log):
+        answer(
+            models, host=host, port=port, backend=backend, threads=threads,
+            batch_tokens=batch_tokens, max_requests=max_requests, max_wait=max_wait,
+            max_inputs=max_inputs, max_body=max_body, engine=engine, replicas=replicas,
+            api_key=api_key, api_keys=api_keys, rate=rate, open_metrics=open_metrics, grace=grace,
+            cors=cors or (),
+        )  # fmt: skip
 
 
-def _log_requests(wanted: bool) -> None:
-    """Prints a line of JSON a request on stdout, or none; no line stops the server."""
+@contextmanager
+def _logged(wanted: bool) -> Iterator[None]:
+    """Prints a line of JSON a request on stdout meanwhile, or none; no line stops the server."""
     for each in logging.getLogger("alembert").handlers:
         if isinstance(each, News):
             each.serves = True
@@ -88,3 +92,7 @@ def _log_requests(wanted: bool) -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO if wanted else logging.WARNING)
     log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -56,8 +56,8 @@ def _check(json_: bool, **given: Any) -> None:
 finetune = o.verb(
     _finetune,
     "model out train valid eval corpus task text text_pair label kind skip_bad_rows fix_offsets "
-    "metric epochs batch_size learning_rate max_length settings baselines slices callbacks track "
-    "seed seeds precision",
+    "windows metric epochs batch_size learning_rate max_length settings baselines slices callbacks "
+    "track seed seeds precision",
     model=(
         Annotated[str, typer.Argument(help="model to fine-tune: folder, hub id or builtin")],
         ...,
@@ -66,8 +66,8 @@ finetune = o.verb(
 distill = o.verb(
     _distill,
     "recipe teacher out train valid eval corpus unlabelled student general_teacher mlm vectors "
-    "layers hidden_size task text text_pair label kind skip_bad_rows fix_offsets metric epochs "
-    "batch_size learning_rate max_length settings vocabulary cache_teacher cache_top "
+    "layers hidden_size task text text_pair label kind skip_bad_rows fix_offsets windows metric "
+    "epochs batch_size learning_rate max_length settings vocabulary cache_teacher cache_top "
     "cache_precision export baselines with_undistilled slices callbacks track seed seeds precision",
     recipe=(
         Annotated[str, typer.Argument(help="a recipe's name or a YAML file; default: house")],
@@ -77,8 +77,8 @@ distill = o.verb(
 check = o.verb(
     _check,
     "train valid eval unlabelled teacher recipe student layers hidden_size task text text_pair "
-    "label kind skip_bad_rows fix_offsets metric epochs batch_size learning_rate max_length "
-    "settings seed precision json_",
+    "label kind skip_bad_rows fix_offsets windows metric epochs batch_size learning_rate "
+    "max_length settings seed precision json_",
     teacher=(
         Annotated[o.TEXT, option("--teacher", "model whose training is measured: folder, hub id")],
         None,

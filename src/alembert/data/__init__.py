@@ -8,9 +8,10 @@ the tags of spans), `tasks` infers the task, holds rows out and encodes them, `e
 and `splits` joins training, validation and evaluation files. `collate` draws the order of an
 epoch's batches, pads rows and masks tokens; `batches` gives the batch of a step as a function of
 (seed, step). `corpus` is the inner part for plain text of any size, `rowwise` that for rows which
-are read, answered and written, and `summary` says which task was read and counts its rows.
+are read, answered and written, `texts` that for texts as they are and for windows of
+long ones, and `summary` says which task was read and counts its rows.
 `intents` holds the data of the quickstart.
 
 For other rooms: sources, formats, files, tables, labels, forms, tasks, encoded, splits, collate,
-batches, corpus, rowwise, questions, summary.
+batches, corpus, rowwise, questions, texts, summary.
 """

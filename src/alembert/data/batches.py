@@ -13,7 +13,8 @@ from alembert.io.seeds import MASKS, ROW_MASKS, torch_seed
 class Rows(Protocol):
     """Encoded rows and their lengths."""
 
-    lengths: Any
+    @property
+    def lengths(self) -> Any: ...
 
     def __len__(self) -> int: ...
 
@@ -39,10 +40,11 @@ class Masked:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        ids = torch.tensor([self.rows[index]["input_ids"]])
+        row = self.rows[index]
+        ids = torch.tensor([row["input_ids"]])
         generator = torch.Generator().manual_seed(torch_seed(self.seed, ROW_MASKS, index))
         masked = self.masking({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, generator)
-        return {name: masked[name][0].tolist() for name in ("input_ids", "labels")}
+        return row | {name: masked[name][0].tolist() for name in ("input_ids", "labels")}
 
 
 @dataclass(kw_only=True)

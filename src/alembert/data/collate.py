@@ -64,7 +64,8 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
 
     input_ids, attention_mask and, where rows have them, token_type_ids are (B, T) long. labels are
     (B,) long for ids, (B,) float for scores, (B, C) float for 0/1 rows, and (B, T) long for tags,
-    padded with -100; windows of questions have spans (B, T) in their place. teacher_logits are
+    padded with -100; windows of questions have spans (B, T) in their place. Rows of two segments
+    have next_sentence (B,). teacher_logits are
     (B, C), or (B, T, C) for tags and windows; other teacher tensors are padded with 0 to the
     longest.
     """
@@ -81,6 +82,8 @@ def pad(rows: list[dict[str, Any]], pad_token_id: int, multiple: int = 1) -> dic
     }
     if "token_type_ids" in rows[0]:
         batch["token_type_ids"] = padded("token_type_ids", 0)
+    if "next_sentence" in rows[0]:
+        batch["next_sentence"] = torch.tensor([row["next_sentence"] for row in rows])
     if "spans" in rows[0]:
         batch["spans"] = padded("spans", IGNORED)
     if "labels" in rows[0]:

@@ -1,9 +1,9 @@
 """Encoded rows: the token ids and labels of a data set in a few flat arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     labels that the task has not, which no model can predict: their ids follow those of the task.
     """
 
+    whole_by: ClassVar[str] = "--max-length or --windows"  # the options that read all of a text
     input_ids: NDArray[np.int32]
     lengths: list[int]
     labels: NDArray[Any]
@@ -55,6 +56,29 @@ class Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     def count(self) -> int:
         """The number of texts."""
         return len(np.unique(self.texts))
+
+    @property
+    def whole(self) -> "Encoded":
+        """The rows, of which windows become one for each text."""
+        return self
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """The tokens of each text; of windows without those that they repeat."""
+        return np.asarray(self.lengths, np.int64)
+
+    @property
+    def beginnings(self) -> "Encoded":
+        """The rows, of which of windows the first of each text stays."""
+        return self
+
+    def of_texts(self, texts: NDArray[np.int64]) -> "Encoded":
+        """The rows of these texts, whose numbers ascend."""
+        return self.take(texts)
+
+    def joined(self, logits: Sequence[NDArray[np.float32]]) -> Any:
+        """Logits (N, C), or a list of (T, C) when `per_token`, of those of the rows."""
+        return list(logits) if self.per_token else np.stack(logits)
 
     @classmethod
     def further(cls, parts: Sequence["Encoded"]) -> dict[str, Any]:
@@ -117,7 +141,7 @@ def describe_cut(*parts: Encoded | None) -> str | None:
     total = sum(len(part) for part in rows)
     return (
         f"{cut:,} of {total:,} texts are longer than {longest} tokens and are truncated: "
-        "--max-length"
+        f"{rows[0].whole_by}"
     )
 
 
@@ -130,6 +154,22 @@ def tokenize(
     words: bool,
 ) -> Encoded:
     """Encodes texts or, if `words`, lists of words that have a list of label ids each."""
+    return in_parts(
+        texts, pairs, lambda batch, span: _part(batch, labels[span], words), tokenizer, max_length,
+        words,
+    )  # fmt: skip
+
+
+def in_parts(
+    texts: list[Any],
+    pairs: list[Any] | None,
+    part: Callable[[BatchEncoding, slice], Encoded],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    words: bool,
+    **how: Any,
+) -> Encoded:
+    """The rows that `part` makes of what the tokenizer, called so, returns for each slice."""
     parts = []
     with Work("tokenising", len(texts), "texts") as work:
         for span in _spans(texts, pairs):
@@ -140,8 +180,9 @@ def tokenize(
                 max_length=max_length,
                 is_split_into_words=words,
                 return_attention_mask=False,
+                **how,
             )
-            parts.append(_part(batch, labels[span], words))
+            parts.append(part(batch, span))
             work.n = span.stop
     return concat(*parts)
 
@@ -156,22 +197,27 @@ def _spans(texts: list[Any], pairs: list[Any] | None) -> Iterator[slice]:
             start, size = stop, 0
 
 
-def _part(batch: BatchEncoding, labels: Any, words: bool) -> Encoded:
-    encodings = batch.encodings
-    if encodings is None:
+def tokens_of(batch: BatchEncoding) -> dict[str, Any]:
+    """The fields of a batch's rows that are no labels: tokens, their types and the lengths."""
+    if batch.encodings is None:
         raise UserError("this tokenizer has no fast version; use a model that has one")
+    types = batch.get("token_type_ids")
+    return {
+        "input_ids": np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
+        "lengths": [len(encoding) for encoding in batch.encodings],
+        "token_type_ids": None
+        if types is None
+        else np.fromiter(chain.from_iterable(types), np.int8),
+    }
+
+
+def _part(batch: BatchEncoding, labels: Any, words: bool) -> Encoded:
+    fields, encodings = tokens_of(batch), batch.encodings or ()
     if words:
         rows = zip(encodings, labels, strict=True)
         labels = np.array([label for row in rows for label in _label_first_tokens(*row)], np.int32)
-    types = batch.get("token_type_ids")
-    return Encoded(
-        input_ids=np.fromiter(chain.from_iterable(batch["input_ids"]), np.int32),
-        lengths=[len(encoding) for encoding in encodings],
-        labels=labels,
-        token_type_ids=None if types is None else np.fromiter(chain.from_iterable(types), np.int8),
-        per_token=words,
-        truncated=sum(bool(encoding.overflowing) for encoding in encodings),
-    )
+    cut = sum(bool(encoding.overflowing) for encoding in encodings)
+    return Encoded(**fields, labels=labels, per_token=words, truncated=cut)
 
 
 def _label_first_tokens(encoding: Encoding, labels: list[int]) -> Iterator[int]:

@@ -18,22 +18,18 @@ from alembert.data.labels import Columns, find_columns, is_list
 from alembert.data.questions.answers import are_questions
 from alembert.data.sources import Given, Source
 from alembert.data.tasks import (
-    Asked,
     Task,
-    asked_texts,
     check_shape,
     encode,
     hold_out,
     infer_task,
-    readable_texts,
-    texts_in,
 )
+from alembert.data.texts.raw import RawRows, readable_texts
+from alembert.data.texts.windows import TextWindows
 from alembert.io.environment import recorded_files
 from alembert.io.errors import UserError
 
 log = logging.getLogger(__name__)
-
-ASKED = 200  # texts of test that are asked one by one, to time the answers
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -42,7 +38,8 @@ class Files:
 
     If task names a GLUE task, `train` is its folder, or HUB. `kind` is that of the task, which the
     labels tell by default, and `skips` takes the rows of all files that are left out, as many as
-    skip_bad_rows says. fix_offsets mends offsets of answers, as Form has it.
+    skip_bad_rows says. fix_offsets mends offsets of answers, as Form has it; windows reads long
+    texts in windows, where they are truncated without.
     """
 
     train: Source
@@ -55,6 +52,7 @@ class Files:
     label: str | None
     kind: str | None
     fix_offsets: bool
+    windows: bool
     skip_bad_rows: Skips
     _made: dict[tuple[object, ...], Labelled] = field(init=False, compare=False, repr=False)
 
@@ -71,6 +69,7 @@ class Files:
         label: str | None = None,
         kind: str | None = None,
         fix_offsets: bool = False,
+        windows: bool = False,
         skip_bad_rows: int | Skips = 0,
     ) -> None:
         if kind is not None and task is not None:
@@ -97,7 +96,8 @@ class Files:
             for role, each in given.items()
         }
         values |= {"task": task, "text": text, "text_pair": text_pair, "label": label}
-        values |= {"kind": Form(kind=kind).kind, "fix_offsets": fix_offsets, "skip_bad_rows": skips}
+        values |= {"kind": Form(kind=kind).kind, "fix_offsets": fix_offsets}
+        values |= {"windows": windows, "skip_bad_rows": skips}
         object.__setattr__(self, "_made", {})
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -143,10 +143,7 @@ class Files:
             return self
         words = [f"{option} {value}" for option, value in options.items() if value is not None]
         log.info(f"{self.train.name}: read as the run of {model} has it: {' '.join(words)}")
-        return Files(
-            train=self.train, text=text, text_pair=pair, label=label, kind=kind,
-            fix_offsets=self.fix_offsets, skip_bad_rows=self.skips,
-        )  # fmt: skip
+        return replace(self, text=text, text_pair=pair, label=label, kind=kind)
 
     def labelled(
         self, source: Source, known: Sequence[str] | None, form: Form | None = None
@@ -185,30 +182,12 @@ class Files:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         del values["_made"]
         values["skip_bad_rows"] = self.skips.most
-        new = {"kind": None, "fix_offsets": False, "skip_bad_rows": 0}  # not in runs of before
+        new = ("kind", "fix_offsets", "windows", "skip_bad_rows")  # not in runs of before
         return {
             name: value.identity if isinstance(value, Source) else value
             for name, value in values.items()
-            if name not in new or value != new[name]
+            if name not in new or value
         }
-
-
-@dataclass(frozen=True)
-class RawRows:
-    """Labelled rows before encoding, and the names of their columns."""
-
-    rows: Dataset
-    columns: Columns
-
-    @property
-    def texts(self) -> list[Asked]:
-        """The text, the pair of texts or the list of words of each row."""
-        parts = [texts_in(self.rows, name, "") for name in self.columns.texts]
-        return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
-
-    def sample(self, most: int = ASKED) -> list[Asked]:
-        """Return at most so many of the texts, drawn at random, as a user asks a model."""
-        return asked_texts(self.rows, self.columns, most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,10 +213,17 @@ class Splits:
     @property
     def labelled_train(self) -> Encoded:
         """The rows of train that `raw_train` has, in its order."""
+        if isinstance(self.train, TextWindows):  # labelled texts have the first numbers
+            return self.train.take(np.flatnonzero(self.train.of < len(self.rows)))
         places = np.arange(len(self.rows))
         if self.variants is not None:  # each row is followed by its variants
             places += np.searchsorted(np.sort(self.variants.of), places)
         return self.train.take(places)
+
+    @property
+    def windows(self) -> bool:
+        """Whether long texts are read in windows; questions have windows of their own."""
+        return isinstance(self.train, TextWindows)
 
 
 @dataclass(frozen=True)
@@ -275,6 +261,7 @@ def prepare(
 
     def encoded(rows: Any, where: Columns, source: Source, **how: bool) -> Encoded:
         check_shape(columns, is_list(train_rows, columns.text), where, rows, source.name)
+        how |= {"windows": files.windows}
         return encode(rows, task, where, tokenizer, max_length, source.name, **how)
 
     encoded_train = encoded(train_rows, columns, files.train)
@@ -326,7 +313,7 @@ def with_variants(
     if len(variants.of):
         more = encode(
             variants.rows, splits.task, splits.columns, tokenizer, max_length, source,
-            labelled=False,
+            labelled=False, windows=splits.windows,
         )  # fmt: skip
         numbers = np.concatenate((train.texts, variants.of[more.texts]))
         train = concat(train, more).take(np.argsort(numbers, kind="stable"))
@@ -344,5 +331,5 @@ def prepare_file(
     source = files.train.with_role("eval")
     read = files.labelled(source, known_labels)
     task = infer_task(read.rows, read.columns, source.name, read.known, metric, lenient=True)
-    data = encode(read.rows, task, read.columns, tokenizer, max_length, source.name, lenient=True)
-    return data, task
+    how = {"lenient": True, "windows": files.windows}
+    return encode(read.rows, task, read.columns, tokenizer, max_length, source.name, **how), task

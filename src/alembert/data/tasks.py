@@ -25,6 +25,8 @@ from alembert.data.questions.answers import holds_answers
 from alembert.data.questions.apart import contexts_apart
 from alembert.data.questions.windows import encode_questions, questions_in
 from alembert.data.sources import GLUE
+from alembert.data.texts.raw import texts_in
+from alembert.data.texts.windows import tokenize_windows
 from alembert.io.answers import ENDS, QUESTIONS, is_bio
 from alembert.io.errors import UserError
 from alembert.io.named import is_named
@@ -39,7 +41,6 @@ METRICS: dict[Kind, tuple[str, ...]] = {  # the first is the headline unless ano
 }
 KINDS = tuple(METRICS)
 HELD_OUT = 2000  # the most rows that are held out
-Asked = str | tuple[str, str] | list[str]  # a text, a pair, or the words of a text
 LOGITS = 100_000_000  # of few texts: 400 MB
 _BETA = re.compile(r"f(\d+(?:\.\d+)?)")
 _PRECISION = re.compile(r"recall@precision=(\d*\.?\d+)")
@@ -189,11 +190,13 @@ def encode(
     source: str,
     labelled: bool = True,
     lenient: bool = False,
+    windows: bool = False,
 ) -> Encoded:
     """Encodes rows into at most `max_length` token ids each, with ids or scores as labels.
 
-    Pairs are cut at the longer text. A tag is the label of its word's first token, and other tokens
-    have -100. Without `labelled` all labels are missing: -100, or NaN for floats.
+    Pairs are cut at the longer text; with `windows` a long text has several rows. A tag is the
+    label of its word's first token, and other tokens have -100. Without `labelled` all labels are
+    missing: -100, or NaN for floats.
     Raises UserError naming the row for an empty text and for a label the task does not know; with
     `lenient` only when many labels are such, and a few are the `unseen` ones of the rows.
     """
@@ -208,7 +211,11 @@ def encode(
     _check_count(texts, task, source)
     unseen: list[str] | None = [] if lenient else None
     labels = _labels(data, task, columns, source, unseen) if labelled else no_labels(texts, task)
-    rows = tokenize(texts, pairs, labels, tokenizer, max_length, task.kind == "tokens")
+    words, how = task.kind == "tokens", (tokenizer, max_length)
+    if windows:
+        rows: Encoded = tokenize_windows(texts, pairs, labels, *how, words, source)
+    else:
+        rows = tokenize(texts, pairs, labels, *how, words)
     return replace(rows, unseen=tuple(unseen or ()))
 
 
@@ -226,43 +233,6 @@ def _check_count(texts: list[Any], task: Task, source: str) -> None:
             f"{source}: {len(task.labels):,} different labels are too many for {len(texts):,} rows "
             "of such texts; name another column with --label"
         )
-
-
-def texts_in(data: Dataset, column: str, source: str) -> list[Any]:
-    """The texts, or lists of words, of a column. Raises UserError for an empty row or word."""
-    words = is_list(data, column)
-    values = data[column][:]
-    for row, value in enumerate(values, start=1):
-        if not value or None in value if words else value is None or not str(value).strip():
-            raise UserError(f"{source}, row {row}: {column!r} is empty; fill it or drop the row")
-    if words:
-        return [[str(word) for word in value] for value in values]
-    return [str(value) for value in values]
-
-
-def readable_texts(rows: Dataset, columns: Columns) -> tuple[str, ...]:
-    """Each row's text in readable form: words joined by spaces, a second text on a second line."""
-    parts = [rows[name][:] for name in columns.texts]
-    return tuple(
-        "\n".join(" ".join(part) if isinstance(part, list) else str(part) for part in row)
-        for row in zip(*parts, strict=True)
-    )
-
-
-def asked_texts(rows: Dataset, columns: Columns, most: int) -> list[Asked]:
-    """At most so many rows, drawn at random, as a model is asked; empty ones are left out."""
-    order = np.random.default_rng(0).permutation(len(rows))[:most]
-    chosen = rows.select(order.tolist())
-
-    def column(name: str) -> list[str]:
-        return ["" if each is None else str(each).strip() for each in chosen[name]]
-
-    if is_list(rows, columns.text):
-        return [[str(word) for word in words] for words in chosen[columns.text] if words]
-    if columns.text_pair is None:
-        return [text for text in column(columns.text) if text]
-    pairs = zip(column(columns.text), column(columns.text_pair), strict=True)
-    return [pair for pair in pairs if all(pair)]
 
 
 def check_shape(train: Columns, words: bool, other: Columns, rows: Any, source: str) -> None:

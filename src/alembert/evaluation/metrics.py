@@ -37,6 +37,7 @@ def metrics(task: Task, logits: Logits, data: Encoded) -> dict[str, float]:
     A metric of one's own, an F-beta or a recall at a precision is there if it is the task's.
     Raises UserError when no row has a label.
     """
+    data = data.whole
     if isinstance(data, Windows):
         values = spans.metrics(logits, data)
     elif task.kind == "tokens":
@@ -65,6 +66,7 @@ def labelled_rows(task: Task, logits: Logits, data: Encoded) -> Labelled:
 
     Of questions they have the scores of each answer.
     """
+    data = data.whole
     if isinstance(data, Windows):
         return spans.rows_of(logits, data)
     rows = np.concatenate([*logits]) if task.kind == "tokens" else np.asarray(logits)

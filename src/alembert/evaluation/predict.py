@@ -30,7 +30,9 @@ def predict(
     batch_size: int = 64,
     title: str = "predicting",
 ) -> Logits:
-    """Logits in float32, rows in the order of the data: (N, C), or for tags N arrays (T, C).
+    """Logits in float32, texts in the order of the data: (N, C), or for tags N arrays (T, C).
+
+    Those of a text's windows are joined; of questions each window has its own.
 
     model is a torch model, whose mode and device stay unchanged, or maps a padded batch to logits
     (B, C) or (B, T, C). Rows of similar length share a batch; `title` says whose answers they are
@@ -46,7 +48,8 @@ def predict(
             for i, row in zip(rows, forward(batch), strict=True):
                 logits[i] = row[: data.lengths[i]] if data.per_token else row
             work.update(len(rows))
-    return logits if data.per_token else np.stack(logits)
+    joined: Logits = data.joined(logits)
+    return joined
 
 
 def _forward(model: nn.Module, batch: dict[str, Tensor]) -> NDArray[np.float32]:

@@ -88,6 +88,7 @@ def predictions_of(
     that `more` logits are of. For tags, the words that both models read are stored. slices has the
     value of each of the texts in some columns.
     """
+    encoded = {name: rows.whole for name, rows in encoded.items()}
     if "teacher" not in logits:
         logits, encoded = {"model": logits["student"]}, {"model": encoded["student"]}
     data = encoded[student := next(reversed(encoded))]

@@ -26,7 +26,8 @@ from alembert.inference.engine import Engine, Ids, open_engine
 from alembert.inference.manifest import Manifest, Variant
 from alembert.io.errors import UserError
 from alembert.io.progress import above, counted
-from alembert.models.loading import label_names_of, load_tokenizer
+from alembert.models.checks import window_length
+from alembert.models.loading import label_names_of, load_config, load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
     if static.is_static(path):
         return export.export(path, (), None, max_length)
     backends = (*ALL, *["attentions"] * attentions)
-    files = files.as_trained(path)
+    files, window = files.as_trained(path), window_length(load_config(path), path)
+    files = replace(files, windows=window is not None)
+    max_length = window or max_length
     with export.prepared_export(path, backends, files, max_length) as (work, manifest):
         if work.kind in ("words", "encoder"):
             raise UserError(
@@ -116,7 +119,11 @@ def _measured(work: Export, manifest: Manifest, criterion: Criterion) -> Manifes
         fidelity.graph_inputs(pad([criterion.data[i]], criterion.pad), manifest.inputs)
         for i in order
     ]
-    times = timed(engines, texts)
+    windows = len(criterion.data) / criterion.data.count  # of a text, each of which is a row
+    times = {
+        name: {kind: ms * windows for kind, ms in found.items()}
+        for name, found in timed(engines, texts).items()
+    }
     variants = [
         replace(v, measured=measured[v.backend] | times[v.backend]) if v.backend in measured else v
         for v in manifest.variants

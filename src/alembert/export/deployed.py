@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from alembert.bench.interleaved import Answer, Timed, answer_of, further, time_in_turns
@@ -117,6 +118,7 @@ def time_run(
     texts: Sequence[Text],
     max_length: int,
     others: Mapping[str, Answer],
+    long: str = "cut",
 ) -> list[Row]:
     """Return rows of teacher, student and others, timed in turns from a text to its answer.
 
@@ -127,12 +129,13 @@ def time_run(
     lengths: list[int] = []
     try:
         for role, (model, path) in models.items():
-            session = session_of_loaded(model, path, max_length)
-            lengths = session.reader(texts, words=session.kind == "tokens").lengths
+            session = session_of_loaded(model, path, max_length, long)
+            rows = session.reader(texts, words=session.kind == "tokens")
+            lengths = np.bincount(rows.owners, weights=rows.lengths).astype(int).tolist()
             size = weights_mb(model_path(path))
             timed.append(_timed(session, role, "torch", size))
             if (exported := exports.get(role)) is not None:
-                timed += _variants(exported, role, session.max_length)
+                timed += _variants(exported, role, session.max_length, long)
         references = [each.name for each in timed if each.subject.model == TEACHER]
         return time_in_turns([*timed, *further(others)], texts, lengths, references)
     except UserError as error:
@@ -140,12 +143,13 @@ def time_run(
         return []
 
 
-def _variants(exported: Exported, role: str, max_length: int) -> list[Timed]:
+def _variants(exported: Exported, role: str, max_length: int, long: str) -> list[Timed]:
     sizes = {variant.backend: variant.size_mb for variant in exported.manifest.variants}
     return [
-        _timed(Session(exported.folder, name, max_length=max_length), role, name, sizes[name])
+        _timed(session, role, name, sizes[name])
         for name in (*BACKENDS, static.BACKEND)
         if name in sizes
+        for session in (Session(exported.folder, name, long=long, max_length=max_length),)
     ]
 
 

@@ -17,7 +17,8 @@ from alembert.data.collate import pad
 from alembert.data.encoded import Encoded
 from alembert.data.labels import find_columns, is_list
 from alembert.data.splits import Files
-from alembert.data.tasks import Kind, Task, encode, texts_in
+from alembert.data.tasks import Kind, Task, encode
+from alembert.data.texts.raw import texts_in
 from alembert.export import fidelity, layout, quantize, static
 from alembert.export import onnx as onnx_export
 from alembert.export.torch_session import Loaded, TorchEngine, described

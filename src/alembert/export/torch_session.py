@@ -25,7 +25,7 @@ from alembert.models.precision import torch_threads
 
 
 def torch_session(
-    path: str, threads: int | None = 1, long: str = "cut", max_length: int | None = None
+    path: str, threads: int | None = 1, long: str | None = None, max_length: int | None = None
 ) -> Session:
     """Return a Session on a saved model, a folder or a hub id, in eager torch and fp32.
 
@@ -37,14 +37,16 @@ def torch_session(
     return _session(model, path, facts, threads, long, max_length)
 
 
-def session_of_loaded(model: PreTrainedModel, path: str, max_length: int) -> Session:
+def session_of_loaded(
+    model: PreTrainedModel, path: str, max_length: int, long: str = "cut"
+) -> Session:
     """Return a Session on a model that was loaded from `path`, in torch on one thread."""
     facts = _facts(model, path)
-    return _session(model, path, facts, 1, "cut", min(max_length, facts.max_length))
+    return _session(model, path, facts, 1, long, min(max_length, facts.max_length))
 
 
 def _session(
-    model: PreTrainedModel, path: str, facts: Manifest, threads: int | None, long: str,
+    model: PreTrainedModel, path: str, facts: Manifest, threads: int | None, long: str | None,
     max_length: int | None,
 ) -> Session:  # fmt: skip
     folder = Path(loading.model_path(path))
@@ -94,6 +96,7 @@ def _facts(model: PreTrainedModel, path: str) -> Manifest:
         width=config.hidden_size,
         pooling=pooling_of(folder) if kind == "encoder" else "",
         null_threshold=_threshold(config) if kind == QUESTIONS else NEVER,
+        window_length=checks.window_length(config, path) or 0,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -45,8 +45,12 @@ def per_text(rows: Rows, engine: Forward, tokens: int) -> Floats:
     logits = np.stack(values)
     if len(lengths) == rows.texts:
         return logits
+    return mean_of_windows(logits, lengths, np.flatnonzero(np.diff(rows.owners, prepend=-1)))
+
+
+def mean_of_windows(logits: Floats, lengths: Sequence[int], starts: Sequence[int] | Any) -> Floats:
+    """The mean logits (texts, C) of texts whose windows begin at `starts`, weighted by tokens."""
     weights = np.array(lengths, np.float32)[:, None]
-    starts = np.flatnonzero(np.diff(rows.owners, prepend=-1))
     mean = np.add.reduceat(logits * weights, starts) / np.add.reduceat(weights, starts)
     return mean.astype(np.float32)
 

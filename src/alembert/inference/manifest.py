@@ -70,6 +70,7 @@ class Manifest:
     vocabulary: int = 0  # the size of the model's vocabulary; 0 in older files, as is width
     width: int = 0  # the hidden size, which is that of an encoder's vectors
     null_threshold: float = NEVER  # of questions: how much better "no answer" has to be
+    window_length: int = 0  # tokens of the windows in which it has learnt long texts; 0: truncated
 
     def variant(self, backend: str | None, folder: Path) -> Variant:
         """The variant of a backend, by default the chosen one; UserError if there is none."""
@@ -101,6 +102,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest: Manifest = _made(Manifest, content)
         if manifest.kind not in KINDS or not 0 < manifest.max_length <= LONGEST:
             raise ValueError(f"kind {manifest.kind!r}, max_length {manifest.max_length}")
+        if not 0 <= manifest.window_length <= manifest.max_length:
+            raise ValueError(f"window_length {manifest.window_length}")
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}): export the model again") from error
     for variant in manifest.variants:

@@ -48,7 +48,7 @@ class Session:
         folder: str | Path,
         backend: str | None = None,
         threads: int | None = 1,
-        long: str = "cut",
+        long: str | None = None,
         max_length: int | None = None,
         tokens_per_batch: int = 512,
         *,
@@ -59,16 +59,20 @@ class Session:
 
         backend is one of manifest.BACKENDS, by default the one that export chose. threads=None
         uses all cores. long is "cut" (at max_length) or "window": windows that overlap by a
-        quarter, averaged by tokens. facts and engine are given for a model that is not exported.
+        quarter, averaged by tokens. By default long texts are read as the model has learnt them,
+        and max_length is that of its windows, or else the most that it takes. facts and engine are
+        given for a model that is not exported.
         Raises UserError for a folder or a value that is not valid.
         """
         root = facts_of.exported_folder(folder)
         self.facts = facts or facts_of.read_manifest(root)
+        long = long or ("window" if self.facts.window_length else "cut")
         if long not in ("cut", "window"):
             raise UserError(f"long {long!r}: choose cut or window")
         if tokens_per_batch < 1:
             raise UserError(f"tokens_per_batch {tokens_per_batch}: must be 1 or more")
-        self.max_length = self.facts.max_length if max_length is None else max_length
+        most = (self.facts.window_length if long == "window" else 0) or self.facts.max_length
+        self.max_length = most if max_length is None else max_length
         if not 0 < self.max_length <= self.facts.max_length:
             raise UserError(
                 f"max_length {self.max_length}: the model takes 1 to {self.facts.max_length} tokens"

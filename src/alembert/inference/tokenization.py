@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from alembert.inference.engine import Ids
 from alembert.inference.texts import check_unicode, checked, checked_words, named
 from alembert.io import checksums
-from alembert.io.answers import Text
+from alembert.io.answers import Text, places_in_windows, too_long_for_windows, windows_share
 from alembert.io.errors import UserError
 from alembert.io.parsing import json_of
 
@@ -55,25 +55,9 @@ class Rows:
     ) -> list[dict[Hashable, tuple[int, int]]]:
         """For each text, {key: (row, column) of its first token}, in the order of the text.
 
-        keys returns the key of each token of a row, or None. Among several windows, the one where
-        the token has the most context on its shorter side is taken.
+        keys returns the key of each token of a row, or None.
         """
-        positions: list[dict[Hashable, tuple[int, int]]] = [{} for _ in range(self.texts)]
-        contexts: dict[tuple[int, Hashable], int] = {}
-        for row, (encoding, owner) in enumerate(zip(self.encodings, self.owners, strict=True)):
-            size = len(encoding)
-            begins = row == 0 or self.owners[row - 1] != owner
-            ends = row + 1 == len(self.owners) or self.owners[row + 1] != owner
-            previous = None
-            for column, key in enumerate(keys(encoding)):
-                if key is not None and key != previous:
-                    left, right = column, size - 1 - column
-                    context = min(size if begins else left, size if ends else right)
-                    if context > contexts.get((owner, key), -1):
-                        contexts[owner, key] = context
-                        positions[owner][key] = (row, column)
-                previous = key
-        return positions
+        return places_in_windows(list(map(keys, self.encodings)), self.owners, self.texts)
 
 
 def batch_of(encodings: "Sequence[Encoding | Cut]") -> Ids:
@@ -111,12 +95,12 @@ class Reader:
             raise UserError(
                 f"{path}: cannot be read ({error}): save the tokenizer again"
             ) from error
-        length = max_length - tokenizer.num_special_tokens_to_add(is_pair=True)
-        if length < 2:
+        specials = tokenizer.num_special_tokens_to_add(is_pair=True)
+        if max_length - specials < 2:
             raise UserError(f"max_length {max_length}: no token fits beside the special tokens")
         # the side on which training truncated; windows cover the whole text
         side = "right" if windows else _side(folder, tokenizer)
-        stride = length // 4 if windows else 0
+        stride = windows_share(max_length, specials) if windows else 0
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length, stride=stride, direction=side)
         self.tokenizer = tokenizer
@@ -173,10 +157,7 @@ class Reader:
 
     def _check_pairs(self, texts: Sequence[Text], first: int) -> None:
         for number, text in enumerate(texts, start=first + 1):
-            # windows of both texts are paired with each other, unless one text has a single window
-            if isinstance(text, str) or min(map(len, text)) < self.max_length // 2 - 2:
-                continue
-            if len(text[0]) * len(text[1]) > (20 * self.max_length) ** 2:
+            if too_long_for_windows(text, self.max_length):
                 raise UserError(
                     f"{named(text, number)}: both texts of the pair are too long for windows: cut "
                     "them"

@@ -1,17 +1,19 @@
 """Texts and the types of a model's answers, which every room shares, and the tags of spans."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from alembert.io.errors import UserError
 
 QUESTIONS: Final = "question answering"  # the kind of task whose answers are spans of a context
 ENDS = ("start", "end")  # its labels: the two logits of a token
 QUESTION, LEAST = 64, 8  # tokens of a question that are read, and of a window without special ones
+WINDOW = "window_length"  # the field of a model's config: tokens of a window, if it reads windows
 NEVER = 1e9  # the threshold with which "no answer" is never given
 
+K = TypeVar("K", bound=Hashable)  # the key of a token
 Text = str | Sequence[str]  # a text, a pair of texts, or the words of a text
 Texts = Text | Iterable[Text]  # a str, or a tuple that is a pair, is a single text
 
@@ -157,3 +159,48 @@ def window_sizes(max_length: int, specials: int, overlap: int | None = None) -> 
         )
     most = min(QUESTION, room // 2)
     return most, min(max_length // 3 if overlap is None else overlap, (room - most) // 2)
+
+
+def windows_share(max_length: int, specials: int) -> int:
+    """The tokens that neighbouring windows of a long text share: a quarter.
+
+    specials are the special tokens of a pair of texts.
+    """
+    return (max_length - specials) // 4
+
+
+def too_long_for_windows(pair: Text, max_length: int) -> bool:
+    """Whether both texts of a pair are so long that too many pairs of windows would be made.
+
+    The windows of both are paired with each other, unless one text has a single window.
+    """
+    if isinstance(pair, str) or min(map(len, pair)) < 2 * max_length:
+        return False
+    return len(pair[0]) * len(pair[1]) > (20 * max_length) ** 2
+
+
+def places_in_windows(
+    keys: Sequence[Sequence[K | None]], owners: Sequence[int], texts: int
+) -> list[dict[K, tuple[int, int]]]:
+    """For each text, {key: (row, column) of its first token}, in the order of the text.
+
+    keys has those of each row's tokens, or None, and owners the number of each row's text; the rows
+    of a text lie one after the other. Among several windows, the one where the token has the most
+    context on its shorter side is taken.
+    """
+    places: list[dict[K, tuple[int, int]]] = [{} for _ in range(texts)]
+    contexts: dict[tuple[int, K], int] = {}
+    for row, (of_row, owner) in enumerate(zip(keys, owners, strict=True)):
+        size = len(of_row)
+        begins = row == 0 or owners[row - 1] != owner
+        ends = row + 1 == len(owners) or owners[row + 1] != owner
+        previous = None
+        for column, key in enumerate(of_row):
+            if key is not None and key != previous:
+                left, right = column, size - 1 - column
+                context = min(size if begins else left, size if ends else right)
+                if context > contexts.get((owner, key), -1):
+                    contexts[owner, key] = context
+                    places[owner][key] = (row, column)
+            previous = key
+    return places

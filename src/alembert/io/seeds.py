@@ -2,7 +2,7 @@
 
 import numpy as np
 
-ORDER, MASKS, ROW_MASKS, DROPOUT, BOOTSTRAP, MIXED = range(6)  # the streams of draws
+ORDER, MASKS, ROW_MASKS, DROPOUT, BOOTSTRAP, MIXED, SEGMENTS = range(7)  # the streams of draws
 
 
 def sequence(seed: int, stream: int, *numbers: int) -> np.random.SeedSequence:

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from alembert.io.answers import WINDOW
 from alembert.io.errors import UserError
 from alembert.io.files import inside, read_json
 from alembert.models.architectures import bottlenecked, offset
@@ -126,6 +127,20 @@ def positions(config: PreTrainedConfig) -> int:
             "a BERT, DistilBERT, RoBERTa, ELECTRA, MobileBERT, ModernBERT or the like"
         )
     return int(length) - offset(config)
+
+
+def window_length(config: PreTrainedConfig, who: str) -> int | None:
+    """The tokens of the windows in which a model has learnt long texts; None where it cuts them.
+
+    Raises UserError where its config has no such number there.
+    """
+    found = getattr(config, WINDOW, None)
+    if found is None or (type(found) is int and 0 < found <= positions(config)):
+        return found
+    raise UserError(
+        f"{who}: {WINDOW} in its config.json is {found!r} and has to be a number of tokens, 1 to "
+        f"{positions(config)}: fix it, or take it out"
+    )
 
 
 def check_length(max_length: int, config: PreTrainedConfig, who: str) -> None:

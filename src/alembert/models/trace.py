@@ -11,13 +11,21 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from alembert.io.errors import UserError
-from alembert.models.architectures import anatomy, ends, inputs_of, known, layers, vocabulary_matrix
+from alembert.models.architectures import (
+    anatomy,
+    depth,
+    ends,
+    inputs_of,
+    known,
+    layers,
+    vocabulary_matrix,
+)
 from alembert.models.logits import TopK, VocabularyLogits, logits_in
 
 Batch = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reads:
     """The tensors that an objective reads of a model. Layers count from 1; hidden[0]: embedding."""
 
@@ -25,14 +33,16 @@ class Reads:
     attention: frozenset[int] = frozenset()  # layers whose queries, keys and values are read
     logits: bool = False  # of a task head
     vocabulary: str = ""  # logits over the vocabulary: "" none, "masked" or "all" real tokens
+    first: bool = False  # the first token after the last layer
 
     def __or__(self, other: "Reads") -> "Reads":
         rows = self.vocabulary, other.vocabulary
         return Reads(
-            self.hidden | other.hidden,
-            self.attention | other.attention,
-            self.logits or other.logits,
-            "all" if "all" in rows else rows[0] or rows[1],
+            hidden=self.hidden | other.hidden,
+            attention=self.attention | other.attention,
+            logits=self.logits or other.logits,
+            vocabulary="all" if "all" in rows else rows[0] or rows[1],
+            first=self.first or other.first,
         )
 
     @property
@@ -51,6 +61,8 @@ class Trace:
     values: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None  # (B, C), or (B, T, C) of tokens
     vocabulary: VocabularyLogits | None = None
+    first: Tensor | None = None  # (B, H)
+    next_sentence: Tensor | None = None  # logits (B, 2) of `first`: the next one, another
     top_k: TopK | None = None  # of a recorded teacher trace, in place of vocabulary
 
     def scaled(self, layer: int, heads: int | None = None) -> tuple[Tensor, Tensor]:
@@ -90,6 +102,11 @@ def trace(model: PreTrainedModel, batch: Batch, reads: Reads) -> Trace:
     head runs, and no layer after the deepest one read. Raises UserError naming an architecture
     that cannot be read.
     """
+    if reads.first:
+        last = depth(model.config)
+        found = trace(model, batch, replace(reads, hidden=reads.hidden | {last}, first=False))
+        kept = {layer: states for layer, states in found.hidden.items() if layer in reads.hidden}
+        return replace(found, hidden=kept, first=found.hidden[last][:, 0])
     inputs = {name: batch[name] for name in inputs_of(model) if name in batch}
     if not known(model.config) and (reads.hidden or reads.attention):
         return _output_hidden_states(model, batch, inputs, reads)

@@ -133,6 +133,25 @@ class LogitsMSE(Term):
         )
 
 
+class NextSentence(Term):
+    """Whether the second segment of a sequence follows the first (MobileBERT, section 3.4; BERT).
+
+    Only on a corpus, whose batches then have two segments a sequence (data.segments) and
+    `next_sentence` (B,): 0 where the second is the next one, 1 where it is another sequence's. The
+    linear layer that reads the first token is trained with the student and not saved with it.
+    """
+
+    kind: Literal["NextSentence"] = "NextSentence"
+    over: ClassVar[str] = "texts"
+
+    def reads(self, pairs: Pairs, corpus: bool) -> tuple[Reads, Reads]:
+        return Reads(first=True), Reads()
+
+    def __call__(self, student: Trace, teacher: Trace, pairs: Pairs, batch: Batch) -> Tensor:
+        assert student.next_sentence is not None
+        return functional.hard_labels(student.next_sentence, batch["next_sentence"])
+
+
 def _logits(trace: Trace) -> Tensor:
     assert trace.logits is not None
     return trace.logits

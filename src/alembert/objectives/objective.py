@@ -12,7 +12,7 @@ from alembert.io.named import is_named
 from alembert.models.layer_map import Pairs
 from alembert.models.trace import Batch, Reads, Trace
 from alembert.objectives import fused_linear, own
-from alembert.objectives.label_terms import HardLabels, LogitsMSE, SoftLabels
+from alembert.objectives.label_terms import HardLabels, LogitsMSE, NextSentence, SoftLabels
 from alembert.objectives.layer_terms import (
     AttentionKL,
     AttentionMSE,
@@ -27,6 +27,7 @@ BuiltIn = Annotated[
     HardLabels
     | SoftLabels
     | LogitsMSE
+    | NextSentence
     | HiddenCosine
     | HiddenMSE
     | AttentionMSE

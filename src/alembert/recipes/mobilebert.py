@@ -7,14 +7,14 @@ from transformers import PreTrainedConfig
 from alembert.io.errors import UserError
 from alembert.models.architectures import bottlenecked, offset
 from alembert.models.layer_map import Pairs, layer_map
-from alembert.objectives.label_terms import HardLabels, SoftLabels
+from alembert.objectives.label_terms import HardLabels, NextSentence, SoftLabels
 from alembert.objectives.layer_terms import AttentionKL, FeatureMap
 from alembert.objectives.objective import Objective
 from alembert.recipes.schema import Init, Masking, Recipe, Stage, replaced
 from alembert.recipes.stages import LABELS, on_corpus, on_task
 
 PAPER = "MobileBERT: a compact task-agnostic BERT for resource-limited devices (arXiv 2004.02984)"
-PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"))
+PRETRAINING = (HardLabels(weight=0.5), SoftLabels(weight=0.5, rows="masked"), NextSentence())
 HIDDEN_SIZE = 512  # the greatest width between layers where no --hidden-size is set
 HEAD_SIZE = 12  # thinner heads are widened to this many dimensions
 NETWORKS = 4  # feed-forward networks of a layer
@@ -161,7 +161,8 @@ def _recipe(
         deviations=(
             "feature map: squared error of normalised states and attention only; the authors' code "
             "adds gaps of means and variances, with a slip in both",
-            "pre-training: no next-sentence prediction",
+            "next sentences: a sequence of the corpus is cut in two, and half of them get a piece "
+            "of another sequence of the batch; the authors draw other documents beforehand",
             "batches of 256 at 7e-4, since layers and the MLM head start fitted, in "
             "progressive transfer a tenth of it for earlier layers; the paper's, drawn at random, "
             "have 2,048 at 1.5e-3, there 4.5e-3 and 4.5e-4",
@@ -199,7 +200,7 @@ def _progressive(pairs: Pairs, depth: int, embeddings: bool) -> Stage:
 
 
 def pretraining(learning_rate: float, objective: Objective = PRETRAINING) -> Stage:
-    """Return the stage of MLM and soft labels, to which a paper may add its layers' losses."""
+    """Return the stage of MLM, soft labels and next sentences; a recipe may add layers' losses."""
     masking = Masking(rare_words=0.0)
     return on_corpus("pretraining", objective, learning_rate, masking=masking)
 

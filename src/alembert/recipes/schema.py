@@ -142,6 +142,11 @@ class Stage(_Frozen):
         return any(read.logits or read.vocabulary for read in reads)
 
     @property
+    def segments(self) -> bool:
+        """Whether a term reads if a sequence's second segment follows its first."""
+        return any(term.kind == "NextSentence" for term in self.terms)
+
+    @property
     def terms(self) -> Objective:
         """All terms, those of alternatives too."""
         return (*self.objective, *(term for each in self.alternatives for term in each))

@@ -179,7 +179,8 @@ def _limits(run: RunRecord, student: Entry) -> str:
         "regression": "For scoring texts like those it was trained on.",
         "tokens": "For tagging the words of texts like those it was trained on.",
     }.get(str(task), "A general model: fine-tune it for a task before use.")
-    limits = [f"It was trained on texts of at most {run.max_length} tokens."]
+    longer = ", and longer ones in windows of so many" * bool(run.files.get("windows"))
+    limits = [f"It was trained on texts of at most {run.max_length} tokens{longer}."]
     if run.teacher:
         limits.append("It imitates its teacher, with its mistakes and biases.")
     if student.metric is None:

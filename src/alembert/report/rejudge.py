@@ -3,7 +3,8 @@
 from alembert.data.forms import Form
 from alembert.data.sources import HUB
 from alembert.data.splits import Files
-from alembert.data.tasks import encode, infer_task, readable_texts
+from alembert.data.tasks import encode, infer_task
+from alembert.data.texts.raw import readable_texts
 from alembert.evaluation import predict
 from alembert.evaluation.predictions import Predictions, predictions_of
 from alembert.io.errors import UserError
@@ -27,6 +28,7 @@ def predict_again(run: RunRecord) -> Predictions:
         train=train, evaluation=evaluation, task=files["task"], text=files["text"],
         text_pair=files["text_pair"], label=files["label"], kind=files.get("kind"),
         fix_offsets=files.get("fix_offsets", False), skip_bad_rows=files.get("skip_bad_rows", 0),
+        windows=bool(files.get("windows")),
     )  # fmt: skip
     assert given.test is not None
     source, known = given.test.name, label_names_of(load_config(str(student)))
@@ -40,7 +42,10 @@ def predict_again(run: RunRecord) -> Predictions:
     for role, path in (("teacher", run.teacher), ("student", str(student))):
         if path is not None and (role == "student" or "teacher" in run.metrics):
             encoder = load_tokenizer(path)
-            data[role] = encode(rows, task, columns, encoder, run.max_length, source, lenient=True)
+            data[role] = encode(
+                rows, task, columns, encoder, run.max_length, source, lenient=True,
+                windows=given.windows,
+            )  # fmt: skip
             model, pad = load_model(path, task.kind), int(encoder.pad_token_id or 0)
             title = f"predicting again, {role}"
             logits[role] = predict.predict(model, data[role], pad, title=title)

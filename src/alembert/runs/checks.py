@@ -1,13 +1,19 @@
 """Checks of a run before its first stage: vocabularies, lengths, layers, precision, NaN."""
 
-from transformers import PreTrainedTokenizerBase
+import logging
 
 from alembert.initialization.student import describe_start, start_map
 from alembert.io.answers import QUESTIONS
 from alembert.io.errors import UserError
 from alembert.models.architectures import layerless
 from alembert.models.building import checked_config
-from alembert.models.checks import check_finite, check_length, check_precision, check_vocabulary
+from alembert.models.checks import (
+    check_finite,
+    check_length,
+    check_precision,
+    check_vocabulary,
+    window_length,
+)
 from alembert.models.loading import load_config
 from alembert.models.trace import Reads
 from alembert.objectives.term import ANY_PAIR
@@ -18,14 +24,16 @@ from alembert.runs.texts.encoded_task import EncodedTask
 from alembert.training.distillation import check_layers
 from alembert.training.teacher import Teacher, Teachers
 
+log = logging.getLogger(__name__)
+
 
 def check_teacher(
-    stage: Stage, head: str, teacher: Teacher, source: str, tokenizer: PreTrainedTokenizerBase
+    stage: Stage, head: str, teacher: Teacher, source: str, task: EncodedTask
 ) -> None:
     """Raise UserError for a teacher with too few positions or a vocabulary that terms cannot pair.
 
     `source` is the model that the run's tokenizer comes from. Logits of whole texts can be compared
-    across vocabularies; everything else is compared token by token.
+    across vocabularies; everything else, and windows of texts, only between the same tokens.
     """
     path = teacher.path
     check_length(stage.max_length, teacher.config, path)
@@ -36,7 +44,12 @@ def check_teacher(
         for term in stage.objective
         if not by_text or term.reads(ANY_PAIR, False)[1] not in of_texts
     ]
-    if paired and teacher.vocabulary != tokenizer.get_vocab():
+    if teacher.vocabulary != (vocabulary := task.tokenizer.get_vocab()) and task.windows:
+        raise UserError(
+            f"{source} and {path} have different vocabularies, by which windows begin at other "
+            "words: leave --windows out, or use a student made with this teacher's tokenizer"
+        )
+    if paired and teacher.vocabulary != vocabulary:
         soft = f", or --set 'stages.{stage.name}.objective=[{{kind: SoftLabels}}]'"
         raise UserError(
             f"{source} and {path} have different vocabularies: {paired[0]} of stage "
@@ -62,11 +75,12 @@ def check_job(job: Job, student_task: EncodedTask, teachers: Teachers) -> str:
         first_config = teachers[first].config
         line = describe_start(config, first_config)
         start_map(job.recipe.init.layers, config, first_config)
+    _warn_of_windows(job, student_task, teachers)
     for stage in job.stages:
         class_weights.with_class_weights(stage, student_task.splits)
         if path := job.imitated_teacher(stage):
             head, teacher = student_task.head(stage), teachers[path]
-            check_teacher(stage, head, teacher, source, student_task.tokenizer)
+            check_teacher(stage, head, teacher, source, student_task)
             check_precision(job.precision, teacher.config, path)
             where = f"stage '{stage.name}' of recipe '{job.recipe.name}'"
             check_layers(config, teacher.config, stage.objective, job.recipe.projections, where)
@@ -82,3 +96,15 @@ def check_job(job: Job, student_task: EncodedTask, teachers: Teachers) -> str:
         teachers.release_others(path)
         check_finite(teachers[path].model(head), path)  # a missing head raises UserError here
     return line
+
+
+def _warn_of_windows(job: Job, student_task: EncodedTask, teachers: Teachers) -> None:
+    """Warn where the task's teacher has learnt other windows of long texts than this run reads."""
+    if (path := job.task_teacher) is None:
+        return
+    learnt = window_length(teachers[path].config, path)
+    if learnt is not None and (not student_task.windows or learnt != job.max_length):
+        log.warning(
+            f"{path}: has learnt long texts in windows of {learnt} tokens, and reads other pieces "
+            f"of them here: give --windows --max-length {learnt}"
+        )

@@ -117,7 +117,9 @@ def evaluate_run(job: Job, texts: RunTexts) -> dict[str, Any]:
     rows, answers = list[Row](), baselines.answers_of(compared)
     if (len(models) > 1 or answers) and splits.raw_test is not None:
         asked = splits.raw_test.sample()
-        rows = deployed.time_run(models, exports, asked, job.max_length, answers)
+        rows = deployed.time_run(
+            models, exports, asked, job.max_length, answers, "window" if splits.windows else "cut"
+        )
         settings = {"batch": 1, "length": job.max_length, "texts": len(asked)}
         show.write(rows, settings, out / "bench.json")
     keep(out, [name for name in (FILE, "bench.json") if (out / name).is_file()])
@@ -205,18 +207,20 @@ def judge(
 ) -> Judged:
     """Return a saved model's logits on a labelled file, in torch or an exported backend.
 
-    max_length is the most tokens of a text, by default as many as the run of the model read.
+    max_length is the most tokens of a text, by default as many as the run of the model read; one
+    that has learnt long texts in windows reads them so.
     `metric` comes first of its metrics, and may be one's own, as module:function. sliced names the
     columns to slice by.
     """
-    max_length = max_length or recorded_length(path) or LENGTH
-    _warn_of_trained(path, files)
     config, tokenizer = load_config(path), load_tokenizer(path)
+    window = checks.window_length(config, path)
+    max_length = max_length or window or recorded_length(path) or LENGTH
+    _warn_of_trained(path, files)
     checks.check_length(max_length, config, path)
     checks.check_vocabulary(tokenizer, config, path)
     labels = label_names_of(config)
     slices.check(sliced, files.train.with_role("eval").rows.column_names, files.train.name)
-    files = files.as_trained(path)
+    files = replace(files.as_trained(path), windows=files.windows or window is not None)
     data, task = prepare_file(files, tokenizer, max_length, labels, metric)
     if cut := describe_cut(data):
         log.info(cut)

@@ -29,7 +29,7 @@ ENVIRONMENT = {
 FILES = {
     "train?": TEXT, "valid?": TEXT, "evaluation?": TEXT, "unlabelled?": TEXT, "task?": TEXT,
     "text?": TEXT, "text_pair?": TEXT, "label?": TEXT, "kind?": TEXT, "skip_bad_rows?": COUNT,
-    "fix_offsets?": FLAG,
+    "fix_offsets?": FLAG, "windows?": FLAG,
 }  # fmt: skip
 _PAIRS = {
     "retention?": (NUMBER, NUMBER), "difference?": (NUMBER, NUMBER),

@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from alembert.data.corpus.paragraphs import open_source
 from alembert.data.labels import find_columns
 from alembert.data.sources import read
-from alembert.data.tasks import texts_in
+from alembert.data.texts.raw import texts_in
 from alembert.io.errors import UserError
 from alembert.io.files import atomic, read_json
 from alembert.io.progress import BYTES, Work

@@ -31,8 +31,9 @@ def logits_of(model: str, splits: Splits, max_length: int) -> tuple[Logits, Enco
     """
     tokenizer, raw = load_tokenizer(model), splits.raw_valid
     read = encode(
-        raw.rows, splits.task, raw.columns, tokenizer, max_length, "held-out texts", lenient=True
-    )
+        raw.rows, splits.task, raw.columns, tokenizer, max_length, "held-out texts", lenient=True,
+        windows=splits.windows,
+    )  # fmt: skip
     loaded, pad = load_model(model, splits.task.kind), int(tokenizer.pad_token_id or 0)
     logits = predict.predict(loaded, read, pad, title="held-out texts")
     return logits, with_best_threshold(read, logits)

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.bench.interleaved import Answer, answer_of
-from alembert.data.splits import RawRows
-from alembert.data.tasks import Asked
+from alembert.data.texts.raw import Asked, RawRows
 from alembert.export import onnx as onnx_export
 from alembert.export import quantize, static
 from alembert.export.export import FILES
@@ -70,10 +69,10 @@ class Reference:
     config: str
 
     @classmethod
-    def of(cls, teacher: str, kind: str, max_length: int) -> "Reference":
+    def of(cls, teacher: str, kind: str, sample: "Sample") -> "Reference":
         """Return a saved teacher: eager, fp32, one thread."""
         model = load_model(teacher, kind).eval()
-        session = session_of_loaded(model, teacher, max_length)
+        session = session_of_loaded(model, teacher, sample.max_length, sample.long)
         return cls(session=session, config=model.config.to_json_string())
 
 
@@ -84,21 +83,32 @@ class Sample:
     texts: tuple[Asked, ...]
     tokenizer: PreTrainedTokenizerBase
     max_length: int
+    long: str = "cut"  # or "window"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The keywords of a session that reads the texts so."""
+        return {"max_length": self.max_length, "long": self.long}
 
     @cached_property
     def digest(self) -> str:
         """The identity of what is read: the texts, the tokenizer and the length."""
         parts = [self.texts, self.tokenizer.backend_tokenizer.to_str(), self.max_length]
+        parts += [self.long] * (self.long != "cut")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def sample_of(
-    rows: RawRows, tokenizer: PreTrainedTokenizerBase, max_length: int, length: int | None
-) -> Sample:
+    rows: RawRows, tokenizer: PreTrainedTokenizerBase, max_length: int, length: int | None,
+    windows: bool = False,
+) -> Sample:  # fmt: skip
     """Return a sample of the rows; each text is repeated and cut to `length` tokens if given."""
     texts = rows.sample(TEXTS)
     if length is None:
-        return Sample(texts=tuple(texts), tokenizer=tokenizer, max_length=max_length)
+        long_texts = "window" if windows else "cut"
+        return Sample(
+            texts=tuple(texts), tokenizer=tokenizer, max_length=max_length, long=long_texts
+        )
     long = tuple(_repeated(text, tokenizer, length) for text in texts)
     return Sample(texts=long, tokenizer=tokenizer, max_length=length)
 
@@ -159,7 +169,7 @@ def _random(
         size, lengths = int(student["vocab_size"]), [len(row) for row in rows]
         words = words_of(sample.tokenizer, np.concatenate(rows), lengths, size)
         static_student(student, kind, labels, None, words, seed=0).save_pretrained(home)
-        return Session(home, facts=static.describe(home), max_length=sample.max_length)
+        return Session(home, facts=static.describe(home), **sample.reading)
     least = min(int(student["vocab_size"]), max(ROWS, int(student.get("pad_token_id", 0)) + 1))
     model = from_scratch(student | {"vocab_size": least}, kind, labels, seed=0).eval()
     source, file = home / FILES["onnx"][0], FILES["int8"][0]
@@ -183,14 +193,14 @@ def _random(
     def few(ids: Ids) -> NDArray[np.float32]:
         return graph(ids | {"input_ids": ids["input_ids"] % least})
 
-    return Session(home, facts=facts, engine=few)
+    return Session(home, facts=facts, engine=few, long=sample.long)
 
 
 def beside_teacher(
     folder: Path, backend: str, teacher: Reference, sample: Sample
 ) -> tuple[float, float]:
     """Return the CPU milliseconds of a text of an exported model and of its teacher in torch."""
-    student = Session(folder, backend, max_length=sample.max_length)
+    student = Session(folder, backend, **sample.reading)
     ms, teacher_ms = in_turns([student, teacher.session], sample)
     return ms, teacher_ms
 

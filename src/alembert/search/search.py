@@ -66,7 +66,8 @@ def search(
                 out=out, teacher=teacher, config=config, files=files, splits=splits,
                 max_length=max_length, seed=seed, precision=precision, metric=metric,
                 sample=sample_of(
-                    splits.raw_valid, load_tokenizer(teacher), max_length, budget.length
+                    splits.raw_valid, load_tokenizer(teacher), max_length, budget.length,
+                    splits.windows,
                 ),
             )  # fmt: skip
             if budget.min_speedup is not None:
@@ -114,7 +115,7 @@ def _aim(
     if not is_whole(at):
         logits, read = held_out.logits_of(teacher, splits, max_length)
         value = metrics(splits.task, logits, read)[splits.task.metric]
-        aim = {"metric": splits.task.metric, "held_out": value, "texts": len(splits.valid)}
+        aim = {"metric": splits.task.metric, "held_out": value, "texts": splits.valid.count}
         keep_json(at, aim)
     return splits, dict(read_json(at))
 

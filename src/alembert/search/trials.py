@@ -57,7 +57,7 @@ class Task:
     @cached_property
     def reference(self) -> Reference:
         """The teacher, to time beside students."""
-        return Reference.of(self.teacher, self.splits.task.kind, self.sample.max_length)
+        return Reference.of(self.teacher, self.splits.task.kind, self.sample)
 
     @property
     def rows(self) -> int:

@@ -28,6 +28,7 @@ from alembert.serving.pages import pages, playground
 from alembert.serving.queue import Queue
 from alembert.serving.schemas import RefusedError
 from alembert.serving.served_model import (
+    LongText,
     Row,
     ServedModel,
     label_scores,
@@ -185,11 +186,14 @@ async def _infer(
 ) -> object:
     model.check(verb)
     route = VERBS[verb]
-    questions, one = await _read(partial(_questions, route), request, model, service)
-    tokens = sum(map(len, questions))
-    request.scope["alembert"] |= {"inputs": len(questions), "tokens": tokens}
+    asked, one = await _read(partial(_questions, route), request, model, service)
+    rows = [row for each in asked for row in each.windows]
+    tokens = sum(map(len, rows))
+    request.scope["alembert"] |= {"inputs": len(asked), "tokens": tokens}
     service.check_wait(tokens)
-    answers = await unless_gone(queue.ask(model, questions), request.receive)
+    computed: list[Any] = await unless_gone(queue.ask(model, rows), request.receive)
+    work = partial(model.joined, asked, computed)
+    answers = await _worked(work, tokens, service)
     return answers[0] if one and not route.lists else answers
 
 
@@ -202,11 +206,15 @@ async def _answer(request: Request, model: ServedModel, service: Service, queue:
     computed: list[Any] = await unless_gone(queue.ask(model, rows), request.receive)
     session = model.session
     work = partial(session.questions.joined, read, computed, session.facts.null_threshold)
-    if tokens < LONG:
-        answers = work()
-    else:
-        answers = await asyncio.get_running_loop().run_in_executor(service.parser, work)
+    answers = await _worked(work, tokens, service)
     return answers[0] if one else answers
+
+
+async def _worked(work: Callable[[], list[Any]], tokens: int, service: Service) -> list[Any]:
+    """What is made of a request's logits; of many tokens on another thread."""
+    if tokens < LONG:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(service.parser, work)
 
 
 def _windows(
@@ -221,8 +229,8 @@ def _windows(
 
 def _questions(
     route: _Verb, model: ServedModel, limits: Limits, body: bytes
-) -> tuple[list[Row], bool]:
-    """Parses a body into rows, and tells whether it had a single text."""
+) -> tuple[list[Row] | list[LongText], bool]:
+    """Parses a body into rows, or windows, and tells whether it had a single text."""
     fields = schemas.parsed(route.request, body)
     texts = _texts(fields.inputs, limits)
     if isinstance(fields, schemas.PredictRequest):

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from alembert import __version__
+from alembert.inference.texts import CHARACTERS
 from alembert.serving.middleware import Answer
 from alembert.serving.openapi import Operation
 from alembert.serving.schemas import Info, ModelInfo, RefusedError
@@ -91,7 +92,8 @@ def _model_info(model: ServedModel) -> ModelInfo:
         precision=variant.precision,
         parameters=facts.parameters,
         size_mb=variant.size_mb,
-        max_input_length=model.session.max_length,
+        # a text in windows may be as long as a request; a token has a character or more
+        max_input_length=CHARACTERS if model.session.reader.windows else model.session.max_length,
         attentions=model.attending is not None,
     )
 

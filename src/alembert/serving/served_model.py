@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Encoding
 
-from alembert.inference.batching import at
+from alembert.inference.batching import at, mean_of_windows
 from alembert.inference.engine import Engine, open_engine
 from alembert.inference.manifest import Variant, exported_folder
 from alembert.inference.predictions import Floats, guesses, probabilities, ranking, surest
@@ -47,8 +48,36 @@ class Row:
     def __len__(self) -> int:
         return len(self.encoding)
 
+    @property
+    def windows(self) -> list["Row"]:
+        """The rows that are computed: this one, which has the whole text, or its beginning."""
+        return [self]
+
 
 Finish = Callable[[Row, Floats], object]
+
+
+@dataclass(frozen=True, slots=True)
+class LongText:
+    """A text that is read in windows, a row each, and the function for its answer.
+
+    row has the whole text, its first window, and the places of all its words or masks.
+    """
+
+    row: Row
+    windows: list[Row]
+
+    @property
+    def places(self) -> list[tuple[int, int] | None]:
+        """Those of the whole text."""
+        return self.row.places
+
+    def answer(self, logits: Sequence[Floats], by_token: bool) -> object:
+        """The answer by the logits of all windows, of which those of a text are averaged."""
+        if by_token:
+            return self.row.finish(self.row, np.concatenate(logits))
+        mean = mean_of_windows(np.stack(logits), [len(window) for window in self.windows], [0])
+        return self.row.finish(self.row, mean[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +116,16 @@ class ServedModel:
             raise FloatingPointError("the model's numbers are not finite")
         return [each.finish(each, row) for each, row in zip(questions, rows, strict=True)]
 
-    def questions(self, texts: Sequence[Text], truncate: bool, finish: Finish) -> list[Row]:
-        """A row for each text.
+    def questions(
+        self, texts: Sequence[Text], truncate: bool, finish: Finish
+    ) -> list[Row] | list[LongText]:
+        """A row for each text, or its windows, for a model that reads long texts in these.
 
-        Raises RefusedError for a text that is too long, unless `truncate`, and UserError for one
-        that is not valid.
+        Raises RefusedError for another text that is too long, unless `truncate`, and UserError for
+        one that is not valid.
         """
+        if self.session.reader.windows:
+            return self.long_texts(texts, finish)
         rows, places = self.session.read(texts)
         questions = []
         parts = zip(texts, rows.encodings, places, strict=True)
@@ -108,13 +141,35 @@ class ServedModel:
             questions.append(Row(text, kept, positions, finish))
         return questions
 
+    def long_texts(self, texts: Sequence[Text], finish: Finish) -> list[LongText]:
+        """The windows of each text. Raises UserError for one that is not valid."""
+        rows, places = self.session.read(texts)
+        of_row: list[list[tuple[int, int] | None]] = [[] for _ in rows.encodings]
+        for place in (place for each in places for place in each if place is not None):
+            of_row[place[0]].append(place)
+        windows: list[list[Row]] = [[] for _ in texts]
+        for encoding, text, of_window in zip(rows.encodings, rows.owners, of_row, strict=True):
+            windows[text].append(Row(texts[text], encoding, of_window, _copy))
+        return [
+            LongText(Row(text, parts[0].encoding, of_text, finish), parts)
+            for text, parts, of_text in zip(texts, windows, places, strict=True)
+        ]
+
+    def joined(self, asked: "Sequence[Row | LongText]", computed: list[Any]) -> list[Any]:
+        """The answer to each text, by what was computed of all windows, in order."""
+        found, by_token = iter(computed), self.session.kind in TOKEN_KINDS
+        return [
+            each.answer([next(found) for _ in each.windows], by_token)
+            if isinstance(each, LongText)
+            else next(found)
+            for each in asked
+        ]
+
     def windows(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[Windowed], list[Row]]:
         """The windows of each question's context, and a row for each of all these windows."""
         read = [self.session.questions.windows(pair, n) for n, pair in enumerate(pairs, start=1)]
         return read, [
-            Row(each.context, window, [], lambda row, values: values.copy())
-            for each in read
-            for window in each.windows
+            Row(each.context, window, [], _copy) for each in read for window in each.windows
         ]
 
     def check(self, verb: str) -> None:
@@ -138,6 +193,10 @@ class ServedModel:
         """Computes one row, so that the first request does not wait for memory."""
         encoding = self.session.reader(["a"]).encodings[0]
         self([Row("a", encoding, [(0, 0)], lambda question, values: None)])
+
+
+def _copy(row: Row, values: Floats) -> Floats:
+    return values.copy()
 
 
 def load_model(name: str, folder: Path, backend: str | None = None) -> ServedModel:

@@ -16,6 +16,7 @@ from alembert.models.cpu_attention import use_fused
 from alembert.models.trace import Batch, Reads, Trace, no_grad_trace, trace
 from alembert.objectives import objective as terms
 from alembert.objectives import recorded
+from alembert.objectives.label_terms import NextSentence
 from alembert.objectives.layer_terms import AttentionKL, AttentionMSE, LayerTerm, Relations
 from alembert.objectives.objective import Objective
 from alembert.objectives.term import Term
@@ -30,8 +31,8 @@ class Distillation(nn.Module):
     The teacher is frozen, always in eval mode, and not part of the state that is saved. With
     `words`, batches are masked text and logits run over the vocabulary. Projections are Linears
     from student to teacher width, one a layer or one for all, for terms that compare hidden states
-    of different widths; they are not part of the saved student. With `recorded`, batches have the
-    teacher's logits.
+    of different widths; they are not part of the saved student, and nor is the Linear of
+    NextSentence. With `recorded`, batches have the teacher's logits.
     """
 
     def __init__(
@@ -64,6 +65,16 @@ class Distillation(nn.Module):
             _check_same_sizes(student, teacher, self.reads[1])
             check_layers(student.config, teacher.config, objective, projections)
         self.projections = self._projections(projections)
+        self.next_sentence: nn.Linear | None = None
+        if any(isinstance(term, NextSentence) for term in objective):
+            if not words:
+                raise UserError(
+                    "NextSentence: is for a stage on a corpus, whose sequences have neighbours: "
+                    "take the term out of the objective of the task's stage"
+                )
+            self.next_sentence = nn.Linear(int(student.config.hidden_size), 2)
+            nn.init.zeros_(self.next_sentence.weight)
+            nn.init.zeros_(self.next_sentence.bias)
         maps = dict.fromkeys(t.layers for t in objective if isinstance(t, LayerTerm))
         lines = (
             layer_map.describe_rounding(choice, student_depth, teacher_depth) for choice in maps
@@ -113,6 +124,8 @@ class Distillation(nn.Module):
         if cached is not None:
             teacher = replace(teacher, logits=cached)
         student = self._project(trace(self.student, batch, self.reads[0]))
+        if self.next_sentence is not None and student.first is not None:
+            student = replace(student, next_sentence=self.next_sentence(student.first))
         return terms.total(self.objective, self.pairs, student, teacher, batch, whole)
 
     def start_projections(self, sample: Batch) -> None:

@@ -22,6 +22,7 @@ from alembert.data.batches import Masked
 from alembert.data.collate import Masking, by_length, pad
 from alembert.data.corpus.corpus import Corpus
 from alembert.data.corpus.preparing import IDS
+from alembert.data.corpus.segments import Segmented
 from alembert.io.errors import UserError
 from alembert.io.files import CACHE_FIX, cache, naming
 from alembert.io.progress import Work, counted
@@ -49,7 +50,7 @@ class Caching:
 class WithTeacherTraces(torch.utils.data.Dataset[dict[str, Any]]):
     """Sequences with their masks and the teacher's recorded trace of each."""
 
-    def __init__(self, rows: Corpus | Masked, parts: Parts) -> None:
+    def __init__(self, rows: Corpus | Segmented | Masked, parts: Parts) -> None:
         self.rows, self.lengths = rows, rows.lengths
         self._parts, self._ranges = parts, parts.ranges
         self._mapped: dict[range, TraceFile] = {}
@@ -72,12 +73,17 @@ class _Reader:
     """Computes a teacher's traces of sequences, in the precision of the file."""
 
     teacher: PreTrainedModel
-    corpus: Corpus
-    rows: Corpus | Masked
+    source: Corpus | Segmented  # of the rows, before they are masked
+    rows: Corpus | Segmented | Masked
     spec: recorded.TraceSpec
     caching: Caching
     pad_token_id: int
     accelerator: Accelerator
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus itself."""
+        return self.source.corpus if isinstance(self.source, Segmented) else self.source
 
     def key(self) -> str:
         """Return a digest of all that the traces depend on."""
@@ -86,6 +92,8 @@ class _Reader:
         plain += [sorted(reads.hidden), sorted(reads.attention), reads.vocabulary]
         plain += [self.spec.attention, self.spec.temperatures, self.corpus.tokenizer]
         digest = hashlib.sha256()
+        if isinstance(self.source, Segmented):
+            plain.append(["segments", self.source.seed])
         if isinstance(self.rows, Masked):
             masking = self.rows.masking
             plain += [self.rows.seed, masking.share, masking.replace, masking.mask_token_id]
@@ -138,7 +146,7 @@ class _Reader:
 
 def cached_traces(
     distillation: Distillation,
-    rows: Corpus,
+    rows: Corpus | Segmented,
     masking: Masking | None,
     pad_token_id: int,
     caching: Caching,
@@ -156,7 +164,7 @@ def cached_traces(
     masked = rows if masking is None else Masked(rows, masking, seed)
     reader = _Reader(
         teacher=teacher,
-        corpus=rows,
+        source=rows,
         rows=masked,
         spec=spec,
         caching=caching,

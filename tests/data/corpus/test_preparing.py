@@ -169,6 +169,7 @@ def test_a_large_vocabulary_gets_wider_ids(tmp_path: Path, tokenizer: BertTokeni
         assert corpus.counts.shape == (size,)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(
     tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

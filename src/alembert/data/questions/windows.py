@@ -8,7 +8,7 @@ end, else 0, START, END or both. The first token stands for "no answer here".
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
@@ -51,6 +51,7 @@ class Windows(Encoded):
     more. By default it never is.
     """
 
+    whole_by: ClassVar[str] = "--max-length"
     questions: tuple[Question, ...]
     of: NDArray[np.int64]
     places: NDArray[np.int64]

@@ -21,7 +21,7 @@ def first_lines(summary: Summary) -> tuple[str, str]:
 def lines(summary: Summary) -> Iterator[str]:
     """A line for each kind of figure; one that found nothing says so."""
     yield from _classes(summary)
-    yield _lengths(summary.lengths, summary.task.kind == QUESTIONS)
+    yield _lengths(summary.lengths, summary.windows)
     yield f"duplicates: {_numbered(summary.duplicates, 'the text of an earlier row')}"
     yield _conflicts(summary)
     for name, both in summary.shared.items():

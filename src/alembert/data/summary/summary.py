@@ -14,7 +14,8 @@ from alembert.data.files.skipped import Skipped
 from alembert.data.labels import Columns, is_list, label_ids, label_names, scores, unknown_labels
 from alembert.data.sources import Source
 from alembert.data.splits import Files
-from alembert.data.tasks import Task, hold_out, infer_task, texts_in
+from alembert.data.tasks import Task, hold_out, infer_task
+from alembert.data.texts.raw import texts_in
 from alembert.io.answers import QUESTIONS
 
 EXAMPLES = 5  # rows that are named
@@ -78,6 +79,7 @@ class Summary:
     free: float | None
     scores: tuple[float, float, float] | None
     lengths: Lengths
+    windows: bool  # whether long texts are read in several
     duplicates: Found
     conflicts: tuple[Conflict, ...]
     shared: dict[str, Found]
@@ -139,6 +141,7 @@ def summarize(
         free=max(counts.values()) / sum(counts.values()) if single else None,
         scores=(min(values), float(np.mean(values)), max(values)) if values else None,
         lengths=lengths,
+        windows=files.windows or task.kind == QUESTIONS,
         duplicates=_duplicates(keys),
         conflicts=_conflicts(keys, _labels(rows, columns, task, name)),
         shared=shared,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import Encoded, words_read
-from alembert.data.splits import RawRows
 from alembert.data.tasks import Task
+from alembert.data.texts.raw import RawRows
 from alembert.evaluation.baselines import linear
 from alembert.evaluation.baselines.features import SparseFeatures, Terms
 from alembert.evaluation.baselines.frozen import COSINE, FrozenEncoder
@@ -41,7 +41,8 @@ VECTORS = 20_000  # of training texts, or of their words, that a linear model le
 class Examples:
     """Texts of a task beside their encoded rows, which have the labels.
 
-    Of a text of words, those are kept of which the rows have a token.
+    Of a text of words, those are kept of which the rows have a token. Of windows of other texts the
+    first ones are kept.
     """
 
     texts: Sequence[Text]
@@ -52,8 +53,9 @@ class Examples:
     def of(cls, raw: RawRows, rows: Encoded, tokenizer: PreTrainedTokenizerBase) -> "Examples":
         """Return the texts of rows before their encoding, beside the encoded rows."""
         texts: Any = raw.texts
-        read = words_read(texts, rows, tokenizer) if rows.per_token else texts
-        return cls(read, rows, tokenizer)
+        if rows.per_token:
+            return cls(words_read(texts, rows.whole, tokenizer), rows, tokenizer)
+        return cls(texts, rows.beginnings, tokenizer)
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -65,7 +67,7 @@ class Examples:
         if len(self.texts) <= most:
             return self
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.texts))[:most])
-        return Examples([self.texts[i] for i in chosen], self.rows.take(chosen), self.tokenizer)
+        return Examples([self.texts[i] for i in chosen], self.rows.of_texts(chosen), self.tokenizer)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,9 +163,10 @@ def _placed(logits: NDArray[np.float32], rows: Encoded) -> Logits:
     """Return logits (N, C) as those of a model: of tags, each word's at its first token."""
     if not rows.per_token:
         return logits
-    every = np.zeros((len(rows.labels), logits.shape[1]), np.float32)
-    every[rows.labelled] = logits
-    return np.split(every, rows.offsets[1:-1])
+    whole = rows.whole
+    every = np.zeros((len(whole.labels), logits.shape[1]), np.float32)
+    every[whole.labelled] = logits
+    return np.split(every, whole.offsets[1:-1])
 
 
 def _fit_tfidf(task: Task, train: Examples, valid: Examples) -> Fitted:

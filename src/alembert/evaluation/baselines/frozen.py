@@ -75,10 +75,12 @@ class FrozenEncoder:
 
     def _words(self, texts: Sequence[Text], rows: Encoded | None) -> NDArray[np.float32]:
         """The vectors of all words, (N, H); zeros for one of which the encoder reads no token."""
-        starts = np.concatenate(([0], np.cumsum([len(words) for words in texts])))
-        numbered = rows is None
+        counts, numbered = [len(words) for words in texts], rows is None
         if rows is None:
             rows = self._encoded(texts, [[*range(len(words))] for words in texts])
+        else:  # a window has a part of its text's words
+            counts = np.add.reduceat(rows.labelled.astype(int), rows.offsets[:-1]).tolist()
+        starts = np.concatenate(([0], np.cumsum(counts)))
         found = np.zeros((starts[-1], self._model.config.hidden_size), np.float32)
         for numbers, batch, hidden in self._hidden(rows):
             for i, row, labels in zip(numbers, hidden, batch["labels"], strict=True):

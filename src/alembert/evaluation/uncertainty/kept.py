@@ -41,6 +41,7 @@ def majority(task: Task, train: Encoded, data: Encoded) -> Logits:
     """
     if isinstance(data, Windows):
         return no_answers(data)
+    train, data = train.whole, data.whole
     row = constant(task.kind, train.labels[train.labelled], len(task.labels)).bias
     if task.kind == "tokens":
         return [np.tile(row, (length, 1)) for length in data.lengths]

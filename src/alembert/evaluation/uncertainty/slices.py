@@ -54,7 +54,7 @@ def lengths_of(data: Encoded) -> list[str]:
 
     The length of a question is that of its context.
     """
-    lengths = np.asarray(data.lengths)
+    lengths = data.sizes
     if isinstance(data, Windows):
         lengths = np.array([len(question.offsets) for question in data.questions])
     edges = np.unique(np.quantile(lengths, (0.25, 0.5, 0.75)).astype(int))

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import concat, tokenize
 from alembert.data.splits import Splits
-from alembert.data.tasks import LOGITS, Asked, no_labels
+from alembert.data.tasks import LOGITS, no_labels
+from alembert.data.texts.raw import Asked
 from alembert.evaluation.baselines.fitting import Examples, embeddings_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
 from alembert.io import seeds

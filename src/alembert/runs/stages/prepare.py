@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from alembert.data.batches import Rows
 from alembert.data.collate import Masking, masking_for, pad, plan
 from alembert.data.corpus.corpus import Corpus, read_corpus
+from alembert.data.corpus.segments import Segmented
 from alembert.data.encoded import Encoded
 from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.static import static_student, words_of
@@ -86,7 +87,7 @@ def prepare_stage(
         length = length_of(stage, len(rows), classes)
         if are_read_often(length, stage.batch_size, len(rows)):
             rows = with_traces(distillation, rows, student_task.pad, accelerator)
-    if isinstance(rows, Corpus) and job.caching is not None:
+    if isinstance(rows, Corpus | Segmented) and job.caching is not None:
         rows, masking = _with_traces(
             job, stage, distillation, rows, masking, student_task.pad, accelerator
         )
@@ -143,7 +144,7 @@ def _with_traces(
     job: Job,
     stage: Stage,
     distillation: Distillation,
-    rows: Corpus,
+    rows: Corpus | Segmented,
     masking: Masking | None,
     pad: int,
     accelerator: Accelerator,
@@ -179,10 +180,11 @@ def _rows(job: Job, stage: Stage, student_task: EncodedTask) -> tuple[Rows, Mask
         return student_task.splits.train, None
     assert job.corpus is not None
     corpus = read_corpus(job.corpus, student_task.tokenizer, stage.max_length)
+    read = Segmented(corpus, job.seed) if stage.segments else corpus
     if stage.masking is None:
-        return corpus, None
+        return read, None
     share, rare_words = stage.masking.share, stage.masking.rare_words
-    return corpus, masking_for(student_task.tokenizer, share, rare_words, corpus.counts)
+    return read, masking_for(student_task.tokenizer, share, rare_words, corpus.counts)
 
 
 def sample_of(rows: Rows, pad_token_id: int) -> Batch:
@@ -190,7 +192,8 @@ def sample_of(rows: Rows, pad_token_id: int) -> Batch:
     mean = max(int(np.mean(rows.lengths)), 1)
     numbers = np.linspace(0, len(rows) - 1, min(max(TOKENS // mean, 1), len(rows))).astype(int)
     sample = [rows[int(i)] for i in numbers]
-    cut = [{k: v[: 2 * mean] for k, v in row.items() if k != "labels"} for row in sample]
+    kinds = ("input_ids", "token_type_ids")
+    cut = [{k: row[k][: 2 * mean] for k in kinds if k in row} for row in sample]
     return pad(cut, pad_token_id)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from alembert.data.corpus.corpus import Corpus
+from alembert.data.corpus.segments import Segmented
+from alembert.io.answers import WINDOW
 from alembert.recipes.schema import Stage
 from alembert.runs.folder import writing
 from alembert.runs.job import Job
@@ -72,6 +74,9 @@ def run_stage(
     student = prepared.distillation.student
     if splits is not None and stage.data == "task" and stage.reads_logits:
         validation.keep_threshold(student, splits, texts.student.pad)
+    windows = splits is not None and splits.windows and stage.data == "task"
+    if windows or getattr(student.config, WINDOW, None) is not None:
+        setattr(student.config, WINDOW, prepared.job.max_length if windows else None)
     writing.save_model(student, texts.student.tokenizer, stage_folder / "model")
     checkpoint.before(stage_folder / "checkpoint" / checkpoint.STATE).unlink(missing_ok=True)
     best = (
@@ -85,6 +90,7 @@ def run_stage(
 def _announce(prepared: Prepared, validator: Validator | None) -> None:
     """Say how long a stage is, how it ends, and what of its recipe is read otherwise."""
     stage, rows, splits = prepared.stage, prepared.rows, prepared.texts.student.splits
+    rows = rows.corpus if isinstance(rows, Segmented) else rows
     if isinstance(rows, Corpus) and rows.max_length < stage.max_length:
         log.info(
             f"{prepared.job.corpus}: prepared for {rows.max_length} tokens, not for "

@@ -51,6 +51,11 @@ class EncodedTask:
         """The id of the padding token."""
         return int(self.tokenizer.pad_token_id or 0)
 
+    @property
+    def windows(self) -> bool:
+        """Whether long texts are read in windows."""
+        return self.splits is not None and self.splits.windows
+
     def head(self, stage: Stage) -> str:
         """Return the head that a stage's models need."""
         return stage.head(self.splits.task.kind if self.splits else "")

@@ -92,6 +92,11 @@ def check(job: Job, student_task: EncodedTask, teachers: Teachers) -> None:
                 f"{path}: its tokenizer is not that of {job.teacher}, and answers are averaged "
                 "token by token: leave one of these teachers out"
             )
+        if student_task.windows and teacher.vocabulary != vocabulary:
+            raise UserError(
+                f"{path}: its tokenizer is not that of {job.teacher}, by which windows begin at "
+                "other words: leave --windows out, or one of these teachers"
+            )
 
 
 def members(job: Job, student_task: EncodedTask, teachers: Teachers) -> tuple[EnsembleMember, ...]:
