@@ -60,6 +60,9 @@ FILES: dict[str, Any] = {
             {"name": "b", "latency_ms": None, "fits": False},
         ],
         "rungs": [{"share": 0.1, "values": {"a": 0.5}, "front": ["a"]}],
+        "full": [{"name": "a", "held_out": 0.5, "latency_ms": 1.0}],
+        "baselines": [{"name": "tfidf", "held_out": 0.25, "latency_ms": 0.5, "model": "m"}],
+        "front": ["a"], "candidates": 2, "too_high": 0.1,
     },
     "predictions": {
         "kind": "classification", "labels": ["up", "<img onerror=alert(1)>"], "total": 2

@@ -8,7 +8,7 @@ import numpy as np
 from alembert.evaluation.predictions import Predictions
 from alembert.evaluation.spans import listed
 from alembert.io.errors import UserError
-from alembert.io.parsing import FLAG, NUMBER, TEXT
+from alembert.io.parsing import COUNT, FLAG, NUMBER, TEXT
 from alembert.report import analysis, plots
 from alembert.report.attention import SENTENCE, Inspection, inspect_text, overlap
 from alembert.report.errors import (
@@ -23,10 +23,13 @@ from alembert.report.errors import (
 from alembert.runs.record import STAGE_COLUMNS, RunRecord, fields_of
 
 SEARCH = "search.json"
+TRAINED = {"name": TEXT, "held_out": NUMBER, "latency_ms": NUMBER}
 SEARCH_FIELDS = {
     "metric": TEXT, "winner": {"name": TEXT}, "cost": {str: {"cpu_s": NUMBER}},
     "shapes": [{"name": TEXT, "latency_ms?": NUMBER, "fits": FLAG}],
     "rungs": [{"share": NUMBER, "values": {str: NUMBER}, "front": [TEXT]}],
+    "full?": [TRAINED], "baselines?": [TRAINED], "front?": [TEXT], "candidates?": COUNT,
+    "too_high?": NUMBER,
 }  # fmt: skip
 
 
@@ -186,7 +189,7 @@ def search_result(run: RunRecord) -> Section | None:
     if not done:
         return None
     rungs, metric, winner = done["rungs"], done["metric"], done["winner"]["name"]
-    ms = {row["name"]: row["latency_ms"] for row in done["shapes"]}
+    ms = {row["name"]: row.get("latency_ms") for row in done["shapes"]}
     if lost := [name for rung in rungs for name in rung["values"] if not ms.get(name)]:
         raise UserError(
             f"{run.path / SEARCH}: cannot be read ({lost[0]!r} has no time in it): delete it"
@@ -204,7 +207,7 @@ def search_result(run: RunRecord) -> Section | None:
     head = ("candidate", "ms a text", *(f"after {rung['share']:.1%}" for rung in rungs),
             "trained", "outcome")  # fmt: skip
     after = [{name: f"{x:.4f}" for name, x in rung["values"].items()} for rung in rungs]
-    timed = [row for row in done["shapes"] if row["latency_ms"]]
+    timed = [row for row in done["shapes"] if row.get("latency_ms")]
     listed = [*timed, *({**each, "fits": True} for each in done.get("baselines", []))]
     rows = [
         (
@@ -222,7 +225,7 @@ def search_result(run: RunRecord) -> Section | None:
         f"{metric} on the held-out texts, a third of each rung going on; {winner} was trained to "
         f"the end. All of it took {spent:,.0f} s of CPU time."
     )
-    if done.get("candidates", 1) > 1:
+    if done.get("candidates", 1) > 1 and "too_high" in done:
         lead += (
             f" As the best of {done['candidates']}, it looks {done['too_high']:.4f} better on the "
             "held-out texts than it is."
