@@ -77,6 +77,7 @@ class FinetuneOptions(Texts, Run, Watched, total=False):
     """
 
     corpus: str | None
+    unlabelled: "Given | None"
     baselines: bool | None
     slices: Sequence[str] | None
     seeds: int | None

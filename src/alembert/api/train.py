@@ -287,7 +287,7 @@ def _fine_tuned(
         f"{BUILTIN if TEACHER_PACKAGE in teacher else teacher}: was not trained for a task: it is "
         "fine-tuned first ('alembert check' with the same options says how long both take)"
     )
-    names = (*o.Texts.__annotations__, "seed", "precision", "max_length")
+    names = (*o.Texts.__annotations__, "unlabelled", "seed", "precision", "max_length")
     given: Any = {name: value for name, value in options.items() if name in names}
     return _path(finetune(teacher, None if out is None else Path(out) / TEACHER, **given))
 

@@ -65,9 +65,7 @@ OPTIONS: dict[str, Any] = {
         TEXT, option("--eval", "texts for the final metrics alone, or 20% of --train")
     ],
     "corpus": CorpusFile,
-    "unlabelled": Annotated[
-        TEXT, option("--unlabelled", "more training texts, labelled by the teacher")
-    ],
+    "unlabelled": Annotated[TEXT, option("--unlabelled", "more training texts, without labels")],
     "student": Annotated[TEXT, option("--student", "saved student to start from")],
     "general_teacher": Annotated[
         TEXT, option("--general-teacher", "teacher of the stages on --corpus; default: --teacher")

@@ -55,9 +55,9 @@ def _check(json_: bool, **given: Any) -> None:
 
 finetune = o.verb(
     _finetune,
-    "model out train valid eval corpus task text text_pair label kind skip_bad_rows fix_offsets "
-    "windows metric epochs batch_size learning_rate max_length settings baselines slices callbacks "
-    "track seed seeds precision",
+    "model out train valid eval corpus unlabelled task text text_pair label kind skip_bad_rows "
+    "fix_offsets windows metric epochs batch_size learning_rate max_length settings baselines "
+    "slices callbacks track seed seeds precision",
     model=(
         Annotated[str, typer.Argument(help="model to fine-tune: folder, hub id or builtin")],
         ...,

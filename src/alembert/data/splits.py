@@ -195,13 +195,15 @@ class Splits:
     """The encoded splits of a task: train, valid (for checkpoints) and test (for metrics)."""
 
     task: Task
-    train: Encoded  # the labelled rows, then unlabelled ones
+    train: Encoded  # the labelled rows, then unlabelled ones unless these are apart
     valid: Encoded
     test: Encoded | None  # None without an evaluation file
     rows: Dataset  # the labelled rows of train before encoding, without variants
     columns: Columns
     raw_valid: RawRows
     raw_test: RawRows | None = None
+    raw_unlabelled: RawRows | None = None
+    unlabelled: Encoded | None = None  # where they are no part of train
     texts: tuple[str, ...] = ()  # the readable texts of test
     variants: "Variants | None" = None  # those among train
 
@@ -219,6 +221,17 @@ class Splits:
         if self.variants is not None:  # each row is followed by its variants
             places += np.searchsorted(np.sort(self.variants.of), places)
         return self.train.take(places)
+
+    @property
+    def apart(self) -> "Splits":
+        """The splits with the labelled rows alone in train, for where no teacher labels others."""
+        if self.raw_unlabelled is None:
+            return self
+        labelled = self.train.texts < len(self.rows)
+        others = self.train.take(np.flatnonzero(~labelled))
+        if isinstance(others, TextWindows):  # numbers its own texts
+            others = replace(others, of=others.of - len(self.rows))
+        return replace(self, train=self.train.take(np.flatnonzero(labelled)), unlabelled=others)
 
     @property
     def windows(self) -> bool:
@@ -265,10 +278,11 @@ def prepare(
         return encode(rows, task, where, tokenizer, max_length, source.name, **how)
 
     encoded_train = encoded(train_rows, columns, files.train)
-    if files.unlabelled is not None:
-        more = files.unlabelled
+    raw_unlabelled = None
+    if (more := files.unlabelled) is not None:
         where = find_columns(more.rows, more.name, files.text, files.text_pair, labelled=False)
         encoded_train = concat(encoded_train, encoded(more.rows, where, more, labelled=False))
+        raw_unlabelled = RawRows(more.rows, where)
     valid = encoded(valid_rows, valid_columns, files.valid or files.train, lenient=True)
     test, raw_test, texts = None, None, tuple[str, ...]()
     if files.test is not None:
@@ -285,6 +299,7 @@ def prepare(
         columns=columns,
         raw_valid=RawRows(valid_rows, valid_columns),
         raw_test=raw_test,
+        raw_unlabelled=raw_unlabelled,
         texts=texts,
     )
 

@@ -113,7 +113,8 @@ def preview(files: Files, recipe: Recipe) -> Preview:
     _check_labels(files, summary)
     if summary.task.kind == QUESTIONS:  # frozen vectors answer none
         stages = [stage for stage in stages if stage.teacher != "linear"]
-    rows = summary.labelled + summary.unlabelled
+    imitates = any(stage.imitates for stage in stages)  # else nothing labels other texts
+    rows = summary.labelled + (summary.unlabelled if imitates else 0)
     lengths = validation.describe_stages(stages, rows, len(summary.task.labels))
     return Preview(summary, lengths, None, _refusal(files, most))
 
@@ -210,7 +211,8 @@ def _measured(
     distillation, rows, _ = prepare_stage(job, short, folder, None, few, accelerator)
     teacher = 0.0
     if stage.teacher == "linear":
-        teacher = _logits_seconds(distillation.student, few.student, min(len(splits.train), MOST))
+        read = len(splits.train) + len(splits.unlabelled or ())
+        teacher = _logits_seconds(distillation.student, few.student, min(read, MOST))
     elif isinstance(rows, WithTeacherLogits) and texts.teacher.splits is not None:
         path = job.imitated_teacher(stage)
         assert path is not None

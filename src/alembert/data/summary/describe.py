@@ -49,7 +49,7 @@ def describe_splits(splits: Splits) -> str:
         labelled,
         splits.valid.count,
         None if splits.test is None else splits.test.count,
-        learnt - labelled - varied,
+        learnt - labelled - varied + (0 if splits.unlabelled is None else splits.unlabelled.count),
         varied,
     )
     windows = len(splits.train)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from alembert.data.encoded import Encoded, words_read
+from alembert.data.encoded import Encoded, concat, words_read
 from alembert.data.tasks import Task
 from alembert.data.texts.raw import RawRows
 from alembert.evaluation.baselines import linear
@@ -68,6 +68,11 @@ class Examples:
             return self
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.texts))[:most])
         return Examples([self.texts[i] for i in chosen], self.rows.of_texts(chosen), self.tokenizer)
+
+    def with_more(self, more: "Examples") -> "Examples":
+        """Return these texts and further ones."""
+        rows = concat(self.rows, more.rows)
+        return Examples([*self.texts, *more.texts], rows, self.tokenizer)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

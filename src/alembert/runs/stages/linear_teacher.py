@@ -33,6 +33,7 @@ def with_linear_teacher(
 ) -> WithTeacherLogits:
     """Return training texts with the logits of a linear model on the frozen vectors of `path`.
 
+    It is fitted on those with a label, and the others that the run was given have its logits, too.
     Of pairs there are new ones, too, whose texts are those of two pairs: a student that sees the
     task's pairs alone learns less of how two texts compare.
     """
@@ -41,15 +42,19 @@ def with_linear_teacher(
     encoder = FrozenEncoder(path, max_length)
     fitted = embeddings_of(splits.task, train, valid, encoder)
     log.info(f"imitates {fitted.words}, fitted in {fitted.seconds:.1f} s, before the labels")
-    part = train.drawn(min(MOST, max(LOGITS // len(splits.task.labels), 1)))
+    most = min(MOST, max(LOGITS // len(splits.task.labels), 1))
+    part = train.drawn(most)
+    if splits.unlabelled is not None and splits.raw_unlabelled is not None:
+        more = Examples.of(splits.raw_unlabelled, splits.unlabelled, tokenizer)
+        part = part.with_more(more.drawn(max(most - len(part.texts), 1)))
     if splits.task.kind == "tokens":
         return WithTeacherLogits.of(part.rows, encoder.of_tokens(part.rows, fitted.model))
     texts, rows = list(part.texts), part.rows
     if splits.task.pair:
-        more = _mixed(texts, np.random.default_rng(seeds.sequence(seed, seeds.MIXED)))
-        labels = no_labels(more, splits.task)
-        texts += more
-        rows = concat(rows, tokenize(*_sides(more), labels, tokenizer, max_length, False))
+        mixed = _mixed(texts, np.random.default_rng(seeds.sequence(seed, seeds.MIXED)))
+        labels = no_labels(mixed, splits.task)
+        texts += mixed
+        rows = concat(rows, tokenize(*_sides(mixed), labels, tokenizer, max_length, False))
     return WithTeacherLogits.of(rows, fitted.model(encoder(texts)))
 
 

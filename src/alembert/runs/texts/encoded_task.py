@@ -69,7 +69,7 @@ def encode_task(job: Job, source: Teacher, teachers: Teachers) -> EncodedTask:
     labels_of = job.task_teacher or job.labels_of
     known = teachers[labels_of].labels if labels_of else None
     splits = prepare(job.files, tokenizer, job.max_length, known, job.seed, job.recipe.metric)
-    return EncodedTask(tokenizer, splits)
+    return EncodedTask(tokenizer, splits if job.task_teacher is not None else splits.apart)
 
 
 def encode_for_teacher(
