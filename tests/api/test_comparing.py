@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast)
     train = task_file(home / "train.csv", 120)
     best = alembert.finetune(
         body, home / "seeds", train=train, eval=str(home / "test.csv"), text="text", label="label",
-        slices=["source"], seeds=2, **SHORT,
+        slices=["source"], seeds=2, settings={"stages.linear.steps": 4}, **SHORT,
     )  # fmt: skip
     assert best.folder.parent == home / "seeds"
     return home

@@ -41,7 +41,8 @@ def test_a_path_a_model_and_numbers_of_numpy_are_what_they_stand_for(
 ) -> None:
     numbers: dict[str, Any] = {
         "epochs": np.float32(1), "batch_size": np.int64(4), "max_length": np.array(8),
-        "seed": np.int32(3), "settings": {"stages.task.clip": np.float64(0.5)},
+        "seed": np.int32(3),
+        "settings": {"stages.task.clip": np.float64(0.5), "stages.linear.steps": np.int64(4)},
     }  # fmt: skip
     teacher = alembert.finetune(alembert.load(model), tmp_path / "teacher", train=ROWS, **numbers)
     recipe = tmp_path / "recipe.yaml"
@@ -52,7 +53,7 @@ def test_a_path_a_model_and_numbers_of_numpy_are_what_they_stand_for(
     assert (found["run"]["seed"], stage["clip"]) == (3, 0.5)
     student = alembert.distill(
         teacher, Path("distilbert"), train=ROWS, out=tmp_path / "run", epochs=1,
-        max_length=np.int64(8), student=alembert.load(model), batch_size=4,
+        max_length=np.int64(8), student=alembert.load(model), batch_size=4, export=False,
     )  # fmt: skip
     assert student.evaluate(ROWS, max_length=np.int64(8)).keys() >= {"accuracy"}
     assert alembert.load(student).folder == student.folder

@@ -18,6 +18,7 @@ from alembert.io.answers import Prediction
 from alembert.io.errors import UserError
 
 SHORT = {"max_length": 32, "epochs": 1.0}
+LINEAR = {"stages.linear.steps": 4}
 
 
 def test_public_names_are_there_and_nothing_heavy_is_imported_for_them() -> None:
@@ -35,7 +36,7 @@ def test_a_teacher_is_made_distilled_exported_and_predicts_as_its_export(
 ) -> None:
     body = saved(tmp_path / "body", tokenizer)
     train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", seed=9)
-    teacher = alembert.finetune(body, tmp_path / "teacher", train=train, eval=test, **SHORT)
+    teacher = alembert.finetune(body, tmp_path / "teacher", train=train, eval=test, **SHORT, settings=LINEAR)
     student = alembert.distill(
         teacher, "tinybert", out=tmp_path / "run", train=train, eval=test, layers=1,
         hidden_size=8, settings={"augment": None, "stages.*.batch_size": 16}, export=False, **SHORT,

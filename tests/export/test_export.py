@@ -57,7 +57,7 @@ def said(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     ("architecture", "kind"),
     [
         ("distilbert", "tokens"),
-        ("mobilebert", "words"),
+        pytest.param("mobilebert", "words", marks=pytest.mark.slow),
         pytest.param("roberta", "words", marks=pytest.mark.slow),
         pytest.param("ibbert", "encoder", marks=pytest.mark.slow),
     ],

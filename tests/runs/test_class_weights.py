@@ -144,7 +144,7 @@ def test_a_run_keeps_the_recipe_as_it_was_asked_and_says_the_weights(
     kept = [row for i, row in enumerate(lines) if i == 0 or not row.endswith("up") or i < 30]
     rare.write_text("\n".join(kept) + "\n")
     setting = "stages.task.objective.HardLabels.class_weights"
-    settings = {setting: "balanced", "stages.task.steps": "2", "stages.task.max_length": "32"}
+    settings = {setting: "balanced", "stages.*.steps": "2", "stages.*.max_length": "32"}
     recipe = with_settings(finetune(load_config(body)), settings)
     run(
         Job(

@@ -19,6 +19,7 @@ from alembert.runs.job import Job
 from alembert.runs.run import run
 
 SHORT = {"stages.task.steps": "4", "stages.task.batch_size": "8", "stages.task.max_length": "32"}
+LINEAR = {"stages.linear.steps": "4"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -27,7 +28,7 @@ def test_it_goes_the_whole_way(kind: str, tmp_path: Path, tokenizer: BertTokeniz
     body = saved(tmp_path / "body", tokenizer)
     data = write(tmp_path / name)
     files = Files(train=data, evaluation=data)
-    recipe = with_settings(finetune(load_config(body)), SHORT)
+    recipe = with_settings(finetune(load_config(body)), SHORT | LINEAR)
     first = run(
         Job(recipe=recipe, out=tmp_path / "teacher", student=body, files=files, model_at=".")
     )
@@ -114,7 +115,7 @@ def test_a_static_student_goes_the_whole_way(
     data = write(tmp_path / name)
     files = Files(train=data, evaluation=data, unlabelled=data)
     body = saved(tmp_path / "body", tokenizer)
-    tuned = with_settings(finetune(load_config(body)), SHORT)
+    tuned = with_settings(finetune(load_config(body)), SHORT | LINEAR)
     run(Job(recipe=tuned, out=tmp_path / "t", student=body, files=files, model_at="."))
     recipe = choose_recipe("static", load_config(str(tmp_path / "t")), files=files)
     assert (recipe.name == "static-pairs") == (kind in ("pairs", "regression"))
