@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.command_line import command
@@ -11,7 +13,9 @@ from transformers import BertTokenizerFast
 
 import alembert
 from alembert.evaluation import predictions
+from alembert.evaluation.uncertainty import compared
 from alembert.io.errors import UserError
+from alembert.runs import evaluate
 
 SHORT = {"max_length": 32, "epochs": 12.0, "batch_size": 16, "learning_rate": 1e-2}
 
@@ -120,6 +124,25 @@ def test_models_are_compared_by_path_by_model_and_by_export(home: Path) -> None:
     assert set(found.slices) == {"source", "length in tokens"}
     with pytest.raises(UserError, match="untrained: is named twice"):
         alembert.compare([home / "untrained"] * 2, data, max_length=32)
+
+
+def test_a_model_of_windows_is_compared_in_its_own(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(home / "untrained", tmp_path / "windows")
+    config = tmp_path / "windows" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "window_length": 16}))
+    lengths = []
+
+    def judge(path: str, files: Any, length: int | None, *_: Any) -> None:
+        lengths.append(length)
+
+    monkeypatch.setattr(evaluate, "judge", judge)
+    monkeypatch.setattr(compared, "compare", lambda judged: judged)
+    models, data = [tmp_path / "windows", home / "untrained"], str(home / "plain.csv")
+    alembert.compare(models, data)
+    alembert.compare(models, data, max_length=24)
+    assert lengths == [None, 128, 24, 24]
 
 
 def test_the_gate_ends_with_an_exit_code(

@@ -29,7 +29,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizerFast) 
     train, test = task_file(home / "train.csv"), task_file(home / "test.csv", seed=9)
     short: Any = {"train": train, "eval": test, "max_length": 32, "epochs": 1.0}
     body = saved(home / "body", tokenizer)
-    teacher = alembert.finetune(body, home / "teacher", **short, settings={"stages.linear.steps": 4})
+    teacher = alembert.finetune(
+        body, home / "teacher", **short, settings={"stages.linear.steps": 4}
+    )
     made = alembert.distill(teacher, "minilm", out=home / "run", layers=1, export=False, **short)
     assert made.export("int8", data=str(test)) is made
     made.bench(

@@ -36,7 +36,9 @@ def test_a_teacher_is_made_distilled_exported_and_predicts_as_its_export(
 ) -> None:
     body = saved(tmp_path / "body", tokenizer)
     train, test = task_file(tmp_path / "train.csv"), task_file(tmp_path / "test.csv", seed=9)
-    teacher = alembert.finetune(body, tmp_path / "teacher", train=train, eval=test, **SHORT, settings=LINEAR)
+    teacher = alembert.finetune(
+        body, tmp_path / "teacher", train=train, eval=test, **SHORT, settings=LINEAR
+    )
     student = alembert.distill(
         teacher, "tinybert", out=tmp_path / "run", train=train, eval=test, layers=1,
         hidden_size=8, settings={"augment": None, "stages.*.batch_size": 16}, export=False, **SHORT,

@@ -45,7 +45,8 @@ def test_each_class_has_its_proportion_and_the_same_rows_give_the_same_files(
     assert not {row["text"] for row in train} & {row["text"] for row in test}
     assert any("rows are kept for the evaluation alone" in line for line in news)
     copied = Path(task_file(tmp_path / "elsewhere.csv", 300))
-    again = with_share_apart(Files(train=str(copied)), 0.2)
+    again = with_share_apart(Files(train=str(copied), windows=True), 0.2)
+    assert again.windows
     assert parts(again) == parts(files)
     assert Path(again.train.name) == Path(files.train.name).with_name("elsewhere, 80 %.parquet")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from support.models import tiny
 from support.runs import saved, task_file
 from support.tasks import KINDS
 from transformers import BertTokenizerFast
@@ -18,6 +19,7 @@ from alembert.models.loading import load_config
 from alembert.recipes import recipe_of
 from alembert.recipes.finetune import finetune
 from alembert.recipes.overrides import with_settings
+from alembert.runs import undistilled
 from alembert.runs.job import Job
 from alembert.runs.run import run
 from alembert.runs.stages.linear_teacher import with_linear_teacher
@@ -105,6 +107,30 @@ def test_fine_tuning_takes_texts_without_labels(
     ]
     assert steps[0] - steps[1] == 30
     assert any("30 unlabelled" in line for line in news)
+
+
+def test_texts_that_nothing_labels_are_said_to_be_left_out(
+    tmp_path: Path, tokenizer: BertTokenizerFast, news: list[str]
+) -> None:
+    body, data = saved(tmp_path / "body", tokenizer), task_file(tmp_path / "train.csv")
+    more = task_file(tmp_path / "more.csv", rows=9, labelled=False)
+    recipe = with_settings(finetune(load_config(body)), {"stages.linear": "null"})
+    Job(recipe=recipe, out=tmp_path / "run", student=body,
+        files=Files(train=data, unlabelled=more)).check_stages()  # fmt: skip
+    assert news == [f"{more}: no stage of this run labels these texts: they are left out"]
+
+
+def test_a_student_without_its_teacher_keeps_a_linear_one(tmp_path: Path) -> None:
+    recipe = finetune(tiny("bert").config)
+    linear = next(stage for stage in recipe.stages if stage.name == "linear")
+    files = Files(train=task_file(tmp_path / "train.csv"))
+    assert (
+        linear
+        in undistilled.without_teacher(
+            Job(recipe=recipe, out=tmp_path, student="body", files=files),
+            "classification",
+        ).recipe.stages
+    )
 
 
 def test_it_needs_a_model_to_start_from(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:

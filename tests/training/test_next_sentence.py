@@ -1,13 +1,22 @@
 """The loss of next sentences: how it starts, what it learns and where it is refused."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from support.models import tiny
+from support.runs import saved, task_file
+from transformers import BertTokenizerFast
 
+from alembert.data.splits import Files
 from alembert.io.errors import UserError
+from alembert.models.loading import load_config
 from alembert.objectives.label_terms import NextSentence
+from alembert.recipes.finetune import finetune
+from alembert.recipes.overrides import with_settings
+from alembert.runs.job import Job
+from alembert.runs.run import run
 from alembert.training.distillation import Distillation
 
 
@@ -52,6 +61,13 @@ def test_parts_of_a_batch_add_up_to_it() -> None:
     assert sum(distillation(part, batch)[0] for part in parts).item() == pytest.approx(whole.item())
 
 
-def test_it_is_refused_on_a_task() -> None:
-    with pytest.raises(UserError, match="NextSentence: is for a stage on a corpus, whose sequence"):
-        Distillation(tiny("bert", "classification"), None, (NextSentence(),), words=False)
+def test_it_is_refused_on_a_task_before_anything_is_trained(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    body = saved(tmp_path / "body", tokenizer)
+    settings = {"stages.task.objective": "[{kind: NextSentence}, {kind: HardLabels}]"}
+    recipe = with_settings(finetune(load_config(body)), settings)
+    files = Files(train=task_file(tmp_path / "train.csv"))
+    with pytest.raises(UserError, match="'task': NextSentence is for a stage on a corpus, whose"):
+        run(Job(recipe=recipe, out=tmp_path / "run", student=body, files=files))
+    assert not (tmp_path / "run").exists()

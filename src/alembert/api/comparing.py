@@ -37,11 +37,13 @@ def compare(
     models are saved models, run folders or what functions here returned; MODEL:BACKEND is one in an
     exported backend, and a folder that has nothing but an export answers by that. columns, text,
     text_pair, label, kind and windows are as in `evaluate`, and slices names columns to measure by.
-    Of each text max_length tokens are read, by default the most that a run of these models read.
-    Raises UserError.
+    Of each text max_length tokens are read, by default the most that a run of these models read,
+    and windows of as many as it has learnt by one that reads long texts so. Raises UserError.
     """
     from alembert.evaluation.uncertainty.compared import compare
     from alembert.io.environment import LENGTH, recorded_length
+    from alembert.models.checks import window_length
+    from alembert.models.loading import load_config
     from alembert.runs.evaluate import judge
 
     if not models:
@@ -53,12 +55,13 @@ def compare(
     })  # fmt: skip
     metric, judged = metric_of({"metric": metric}), {}
     lengths = [recorded_length(_split(str(name))[0]) or LENGTH for name in models]
-    length = max_length or max(lengths)
+    longest = max(lengths)
     for name in map(str, models):
         path, own = _split(name)
         if name in judged:
             raise UserError(f"{name}: is named twice: leave one out")
         engine = own or backend or _engine(path)
+        length = max_length or (None if window_length(load_config(path), path) else longest)
         judged[name] = judge(path, files, length, engine, metric, slices)
     return compare(judged)
 

@@ -162,7 +162,7 @@ def _recipe(
             "feature map: squared error of normalised states and attention only; the authors' code "
             "adds gaps of means and variances, with a slip in both",
             "next sentences: a sequence of the corpus is cut in two, and half of them get a piece "
-            "of another sequence of the batch; the authors draw other documents beforehand",
+            "of another sequence of the corpus; the authors draw other documents beforehand",
             "batches of 256 at 7e-4, since layers and the MLM head start fitted, in "
             "progressive transfer a tenth of it for earlier layers; the paper's, drawn at random, "
             "have 2,048 at 1.5e-3, there 4.5e-3 and 4.5e-4",

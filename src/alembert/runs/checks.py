@@ -77,6 +77,11 @@ def check_job(job: Job, student_task: EncodedTask, teachers: Teachers) -> str:
         start_map(job.recipe.init.layers, config, first_config)
     _warn_of_windows(job, student_task, teachers)
     for stage in job.stages:
+        if stage.segments and stage.data == "task":
+            raise UserError(
+                f"stage '{stage.name}': NextSentence is for a stage on a corpus, whose sequences "
+                "have neighbours: take the term out of its objective"
+            )
         class_weights.with_class_weights(stage, student_task.splits)
         if path := job.imitated_teacher(stage):
             head, teacher = student_task.head(stage), teachers[path]

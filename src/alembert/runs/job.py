@@ -134,6 +134,15 @@ class Job:
     def _has(self, data: str) -> bool:
         return (self.corpus if data == "corpus" else self.files) is not None
 
+    @property
+    def _labels_texts(self) -> bool:
+        """Whether a stage on the task has soft labels for texts without a label."""
+        return any(
+            stage.imitates or stage.teacher == "linear"
+            for stage in self.stages
+            if stage.data == "task"
+        )
+
     def check_stages(self) -> None:
         """Raise UserError for data that no stage reads, and where no stage has its data."""
         for data, option in OPTIONS.items():
@@ -152,6 +161,11 @@ class Job:
                     f"stage '{stage.name}': a linear teacher reads the vectors of the model to "
                     "start from: give --student, or set the stage's teacher to run"
                 )
+        if self.files is not None and self.files.unlabelled is not None and not self._labels_texts:
+            log.info(
+                f"{self.files.unlabelled.name}: no stage of this run labels these texts: they are "
+                "left out"
+            )
         if not self.stages:
             raise UserError(
                 f"nothing to run: recipe '{self.recipe.name}' has no stage for the data given: "

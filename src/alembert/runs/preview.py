@@ -4,6 +4,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +29,7 @@ from alembert.recipes.schema import Recipe, Stage, replaced
 from alembert.runs.job import Job
 from alembert.runs.run import accelerator_of, texts_of
 from alembert.runs.stages import validation
-from alembert.runs.stages.linear_teacher import MOST
+from alembert.runs.stages.linear_teacher import rows_read, rows_read_of
 from alembert.runs.stages.prepare import prepare_stage
 from alembert.runs.texts import class_weights
 from alembert.runs.texts.encoded_task import EncodedTask
@@ -113,9 +114,12 @@ def preview(files: Files, recipe: Recipe) -> Preview:
     _check_labels(files, summary)
     if summary.task.kind == QUESTIONS:  # frozen vectors answer none
         stages = [stage for stage in stages if stage.teacher != "linear"]
-    imitates = any(stage.imitates for stage in stages)  # else nothing labels other texts
-    rows = summary.labelled + (summary.unlabelled if imitates else 0)
-    lengths = validation.describe_stages(stages, rows, len(summary.task.labels))
+    apart = not any(stage.imitates for stage in stages)  # no teacher labels other texts
+    train = summary.labelled + (0 if apart else summary.unlabelled)
+    others, task = (summary.unlabelled if apart else 0), summary.task
+    lengths = validation.describe_stages(
+        stages, lambda stage: rows_read(stage, task, train, others), len(task.labels)
+    )
     return Preview(summary, lengths, None, _refusal(files, most))
 
 
@@ -131,8 +135,9 @@ def preview_job(job: Job) -> Preview:
         work, texts = texts_of(replace(job, out=Path(place)), True)
         splits = texts.student.splits
         assert splits is not None
-        rows, classes = len(splits.train), len(splits.task.labels)
-        lengths = validation.describe_stages(work.stages, rows, classes)
+        lengths = validation.describe_stages(
+            work.stages, partial(rows_read_of, splits), len(splits.task.labels)
+        )
         known = texts.teachers[job.task_teacher].labels if job.task_teacher else None
         summary = summarize(
             job.files, texts.student.tokenizer, job.max_length, known, job.seed, job.recipe.metric
@@ -200,7 +205,7 @@ def _measured(
     splits = texts.student.splits
     assert splits is not None
     stage = class_weights.with_class_weights(stage, splits)
-    length = length_of(stage, len(splits.train), len(splits.task.labels))
+    length = length_of(stage, rows_read_of(splits, stage), len(splits.task.labels))
     groups = _sample(splits.train.lengths, stage.batch_size, job.seed)[: max(length.cap, 1)]
     chosen = np.concatenate(groups)
     few = replace(texts, student=_only(texts.student, chosen), teacher=_only(texts.teacher, chosen))
@@ -211,8 +216,8 @@ def _measured(
     distillation, rows, _ = prepare_stage(job, short, folder, None, few, accelerator)
     teacher = 0.0
     if stage.teacher == "linear":
-        read = len(splits.train) + len(splits.unlabelled or ())
-        teacher = _logits_seconds(distillation.student, few.student, min(read, MOST))
+        read = rows_read_of(splits, stage)
+        teacher = _logits_seconds(distillation.student, few.student, read)
     elif isinstance(rows, WithTeacherLogits) and texts.teacher.splits is not None:
         path = job.imitated_teacher(stage)
         assert path is not None

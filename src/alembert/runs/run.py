@@ -3,6 +3,7 @@
 import logging
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from alembert.runs.folder.repair import repair
 from alembert.runs.job import Job
 from alembert.runs.stages import validation
 from alembert.runs.stages.choice import keep_chosen
+from alembert.runs.stages.linear_teacher import rows_read_of
 from alembert.runs.stages.run_stage import run_stage
 from alembert.runs.texts import ensemble, slices
 from alembert.runs.texts.encoded_task import (
@@ -145,8 +147,8 @@ def _describe(job: Job, texts: RunTexts) -> None:
     if splits is None or job.files is None:
         return
     log.info(describe_task(job.files.train.name, splits.columns, splits.task))
-    rows, classes = len(splits.train), len(splits.task.labels)
-    lengths = validation.describe_stages(job.stages, rows, classes)
+    read, classes = partial(rows_read_of, splits), len(splits.task.labels)
+    lengths = validation.describe_stages(job.stages, read, classes)
     log.info(f"{describe_splits(splits)}; {lengths}")
     if (shared := describe_shared(splits)) is not None:
         log.info(shared)

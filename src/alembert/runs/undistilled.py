@@ -15,7 +15,7 @@ def without_teacher(job: Job, kind: str) -> Job:
     same. `kind` is that of the task, which the teacher's labels may have told.
     """
     assert job.files is not None
-    files = replace(job.files, unlabelled=None)  # the teacher alone could label them
+    files = replace(job.files, unlabelled=None)  # the teacher alone labelled them
     if files.task is None:
         files = replace(files, kind=kind)
     return replace(
@@ -46,6 +46,8 @@ def _on_labels_alone(recipe: Recipe) -> Recipe:
 
 
 def _stage_on_labels(stage: Stage) -> Stage:
+    if stage.teacher == "linear":
+        return stage
     terms = tuple(term for term in stage.objective if not term.imitates) or (HardLabels(),)
     masking = stage.masking or (Masking() if stage.data == "corpus" else None)
     return replaced(stage, objective=terms, alternatives=(), masking=masking)

@@ -67,11 +67,6 @@ class Distillation(nn.Module):
         self.projections = self._projections(projections)
         self.next_sentence: nn.Linear | None = None
         if any(isinstance(term, NextSentence) for term in objective):
-            if not words:
-                raise UserError(
-                    "NextSentence: is for a stage on a corpus, whose sequences have neighbours: "
-                    "take the term out of the objective of the task's stage"
-                )
             self.next_sentence = nn.Linear(int(student.config.hidden_size), 2)
             nn.init.zeros_(self.next_sentence.weight)
             nn.init.zeros_(self.next_sentence.bias)

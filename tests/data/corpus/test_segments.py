@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import BertTokenizerFast
 
@@ -40,6 +41,29 @@ def test_a_row_is_as_long_as_before_and_half_of_them_go_on(corpus: Corpus) -> No
     assert 0.4 < sum(labels) / len(labels) < 0.6
     assert [rows[i] for i in range(9)] == [Segmented(corpus, seed=0)[i] for i in range(9)]
     assert [rows[i] for i in range(9)] != [Segmented(corpus, seed=1)[i] for i in range(9)]
+
+
+def test_the_length_of_a_segment_does_not_tell_whether_it_follows(
+    tmp_path: Path, tokenizer: BertTokenizerFast
+) -> None:
+    sizes = np.random.default_rng(0).lognormal(3.2, 0.6, 1500).astype(int).clip(12, 90)
+    text = "\n\n".join(" ".join("0123456789"[k % 10] for k in range(n)) for n in sizes)
+    (tmp_path / "text.txt").write_text(text)
+    corpus = read_corpus(str(tmp_path / "text.txt"), tokenizer, 96, folder=tmp_path / "corpus")
+    read = [Segmented(corpus, seed=0)[i] for i in range(len(corpus))]
+    long = [row["next_sentence"] for row in read if sum(row["token_type_ids"]) > 30]
+    assert len(long) > 100
+    assert 0.35 < np.mean(long) < 0.65
+    assert 0.45 < np.mean([row["next_sentence"] for row in read]) < 0.55
+
+
+def test_a_row_that_alone_is_so_long_goes_on(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:
+    text = "\n\n".join(" ".join("0" for _ in range(n)) for n in (80, 12))
+    (tmp_path / "text.txt").write_text(text)
+    corpus = read_corpus(str(tmp_path / "text.txt"), tokenizer, 96, folder=tmp_path / "corpus")
+    longest = int(np.argmax(corpus.lengths))
+    rows = [Segmented(corpus, seed=seed)[longest] for seed in range(20)]
+    assert {row["next_sentence"] for row in rows if sum(row["token_type_ids"]) > 12} == {0}
 
 
 def test_a_batch_has_types_and_labels_masked_or_not(

@@ -15,16 +15,17 @@ from transformers import PreTrainedTokenizerBase
 
 from alembert.data.encoded import concat, tokenize
 from alembert.data.splits import Splits
-from alembert.data.tasks import LOGITS, no_labels
+from alembert.data.tasks import LOGITS, Task, no_labels
 from alembert.data.texts.raw import Asked
 from alembert.evaluation.baselines.fitting import Examples, embeddings_of
 from alembert.evaluation.baselines.frozen import FrozenEncoder
 from alembert.io import seeds
+from alembert.recipes.schema import Stage
 from alembert.training.logit_cache import WithTeacherLogits
 
 log = logging.getLogger(__name__)
 
-MOST = 20_000  # texts that the linear model labels
+MOST = 20_000  # texts with a label, and as many without, that the linear model labels
 MIXED = 0.5  # pairs of texts put together anew, as a share of the pairs of the task
 
 
@@ -33,7 +34,8 @@ def with_linear_teacher(
 ) -> WithTeacherLogits:
     """Return training texts with the logits of a linear model on the frozen vectors of `path`.
 
-    It is fitted on those with a label, and the others that the run was given have its logits, too.
+    It is fitted on those with a label. Where no teacher labels the others that the run was given,
+    they have its logits, too.
     Of pairs there are new ones, too, whose texts are those of two pairs: a student that sees the
     task's pairs alone learns less of how two texts compare.
     """
@@ -42,11 +44,14 @@ def with_linear_teacher(
     encoder = FrozenEncoder(path, max_length)
     fitted = embeddings_of(splits.task, train, valid, encoder)
     log.info(f"imitates {fitted.words}, fitted in {fitted.seconds:.1f} s, before the labels")
-    most = min(MOST, max(LOGITS // len(splits.task.labels), 1))
+    most = _most(splits.task)
     part = train.drawn(most)
-    if splits.unlabelled is not None and splits.raw_unlabelled is not None:
-        more = Examples.of(splits.raw_unlabelled, splits.unlabelled, tokenizer)
-        part = part.with_more(more.drawn(max(most - len(part.texts), 1)))
+    if (others := splits.unlabelled) is not None and splits.raw_unlabelled is not None:
+        texts_of = splits.raw_unlabelled.texts
+        rows = others if others.per_token else others.beginnings
+        more = Examples(texts_of, rows, tokenizer).drawn(most)
+        log.info(f"it labels {len(more.texts):,} of the {len(texts_of):,} texts without a label")
+        part = part.with_more(more)
     if splits.task.kind == "tokens":
         return WithTeacherLogits.of(part.rows, encoder.of_tokens(part.rows, fitted.model))
     texts, rows = list(part.texts), part.rows
@@ -56,6 +61,25 @@ def with_linear_teacher(
         texts += mixed
         rows = concat(rows, tokenize(*_sides(mixed), labels, tokenizer, max_length, False))
     return WithTeacherLogits.of(rows, fitted.model(encoder(texts)))
+
+
+def rows_read(stage: Stage, task: Task, train: int, unlabelled: int) -> int:
+    """Return how many rows a stage reads of so many of train, and of others apart from them."""
+    if stage.teacher != "linear":
+        return train
+    most = _most(task)
+    rows = min(train, most) + min(unlabelled, most)
+    return rows + int(MIXED * rows) if task.pair else rows
+
+
+def rows_read_of(splits: Splits, stage: Stage) -> int:
+    """Return how many rows of these splits a stage reads."""
+    others = 0 if splits.unlabelled is None else len(splits.unlabelled)
+    return rows_read(stage, splits.task, len(splits.train), others)
+
+
+def _most(task: Task) -> int:
+    return min(MOST, max(LOGITS // len(task.labels), 1))
 
 
 def _mixed(pairs: Sequence[Sequence[str]], generator: np.random.Generator) -> list[Asked]:

@@ -178,9 +178,11 @@ def describe_length(stage: Stage, length: Length, rows: int) -> str:
     )
 
 
-def describe_stages(stages: Sequence[Stage], rows: int, classes: int) -> str:
-    """Return a phrase with the length of each stage on a task, for the log."""
-    lengths = ((stage, length_of(stage, rows, classes)) for stage in stages if stage.data == "task")
-    return "; ".join(
-        f"stage '{stage.name}': {describe_length(stage, length, rows)}" for stage, length in lengths
-    )
+def describe_stages(stages: Sequence[Stage], read: Callable[[Stage], int], classes: int) -> str:
+    """Return a phrase with the length of each stage on a task, which reads so many rows."""
+    phrases = []
+    for stage in stages:
+        if stage.data == "task":
+            length = length_of(stage, read(stage), classes)
+            phrases.append(f"stage '{stage.name}': {describe_length(stage, length, read(stage))}")
+    return "; ".join(phrases)

@@ -88,5 +88,5 @@ def with_share_apart(files: Files, share: float) -> Files:
         train=str(paths["train"]), evaluation=str(paths["eval"]),
         valid=files.valid, unlabelled=files.unlabelled, text=read.columns.text,
         text_pair=read.columns.text_pair, label=read.columns.label, kind=task.kind,
-        skip_bad_rows=files.skips,
+        windows=files.windows, skip_bad_rows=files.skips,
     )  # fmt: skip
