@@ -5,7 +5,8 @@
 DATA is what `python -m benchmarks.lab.data` wrote. Each task is learnt from all of its labels, a
 tenth and a hundredth. A teacher is fine-tuned on the labels of each share and seed and lies in
 OUT/TASK/SHARE-SEED/teacher; of all labels, TEACHERS/TASK/teacher-SEED is taken where it is
-finished. The texts without a label are given to the static student, with the teacher's soft labels.
+finished. The texts without a label are given to its fine-tuning, and to the static student, with
+the teacher's soft labels.
 Baselines are those of the teacher's run. Model2Vec is distilled from the encoder that the teacher
 starts from, and tuned (`quality.model2vec`); of tags it has nothing. As it may need an environment
 of its own, --only model2vec makes its rows alone, and --only students all others. --without leaves
@@ -72,7 +73,7 @@ class Place:
         if not (home / "metrics.json").is_file():
             finetune(
                 self.encoder, home, train=self.part.train, eval=self.part.test, seed=self.seed,
-                settings=settings,
+                unlabelled=self.part.unlabelled, settings=settings,
             )  # fmt: skip
         return home
 
