@@ -95,6 +95,7 @@ def test_the_recipe_of_a_run_repeats_it_unless_a_keyword_says_otherwise(
     assert other == first | {"seed": 4}
 
 
+@pytest.mark.slow
 def test_a_run_of_before_the_section_run_goes_on_with_its_seed(
     tmp_path: Path, tokenizer: BertTokenizerFast, news: list[str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_run_without_its_export_goes_on_and_makes_it(
     assert (again, news[-1]) == (exported, f"{out}: finished before; nothing to do")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_its_export_is_evaluated_with_it(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_run_as_chosen_ends_in_the_same_weights(
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow
 def test_a_choice_that_was_interrupted_ends_as_one_that_was_not(
     tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

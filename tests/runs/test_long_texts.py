@@ -120,6 +120,7 @@ def test_a_server_answers_long_texts_as_a_session(
     assert one.json()[0]["score"] == pytest.approx(max(logits.tolist()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_server_tags_long_texts_as_a_session(
     tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

@@ -57,6 +57,7 @@ def texts_of(path: str) -> list[str]:
         return [row["text"] for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_distilling_with_variants_reads_loads_and_tokenises_each_thing_once(
     tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def test_it_is_trained_killed_resumed_bit_for_bit_and_shown(place: Path) -> None
         assert "Callbacks: own:Watch." in shown
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_the_same_from_python_with_the_objects(capsys: pytest.CaptureFixture[str]) -> None:
     from own import Contrastive, Watch

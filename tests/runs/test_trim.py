@@ -151,7 +151,7 @@ def test_a_student_of_other_word_ids_learns_the_same_soft_labels(
             torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("recipe", ["distilbert", "tinybert"])
+@pytest.mark.parametrize("recipe", ["distilbert", pytest.param("tinybert", marks=pytest.mark.slow)])
 def test_a_student_of_its_texts_own_vocabulary(
     news: list[str], recipe: str, tmp_path: Path, tokenizer: BertTokenizerFast
 ) -> None:

@@ -243,6 +243,7 @@ def test_texts_are_repeated_to_a_length_and_no_longer(tokenizer: BertTokenizerFa
     assert sample(tokenizer, 5).max_length == 5
 
 
+@pytest.mark.slow
 def test_a_shape_is_exported_once_and_other_heads_or_texts_are_timed_anew(
     tokenizer: BertTokenizerFast,
 ) -> None:

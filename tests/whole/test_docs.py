@@ -43,10 +43,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # several.md loads torch in each process; the others make many runs and exports
 SLOW = {
-    "augment.md", "baselines.md", "bench.md", "deployed.md", "distilbert.md", "export.md",
-    "house.md", "long.md", "mobilebert.md", "own.md", "predict.md", "questions.md", "recipes.md",
-    "report.md", "runs.md", "search.md", "serve.md", "several.md", "tinybert.md", "trim.md",
-    "uncertainty.md",
+    "augment.md", "baselines.md", "bench.md", "cache.md", "corpus.md", "data.md", "deployed.md",
+    "distilbert.md", "export.md", "finetune.md", "house.md", "long.md", "minilm.md",
+    "mobilebert.md", "own.md", "predict.md", "questions.md", "recipes.md", "report.md", "runs.md",
+    "search.md", "serve.md", "several.md", "static.md", "teachers.md", "tinybert.md", "trim.md",
+    "tune.md", "uncertainty.md",
 }  # fmt: skip
 STEPS = 2
 LAUNCHERS = {
@@ -146,10 +147,9 @@ def test_every_command_on_a_page_runs(
         run_lines(page, lines, monkeypatch, capsys, served)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shortened")
-@pytest.mark.parametrize(
-    "name", ["README.md", pytest.param("docs/python.md", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
 def test_the_python_of_a_page_runs(
     name: str, tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

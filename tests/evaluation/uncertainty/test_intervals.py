@@ -70,6 +70,7 @@ def test_the_interval_is_that_of_scipy() -> None:
     assert found.value == pytest.approx(second.mean() - first.mean())
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_correlation_is_that_of_scipy() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=80)
