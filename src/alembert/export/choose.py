@@ -63,7 +63,9 @@ def choose(path: str, files: Files, keep: float, attentions: bool, max_length: i
     backends = (*ALL, *["attentions"] * attentions)
     files, window = files.as_trained(path), window_length(load_config(path), path)
     files = replace(files, windows=window is not None)
-    max_length = window or max_length
+    if window is not None:
+        log.info(f"{path}: reads long texts in windows of {window} tokens, and is judged by them")
+        max_length = window
     with export.prepared_export(path, backends, files, max_length) as (work, manifest):
         if work.kind in ("words", "encoder"):
             raise UserError(
