@@ -215,23 +215,23 @@ class Splits:
     @property
     def labelled_train(self) -> Encoded:
         """The rows of train that `raw_train` has, in its order."""
-        if isinstance(self.train, TextWindows):  # labelled texts have the first numbers
-            return self.train.take(np.flatnonzero(self.train.of < len(self.rows)))
-        places = np.arange(len(self.rows))
-        if self.variants is not None:  # each row is followed by its variants
-            places += np.searchsorted(np.sort(self.variants.of), places)
-        return self.train.take(places)
+        if self.variants is None or self.windows:  # labelled texts have the first numbers
+            return self.train.take(np.flatnonzero(self.train.texts < len(self.rows)))
+        places = np.arange(len(self.rows))  # each row is followed by its variants
+        return self.train.take(places + np.searchsorted(np.sort(self.variants.of), places))
 
     @property
     def apart(self) -> "Splits":
-        """The splits with the labelled rows alone in train, for where no teacher labels others."""
+        """The splits with the labelled rows alone in train, for where no teacher labels others.
+
+        There are no variants then, which a teacher alone labels.
+        """
         if self.raw_unlabelled is None:
             return self
-        labelled = self.train.texts < len(self.rows)
-        others = self.train.take(np.flatnonzero(~labelled))
+        others = self.train.take(np.flatnonzero(self.train.texts >= len(self.rows)))
         if isinstance(others, TextWindows):  # numbers its own texts
             others = replace(others, of=others.of - len(self.rows))
-        return replace(self, train=self.train.take(np.flatnonzero(labelled)), unlabelled=others)
+        return replace(self, train=self.labelled_train, unlabelled=others)
 
     @property
     def windows(self) -> bool:

@@ -146,11 +146,13 @@ def time_run(
 def _variants(exported: Exported, role: str, max_length: int, long: str) -> list[Timed]:
     sizes = {variant.backend: variant.size_mb for variant in exported.manifest.variants}
     return [
-        _timed(session, role, name, sizes[name])
+        _timed(
+            Session(exported.folder, name, long=long, max_length=max_length), role, name,
+            sizes[name],
+        )
         for name in (*BACKENDS, static.BACKEND)
         if name in sizes
-        for session in (Session(exported.folder, name, long=long, max_length=max_length),)
-    ]
+    ]  # fmt: skip
 
 
 def _timed(session: Session, role: str, backend: str, size_mb: float) -> Timed:

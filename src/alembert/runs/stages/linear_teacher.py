@@ -48,7 +48,7 @@ def with_linear_teacher(
     part = train.drawn(most)
     if (others := splits.unlabelled) is not None and splits.raw_unlabelled is not None:
         texts_of = splits.raw_unlabelled.texts
-        rows = others if others.per_token else others.beginnings
+        rows = others if others.per_token else others.beginnings  # no word's label is looked up
         more = Examples(texts_of, rows, tokenizer).drawn(most)
         log.info(f"it labels {len(more.texts):,} of the {len(texts_of):,} texts without a label")
         part = part.with_more(more)
