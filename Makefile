@@ -10,14 +10,15 @@ quickstart: $(STAMP)
 	$(BIN)/alembert quickstart $(ARGS)
 
 # One thread each: two workers that both want all cores are slower than one.
-# A worker that is done takes half of what the other has left.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# A worker that is done takes half of what another has left. Quick tests wait for processes and
+# clocks in a tenth of their time, which a third worker fills.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -n 3 -m "not slow" $(ARGS)
 
 test-slow: $(STAMP)
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -n 2 -m slow $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
