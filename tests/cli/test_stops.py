@@ -11,9 +11,10 @@ import pytest
 from support.command_line import command
 
 from alembert.recipes import choose
-from alembert.runs import checks
+from alembert.runs import checks, run
 from alembert.runs.folder import writing
 from alembert.runs.stages import prepare
+from alembert.serving import served_model
 
 DISTIL = (
     "distill distilbert --train train.csv --out run --max-length 32 --epochs 1 --teacher teacher"
@@ -42,11 +43,12 @@ def test_what_is_interrupted_says_so_in_a_line(
         raise KeyboardInterrupt
 
     # first, so that no room is loaded while the others are in place, and keeps them
-    for room in (prepare, checks, choose):
+    for room in (prepare, checks, choose, run):
         monkeypatch.setattr(room, "load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_config", interrupted)
     monkeypatch.setattr("alembert.models.loading.load_tokenizer", interrupted)
     monkeypatch.setattr("alembert.inference.manifest.exported_folder", interrupted)
+    monkeypatch.setattr(served_model, "exported_folder", interrupted)
     capsys.readouterr()
     assert command(line, monkeypatch) == 130
     assert capsys.readouterr().err == says
@@ -101,7 +103,9 @@ def full(function: Callable[..., Any], part: str) -> Callable[..., Any]:
     return limited
 
 
-BOTH = f"{DISTIL} --general-teacher words --corpus corpus.txt --set stages.general.steps=2"
+BOTH = (
+    f"{DISTIL} --no-export --general-teacher words --corpus corpus.txt --set stages.general.steps=2"
+)
 
 
 @pytest.mark.parametrize(

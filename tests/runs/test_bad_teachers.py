@@ -126,7 +126,7 @@ def test_no_pickle_and_no_code_of_a_model_or_a_run_is_ever_opened(
         mapped = str(classes).replace("'", '"')
         (teacher / name).write_text(f'{text.rstrip()}, "auto_map": {mapped}}}')
     assert load_config("teacher").auto_map
-    assert command(DISTIL, monkeypatch) == 0
+    assert command(f"{DISTIL} --no-export", monkeypatch) == 0
     load_model("teacher", "classification")
     load_tokenizer("teacher")
     assert not opened.exists()
