@@ -1,15 +1,18 @@
 """The recipe of a static student: its shape, its words, and a resumed run of it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support.runs import corpus_file, saved, task_file
-from transformers import BertConfig, BertTokenizerFast
+from transformers import BertConfig, BertTokenizerFast, PreTrainedModel
 
+import alembert
 from alembert.data.splits import Files
+from alembert.initialization.static import static_student
 from alembert.io.errors import UserError
-from alembert.models.loading import load_config
+from alembert.models.loading import load_config, load_model
 from alembert.models.static.packing import unpacked
 from alembert.objectives.label_terms import HardLabels
 from alembert.recipes import recipe_of
@@ -18,6 +21,7 @@ from alembert.recipes.schema import Masking, replaced
 from alembert.recipes.stages import on_corpus
 from alembert.runs.job import Job
 from alembert.runs.run import run
+from alembert.runs.stages import prepare
 from alembert.runs.trim import trim_model
 from alembert.training import loop
 from alembert.training.callbacks import Callback, Progress
@@ -83,6 +87,36 @@ def test_the_vocabulary_of_the_task_makes_it_smaller(
                    coverage=1.0, text=None, text_pair=None)  # fmt: skip
     assert config.vocab_size < 99
     assert len(config.special_token_ids) == 3
+
+
+def test_it_starts_from_the_encoder_that_its_teacher_was_before_the_task(
+    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = task_file(tmp_path / "train.csv")
+    body = saved(tmp_path / "body", tokenizer)
+    short = {"stages.linear.steps": 2, "stages.task.steps": 2}
+    alembert.finetune(body, tmp_path / "known", train=data, settings=short, max_length=32)
+    unknown = saved(tmp_path / "unknown", tokenizer, "classification")
+    started: list[PreTrainedModel] = []
+
+    def start(fields: Any, head: str, labels: Any, encoder: PreTrainedModel, *more: Any) -> Any:
+        started.append(encoder)
+        return static_student(fields, head, labels, encoder, *more)
+
+    monkeypatch.setattr(prepare, "static_student", start)
+    for teacher in (str(tmp_path / "known"), unknown):
+        recipe = with_settings(
+            recipe_of("static", load_config(teacher)),
+            {"stages.task.steps": "2", "stages.task.max_length": "32"},
+        )
+        out = tmp_path / f"of-{Path(teacher).name}"
+        run(Job(recipe=recipe, out=out, teacher=teacher, files=Files(train=data)))
+    for found, path in zip(started, (body, unknown), strict=True):
+        state = load_model(path, "encoder").state_dict()
+        of_body = found.base_model.state_dict()
+        kept = [name for name in state if not name.startswith("pooler")]  # which is drawn anew
+        assert kept
+        assert all(torch.equal(state[name], of_body[name]) for name in kept)
 
 
 def test_it_learns_no_corpus(tmp_path: Path, tokenizer: BertTokenizerFast) -> None:

@@ -3,7 +3,8 @@
 Read `student` first: it copies layers, or calls the others. `embeddings` reads and writes the
 embedding tables; `pca` projects a teacher onto its principal components (for students of smaller
 hidden size); `bottleneck` and `bottleneck_layers` fit MobileBERT's layers by `least_squares`.
-`static` starts a student without layers from its teacher's vectors of single tokens.
+`static` starts a student without layers from its teacher's vectors of single tokens, which
+`text_vectors` fits to those of whole texts.
 
 For other rooms: student, bottleneck, least_squares, static.
 """

@@ -2,7 +2,8 @@
 
 Each token is sent through the teacher alone, between the special tokens, and its states are
 averaged (Model2Vec does so). Frequent tokens begin with small weights in the mean of a text: a /
-(a + p), smooth inverse frequency (Arora et al. 2017).
+(a + p), smooth inverse frequency (Arora et al. 2017). Then the vectors are fitted to what the
+teacher says of whole texts, where there are any (text_vectors).
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.initialization.pca import principal
+from alembert.initialization.text_vectors import Ids, fit, single_texts, vectors_of
 from alembert.io.errors import UserError
 from alembert.io.progress import counted
 from alembert.models.building import config_of, draw_model
@@ -26,6 +28,7 @@ SMOOTHING = 1e-3  # a: the frequency of a token whose weight is a half
 BATCH = 1024  # tokens that the teacher reads at once
 OFTEN = 2  # occurrences of a pair of neighbours that may have a vector
 SPREAD = 1.0  # root mean square of the vectors' numbers
+FEW = 0.1  # size of all tokens' vectors beside those of texts, by which components are chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ class Words:
     separator: int | None
     counts: NDArray[np.int64]  # (V,)
     pairs: NDArray[np.int64]
+    texts: Sequence[Ids] = ()  # single ones, without special tokens
 
 
 def words_of(
@@ -63,6 +67,7 @@ def words_of(
         separator=around[-1] if around else None,
         counts=np.bincount(input_ids, minlength=len(tokenizer)),
         pairs=_frequent_pairs(input_ids.astype(np.int64), lengths, sorted(special), vocab_size),
+        texts=single_texts(input_ids, lengths, sorted(special)),
     )
 
 
@@ -104,12 +109,44 @@ def static_student(
     assert isinstance(body, StaticModel)
     with torch.no_grad():
         body.embeddings.log_weights.copy_(_weights(words, config.vocab_size).log())
-        if teacher is not None:
-            vectors = _projected(_vectors(teacher, words, config.vocab_size), config.hidden_size)
-            body.embeddings.word_embeddings.weight.copy_(vectors)
     if config.bigrams:
         body.embeddings.list_pairs(torch.from_numpy(words.pairs[: config.bigrams]))
+    if teacher is not None:
+        _start(body, teacher, words)
     return student
+
+
+@torch.no_grad()
+def _start(body: StaticModel, teacher: PreTrainedModel, words: Words) -> None:
+    """Give a student the teacher's vectors of its tokens, which texts then move."""
+    width = body.config.hidden_size
+    if width > int(teacher.config.hidden_size):
+        raise UserError(
+            f"student.hidden_size {width}: a static student's vectors are at most as wide as its "
+            f"teacher's, {teacher.config.hidden_size}"
+        )
+    tokens = _centred(_vectors(teacher, words, body.config.vocab_size))
+    read = tokens[:0]
+    if words.texts:
+        found = vectors_of(teacher, words.texts, words.begin, words.end)
+        read = _centred(torch.from_numpy(found))
+    # few texts have fewer components than the student
+    basis = principal(torch.cat([_unit(read), FEW * _unit(tokens)]), width)
+    narrow = tokens @ basis
+    size = SPREAD / narrow.square().mean().sqrt().clamp_min(1e-12)
+    body.embeddings.word_embeddings.weight.copy_(narrow * size)
+    if words.texts:
+        fit(body, words.texts, (read @ basis).numpy())
+
+
+def _centred(vectors: Tensor) -> Tensor:
+    return vectors - vectors.mean(dim=0)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Return vectors of which all numbers together have length 1."""
+    length: Tensor = vectors.norm().clamp_min(1e-12)
+    return vectors / length
 
 
 def _weights(words: Words, size: int) -> Tensor:
@@ -132,15 +169,3 @@ def _vectors(teacher: PreTrainedModel, words: Words, size: int) -> Tensor:
         states = body(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         found.append(states.mean(dim=1).float())
     return torch.cat(found)
-
-
-def _projected(vectors: Tensor, width: int) -> Tensor:
-    """Return the vectors' first principal components (V, width), of the usual size."""
-    if width > vectors.shape[1]:
-        raise UserError(
-            f"student.hidden_size {width}: a static student's vectors are at most as wide as its "
-            f"teacher's, {vectors.shape[1]}"
-        )
-    centred = vectors - vectors.mean(dim=0)
-    narrow = centred @ principal(centred, width)
-    return narrow * (SPREAD / narrow.square().mean().sqrt().clamp_min(1e-12))

@@ -24,6 +24,7 @@ from alembert.models.loading import has_head, label_fields, load_config, load_mo
 from alembert.models.static.config import STATIC
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
+from alembert.runs.folder.origin import origin_of
 from alembert.runs.job import Job
 from alembert.runs.stages.linear_teacher import with_linear_teacher
 from alembert.runs.texts import ensemble
@@ -251,10 +252,26 @@ def _static(
     student_task: EncodedTask,
     rows: Rows,
 ) -> PreTrainedModel:
-    """Return a static student, for which the tokens of the stage's rows are counted."""
+    """Return a static student, for which the tokens of the stage's rows are counted.
+
+    It starts from the encoder that its teacher was before a task, where that is known: a teacher of
+    pairs has never read their texts alone.
+    """
     if not isinstance(rows, Encoded):
         raise UserError("a static student learns a task alone: leave out its stages on a corpus")
     fields = job.recipe.student
     size = int(fields["vocab_size"])
     words = words_of(student_task.tokenizer, rows.input_ids, rows.lengths, size)
-    return static_student(fields, head, labels, teacher, words, job.seed)
+    encoder = teacher and (_before_the_task(job, size) or teacher)
+    return static_student(fields, head, labels, encoder, words, job.seed)
+
+
+def _before_the_task(job: Job, size: int) -> PreTrainedModel | None:
+    """Return the encoder that the teacher was before a task, if it is known and has its tokens."""
+    assert job.teacher is not None
+    try:
+        path = origin_of(job.teacher)
+    except UserError:
+        return None
+    encoder = load_model(path, "encoder")
+    return encoder if encoder.config.vocab_size == size else None
