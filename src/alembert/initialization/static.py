@@ -112,13 +112,16 @@ def static_student(
     if config.bigrams:
         body.embeddings.list_pairs(torch.from_numpy(words.pairs[: config.bigrams]))
     if teacher is not None:
-        _start(body, teacher, words)
+        # a tag is read from single vectors, which means of texts make worse
+        _start(body, teacher, words, () if head == "tokens" else words.texts)
     return student
 
 
 @torch.no_grad()
-def _start(body: StaticModel, teacher: PreTrainedModel, words: Words) -> None:
-    """Give a student the teacher's vectors of its tokens, which texts then move."""
+def _start(
+    body: StaticModel, teacher: PreTrainedModel, words: Words, texts: Sequence[Ids]
+) -> None:
+    """Give a student the teacher's vectors of its tokens, which these texts then move."""
     width = body.config.hidden_size
     if width > int(teacher.config.hidden_size):
         raise UserError(
@@ -127,16 +130,16 @@ def _start(body: StaticModel, teacher: PreTrainedModel, words: Words) -> None:
         )
     tokens = _centred(_vectors(teacher, words, body.config.vocab_size))
     read = tokens[:0]
-    if words.texts:
-        found = vectors_of(teacher, words.texts, words.begin, words.end)
+    if texts:
+        found = vectors_of(teacher, texts, words.begin, words.end)
         read = _centred(torch.from_numpy(found))
     # few texts have fewer components than the student
     basis = principal(torch.cat([_unit(read), FEW * _unit(tokens)]), width)
     narrow = tokens @ basis
     size = SPREAD / narrow.square().mean().sqrt().clamp_min(1e-12)
     body.embeddings.word_embeddings.weight.copy_(narrow * size)
-    if words.texts:
-        fit(body, words.texts, (read @ basis).numpy())
+    if texts:
+        fit(body, texts, (read @ basis).numpy())
 
 
 def _centred(vectors: Tensor) -> Tensor:
