@@ -118,9 +118,7 @@ def static_student(
 
 
 @torch.no_grad()
-def _start(
-    body: StaticModel, teacher: PreTrainedModel, words: Words, texts: Sequence[Ids]
-) -> None:
+def _start(body: StaticModel, teacher: PreTrainedModel, words: Words, texts: Sequence[Ids]) -> None:
     """Give a student the teacher's vectors of its tokens, which these texts then move."""
     width = body.config.hidden_size
     if width > int(teacher.config.hidden_size):
