@@ -112,3 +112,19 @@ def test_order_that_counts_is_in_the_vectors_of_pairs() -> None:
     wanted[:, 0] = 1, -1
     fit(body, texts, wanted)
     assert cosines(means(body, texts), wanted).min() > 0.9
+
+
+@pytest.mark.parametrize("width", [1, 6])
+def test_one_text_moves_nothing_and_one_column_is_a_column(width: int) -> None:
+    words = words_of(_Plain(), np.array([7, 8, 9]), [2, 1], 99)  # type: ignore[arg-type]
+    fields = FIELDS | {"hidden_size": width}
+    teacher = tiny("bert")
+    body = static_student(fields, "encoder", (), teacher, words, seed=0)
+    table = body.get_input_embeddings().weight
+    assert table.shape == (99, width)
+    assert float(table.square().mean()) == pytest.approx(1, rel=1e-3)
+    alone = words_of(_Plain(), np.array([7, 8]), [2], 99)  # type: ignore[arg-type]
+    table = (
+        static_student(fields, "encoder", (), teacher, alone, seed=0).get_input_embeddings().weight
+    )
+    assert float(table.square().mean()) == pytest.approx(1, rel=1e-3)

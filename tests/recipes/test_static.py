@@ -90,7 +90,10 @@ def test_the_vocabulary_of_the_task_makes_it_smaller(
 
 
 def test_it_starts_from_the_encoder_that_its_teacher_was_before_the_task(
-    tmp_path: Path, tokenizer: BertTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    news: list[str],
+    tmp_path: Path,
+    tokenizer: BertTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = task_file(tmp_path / "train.csv")
     body = saved(tmp_path / "body", tokenizer)
@@ -111,6 +114,9 @@ def test_it_starts_from_the_encoder_that_its_teacher_was_before_the_task(
         )
         out = tmp_path / f"of-{Path(teacher).name}"
         run(Job(recipe=recipe, out=out, teacher=teacher, files=Files(train=data)))
+    told = [line for line in news if line.startswith("vectors of texts: ")]
+    assert told[0] == f"vectors of texts: by {body}, which the teacher was before its task"
+    assert told[1].startswith("vectors of texts: by the teacher itself, not as it was before its")
     for found, path in zip(started, (body, unknown), strict=True):
         state = load_model(path, "encoder").state_dict()
         of_body = found.base_model.state_dict()

@@ -1,4 +1,4 @@
-"""Starts a static student: its teacher's vectors of single tokens, in their principal components.
+"""Starts a static student: an encoder's vectors of single tokens, moved by those of whole texts.
 
 Each token is sent through the teacher alone, between the special tokens, and its states are
 averaged (Model2Vec does so). Frequent tokens begin with small weights in the mean of a text: a /

@@ -31,8 +31,10 @@ def single_texts(ids: Ids, lengths: Sequence[int], special: Sequence[int]) -> li
     At most TEXTS are drawn, the same ones whenever it is asked.
     """
     seen: set[bytes] = set()
-    for row in np.split(ids, np.cumsum(lengths)[:-1]):
-        there = np.concatenate(([False], ~np.isin(row, special), [False]))
+    ends_of = np.cumsum(lengths)[:-1]
+    split = zip(np.split(ids, ends_of), np.split(~np.isin(ids, special), ends_of), strict=True)
+    for row, real in split:
+        there = np.concatenate(([False], real, [False]))
         starts, ends = np.flatnonzero(there[1:] != there[:-1]).reshape(-1, 2).T
         seen.update(row[i:j].tobytes() for i, j in zip(starts, ends, strict=True))
     texts = [np.frombuffer(text, ids.dtype) for text in sorted(seen)]
@@ -65,15 +67,18 @@ def vectors_of(
 def fit(body: StaticModel, texts: Sequence[Ids], vectors: NDArray[np.float32]) -> None:
     """Move a student's vectors, of tokens and of pairs, so that the means of texts are `vectors`.
 
-    vectors (N, h) are centred. The vectors of tokens keep their size, a root mean square.
+    vectors (N, h) are centred; those of one text alone are 0, from which nothing is learnt. The
+    vectors of tokens keep their size, a root mean square.
     """
+    if not vectors.any():
+        return
     embeddings, shares = body.embeddings, _shares(body, texts)
     table = embeddings.word_embeddings.weight.detach().numpy()
     means = shares[:, : len(table)] @ table
     start = table * ((means * vectors).sum() / max(float(np.square(means).sum()), 1e-12))
     rest = vectors - shares[:, : len(table)] @ start
     ridge = Ridge(RIDGE, fit_intercept=False, solver="sparse_cg", tol=TOLERANCE)
-    moves = ridge.fit(shares, rest).coef_.T
+    moves = ridge.fit(shares, rest).coef_.reshape(vectors.shape[1], -1).T  # 1-D of one column
     fitted = start + moves[: len(table)]
     size = np.sqrt(np.square(table).mean() / max(float(np.square(fitted).mean()), 1e-12))
     with torch.no_grad():

@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from alembert.io import checksums, hub
 from alembert.io.answers import ENDS, QUESTIONS
@@ -90,7 +91,8 @@ def digest_of(path: str) -> str:
     """
     folder = Path(model_path(path))
     if not folder.is_dir():
-        return f"revision {load_config(path)._commit_hash}"
+        load_config(path)  # refused, or in the hub's cache from here on
+        return f"revision {Path(str(cached_file(path, 'config.json'))).parent.name}"
     parts, state = (*checksums.MODEL, *checksums.TOKENIZER), hashlib.sha256()
     for file in sorted(each for each in folder.iterdir() if each.is_file()):
         if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in parts):

@@ -1,7 +1,8 @@
 """Static students: no layers at all, only vectors of tokens, their mean and a small head.
 
-The start is Model2Vec's (principal components of the teacher's vectors of single tokens, weighted
-by frequency); unlike Model2Vec's, the vectors are then trained to a task by the task's teacher.
+The start is Model2Vec's (principal components of an encoder's vectors of single tokens, weighted by
+frequency, then fitted to its vectors of texts, here by ridge regression); unlike Model2Vec's, the
+vectors are then trained to a task by the task's teacher.
 """
 
 from transformers import PreTrainedConfig
@@ -52,6 +53,7 @@ def static(
         init=Init(start="teacher"),
         stages=(stage,),
         deviations=(
+            "vectors are fitted to those of the task's texts by ridge regression, not by descent",
             "the vectors are trained by the task's teacher, by soft labels",
             "frequent pairs of neighbouring tokens have vectors too",
             "the weights of tokens in the mean are learnt, from smooth inverse frequency on",

@@ -20,7 +20,13 @@ from alembert.io.errors import UserError
 from alembert.io.progress import doing
 from alembert.models.architectures import bottlenecked
 from alembert.models.building import draw_model
-from alembert.models.loading import has_head, label_fields, load_config, load_model
+from alembert.models.loading import (
+    has_head,
+    label_fields,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from alembert.models.static.config import STATIC
 from alembert.models.trace import Batch, Reads
 from alembert.recipes.schema import Stage
@@ -43,6 +49,9 @@ from alembert.training.monitor import length_of
 log = logging.getLogger(__name__)
 
 LOGITS = Reads(logits=True)
+SHAPE = (
+    "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings",
+)  # fmt: skip
 TOKENS = 16_384  # of the sample from which a narrow student is initialised
 
 
@@ -262,16 +271,26 @@ def _static(
     fields = job.recipe.student
     size = int(fields["vocab_size"])
     words = words_of(student_task.tokenizer, rows.input_ids, rows.lengths, size)
-    encoder = teacher and (_before_the_task(job, size) or teacher)
+    encoder = None if teacher is None else _before_the_task(job, teacher, student_task)
     return static_student(fields, head, labels, encoder, words, job.seed)
 
 
-def _before_the_task(job: Job, size: int) -> PreTrainedModel | None:
-    """Return the encoder that the teacher was before a task, if it is known and has its tokens."""
+def _before_the_task(
+    job: Job, teacher: PreTrainedModel, student_task: EncodedTask
+) -> PreTrainedModel:
+    """Return the encoder that the teacher was before a task; the teacher where it is not known."""
     assert job.teacher is not None
     try:
         path = origin_of(job.teacher)
-    except UserError:
-        return None
-    encoder = load_model(path, "encoder")
-    return encoder if encoder.config.vocab_size == size else None
+        config = load_config(path)
+        alike = all(getattr(config, x, None) == getattr(teacher.config, x, None) for x in SHAPE)
+        words = load_tokenizer(path).get_vocab()
+        if alike and words == student_task.tokenizer.get_vocab():
+            encoder = load_model(path, "encoder")
+            log.info(f"vectors of texts: by {path}, which the teacher was before its task")
+            return encoder
+        why = f"{path} has another shape, or other tokens"
+    except UserError as error:
+        why = str(error)
+    log.info(f"vectors of texts: by the teacher itself, not as it was before its task: {why}")
+    return teacher
