@@ -17,26 +17,16 @@ from alembert.models.static.model import StaticModel
 FIELDS: dict[str, object] = {"model_type": "static", "vocab_size": 99, "hidden_size": 6}
 
 
-def drawn(seed: int, texts: int = 400, bigrams: int = 0) -> tuple[StaticModel, list[np.ndarray]]:
+def drawn(
+    tokenizer: BertTokenizerFast, seed: int, bigrams: int = 0
+) -> tuple[StaticModel, list[np.ndarray]]:
     """A static body without a teacher, and texts of 2 to 8 of the tokens 5 to 34."""
     generator = np.random.default_rng(seed)
-    rows = [generator.integers(5, 35, generator.integers(2, 9)) for _ in range(texts)]
+    rows = [generator.integers(5, 35, generator.integers(2, 9)) for _ in range(400)]
     lengths = [len(row) for row in rows]
-    words = words_of(_Plain(), np.concatenate(rows), lengths, 99)  # type: ignore[arg-type]
+    words = words_of(tokenizer, np.concatenate(rows), lengths, 99)
     student = static_student(FIELDS | {"bigrams": bigrams}, "encoder", (), None, words, seed=seed)
     return student, rows  # type: ignore[return-value]
-
-
-class _Plain:
-    """A tokenizer that puts 2 and 3 around a text."""
-
-    cls_token_id, sep_token_id, pad_token_id, bos_token_id, eos_token_id = 2, 3, 0, None, None
-
-    def __call__(self, text: str) -> dict[str, list[int]]:
-        return {"input_ids": [2, 3]}
-
-    def __len__(self) -> int:
-        return 99
 
 
 def means(body: PreTrainedModel, texts: list[np.ndarray]) -> np.ndarray:
@@ -84,14 +74,16 @@ def test_an_encoders_vectors_are_those_of_the_baselines(
 
 
 @pytest.mark.parametrize("bigrams", [0, 50])
-def test_means_of_texts_not_seen_are_nearer_to_what_made_them(bigrams: int) -> None:
-    other, texts = drawn(1, bigrams=bigrams)
+def test_means_of_texts_not_seen_are_nearer_to_what_made_them(
+    bigrams: int, tokenizer: BertTokenizerFast
+) -> None:
+    other, texts = drawn(tokenizer, 1, bigrams)
     if bigrams:
         torch.nn.init.normal_(other.embeddings.bigram_embeddings.weight, std=0.3)
     wanted = means(other, texts)
     wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
     wanted = wanted - wanted.mean(axis=0)
-    body, _ = drawn(2, bigrams=bigrams)
+    body, _ = drawn(tokenizer, 2, bigrams)
     if bigrams:
         body.embeddings.bigram_keys.copy_(other.embeddings.bigram_keys)
     before = cosines(means(body, texts[300:]), wanted[300:]).mean()
@@ -104,8 +96,8 @@ def test_means_of_texts_not_seen_are_nearer_to_what_made_them(bigrams: int) -> N
     assert kept == pytest.approx(size, rel=1e-4)
 
 
-def test_order_that_counts_is_in_the_vectors_of_pairs() -> None:
-    body, _ = drawn(3, bigrams=2)
+def test_order_that_counts_is_in_the_vectors_of_pairs(tokenizer: BertTokenizerFast) -> None:
+    body, _ = drawn(tokenizer, 3, bigrams=2)
     body.embeddings.list_pairs(torch.tensor([7 * 99 + 8, 8 * 99 + 7]))
     texts = [np.array([7, 8]), np.array([8, 7])]
     wanted = np.zeros((2, 6), np.float32)
@@ -115,16 +107,15 @@ def test_order_that_counts_is_in_the_vectors_of_pairs() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 6])
-def test_one_text_moves_nothing_and_one_column_is_a_column(width: int) -> None:
-    words = words_of(_Plain(), np.array([7, 8, 9]), [2, 1], 99)  # type: ignore[arg-type]
+@pytest.mark.parametrize("lengths", [[2, 1], [2]])
+def test_one_text_moves_nothing_and_one_column_is_a_column(
+    width: int, lengths: list[int], tokenizer: BertTokenizerFast
+) -> None:
+    ids = np.array([7, 8, 9][: sum(lengths)])
+    words = words_of(tokenizer, ids, lengths, 99)
+    texts = single_texts(ids, lengths, words.special)
     fields = FIELDS | {"hidden_size": width}
-    teacher = tiny("bert")
-    body = static_student(fields, "encoder", (), teacher, words, seed=0)
-    table = body.get_input_embeddings().weight
+    body = static_student(fields, "encoder", (), tiny("bert"), words, 0, texts)
+    table = body.get_input_embeddings().weight.detach()
     assert table.shape == (99, width)
-    assert float(table.square().mean()) == pytest.approx(1, rel=1e-3)
-    alone = words_of(_Plain(), np.array([7, 8]), [2], 99)  # type: ignore[arg-type]
-    table = (
-        static_student(fields, "encoder", (), teacher, alone, seed=0).get_input_embeddings().weight
-    )
     assert float(table.square().mean()) == pytest.approx(1, rel=1e-3)

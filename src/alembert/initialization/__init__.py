@@ -6,5 +6,5 @@ hidden size); `bottleneck` and `bottleneck_layers` fit MobileBERT's layers by `l
 `static` starts a student without layers from its teacher's vectors of single tokens, which
 `text_vectors` fits to those of whole texts.
 
-For other rooms: student, bottleneck, least_squares, static.
+For other rooms: student, bottleneck, least_squares, static, text_vectors.
 """

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from alembert.initialization.pca import principal
-from alembert.initialization.text_vectors import Ids, fit, single_texts, vectors_of
+from alembert.initialization.text_vectors import Ids, fit, vectors_of
 from alembert.io.errors import UserError
 from alembert.io.progress import counted
 from alembert.models.building import config_of, draw_model
@@ -45,7 +45,6 @@ class Words:
     separator: int | None
     counts: NDArray[np.int64]  # (V,)
     pairs: NDArray[np.int64]
-    texts: Sequence[Ids] = ()  # single ones, without special tokens
 
 
 def words_of(
@@ -67,7 +66,6 @@ def words_of(
         separator=around[-1] if around else None,
         counts=np.bincount(input_ids, minlength=len(tokenizer)),
         pairs=_frequent_pairs(input_ids.astype(np.int64), lengths, sorted(special), vocab_size),
-        texts=single_texts(input_ids, lengths, sorted(special)),
     )
 
 
@@ -95,8 +93,11 @@ def static_student(
     teacher: PreTrainedModel | None,
     words: Words,
     seed: int,
+    texts: Sequence[Ids] = (),
 ) -> PreTrainedModel:
     """Return a static student; without a teacher its vectors are drawn at random.
+
+    Those of a teacher are fitted to what it says of these texts (`text_vectors.single_texts`).
 
     Raises UserError for vectors wider than the teacher's, and where pairs cannot be told apart.
     """
@@ -112,8 +113,7 @@ def static_student(
     if config.bigrams:
         body.embeddings.list_pairs(torch.from_numpy(words.pairs[: config.bigrams]))
     if teacher is not None:
-        # a tag is read from single vectors, which means of texts make worse
-        _start(body, teacher, words, () if head == "tokens" else words.texts)
+        _start(body, teacher, words, texts)
     return student
 
 

@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from torch import nn
 from transformers import PreTrainedModel
 
+from alembert.data.collate import pad
 from alembert.io.progress import counted
 from alembert.models.static.model import StaticModel
 
@@ -51,15 +52,13 @@ def vectors_of(
     begin and end are the special tokens around a text.
     """
     found = np.zeros((len(texts), int(encoder.config.hidden_size)), np.float32)
+    padding = int(encoder.config.pad_token_id or 0)
     order = np.argsort([len(text) for text in texts], kind="stable")[::-1]
     batches = np.split(order, range(BATCH, len(order), BATCH))
     for numbers in counted(batches, "teacher's vectors of texts", "batches"):
-        rows = [torch.tensor([*begin, *texts[i], *end]) for i in numbers]
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        states = encoder.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-        sums = (states.float() * mask[..., None]).sum(dim=1)
+        batch = pad([{"input_ids": [*begin, *texts[i].tolist(), *end]} for i in numbers], padding)
+        states = encoder.base_model(**batch).last_hidden_state
+        sums = (states.float() * batch["attention_mask"][..., None]).sum(dim=1)
         found[numbers] = nn.functional.normalize(sums).numpy()
     return found
 
@@ -97,10 +96,8 @@ def _shares(body: StaticModel, texts: Sequence[Ids]) -> csr_matrix:
     sums = np.bincount(rows, weights)
     entries = [(rows, ids, weights / sums[rows])]
     if embeddings.bigrams:
-        keys = embeddings.bigram_keys.numpy()
-        pairs = ids[:-1] * size + ids[1:]
-        numbers = np.searchsorted(keys, pairs).clip(max=len(keys) - 1)
-        listed = (keys[numbers] == pairs) & (rows[:-1] == rows[1:])
+        numbers, known = (part.numpy() for part in embeddings.pairs_of(torch.from_numpy(ids)))
+        listed = known & (rows[:-1] == rows[1:])
         at = rows[:-1][listed]
         entries.append((at, size + numbers[listed], 1 / sums[at]))
     of_text, columns, values = (np.concatenate(part) for part in zip(*entries, strict=True))

@@ -49,6 +49,12 @@ class _Embeddings(nn.Module):
         none = self.config.vocab_size**2 + torch.arange(self.bigrams - len(keys))
         self.bigram_keys.copy_(torch.cat([keys.sort().values, none]))
 
+    def pairs_of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows (..., T - 1) of the pairs of neighbouring ids, and which pairs have one."""
+        keys = ids[..., :-1] * self.config.vocab_size + ids[..., 1:]
+        rows = torch.searchsorted(self.bigram_keys, keys).clamp_max(self.bigrams - 1)
+        return rows, self.bigram_keys[rows] == keys
+
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, T, H) times their weights, and the weights (B, T); zeros where none count."""
         special = torch.tensor(self.config.special_token_ids, device=ids.device)
@@ -56,9 +62,8 @@ class _Embeddings(nn.Module):
         weights = self.log_weights[ids].exp() * real
         vectors: Tensor = self.word_embeddings(ids) * weights[..., None]
         if self.bigrams and ids.shape[1] > 1:
-            keys = ids[:, :-1] * self.config.vocab_size + ids[:, 1:]
-            rows = torch.searchsorted(self.bigram_keys, keys).clamp_max(self.bigrams - 1)
-            listed = (self.bigram_keys[rows] == keys) & real[:, :-1] & real[:, 1:]
+            rows, listed = self.pairs_of(ids)
+            listed = listed & real[:, :-1] & real[:, 1:]
             after = self.bigram_embeddings(rows) * listed[..., None]
             vectors = vectors + nn.functional.pad(after, (0, 0, 1, 0))
         return vectors, weights

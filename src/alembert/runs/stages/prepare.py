@@ -16,6 +16,7 @@ from alembert.data.encoded import Encoded
 from alembert.initialization.bottleneck import fit_mlm_head
 from alembert.initialization.static import static_student, words_of
 from alembert.initialization.student import from_scratch, from_teacher
+from alembert.initialization.text_vectors import single_texts
 from alembert.io.errors import UserError
 from alembert.io.progress import doing
 from alembert.models.architectures import bottlenecked
@@ -271,8 +272,13 @@ def _static(
     fields = job.recipe.student
     size = int(fields["vocab_size"])
     words = words_of(student_task.tokenizer, rows.input_ids, rows.lengths, size)
-    encoder = None if teacher is None else _before_the_task(job, teacher, student_task)
-    return static_student(fields, head, labels, encoder, words, job.seed)
+    if teacher is None:
+        return static_student(fields, head, labels, None, words, job.seed)
+    encoder = _before_the_task(job, teacher, student_task)
+    # a tag is read from single vectors, which means of texts make worse
+    tags = rows.per_token
+    texts = () if tags else single_texts(rows.input_ids, rows.lengths, words.special)
+    return static_student(fields, head, labels, encoder, words, job.seed, texts)
 
 
 def _before_the_task(
